@@ -1,0 +1,54 @@
+"""Live status of Celery tasks in the browser, through Django Channels. The public names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .core.status import Status
+    from .exceptions import RealtimeError, TaskNotFound, WaitTimeout
+    from .ownership import owned_by, owner_topic
+    from .web.query import status, tasks_of, wait
+    from .web.tokens import make_token
+    from .worker.progress import set_progress, track
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RealtimeError",
+    "Status",
+    "TaskNotFound",
+    "WaitTimeout",
+    "make_token",
+    "owned_by",
+    "owner_topic",
+    "set_progress",
+    "status",
+    "tasks_of",
+    "track",
+    "wait",
+]
+
+#: Loaded when used: an app's package is imported before Django is set up.
+_PLACES = {
+    "RealtimeError": "exceptions",
+    "Status": "core.status",
+    "TaskNotFound": "exceptions",
+    "WaitTimeout": "exceptions",
+    "make_token": "web.tokens",
+    "owned_by": "ownership",
+    "owner_topic": "ownership",
+    "set_progress": "worker.progress",
+    "status": "web.query",
+    "tasks_of": "web.query",
+    "track": "worker.progress",
+    "wait": "web.query",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

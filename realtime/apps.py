@@ -1,0 +1,18 @@
+"""The app's configuration."""
+
+from django.apps import AppConfig
+
+
+class RealtimeConfig(AppConfig):
+    """Connects Celery's signals in every process that sets Django up."""
+
+    name = "realtime"
+    verbose_name = "Live status of Celery tasks"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect the receivers and register the system checks."""
+        from . import checks  # noqa: F401
+        from .worker import signals
+
+        signals.connect()

@@ -1,0 +1,86 @@
+"""The contract of a broker: it keeps the truth about each task, and publishes a fast copy.
+
+Accepting a change, keeping it and publishing it are one atomic step, so the order of events on
+every topic is the order of versions. Each method exists once, on the side that needs it: Celery's
+processes and ordinary views call the synchronous ones, the web process's hub the others.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from realtime.core.acceptance import Change
+from realtime.core.position import Position
+from realtime.core.status import Status
+from realtime.core.topics import Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One status as it was accepted, with its place in a topic. ``text`` is the status's JSON."""
+
+    topic: str
+    position: Position
+    task_id: str
+    state: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a topic holds at ``position``.
+
+    With ``recovered`` the texts are the events since the asked position, every one of them, in
+    order; without, they are the current statuses of the topic's tasks, newest first.
+    """
+
+    position: Position
+    recovered: bool
+    texts: Sequence[str]
+
+    def events(self, topic: str) -> Iterator[Event]:
+        """Yield what was recovered as events, oldest first."""
+        if not self.recovered:
+            return
+        first = self.position.offset - len(self.texts) + 1
+        for offset, text in enumerate(self.texts, first):
+            status = Status.from_json(text)
+            position = Position(self.position.epoch, offset)
+            yield Event(topic, position, status.task_id, status.state, text)
+
+
+class Broker(abc.ABC):
+    """Keeps statuses and logs, and publishes events to the Channels groups."""
+
+    @abc.abstractmethod
+    def accept(self, change: Change) -> int:
+        """Keep and publish a change if it is news; return its version, or 0 if it is stale."""
+
+    @abc.abstractmethod
+    def status(self, task_id: str) -> Status | None:
+        """Return a task's status, or None for an id that nobody published."""
+
+    @abc.abstractmethod
+    def statuses(self, topic: Topic) -> list[Status]:
+        """Return the statuses of a topic's tasks, newest first."""
+
+    @abc.abstractmethod
+    async def owner(self, task_id: str) -> str | None:
+        """Return whose task it is ("" for nobody's), or None for an id that nobody published."""
+
+    @abc.abstractmethod
+    async def read(self, topic: Topic, since: Position | None = None) -> Reading:
+        """Read a topic: the events since a position if all of them are kept, else its statuses.
+
+        A topic without events is given its epoch here, so that its first event follows on.
+        """
+
+    @abc.abstractmethod
+    async def positions(self, topics: Sequence[str]) -> list[Position | None]:
+        """Return where each topic stands; None where nothing is kept of it."""
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Close what the running event loop has opened."""

@@ -1,0 +1,137 @@
+"""The broker in memory, for unit tests that run in one process. It promises the same."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from asgiref.sync import async_to_sync
+
+from realtime.conf import conf
+from realtime.core.acceptance import Change, Kept, accept
+from realtime.core.jsontext import dumps
+from realtime.core.position import Position
+from realtime.core.status import Status, compose
+from realtime.core.topics import Topic, group_name, topics_of
+
+from .base import Broker, Event, Reading
+from .layer import get_layer, to_message
+
+
+@dataclass(slots=True)
+class _Record:
+    kept: Kept
+    owner: str = ""
+    version: int = 0
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Log:
+    epoch: str
+    offset: int = 0
+    texts: deque[str] = field(default_factory=lambda: deque(maxlen=conf().HISTORY_SIZE))
+    #: The topic's tasks, oldest first.
+    tasks: dict[str, None] = field(default_factory=dict)
+
+
+class MemoryBroker(Broker):
+    """Keeps everything in this process, and publishes through the channel layer's group_send."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, _Record] = {}
+        self._logs: dict[str, _Log] = {}
+        self._lock = threading.Lock()
+
+    def accept(self, change: Change) -> int:
+        with self._lock:
+            record = self._records.get(change.task_id)
+            kept = accept(record.kept if record else None, change)
+            if kept is None:
+                return 0
+            if record is None:
+                texts = {"task_id": dumps(change.task_id)}
+                record = self._records[change.task_id] = _Record(kept, texts=texts)
+            record.kept = kept
+            record.owner = record.owner or change.owner
+            record.version += 1
+            record.texts |= change.fields
+            record.texts |= {
+                "state": dumps(kept.state),
+                "version": str(record.version),
+                "run": str(kept.run),
+                "attempt": str(kept.attempt),
+            }
+            text = compose(record.texts)
+            events = [
+                self._log_event(topic, change.task_id, kept.state, text)
+                for topic in topics_of(change.task_id, record.owner)
+            ]
+            version = record.version
+        for event in events:
+            _send(event)
+        return version
+
+    def status(self, task_id: str) -> Status | None:
+        record = self._records.get(task_id)
+        return Status.from_json(compose(record.texts)) if record else None
+
+    def statuses(self, topic: Topic) -> list[Status]:
+        return [Status.from_json(text) for text in self._texts(topic)]
+
+    async def owner(self, task_id: str) -> str | None:
+        record = self._records.get(task_id)
+        return record.owner if record else None
+
+    async def read(self, topic: Topic, since: Position | None = None) -> Reading:
+        with self._lock:
+            log = self._log(str(topic))
+            position = Position(log.epoch, log.offset)
+            if since is not None and since.epoch == log.epoch:
+                missed = log.offset - since.offset
+                if 0 <= missed <= len(log.texts):
+                    return Reading(position, True, list(log.texts)[len(log.texts) - missed :])
+            return Reading(position, False, self._texts(topic))
+
+    async def positions(self, topics: Sequence[str]) -> list[Position | None]:
+        logs = [self._logs.get(topic) for topic in topics]
+        return [Position(log.epoch, log.offset) if log else None for log in logs]
+
+    async def close(self) -> None:
+        pass
+
+    def _log(self, topic: str) -> _Log:
+        return self._logs.setdefault(topic, _Log(secrets.token_urlsafe(6)))
+
+    def _log_event(self, topic: str, task_id: str, state: str, text: str) -> Event:
+        log = self._log(topic)
+        log.offset += 1
+        log.texts.append(text)
+        log.tasks.setdefault(task_id)
+        while len(log.tasks) > conf().SNAPSHOT_SIZE:
+            del log.tasks[next(iter(log.tasks))]
+        return Event(topic, Position(log.epoch, log.offset), task_id, state, text)
+
+    def _texts(self, topic: Topic) -> list[str]:
+        log = self._logs.get(str(topic))
+        return [compose(self._records[task].texts) for task in reversed(log.tasks)] if log else []
+
+
+#: Sending from within an event loop cannot be waited for; the loop holds tasks only weakly.
+_sending: set[asyncio.Task[None]] = set()
+
+
+def _send(event: Event) -> None:
+    layer, group = get_layer(), group_name(event.topic)
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        async_to_sync(layer.group_send)(group, to_message(event))
+    else:
+        task = loop.create_task(layer.group_send(group, to_message(event)))
+        _sending.add(task)
+        task.add_done_callback(_sending.discard)

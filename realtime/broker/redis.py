@@ -1,0 +1,186 @@
+"""The broker in Redis: two scripts, one synchronous client a process, one client an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import threading
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+from realtime.conf import conf
+from realtime.core.acceptance import TOKENS_KEPT, Change
+from realtime.core.position import Position
+from realtime.core.states import TERMINAL, rank
+from realtime.core.status import FIELDS, INITIAL, Status
+from realtime.core.topics import Topic, group_name, topics_of
+
+from .base import Broker, Reading
+from .layer import group_prefix
+
+_SHAPE: Final = " ".join(f"{key}={INITIAL[key]}" for key in FIELDS)
+
+
+class _Script:
+    """A Lua file of this folder, called by its hash."""
+
+    def __init__(self, name: str) -> None:
+        self.source = files(__package__).joinpath(name).read_text()
+        # The commands are spelled out instead of using register_script(): the same script is
+        # called through a synchronous and through an asynchronous client.
+        import hashlib
+
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    def call(self, client: redis.Redis, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        try:
+            return client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return client.execute_command("EVAL", self.source, len(keys), *keys, *args)
+
+    async def acall(
+        self, client: redis.asyncio.Redis, keys: Sequence[str], args: Sequence[Any]
+    ) -> Any:
+        try:
+            return await client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await client.execute_command("EVAL", self.source, len(keys), *keys, *args)
+
+
+_ACCEPT: Final = _Script("accept.lua")
+_READ: Final = _Script("read.lua")
+
+
+class RedisBroker(Broker):
+    """Keeps the truth in Redis, and publishes in the format of the Pub/Sub channel layer."""
+
+    def __init__(self) -> None:
+        self._prefix = f"{conf().PREFIX}:"
+        self._group_prefix = group_prefix()
+        self._client: redis.Redis | None = None
+        self._pid = 0
+        self._lock = threading.Lock()
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
+            WeakKeyDictionary()
+        )
+
+    def accept(self, change: Change) -> int:
+        settings = conf()
+        ended = change.state in TERMINAL
+        topics = topics_of(change.task_id, change.owner)
+        args: list[Any] = [
+            self._prefix,
+            self._group_prefix,
+            change.task_id,
+            change.state,
+            rank(change.state),
+            "" if change.attempt is None else change.attempt,
+            change.token,
+            "1" if change.begins else "",
+            "" if change.counter is None else change.counter,
+            "1" if change.stored else "",
+            change.owner,
+            " ".join(
+                f"{topic} {group_name(topic)} {settings.SNAPSHOT_SIZE if number else 0}"
+                for number, topic in enumerate(topics)
+            ),
+            secrets.token_urlsafe(6),
+            settings.RECORD_TTL if ended else settings.UNFINISHED_TTL,
+            settings.UNFINISHED_TTL,
+            settings.HISTORY_SIZE,
+            settings.HISTORY_TTL,
+            TOKENS_KEPT,
+            _SHAPE,
+        ]
+        for field in change.fields.items():
+            args += field
+        return int(_ACCEPT.call(self._sync(), [self._record(change.task_id)], args))
+
+    def status(self, task_id: str) -> Status | None:
+        statuses = self.statuses(Topic("task", task_id))
+        return statuses[0] if statuses else None
+
+    def statuses(self, topic: Topic) -> list[Status]:
+        reply = _READ.call(self._sync(), *self._question(topic, None, epoch=""))
+        return [Status.from_json(text) for text in reply[3:]]
+
+    async def owner(self, task_id: str) -> str | None:
+        owner = await self._async().hget(self._record(task_id), "_owner")
+        return None if owner is None else str(owner)
+
+    async def read(self, topic: Topic, since: Position | None = None) -> Reading:
+        question = self._question(topic, since, epoch=secrets.token_urlsafe(6))
+        epoch, offset, recovered, *texts = await _READ.acall(self._async(), *question)
+        return Reading(Position(epoch, int(offset)), recovered == "1", texts)
+
+    async def positions(self, topics: Sequence[str]) -> list[Position | None]:
+        pipeline = self._async().pipeline(transaction=False)
+        for topic in topics:
+            pipeline.hmget(self._key("position", topic), "epoch", "offset")
+        replies = await pipeline.execute()
+        return [Position(epoch, int(offset)) if epoch else None for epoch, offset in replies]
+
+    async def close(self) -> None:
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    def _key(self, kind: str, ident: object) -> str:
+        return f"{self._prefix}{kind}:{ident}"
+
+    def _record(self, task_id: str) -> str:
+        return self._key("task", task_id)
+
+    def _question(
+        self, topic: Topic, since: Position | None, *, epoch: str
+    ) -> tuple[list[str], list[Any]]:
+        tasks = self._key("tasks", topic) if topic.holds_many else self._record(topic.ident)
+        keys = [self._key("position", topic), self._key("log", topic), tasks]
+        settings = conf()
+        return keys, [
+            self._key("task", ""),
+            "1" if topic.holds_many else "",
+            since.epoch if since else "",
+            since.offset if since else 0,
+            epoch,
+            settings.RECORD_TTL,
+            _SHAPE,
+        ]
+
+    def _sync(self) -> redis.Redis:
+        # Lazily and by process: a prefork child must not share its parent's connection.
+        if self._client is None or self._pid != os.getpid():
+            with self._lock:
+                if self._client is None or self._pid != os.getpid():
+                    timeout = conf().PUBLISH_TIMEOUT / 2  # once to connect, once to be answered
+                    self._client = redis.Redis.from_url(
+                        conf().REDIS_URL,
+                        decode_responses=True,
+                        socket_timeout=timeout,
+                        socket_connect_timeout=timeout,
+                        retry=Retry(NoBackoff(), 0),
+                    )
+                    self._pid = os.getpid()
+        return self._client
+
+    def _async(self) -> redis.asyncio.Redis:
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = redis.asyncio.Redis.from_url(
+                conf().REDIS_URL,
+                decode_responses=True,
+                socket_timeout=2 * conf().CHECK_INTERVAL,
+                socket_connect_timeout=conf().CHECK_INTERVAL,
+                max_connections=None,
+            )
+        return client

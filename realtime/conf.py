@@ -1,0 +1,91 @@
+"""The setting ``REALTIME``: one dict, typed defaults, read when used.
+
+Every key is a field of :class:`Settings`; ``docs/settings.md`` explains them to users.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+
+from .exceptions import SettingsError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The keys of ``REALTIME`` and their defaults."""
+
+    # Where
+    REDIS_URL: str = "redis://127.0.0.1:6379/0"  #: the server that keeps, and carries the groups
+    BROKER: str = "realtime.broker.redis.RedisBroker"  #: or ``…memory.MemoryBroker``, for tests
+    CHANNEL_LAYER: str = "default"  #: an alias of CHANNEL_LAYERS; made from REDIS_URL if missing
+    PREFIX: str = "realtime"  #: what every key in Redis begins with
+
+    # What is kept
+    RECORD_TTL: int = 24 * 3600  #: seconds a task is kept after its end
+    UNFINISHED_TTL: int = 7 * 24 * 3600  #: seconds a task is kept while nothing happens to it
+    HISTORY_SIZE: int = 64  #: events a topic keeps for clients that come back
+    HISTORY_TTL: int = 600  #: seconds it keeps them after the last one
+    SNAPSHOT_SIZE: int = 1000  #: the newest tasks that a topic of many tasks holds
+    MAX_RESULT_BYTES: int = 4096  #: a larger result is fetched by itself
+
+    # Worker
+    PROGRESS_RATE: float = 10.0  #: progress events a second and task, at most
+    PUBLISH_TIMEOUT: float = 0.3  #: seconds a task may lose to a Redis that does not answer
+    QUEUE_SIZE: int = 10_000  #: changes that a process keeps while Redis is away
+
+    # Web
+    ALLOWED_ORIGINS: Sequence[str] = ()  #: besides the page's own and CSRF_TRUSTED_ORIGINS
+    TOKEN_AGE: int = 900  #: seconds a signed token is good for
+    SUBSCRIPTIONS: int = 128  #: of one connection
+    FRAME_BYTES: int = 16 * 1024  #: the largest frame a client may send
+    OUTBOX_EVENTS: int = 256  #: progress waiting for one slow connection before it is merged
+    PING: int = 25  #: seconds after which a silent client pings
+    IDLE_TIMEOUT: float = 10.0  #: seconds a connection may stay without a subscription
+    CHECK_INTERVAL: float = 5.0  #: seconds between two looks at the positions in the store
+
+
+def conf() -> Settings:
+    """Return the settings in force.
+
+    Raises SettingsError for a key that does not exist or a value of the wrong type.
+    """
+    return _read()
+
+
+@lru_cache(maxsize=1)
+def _read() -> Settings:
+    given = getattr(django_settings, "REALTIME", {})
+    known = {field.name: field for field in fields(Settings)}
+    for key, value in given.items():
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(known)}"
+            raise SettingsError(f"REALTIME: unknown key {key!r}; {remedy}", key=key)
+        wanted = _TYPES[str(known[key].type)]
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise SettingsError(f"REALTIME[{key!r}]: {value!r} is not {known[key].type}", key=key)
+        if isinstance(value, int | float) and value <= 0:
+            raise SettingsError(f"REALTIME[{key!r}]: {value!r} is not above 0", key=key)
+    return Settings(**given)
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "Sequence[str]": (list, tuple),
+}
+
+
+def _forget(*, setting: str, **_kwargs: object) -> None:
+    if setting == "REALTIME":
+        _read.cache_clear()
+
+
+setting_changed.connect(_forget)

@@ -1,0 +1,1 @@
+"""The rules of the service, without Django, Redis, Celery or a network."""

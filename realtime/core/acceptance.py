@@ -1,0 +1,98 @@
+"""Accepting a change: what is news, and what is stale. Clocks never decide.
+
+``broker/accept.lua`` is the same rule for Redis; ``tests/cases/acceptance.json`` holds both to one
+table of cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from .states import CUSTOM_RANK, SUCCESS, TERMINAL_RANK, rank
+
+#: How many run tokens a record remembers: a run that was overtaken stays overtaken.
+TOKENS_KEPT: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One word about one task, before anybody decided whether it is news.
+
+    ``fields`` holds JSON text by status key. Some words come from beside the run (the publisher,
+    the worker's parent process, the reconciler): they carry no ``token`` and speak of whichever
+    run is the current one.
+    """
+
+    task_id: str
+    #: Empty where the word changes no state, as "somebody asked to cancel it" does not.
+    state: str = ""
+    #: Retries so far; None for whichever is current.
+    attempt: int | None = None
+    #: Names the run that speaks; made when the run begins.
+    token: str = ""
+    #: Whether nothing of this run has been accepted yet, so that its token may be a new one.
+    begins: bool = False
+    #: Orders the custom states of one run; None for the next one.
+    counter: int | None = None
+    #: Found in the result backend. A SUCCESS stored there overrules another ending.
+    stored: bool = False
+    #: Whose task it is: the ident of a ``user:`` topic, or empty.
+    owner: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a record remembers in order to judge the next change."""
+
+    state: str
+    run: int = 1
+    attempt: int = 0
+    counter: int = 0
+    token: str = ""
+    #: The tokens of this task's runs, newest last.
+    tokens: tuple[str, ...] = ()
+
+
+def accept(kept: Kept | None, change: Change) -> Kept | None:
+    """Return what to remember if the change is news, and None if it is stale."""
+    if not change.state:
+        return kept if kept is not None and rank(kept.state) < TERMINAL_RANK else None
+    if kept is None:
+        return _remember(Kept(change.state), change, 1, change.attempt or 0, change.counter or 0)
+    if kept.state == SUCCESS:
+        return None
+
+    run, current = kept.run, kept.attempt
+    attempt = current if change.attempt is None else change.attempt
+    if attempt < current:
+        return None
+    ended = rank(kept.state) == TERMINAL_RANK
+    if change.token and change.token != kept.token:
+        if not change.begins or change.token in kept.tokens:
+            return None  # a run that was overtaken, or never announced
+        if attempt == current and (kept.token or ended):
+            run += 1  # the same attempt begins anew: its message was delivered again
+
+    mine, theirs = rank(change.state), rank(kept.state)
+    counter = 0
+    if mine == CUSTOM_RANK:
+        following = kept.counter + 1 if theirs == CUSTOM_RANK else 1
+        counter = following if change.counter is None else change.counter
+    overruled = change.stored and change.state == SUCCESS and ended
+    if overruled or (run, attempt, mine, counter) > (kept.run, current, theirs, kept.counter):
+        return _remember(kept, change, run, attempt, counter)
+    return None
+
+
+def _remember(kept: Kept, change: Change, run: int, attempt: int, counter: int) -> Kept:
+    token, tokens = kept.token, kept.tokens
+    if change.token:
+        if change.token != token:
+            tokens = (*tokens, change.token)[-TOKENS_KEPT:]
+        token = change.token
+    elif attempt > kept.attempt:
+        token = ""  # the next attempt has not begun yet; the last one's run has no more to say
+    return Kept(change.state, run, attempt, counter, token, tokens)

@@ -1,0 +1,212 @@
+"""The frames of the wire contract: reading a client's, writing the server's.
+
+A status travels as the JSON text that was composed when it was accepted: frames are put together
+around it, never encoded again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from realtime.exceptions import FrameError
+
+from .codes import CloseCode, ErrorCode
+from .jsontext import dumps
+from .position import Position
+from .topics import TASK, Topic
+
+PROTOCOL: Final = 1
+
+_TOKEN_LENGTH: Final = 4096
+_EPOCH_LENGTH: Final = 64
+#: JavaScript counts exactly up to here.
+_MAX_NUMBER: Final = 2**53 - 1
+
+
+# What a client says.
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Asks for a topic, from ``since`` on where the client already knows a part."""
+
+    id: int
+    topic: Topic
+    since: Position | None = None
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Ends a subscription."""
+
+    id: int
+    topic: Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Asks that a task be cancelled."""
+
+    id: int
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Asks whether the connection still carries frames."""
+
+    id: int
+
+
+ClientFrame = Subscribe | Unsubscribe | Cancel | Ping
+
+
+def parse(text: str) -> ClientFrame:
+    """Read a client's frame.
+
+    Raises FrameError, with words for the client, for what is not one.
+    """
+    try:
+        frame = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except FrameError:
+        raise
+    except (ValueError, RecursionError):
+        # Deep nesting is a RecursionError, a number of thousands of digits a ValueError.
+        raise FrameError("a frame is one JSON object") from None
+    if not isinstance(frame, dict):
+        raise FrameError("a frame is one JSON object")
+    frame_id = frame.get("id")
+    if not _is_whole(frame_id, -_MAX_NUMBER):
+        raise FrameError("id must be a whole number")
+    try:
+        return _read(frame, frame_id)
+    except ValueError as error:
+        raise FrameError(str(error), frame_id=frame_id) from None
+
+
+def _read(frame: dict[str, Any], frame_id: int) -> ClientFrame:
+    match frame.get("type"):
+        case "subscribe":
+            return Subscribe(
+                frame_id,
+                Topic.parse(frame.get("topic")),
+                _since(frame.get("since")),
+                _text(frame.get("token"), "token", _TOKEN_LENGTH),
+            )
+        case "unsubscribe":
+            return Unsubscribe(frame_id, Topic.parse(frame.get("topic")))
+        case "cancel":
+            task_id = _text(frame.get("task_id"), "task_id", 100)
+            # An id that no topic could name is the id of no task.
+            return Cancel(frame_id, Topic.parse(f"{TASK}:{task_id or ''}").ident)
+        case "ping":
+            return Ping(frame_id)
+        case _:
+            raise ValueError("type must be subscribe, unsubscribe, cancel or ping")
+
+
+def _since(value: Any) -> Position | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError("since must be an object with epoch and offset")
+    epoch = _text(value.get("epoch"), "since.epoch", _EPOCH_LENGTH)
+    offset = value.get("offset")
+    if not epoch or not _is_whole(offset, 0):
+        raise ValueError("since must have an epoch and an offset, a whole number from 0")
+    return Position(epoch, offset)
+
+
+def _text(value: Any, name: str, length: int) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > length:
+        raise ValueError(f"{name} must be a string of at most {length} characters")
+    return value
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MAX_NUMBER
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise FrameError("a key is there twice")
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise FrameError(f"{name} is not JSON")
+
+
+# What the server says. Topics are plain ASCII without quotes (see Topic.parse).
+
+
+def welcome(*, ping: int, subscriptions: int, frame_bytes: int) -> str:
+    """The first frame of every connection."""
+    limits = {"subscriptions": subscriptions, "frame_bytes": frame_bytes}
+    return dumps({"type": "welcome", "protocol": PROTOCOL, "ping": ping, "limits": limits})
+
+
+def subscribed(
+    frame_id: int, topic: str, position: Position, texts: Sequence[str], *, recovered: bool
+) -> str:
+    """Answer a subscribe: with every event since the asked position, or with a snapshot."""
+    if recovered:
+        first = position.offset - len(texts) + 1
+        events = ",".join(
+            f'{{"offset":{offset},"status":{text}}}' for offset, text in enumerate(texts, first)
+        )
+        rest = f'"recovered":true,"events":[{events}]'
+    else:
+        rest = f'"recovered":false,"snapshot":[{",".join(texts)}]'
+    return f'{{"type":"subscribed","id":{frame_id},{_place(topic, position)},{rest}}}'
+
+
+def event(topic: str, position: Position, text: str, *, merged: int = 0) -> str:
+    """One status as it was accepted; ``merged`` offsets before it were left out."""
+    count = f'"merged":{merged},' if merged else ""
+    return f'{{"type":"event",{_place(topic, position)},{count}"status":{text}}}'
+
+
+def snapshot(topic: str, position: Position, texts: Sequence[str]) -> str:
+    """Replace all that the client knew of the topic."""
+    statuses = ",".join(texts)
+    return f'{{"type":"snapshot",{_place(topic, position)},"snapshot":[{statuses}]}}'
+
+
+def unsubscribed(frame_id: int, topic: str) -> str:
+    """Answer an unsubscribe."""
+    return f'{{"type":"unsubscribed","id":{frame_id},"topic":"{topic}"}}'
+
+
+def cancelled(frame_id: int, task_id: str) -> str:
+    """Answer a cancel: it was passed on, and the state follows as an event."""
+    return dumps({"type": "cancelled", "id": frame_id, "task_id": task_id})
+
+
+def pong(frame_id: int) -> str:
+    """Answer a ping."""
+    return f'{{"type":"pong","id":{frame_id}}}'
+
+
+def error(code: ErrorCode, message: str, *, frame_id: int | None = None, **more: Any) -> str:
+    """Say what went wrong; ``frame_id`` is left out where the frame had none."""
+    given = {} if frame_id is None else {"id": frame_id}
+    return dumps({"type": "error", **given, "code": code, "message": message, **more})
+
+
+def closing(code: CloseCode, message: str) -> str:
+    """Precede a close: its reason does not reach every client."""
+    return dumps(
+        {"type": "closing", "code": code, "message": message, "reconnect": code.reconnect}
+    )
+
+
+def _place(topic: str, position: Position) -> str:
+    return f'"topic":"{topic}","epoch":"{position.epoch}","offset":{position.offset}'

@@ -1,0 +1,113 @@
+"""Turning what a task says into strict JSON, whatever it says."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+import math
+import uuid
+from typing import Any, Final
+
+NULL: Final = "null"
+
+#: Exceptions' and progress messages are cut here, in characters.
+MESSAGE_LENGTH: Final = 500
+
+
+def dumps(value: Any) -> str:
+    """Encode a value of the service's own making: strict, compact, UTF-8 left as it is."""
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
+
+def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
+    """Return a task's result as JSON text and whether it had to be left out.
+
+    Dates, times, UUIDs and decimals become their text, sets become lists. What JSON cannot say
+    (NaN, bytes, a lone surrogate, an object that holds itself) and what is longer than ``limit``
+    bytes becomes ``("null", True)``: a result never stops the ending that carries it.
+    """
+    try:
+        text = json.dumps(
+            value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_nearest
+        )
+        size = len(text.encode())
+    except Exception:  # a user's object may raise anything while it is looked at
+        return NULL, True
+    if limit is not None and size > limit:
+        return NULL, True
+    return text, False
+
+
+def _nearest(value: Any) -> Any:
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, uuid.UUID | decimal.Decimal):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def encode_text(value: object, *, limit: int = MESSAGE_LENGTH) -> str:
+    """Return any object's text as a JSON string of at most ``limit`` characters."""
+    try:
+        text = str(value)
+    except Exception:  # a user's exception may fail to describe itself
+        text = f"<unprintable {type(value).__name__}>"
+    # A lone surrogate is legal in a str and illegal in UTF-8.
+    return dumps(text[:limit].encode(errors="replace").decode())
+
+
+def encode_error(exception: object) -> str:
+    """Return ``{"type", "message"}``: never arguments, tracebacks or local variables."""
+    if isinstance(exception, BaseException):
+        name = type(exception).__name__
+    else:
+        name = "Error"
+    return f'{{"type":{encode_text(name)},"message":{encode_text(exception)}}}'
+
+
+def encode_progress(current: object, total: object = None, message: object = None) -> str:
+    """Return ``{"current", "total", "message"}``, or null where ``current`` is no number."""
+    number = _number(current)
+    if number is None:
+        return NULL
+    text = NULL if message in (None, "") else encode_text(message)
+    return f'{{"current":{number},"total":{_number(total) or NULL},"message":{text}}}'
+
+
+def _number(value: object) -> str | None:
+    if isinstance(value, int):  # also bool, which JSON would otherwise call true
+        return str(int(value)) if abs(value) < 2**53 else None
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return repr(number) if math.isfinite(number) else None
+
+
+def timestamp(moment: datetime.datetime | None = None) -> str:
+    """Return a moment as JSON text: ISO 8601, UTC, milliseconds. For showing, never for ordering.
+
+    A moment without a time zone is taken as UTC; none at all is now.
+    """
+    if moment is None:
+        moment = datetime.datetime.now(datetime.UTC)
+    elif moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    moment = moment.astimezone(datetime.UTC)
+    return f'"{moment.strftime("%Y-%m-%dT%H:%M:%S")}.{moment.microsecond // 1000:03d}Z"'
+
+
+def timestamp_of(text: str | None) -> str:
+    """Return an ISO 8601 text, as Celery writes an ETA into a message, as :func:`timestamp` does.
+
+    What is no such text becomes null.
+    """
+    if not text:
+        return NULL
+    try:
+        return timestamp(datetime.datetime.fromisoformat(text))
+    except (TypeError, ValueError):
+        return NULL

@@ -1,0 +1,51 @@
+"""The middleware that makes a request's tasks belong to its user."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+
+from .ownership import owner_from, owner_of_request, owner_of_user
+
+_Response = HttpResponseBase | Awaitable[HttpResponseBase]
+
+
+class OwnerMiddleware:
+    """Stamp the tasks that a request starts with its user, or with its visitor.
+
+    Place it after ``AuthenticationMiddleware``. Without ``SessionMiddleware`` the tasks of a
+    visitor who is not signed in belong to nobody.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], _Response]) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> _Response:
+        if self.is_async:
+            return self._acall(request)
+        with owner_from(partial(owner_of_request, request, create=True)):
+            return self.get_response(request)
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        resolve = partial(owner_of_request, request, create=True)
+        # An async view publishes on the event loop, where the session's database may not be
+        # asked: the user, and with it the session, is loaded before. Without a cookie there is
+        # neither.
+        if settings.SESSION_COOKIE_NAME in request.COOKIES and hasattr(request, "auser"):
+            owner = owner_of_user(await request.auser())
+            if owner:
+                resolve = partial(str, owner)
+        with owner_from(resolve):
+            response = self.get_response(request)
+            assert isinstance(response, Awaitable)
+            return await response

@@ -1,0 +1,28 @@
+"""The WebSocket side: ``application = realtime.routing.application(get_asgi_application())``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.urls import path, re_path
+
+from .web.consumers import TaskConsumer
+
+#: For a project that routes WebSockets of its own, beside its own routes.
+websocket_urlpatterns = [path("realtime/ws/", TaskConsumer.as_asgi())]
+
+
+def application(django_application: Any) -> ProtocolTypeRouter:
+    """Return an ASGI application: Django for HTTP, the service for WebSockets."""
+    sockets = URLRouter([*websocket_urlpatterns, re_path(r"", _refuse)])
+    return ProtocolTypeRouter(
+        {"http": django_application, "websocket": AuthMiddlewareStack(sockets)}
+    )
+
+
+async def _refuse(scope: Any, receive: Any, send: Any) -> None:
+    """Answer a handshake for any other path with HTTP 403 instead of an error."""
+    await receive()
+    await send({"type": "websocket.close"})

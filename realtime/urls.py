@@ -1,0 +1,15 @@
+"""The HTTP side: ``path("realtime/", include("realtime.urls"))``."""
+
+from django.urls import path
+
+from .web import views
+
+app_name = "realtime"
+urlpatterns = [
+    path("tasks/<str:task_id>/", views.task, name="task"),
+    path("tasks/<str:task_id>/result/", views.result, name="result"),
+    path("tasks/<str:task_id>/cancel/", views.cancel, name="cancel"),
+    path("tokens/", views.tokens, name="tokens"),
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+]

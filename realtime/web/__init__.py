@@ -1,0 +1,1 @@
+"""The web side: from the Channels groups to the sockets that subscribed."""

@@ -1,0 +1,330 @@
+"""One channel a process, one loop that receives, and every subscription of the process behind it.
+
+A consumer has no channel of its own: Channels' dispatch of each message to each consumer is what
+makes the usual way slow. The store is the truth and the group message a fast copy, so the hub
+also looks at the positions in the store and repairs what did not arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from realtime.broker import get_broker
+from realtime.broker.base import Event, Reading
+from realtime.broker.layer import ChannelLayer, from_message, get_layer
+from realtime.conf import conf
+from realtime.core.position import Position, Step, step
+from realtime.core.states import SUCCESS
+from realtime.core.status import Status
+from realtime.core.topics import Topic, group_name
+
+logger = logging.getLogger("realtime.hub")
+
+#: The layer does not wait for Redis to confirm that it joined a group: a topic just joined is
+#: looked at again after these seconds.
+RECHECKS: Final = (0.25, 1.0)
+#: Seconds between two attempts to reach a store that does not answer.
+_PAUSE: Final = 0.5
+#: Seconds in which topics to look at are gathered, so that one read serves them all.
+_GATHER: Final = 0.05
+
+
+class Subscription:
+    """One reader of one topic. Both callbacks are called in the event loop, and must not block."""
+
+    __slots__ = ("_backlog", "_floor", "on_event", "on_snapshot")
+
+    def __init__(
+        self,
+        on_event: Callable[[Event], None],
+        on_snapshot: Callable[[Position, Sequence[str]], None],
+    ) -> None:
+        self.on_event = on_event
+        self.on_snapshot = on_snapshot
+        #: What arrives while the first reading is under way.
+        self._backlog: list[Event | Reading] | None = []
+        self._floor = Position("", 0)
+
+    def take(self, item: Event | Reading) -> None:
+        """Pass on what this reader does not know yet."""
+        if self._backlog is not None:
+            self._backlog.append(item)
+        elif isinstance(item, Reading):
+            self._floor = item.position
+            self.on_snapshot(item.position, item.texts)
+        elif step(self._floor, item.position) is not Step.DROP:
+            self._floor = item.position
+            self.on_event(item)
+
+    def begin(self, position: Position) -> None:
+        """Pass on, from the first reading's position on, what arrived meanwhile."""
+        backlog, self._backlog = self._backlog or (), None
+        self._floor = position
+        for item in backlog:
+            if step(position, item.position) is not Step.DROP:
+                self.take(item)
+
+
+class _Watched:
+    """A topic that this process watches: its subscriptions, and where they all stand."""
+
+    __slots__ = ("backlog", "name", "position", "repair", "state", "subscriptions", "topic")
+
+    def __init__(self, topic: Topic) -> None:
+        self.topic = topic
+        self.name = str(topic)
+        self.subscriptions: set[Subscription] = set()
+        self.position: Position | None = None
+        #: Events that wait for the position to be known.
+        self.backlog: list[Event] = []
+        self.repair: asyncio.Task[None] | None = None
+        #: The last known state, for a topic of one task.
+        self.state = ""
+
+    def deliver(self, item: Event | Reading) -> None:
+        self.position = item.position
+        self.learn(item)
+        for subscription in tuple(self.subscriptions):
+            subscription.take(item)
+
+    def learn(self, item: Event | Reading) -> None:
+        """Take note of the state of a topic of one task."""
+        if isinstance(item, Event):
+            self.state = item.state
+        elif not self.topic.holds_many:
+            self.state = Status.from_json(item.texts[-1]).state if item.texts else ""
+
+    @property
+    def can_change(self) -> bool:
+        return self.topic.holds_many or self.state != SUCCESS
+
+
+class Hub:
+    """What one event loop watches."""
+
+    def __init__(self) -> None:
+        self._broker = get_broker()
+        self._layer: ChannelLayer = get_layer()
+        self._channel = ""
+        self._watched: dict[str, _Watched] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._suspects: dict[float, set[str]] = {}
+        self._starting = asyncio.Lock()
+        #: Whether the last look at the store succeeded.
+        self.healthy = True
+
+    async def subscribe(
+        self, topic: Topic, subscription: Subscription, since: Position | None = None
+    ) -> tuple[Reading, Callable[[], None]]:
+        """Join a topic and read it; return the reading, and what starts the flow of later events.
+
+        Raises what the broker raises; the subscription is then not there.
+        """
+        await self._start()
+        watched = self._watched.get(str(topic))
+        if watched is None:
+            watched = self._watched[str(topic)] = _Watched(topic)
+        watched.subscriptions.add(subscription)
+        try:
+            # Join first, then read: the other order can lose the event in between.
+            await self._layer.group_add(group_name(watched.name), self._channel)
+            reading = await self._broker.read(topic, since)
+        except BaseException:
+            await self.unsubscribe(topic, subscription)
+            raise
+        self._settle(watched, reading)
+        for delay in RECHECKS:
+            self._suspect(watched.name, delay)
+        return reading, lambda: subscription.begin(reading.position)
+
+    async def unsubscribe(self, topic: Topic, subscription: Subscription) -> None:
+        """Leave a topic; the last one to leave takes the process out of its group."""
+        watched = self._watched.get(str(topic))
+        if watched is None:
+            return
+        watched.subscriptions.discard(subscription)
+        if not watched.subscriptions:
+            del self._watched[watched.name]
+            if watched.repair is not None:
+                watched.repair.cancel()
+            await self._layer.group_discard(group_name(watched.name), self._channel)
+            if watched.name in self._watched:
+                # Somebody joined while this one left: the group is theirs now.
+                await self._layer.group_add(group_name(watched.name), self._channel)
+
+    async def close(self) -> None:
+        """Stop everything. Subscriptions get nothing more."""
+        for watched in self._watched.values():
+            if watched.repair is not None:
+                self._tasks.add(watched.repair)
+        tasks, self._tasks = self._tasks, set()
+        self._watched.clear()
+        self._suspects.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._broker.close()
+
+    @property
+    def watching(self) -> int:
+        """How many topics have a subscription."""
+        return len(self._watched)
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if not self._channel:
+                self._channel = await self._layer.new_channel()
+                self._spawn(self._receive())
+                self._spawn(self._check_all())
+
+    def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # Events
+
+    async def _receive(self) -> None:
+        while True:
+            try:
+                message = await self._layer.receive(self._channel)
+            except Exception as error:  # noqa: BLE001 - whoever can publish can send anything
+                logger.warning("message_unreadable error=%r", error)
+                await asyncio.sleep(0)
+                continue
+            event = from_message(message)
+            if event is not None:
+                self._dispatch(event)
+
+    def _dispatch(self, event: Event) -> None:
+        watched = self._watched.get(event.topic)
+        if watched is not None:
+            self._follow(watched, event)
+
+    def _follow(self, watched: _Watched, event: Event) -> None:
+        if watched.position is None or watched.repair is not None:
+            watched.backlog.append(event)
+            return
+        match step(watched.position, event.position):
+            case Step.DELIVER:
+                watched.deliver(event)
+            case Step.GAP:
+                watched.backlog.append(event)
+                self._repair(watched)
+
+    def _settle(self, watched: _Watched, reading: Reading) -> None:
+        """Take a first reading into account for the topic as a whole."""
+        if watched.position is None:
+            watched.position = reading.position
+            watched.learn(reading)
+            self._replay(watched)
+        elif step(watched.position, reading.position) is not Step.DROP:
+            # The others are behind what was just read. Should the message that brings them there
+            # be lost, the next look at the positions finds out.
+            self._suspect(watched.name, RECHECKS[0])
+
+    def _replay(self, watched: _Watched) -> None:
+        backlog, watched.backlog = watched.backlog, []
+        for event in backlog:
+            self._follow(watched, event)
+
+    # Repairs
+
+    def _repair(self, watched: _Watched) -> None:
+        if watched.repair is None:
+            watched.repair = asyncio.get_running_loop().create_task(self._bridge(watched))
+
+    async def _bridge(self, watched: _Watched) -> None:
+        """Bring a topic's subscriptions from where they stand to where the store is."""
+        while True:
+            try:
+                reading = await self._broker.read(watched.topic, watched.position)
+                break
+            except Exception as error:  # noqa: BLE001 - whatever it is, the gap is still there
+                self._unhealthy(error)
+                await asyncio.sleep(_PAUSE)
+        watched.repair = None
+        if not reading.recovered:
+            watched.deliver(reading)
+        for event in reading.events(watched.name):
+            watched.deliver(event)
+        # The store is the truth: what still does not follow on is looked at again, not believed.
+        backlog, watched.backlog = watched.backlog, []
+        for event in backlog:
+            match step(watched.position or reading.position, event.position):
+                case Step.DELIVER:
+                    watched.deliver(event)
+                case Step.GAP:
+                    self._suspect(watched.name, RECHECKS[0])
+
+    async def _check_all(self) -> None:
+        """Look, every now and then, at where every topic that can still change stands."""
+        while True:
+            pause = conf().CHECK_INTERVAL * random.uniform(0.8, 1.2)  # noqa: S311
+            await asyncio.sleep(pause)
+            await self._check([name for name, topic in self._watched.items() if topic.can_change])
+
+    def _suspect(self, name: str, delay: float) -> None:
+        """Look at one topic after ``delay`` seconds, together with its neighbours in time."""
+        loop = asyncio.get_running_loop()
+        due = round((loop.time() + delay) / _GATHER) * _GATHER
+        names = self._suspects.get(due)
+        if names is None:
+            names = self._suspects[due] = set()
+            loop.call_at(due, self._check_suspects, due)
+        names.add(name)
+
+    def _check_suspects(self, due: float) -> None:
+        names = self._suspects.pop(due, ())
+        if names:
+            self._spawn(self._check([name for name in names if name in self._watched]))
+
+    async def _check(self, names: Sequence[str]) -> None:
+        while names:
+            known = {name: self._watched[name].position for name in names}
+            try:
+                positions = await self._broker.positions(names)
+            except Exception as error:  # noqa: BLE001 - the store may be away in many ways
+                self._unhealthy(error)
+                # Messages may have been lost meanwhile: look again as soon as it answers.
+                await asyncio.sleep(_PAUSE)
+                names = [name for name in names if name in self._watched]
+                continue
+            self.healthy = True
+            for name, position in zip(names, positions, strict=True):
+                self._compare(self._watched.get(name), known[name], position)
+            return
+
+    def _compare(
+        self, watched: _Watched | None, known: Position | None, found: Position | None
+    ) -> None:
+        if watched is None or watched.position is None or known is None or found == known:
+            return
+        behind = found is not None and step(known, found) is not Step.DROP
+        if behind and step(watched.position, found) is Step.DROP:  # type: ignore[arg-type]
+            return  # the events arrived while we looked
+        # The store is ahead; or it lost the topic; or it went back, as a failover does.
+        self._repair(watched)
+
+    def _unhealthy(self, error: BaseException) -> None:
+        if self.healthy:
+            logger.warning("store_unreachable error=%r", error)
+        self.healthy = False
+
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def get_hub() -> Hub:
+    """Return the running event loop's hub."""
+    loop = asyncio.get_running_loop()
+    hub = _hubs.get(loop)
+    if hub is None:
+        hub = _hubs[loop] = Hub()
+    return hub

@@ -1,0 +1,74 @@
+"""Asking about a task from Python: what is known, and waiting for the ending."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from django.http import HttpRequest
+
+from realtime.broker import get_broker
+from realtime.broker.base import Event
+from realtime.core.position import Position
+from realtime.core.status import Status
+from realtime.core.topics import TASK, USER, Topic
+from realtime.exceptions import TaskNotFound, WaitTimeout
+from realtime.ownership import owner_of_request
+
+from .hub import Subscription, get_hub
+
+
+def status(task_id: str) -> Status | None:
+    """Return what is known of a task; None for an id that nobody published, or that expired."""
+    return get_broker().status(task_id)
+
+
+def tasks_of(request: HttpRequest) -> list[Status]:
+    """Return the tasks that a request's user or visitor started, newest first, at most 1,000."""
+    owner = owner_of_request(request)
+    return get_broker().statuses(Topic(USER, owner)) if owner else []
+
+
+async def wait(task_id: str, *, timeout: float) -> Status:  # noqa: ASYNC109 - an answer, not a cancel
+    """Wait until a task has ended, at most ``timeout`` seconds, and return its status.
+
+    The ending is pushed; nothing is polled. A task that failed is an answer like any other: look
+    at ``status.successful`` and ``status.error``. Synchronous code calls
+    ``async_to_sync(realtime.wait)(task_id, timeout=5)``.
+
+    Raises TaskNotFound for an id that nobody published and WaitTimeout, which holds the newest
+    status, when the time is over.
+    """
+    latest: list[Status] = []
+    ended = asyncio.Event()
+
+    def take(texts: Sequence[str]) -> None:
+        if texts:
+            latest[:] = [Status.from_json(texts[-1])]
+            if latest[0].terminal:
+                ended.set()
+
+    def on_event(event: Event) -> None:
+        take([event.text])
+
+    def on_snapshot(_position: Position, texts: Sequence[str]) -> None:
+        take(texts)
+
+    topic, hub = Topic(TASK, task_id), get_hub()
+    subscription = Subscription(on_event, on_snapshot)
+    try:
+        async with asyncio.timeout(timeout):
+            reading, begin = await hub.subscribe(topic, subscription)
+            take(reading.texts)
+            if not latest:
+                raise TaskNotFound(task_id)
+            begin()
+            await ended.wait()
+    except TimeoutError:
+        raise WaitTimeout(task_id, timeout, latest[0] if latest else None) from None
+    finally:
+        await hub.unsubscribe(topic, subscription)
+        if not hub.watching:
+            # An event loop made for this call alone must not end with the hub's tasks in it.
+            await hub.close()
+    return latest[0]

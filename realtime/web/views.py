@@ -1,0 +1,196 @@
+"""The HTTP side of the wire contract. Asynchronous views: nothing here holds a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Concatenate, Final, ParamSpec
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import require_GET, require_POST
+
+from realtime.broker import get_broker
+from realtime.core.codes import ErrorCode
+from realtime.core.jsontext import dumps, encode_result
+from realtime.core.topics import ME, TASK, USER, Topic
+from realtime.exceptions import TokenError
+from realtime.ownership import owner_of_request
+
+from .auth import Refused, authorise, authorise_cancel, not_found
+from .cancel import request_cancel
+from .results import stored_result
+from .tokens import make_token, read_token
+
+logger = logging.getLogger("realtime.http")
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], Awaitable[HttpResponse]]
+
+_STATUS: Final = {
+    ErrorCode.BAD_REQUEST: 400,
+    ErrorCode.UNAUTHORIZED: 401,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.TOO_LARGE: 413,
+    ErrorCode.LIMIT: 429,
+    ErrorCode.INTERNAL: 500,
+}
+_TOPICS_OF_A_TOKEN: Final = 128
+#: Seconds in which the store must answer a readiness check.
+_READY_TIMEOUT: Final = 2.0
+
+
+def _answers(view: View[P]) -> View[P]:
+    """Turn what a view refuses, and what fails, into the contract's error object."""
+
+    @functools.wraps(view)
+    async def answer(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        try:
+            return await view(request, *args, **kwargs)
+        except Refused as refused:
+            return _error(refused.code, str(refused))
+        except Exception:
+            ref = secrets.token_hex(4)
+            logger.exception("request_failed ref=%s", ref)
+            return _error(ErrorCode.INTERNAL, "the service failed, try again", ref=ref)
+
+    return answer
+
+
+def _error(code: ErrorCode, message: str, **more: str) -> JsonResponse:
+    return JsonResponse(
+        {"error": {"code": code, "message": message, **more}}, status=_STATUS[code]
+    )
+
+
+@require_GET
+@never_cache
+@_answers
+async def task(request: HttpRequest, task_id: str) -> HttpResponse:
+    """Answer with a task's status and its position."""
+    topic = await _authorise_task(request, task_id)
+    reading = await get_broker().read(topic)
+    if not reading.texts:
+        raise not_found()
+    epoch, offset = reading.position
+    text = f'{{"epoch":"{epoch}","offset":{offset},"status":{reading.texts[0]}}}'
+    return HttpResponse(text, content_type="application/json")
+
+
+@require_GET
+@never_cache
+@_answers
+async def result(request: HttpRequest, task_id: str) -> HttpResponse:
+    """Answer with a task's whole result, as JSON."""
+    topic = await _authorise_task(request, task_id)
+    text = await sync_to_async(_whole_result, thread_sensitive=False)(topic.ident)
+    if text is None:
+        raise Refused(ErrorCode.NOT_FOUND, "this task has no result, or it is not kept any more")
+    return HttpResponse(text, content_type="application/json")
+
+
+@require_POST
+@csrf_protect
+@never_cache
+@_answers
+async def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
+    """Pass on the wish to cancel a task."""
+    topic = _task_topic(task_id)
+    await authorise_cancel(topic.ident, await request.auser(), _granted(request))
+    await request_cancel(topic.ident)
+    return JsonResponse({"task_id": topic.ident}, status=202)
+
+
+@require_POST
+@csrf_protect
+@never_cache
+@_answers
+async def tokens(request: HttpRequest) -> HttpResponse:
+    """Answer with a token for topics that the caller may see."""
+    if request.content_type != "application/json":
+        raise Refused(ErrorCode.BAD_REQUEST, "the content type must be application/json")
+    granted = [await _grantable(request, name) for name in _asked_topics(request.body)]
+    token, ends = make_token(granted)
+    return JsonResponse({"token": token, "expires_at": ends.isoformat()}, status=201)
+
+
+@require_GET
+@never_cache
+async def healthz(request: HttpRequest) -> HttpResponse:
+    """Answer that the process is alive."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@require_GET
+@never_cache
+async def readyz(request: HttpRequest) -> HttpResponse:
+    """Answer whether new work is welcome here: not while the store is out of reach."""
+    try:
+        async with asyncio.timeout(_READY_TIMEOUT):
+            await get_broker().positions(["ready"])
+    except Exception:  # noqa: BLE001 - whatever it is, this process cannot serve now
+        return HttpResponse("the store does not answer\n", status=503, content_type="text/plain")
+    return HttpResponse("ready\n", content_type="text/plain")
+
+
+def _task_topic(task_id: str) -> Topic:
+    try:
+        return Topic.parse(f"{TASK}:{task_id}")
+    except ValueError:
+        raise not_found() from None  # an id that no topic can name is the id of no task
+
+
+async def _authorise_task(request: HttpRequest, task_id: str) -> Topic:
+    return await authorise(_task_topic(task_id), await request.auser(), _bearer(request))
+
+
+def _bearer(request: HttpRequest) -> str | None:
+    """Return the token of ``Authorization: Bearer …`` (RFC 6750, section 2.1)."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _granted(request: HttpRequest) -> frozenset[Topic]:
+    token = _bearer(request)
+    if token is None:
+        return frozenset()
+    try:
+        return read_token(token)
+    except TokenError as error:
+        raise Refused(ErrorCode.UNAUTHORIZED, str(error)) from None
+
+
+def _whole_result(task_id: str) -> str | None:
+    found, value = stored_result(task_id)
+    if found:
+        return encode_result(value)[0]
+    status = get_broker().status(task_id)
+    if status is None or not status.successful or status.truncated:
+        return None
+    return dumps(status.result)
+
+
+def _asked_topics(body: bytes) -> list[Topic]:
+    try:
+        topics = json.loads(body)["topics"]
+        if not isinstance(topics, list) or not 1 <= len(topics) <= _TOPICS_OF_A_TOKEN:
+            raise ValueError(f"topics must be a list of 1 to {_TOPICS_OF_A_TOKEN} topics")
+        return [Topic.parse(topic) for topic in topics]
+    except (KeyError, TypeError, RecursionError):
+        message = 'the body must be {"topics": [...]}'
+    except ValueError as error:
+        message = "the body is no JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+    raise Refused(ErrorCode.BAD_REQUEST, message)
+
+
+async def _grantable(request: HttpRequest, topic: Topic) -> Topic:
+    owner = await sync_to_async(owner_of_request)(request, create=True)
+    own = Topic(USER, owner)
+    if owner and topic in (own, Topic(USER, ME)):
+        return own
+    return await authorise(topic, await request.auser(), _bearer(request))

@@ -1,0 +1,1 @@
+"""The worker side: from Celery's signals to the broker, without hurting the task."""

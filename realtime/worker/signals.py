@@ -1,0 +1,318 @@
+"""Receivers for Celery's signals: each makes one change and hands it to the publisher.
+
+MAIN below is the worker's own process, the child is the one that runs the task. Receivers are
+module-level functions, since Celery holds them weakly; each takes ``**kwargs``, since signals gain
+arguments. Which signal comes when, and from where, is read in celery/app/trace.py,
+celery/worker/request.py and celery/worker/consumer/consumer.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any, Final
+
+from celery import current_task, signals
+from celery.exceptions import Reject
+
+from realtime.conf import conf
+from realtime.core import jsontext
+from realtime.core.acceptance import Change
+from realtime.core.jsontext import NULL
+from realtime.core.states import (
+    FAILURE,
+    PENDING,
+    RECEIVED,
+    RETRY,
+    REVOKED,
+    STARTED,
+    SUCCESS,
+)
+from realtime.ownership import current_owner
+
+from .publisher import publisher
+from .runs import Run, remember, run_of
+
+#: The message header that carries the owner and the time of publishing.
+HEADER: Final = "realtime"
+
+#: Seconds that an ending process waits for its last changes to be sent.
+_FLUSH_TIMEOUT: Final = 1.0
+
+
+def connect() -> None:
+    """Connect every receiver. Doing it again changes nothing."""
+    for signal, receiver in _RECEIVERS:
+        signal.connect(receiver, weak=False, dispatch_uid=f"realtime.{receiver.__name__}")
+
+
+# Publishing: in a view, a beat, or a task that starts others.
+
+
+def stamp_message(
+    headers: MutableMapping[str, Any] | None = None, body: Any = None, **_kwargs: Any
+) -> None:
+    """Stamp a message with its owner, and say RETRY where it is the running task's next attempt.
+
+    RETRY is said here, before the message leaves: ``task_retry`` comes after it, when the next
+    attempt may have begun.
+    """
+    if not headers or "id" not in headers:
+        return  # message protocol 1
+    published_at = jsontext.timestamp().strip('"')
+    headers[HEADER] = {"owner": _owner_to_stamp(), "published_at": published_at}
+    run = _publishing_run(headers)
+    if run is None:
+        return
+    if headers.get("retries", 0) > run.request.retries:
+        reason = run.retry_reason or sys.exc_info()[1]
+        retry_at = jsontext.timestamp_of(headers.get("eta"))
+        run.finish(RETRY, _retry_fields(reason, retry_at))
+    else:
+        run.finished = True  # task.replace(): another task goes on under this id
+
+
+def say_pending(
+    headers: Mapping[str, Any] | None = None, body: Any = None, **_kwargs: Any
+) -> None:
+    """Say PENDING of a published task, and of those that its message carries for later."""
+    if not headers or "id" not in headers or _publishing_run(headers) is not None:
+        return
+    _publish_pending(headers["id"], headers.get("retries", 0), headers)
+    for task_id, name in _carried(body):
+        _publish_pending(task_id, 0, {**headers, "task": name, "parent_id": None, "eta": None})
+
+
+def _owner_to_stamp() -> str:
+    owner = current_owner()
+    if owner is None and current_task:
+        owner = _header(current_task.request).get("owner")
+    return owner or ""
+
+
+def _publishing_run(headers: Mapping[str, Any]) -> Run | None:
+    """Return the running task's run where the message is about that very task."""
+    if current_task and current_task.request.id == headers["id"]:
+        return run_of(current_task.request)
+    return None
+
+
+def _publish_pending(task_id: str, attempt: int, headers: Mapping[str, Any]) -> None:
+    fields = _identity(headers.get("task"), headers) | {
+        "eta": jsontext.timestamp_of(headers.get("eta")),
+        "updated_at": jsontext.timestamp(),
+    }
+    _publish(task_id, PENDING, fields, attempt=attempt, owner=_header(headers).get("owner", ""))
+
+
+def _carried(body: Any) -> Iterator[tuple[str, str]]:
+    """Yield (id, name) of the tasks that wait inside a message: a chain's rest, a chord's body.
+
+    Message protocol 2: the body is ``(args, kwargs, {"chain", "chord", …})``, the chain reversed.
+    """
+    embed = body[2] if isinstance(body, list | tuple) and len(body) == 3 else None
+    if not isinstance(embed, Mapping):
+        return
+    # What the running task's own message carries was said when that one was published.
+    inherited = {_id_of(link) for link in (current_task.request.chain or ())} if current_task else ()
+    for signature in (*reversed(embed.get("chain") or ()), embed.get("chord")):
+        task_id = _id_of(signature)
+        if task_id and task_id not in inherited and not signature["task"].startswith("celery."):
+            yield task_id, signature["task"]
+
+
+def _id_of(signature: Any) -> str | None:
+    if not isinstance(signature, Mapping):
+        return None
+    task_id = (signature.get("options") or {}).get("task_id")
+    return str(task_id) if task_id else None
+
+
+# Receiving: in MAIN.
+
+
+def say_received(request: Any = None, **_kwargs: Any) -> None:
+    """Say RECEIVED: a worker holds the task, perhaps until its ETA."""
+    headers = request.request_dict
+    fields = _identity(request.name, headers) | {
+        "eta": jsontext.timestamp_of(headers.get("eta")),
+        "updated_at": jsontext.timestamp(),
+    }
+    attempt = headers.get("retries", 0)
+    owner = _header(headers).get("owner", "")
+    _publish(request.id, RECEIVED, fields, attempt=attempt, owner=owner)
+
+
+def say_unknown(id: str | None = None, name: str = "", exc: Any = None, **_kwargs: Any) -> None:  # noqa: A002
+    """Say FAILURE of a message whose task this worker does not know."""
+    if id:
+        error = f'{{"type":"NotRegistered","message":{jsontext.encode_text(name)}}}'
+        fields = {"name": jsontext.encode_text(name), **_ended(), "error": error}
+        _publish(id, FAILURE, fields)
+
+
+def say_revoked(
+    request: Any = None, terminated: bool = False, expired: bool = False, **_kwargs: Any
+) -> None:
+    """Say REVOKED: cancelled while it waited or ran, or expired before it could run."""
+    how = "expired" if expired else "terminated" if terminated else "revoked"
+    error = f'{{"type":"TaskRevokedError","message":"{how}"}}'
+    fields = _identity(request.task, vars(request)) | _ended() | {"error": error}
+    owner = _header(request).get("owner", "")
+    _publish(request.id, REVOKED, fields, attempt=request.retries, owner=owner)
+
+
+# Running: in the child, but for endings that the child could not tell.
+
+
+def say_started(task: Any = None, **_kwargs: Any) -> None:
+    """Say STARTED, in the name of a new run."""
+    request = task.request
+    now = jsontext.timestamp()
+    run = Run(request, _identity(task.name, vars(request)), _header(request).get("owner", ""))
+    remember(run)
+    fields = {
+        "started_at": now,
+        "updated_at": now,
+        "progress": NULL,
+        "result": NULL,
+        "truncated": "false",
+        "error": NULL,
+        "eta": NULL,
+        "retry_at": NULL,
+        "cancelling": "false",
+        "finished_at": NULL,
+    }
+    run.say(STARTED, fields)
+
+
+def say_success(sender: Any = None, result: Any = None, **_kwargs: Any) -> None:
+    """Say SUCCESS, with the result where it is small enough."""
+    run = run_of(sender.request)
+    if run is not None:
+        run.finish(SUCCESS, _success_fields(sender, result))
+
+
+def say_failure(
+    sender: Any = None, task_id: str = "", exception: Any = None, **_kwargs: Any
+) -> None:
+    """Say FAILURE: raised in the child, or found in MAIN (time limit, lost process, rejected)."""
+    fields = _ended() | {"error": jsontext.encode_error(exception)}
+    run = run_of(sender.request) if sender is not None else None
+    if run is not None and run.request.id == task_id:
+        run.finish(FAILURE, fields)
+    elif task_id:
+        _publish(task_id, FAILURE, fields)
+
+
+def say_retry(request: Any = None, reason: Any = None, **_kwargs: Any) -> None:
+    """Say RETRY where it was not said when the next attempt was published.
+
+    That is so in MAIN, which tells it without a reason when it gives up its tasks at a shutdown.
+    """
+    run = run_of(request)
+    fields = _retry_fields(getattr(reason, "exc", None), NULL)
+    if run is not None:
+        run.finish(RETRY, fields)
+    else:
+        _publish(request.id, RETRY, fields, attempt=request.retries)
+
+
+def say_rest(task: Any = None, state: str | None = None, retval: Any = None, **_kwargs: Any) -> None:
+    """Say, after the run, the ending that no other signal told."""
+    run = run_of(task.request)
+    if run is None or run.finished:
+        return
+    if state == SUCCESS:  # the result could not be stored, and so was not announced
+        run.finish(SUCCESS, _success_fields(task, retval))
+    elif state == FAILURE:
+        run.finish(FAILURE, _ended() | {"error": jsontext.encode_error(retval)})
+    elif state == "IGNORED":
+        # Celery stores nothing, so for it the task runs for ever. It has ended, without a result.
+        error = '{"type":"Ignore","message":"the task asked to be ignored"}'
+        run.finish(REVOKED, _ended() | {"error": error})
+    elif state == "REJECTED" and isinstance(retval, Reject) and not retval.requeue:
+        run.finish(FAILURE, _ended() | {"error": jsontext.encode_error(retval)})
+
+
+def flush(**_kwargs: Any) -> None:
+    """Give the last changes of an ending process a moment to be sent."""
+    publisher.flush(_FLUSH_TIMEOUT)
+
+
+_RECEIVERS: Final = (
+    (signals.before_task_publish, stamp_message),
+    (signals.after_task_publish, say_pending),
+    (signals.task_received, say_received),
+    (signals.task_unknown, say_unknown),
+    (signals.task_revoked, say_revoked),
+    (signals.task_prerun, say_started),
+    (signals.task_success, say_success),
+    (signals.task_failure, say_failure),
+    (signals.task_retry, say_retry),
+    (signals.task_postrun, say_rest),
+    (signals.worker_process_shutdown, flush),
+    (signals.worker_shutdown, flush),
+)
+
+
+# What a change says.
+
+
+def _publish(
+    task_id: str,
+    state: str,
+    fields: Mapping[str, str],
+    *,
+    attempt: int | None = None,
+    owner: str = "",
+) -> None:
+    """Publish a word from beside the run."""
+    publisher.publish(
+        Change(task_id=task_id, state=state, attempt=attempt, owner=owner, fields=fields)
+    )
+
+
+def _header(source: Any) -> Mapping[str, str]:
+    header = source.get(HEADER)
+    return header if isinstance(header, Mapping) else {}
+
+
+def _identity(name: object, headers: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields that never change, from a message's headers or a request's attributes."""
+    texts = {
+        "name": name,
+        "root_id": headers.get("root_id"),
+        "parent_id": headers.get("parent_id"),
+        "group_id": headers.get("group"),
+        "published_at": _header(headers).get("published_at"),
+    }
+    return {key: jsontext.encode_text(text) for key, text in texts.items() if text}
+
+
+def _ended() -> dict[str, str]:
+    now = jsontext.timestamp()
+    return {
+        "error": NULL,
+        "eta": NULL,
+        "retry_at": NULL,
+        "cancelling": "false",
+        "finished_at": now,
+        "updated_at": now,
+    }
+
+
+def _success_fields(task: Any, result: Any) -> dict[str, str]:
+    if task.request.ignore_result or task.ignore_result:
+        text, truncated = NULL, False  # asked for: nobody keeps it
+    else:
+        text, truncated = jsontext.encode_result(result, limit=conf().MAX_RESULT_BYTES)
+    return _ended() | {"result": text, "truncated": jsontext.dumps(truncated)}
+
+
+def _retry_fields(reason: BaseException | None, retry_at: str) -> dict[str, str]:
+    if reason is None:
+        error = '{"type":"Retry","message":"the task asked to run again"}'
+    else:
+        error = jsontext.encode_error(reason)
+    return {"error": error, "retry_at": retry_at, "updated_at": jsontext.timestamp()}
