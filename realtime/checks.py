@@ -47,9 +47,7 @@ def check_layer(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
     if not problem:
         return []
     remedy = "Change it, or name a layer of its own in REALTIME['CHANNEL_LAYER']."
-    return [
-        checks.Error(f"CHANNEL_LAYERS[{alias!r}] {problem}.", hint=remedy, id="realtime.E002")
-    ]
+    return [checks.Error(f"CHANNEL_LAYERS[{alias!r}] {problem}.", hint=remedy, id="realtime.E002")]
 
 
 @checks.register("realtime")

@@ -61,6 +61,8 @@ def conf() -> Settings:
 @lru_cache(maxsize=1)
 def _read() -> Settings:
     given = getattr(django_settings, "REALTIME", {})
+    if not isinstance(given, dict):
+        raise SettingsError(f"REALTIME: {given!r} is not a dict", key="")
     known = {field.name: field for field in fields(Settings)}
     for key, value in given.items():
         if key not in known:
@@ -68,7 +70,9 @@ def _read() -> Settings:
             remedy = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(known)}"
             raise SettingsError(f"REALTIME: unknown key {key!r}; {remedy}", key=key)
         wanted = _TYPES[str(known[key].type)]
-        if not isinstance(value, wanted) or isinstance(value, bool):
+        items = value if isinstance(value, list | tuple) else ()
+        fits = isinstance(value, wanted) and not isinstance(value, bool)
+        if not fits or not all(isinstance(item, str) for item in items):
             raise SettingsError(f"REALTIME[{key!r}]: {value!r} is not {known[key].type}", key=key)
         if isinstance(value, int | float) and value <= 0:
             raise SettingsError(f"REALTIME[{key!r}]: {value!r} is not above 0", key=key)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
-from .ownership import owner_from, owner_of_request, owner_of_user
+from .ownership import owner_from, owner_of_request
 
 _Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
@@ -37,15 +38,16 @@ class OwnerMiddleware:
             return self.get_response(request)
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        resolve = partial(owner_of_request, request, create=True)
-        # An async view publishes on the event loop, where the session's database may not be
-        # asked: the user, and with it the session, is loaded before. Without a cookie there is
-        # neither.
-        if settings.SESSION_COOKIE_NAME in request.COOKIES and hasattr(request, "auser"):
-            owner = owner_of_user(await request.auser())
-            if owner:
-                resolve = partial(str, owner)
-        with owner_from(resolve):
+        with owner_from(partial(owner_of_request, request, create=True)):
             response = self.get_response(request)
             assert isinstance(response, Awaitable)
             return await response
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
+        """Load the user and the session before an async view.
+
+        It publishes on the event loop, where their database may not be asked. Without a cookie
+        there is neither.
+        """
+        if iscoroutinefunction(view) and settings.SESSION_COOKIE_NAME in request.COOKIES:
+            owner_of_request(request)

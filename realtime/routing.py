@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -11,12 +11,12 @@ from django.urls import path, re_path
 from .web.consumers import TaskConsumer
 
 #: For a project that routes WebSockets of its own, beside its own routes.
-websocket_urlpatterns = [path("realtime/ws/", TaskConsumer.as_asgi())]
+websocket_urlpatterns: list[Any] = [path("realtime/ws/", cast(Any, TaskConsumer.as_asgi()))]
 
 
 def application(django_application: Any) -> ProtocolTypeRouter:
     """Return an ASGI application: Django for HTTP, the service for WebSockets."""
-    sockets = URLRouter([*websocket_urlpatterns, re_path(r"", _refuse)])
+    sockets = URLRouter([*websocket_urlpatterns, re_path(r"", cast(Any, _refuse))])
     return ProtocolTypeRouter(
         {"http": django_application, "websocket": AuthMiddlewareStack(sockets)}
     )

@@ -29,11 +29,11 @@ MESSAGE_TYPE = "realtime.event"
 class ChannelLayer(Protocol):
     """What the service uses of a channel layer."""
 
-    async def new_channel(self) -> str: ...  # noqa: D102
-    async def group_add(self, group: str, channel: str) -> None: ...  # noqa: D102
-    async def group_discard(self, group: str, channel: str) -> None: ...  # noqa: D102
-    async def group_send(self, group: str, message: dict[str, Any]) -> None: ...  # noqa: D102
-    async def receive(self, channel: str) -> dict[str, Any]: ...  # noqa: D102
+    async def new_channel(self) -> str: ...
+    async def group_add(self, group: str, channel: str) -> None: ...
+    async def group_discard(self, group: str, channel: str) -> None: ...
+    async def group_send(self, group: str, message: dict[str, Any]) -> None: ...
+    async def receive(self, channel: str) -> dict[str, Any]: ...
 
 
 def get_layer() -> ChannelLayer:

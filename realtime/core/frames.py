@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeGuard
 
 from realtime.exceptions import FrameError
 
@@ -100,9 +100,7 @@ def _read(frame: dict[str, Any], frame_id: int) -> ClientFrame:
         case "unsubscribe":
             return Unsubscribe(frame_id, Topic.parse(frame.get("topic")))
         case "cancel":
-            task_id = _text(frame.get("task_id"), "task_id", 100)
-            # An id that no topic could name is the id of no task.
-            return Cancel(frame_id, Topic.parse(f"{TASK}:{task_id or ''}").ident)
+            return Cancel(frame_id, _task_id(frame.get("task_id")))
         case "ping":
             return Ping(frame_id)
         case _:
@@ -121,15 +119,26 @@ def _since(value: Any) -> Position | None:
     return Position(epoch, offset)
 
 
+def _task_id(value: Any) -> str:
+    try:
+        return Topic.parse(f"{TASK}:{value}" if isinstance(value, str) else value).ident
+    except ValueError:
+        raise ValueError("task_id must be the id of a task") from None
+
+
 def _text(value: Any, name: str, length: int) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > length:
         raise ValueError(f"{name} must be a string of at most {length} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # JSON can say half of a surrogate pair; nothing else can
+        raise ValueError(f"{name} is not Unicode text") from None
     return value
 
 
-def _is_whole(value: Any, least: int) -> bool:
+def _is_whole(value: Any, least: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MAX_NUMBER
 
 
@@ -203,9 +212,7 @@ def error(code: ErrorCode, message: str, *, frame_id: int | None = None, **more:
 
 def closing(code: CloseCode, message: str) -> str:
     """Precede a close: its reason does not reach every client."""
-    return dumps(
-        {"type": "closing", "code": code, "message": message, "reconnect": code.reconnect}
-    )
+    return dumps({"type": "closing", "code": code, "message": message, "reconnect": code.reconnect})
 
 
 def _place(topic: str, position: Position) -> str:

@@ -32,7 +32,7 @@ def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
             value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_nearest
         )
         size = len(text.encode())
-    except Exception:  # a user's object may raise anything while it is looked at
+    except Exception:  # noqa: BLE001 - a user's object may raise anything while it is read
         return NULL, True
     if limit is not None and size > limit:
         return NULL, True
@@ -53,7 +53,7 @@ def encode_text(value: object, *, limit: int = MESSAGE_LENGTH) -> str:
     """Return any object's text as a JSON string of at most ``limit`` characters."""
     try:
         text = str(value)
-    except Exception:  # a user's exception may fail to describe itself
+    except Exception:  # noqa: BLE001 - a user's exception may fail to describe itself
         text = f"<unprintable {type(value).__name__}>"
     # A lone surrogate is legal in a str and illegal in UTF-8.
     return dumps(text[:limit].encode(errors="replace").decode())
@@ -61,10 +61,7 @@ def encode_text(value: object, *, limit: int = MESSAGE_LENGTH) -> str:
 
 def encode_error(exception: object) -> str:
     """Return ``{"type", "message"}``: never arguments, tracebacks or local variables."""
-    if isinstance(exception, BaseException):
-        name = type(exception).__name__
-    else:
-        name = "Error"
+    name = type(exception).__name__ if isinstance(exception, BaseException) else "Error"
     return f'{{"type":{encode_text(name)},"message":{encode_text(exception)}}}'
 
 
@@ -73,7 +70,8 @@ def encode_progress(current: object, total: object = None, message: object = Non
     number = _number(current)
     if number is None:
         return NULL
-    text = NULL if message in (None, "") else encode_text(message)
+    text = '""' if message is None else encode_text(message)
+    text = NULL if text == '""' else text
     return f'{{"current":{number},"total":{_number(total) or NULL},"message":{text}}}'
 
 
@@ -82,7 +80,7 @@ def _number(value: object) -> str | None:
         return str(int(value)) if abs(value) < 2**53 else None
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - whatever a user's object raises, it is no number
         return None
     return repr(number) if math.isfinite(number) else None
 
@@ -109,5 +107,5 @@ def timestamp_of(text: str | None) -> str:
         return NULL
     try:
         return timestamp(datetime.datetime.fromisoformat(text))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: year 9999, west of Greenwich
         return NULL

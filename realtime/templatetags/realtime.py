@@ -7,8 +7,8 @@ from typing import Any
 
 from django import template
 
-from ..ownership import owner_of_request
-from ..web.tokens import make_token
+from realtime.ownership import owner_topic
+from realtime.web.tokens import make_token
 
 register = template.Library()
 
@@ -17,8 +17,8 @@ register = template.Library()
 def realtime_token(context: Mapping[str, Any], *topics: str) -> str:
     """Return a token for these topics; without any, for all that the page's visitor started.
 
-    Giving a topic's token to a page lets its reader see the topic: name only what is theirs.
+    It is empty for a visitor where there are no sessions: nothing can be theirs then. Giving a
+    topic's token to a page lets its reader see the topic: name only what is theirs.
     """
-    if not topics:
-        topics = (f"user:{owner_of_request(context['request'], create=True)}",)
-    return make_token(topics)[0]
+    named = topics or tuple(filter(None, [owner_topic(context["request"])]))
+    return make_token(named)[0] if named else ""

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from channels.db import database_sync_to_async
 from django.conf import settings as django_settings
 from django.http.request import split_domain_port, validate_host
+from django.utils.http import is_same_domain
 
 from realtime.broker import get_broker
 from realtime.conf import conf
@@ -117,7 +118,7 @@ def is_allowed_origin(scope: Mapping[str, Any]) -> bool:
     if len(origins) != 1 or len(hosts) != 1:
         return False
     origin, host = origins[0].decode("latin-1"), hosts[0].decode("latin-1").lower()
-    if origin in (*conf().ALLOWED_ORIGINS, *django_settings.CSRF_TRUSTED_ORIGINS):
+    if _is_listed(origin):
         return True
     try:
         parts = urlsplit(origin)
@@ -128,11 +129,22 @@ def is_allowed_origin(scope: Mapping[str, Any]) -> bool:
     default = 443 if secure else 80
     return (
         origin == f"{parts.scheme}://{parts.netloc}"
+        and "@" not in parts.netloc
         and parts.scheme == ("https" if secure else "http")
         and parts.hostname == urlsplit(f"//{host}").hostname
         and (port or default) == (own_port or default)
         and validate_host(split_domain_port(host)[0], _allowed_hosts())
     )
+
+
+def _is_listed(origin: str) -> bool:
+    """Read the lists as Django reads its own: ``https://*.example.com`` means every subdomain."""
+    scheme, _, host = origin.partition("://")
+    for allowed in (*conf().ALLOWED_ORIGINS, *django_settings.CSRF_TRUSTED_ORIGINS):
+        wanted, _, pattern = allowed.partition("://")
+        if scheme == wanted and is_same_domain(host, pattern.removeprefix("*")):
+            return True
+    return False
 
 
 def _is_secure(scope: Mapping[str, Any]) -> bool:

@@ -88,15 +88,16 @@ class TaskConsumer(AsyncConsumer):
 
     async def websocket_receive(self, message: dict[str, Any]) -> None:
         """Answer one frame."""
-        text = message.get("text")
         if self.closing:
             return
-        if text is None:
-            self._bad_request("a frame is a text frame", None)
-        elif len(text) > conf().FRAME_BYTES or len(text.encode()) > conf().FRAME_BYTES:
+        text = message.get("text")
+        binary = message.get("bytes") or b""
+        if len(binary if text is None else text.encode()) > conf().FRAME_BYTES:
             limit = f"a frame has at most {conf().FRAME_BYTES} bytes"
             self.outbox.put(frames.error(ErrorCode.TOO_LARGE, limit))
             self._close(CloseCode.TOO_LARGE, limit)
+        elif text is None:
+            self._bad_request("a frame is a text frame", None)
         else:
             await self._answer(text)
 

@@ -7,18 +7,18 @@ import functools
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Concatenate, Final, ParamSpec
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Final, ParamSpec
 
 from asgiref.sync import sync_to_async
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.cache import never_cache
+from django.utils.cache import add_never_cache_headers
 from django.views.decorators.csrf import csrf_protect
-from django.views.decorators.http import require_GET, require_POST
 
 from realtime.broker import get_broker
 from realtime.core.codes import ErrorCode
-from realtime.core.jsontext import dumps, encode_result
+from realtime.core.jsontext import dumps, encode_result, timestamp
 from realtime.core.topics import ME, TASK, USER, Topic
 from realtime.exceptions import TokenError
 from realtime.ownership import owner_of_request
@@ -30,7 +30,7 @@ from .tokens import make_token, read_token
 
 logger = logging.getLogger("realtime.http")
 P = ParamSpec("P")
-View = Callable[Concatenate[HttpRequest, P], Awaitable[HttpResponse]]
+View = Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponse]]
 
 _STATUS: Final = {
     ErrorCode.BAD_REQUEST: 400,
@@ -45,32 +45,43 @@ _TOPICS_OF_A_TOKEN: Final = 128
 _READY_TIMEOUT: Final = 2.0
 
 
-def _answers(view: View[P]) -> View[P]:
-    """Turn what a view refuses, and what fails, into the contract's error object."""
+def _answers(*methods: str) -> Callable[[View[P]], View[P]]:
+    """Answer these methods only; turn what a view refuses, and what fails, into an error object."""
+    allowed = ", ".join(methods)
 
-    @functools.wraps(view)
-    async def answer(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
-        try:
-            return await view(request, *args, **kwargs)
-        except Refused as refused:
-            return _error(refused.code, str(refused))
-        except Exception:
-            ref = secrets.token_hex(4)
-            logger.exception("request_failed ref=%s", ref)
-            return _error(ErrorCode.INTERNAL, "the service failed, try again", ref=ref)
+    def wrap(view: View[P]) -> View[P]:
+        @functools.wraps(view)
+        async def answer(
+            request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
+        ) -> HttpResponse:
+            if request.method not in methods:
+                refusal = _error(ErrorCode.BAD_REQUEST, f"use {allowed}", status=405)
+                refusal["Allow"] = allowed
+                return refusal
+            try:
+                response = await view(request, *args, **kwargs)
+            except Refused as refused:
+                response = _error(refused.code, str(refused))
+            except Exception:
+                ref = secrets.token_hex(4)
+                logger.exception("request_failed ref=%s", ref)
+                response = _error(ErrorCode.INTERNAL, "the service failed, try again", ref=ref)
+            add_never_cache_headers(response)
+            return response
 
-    return answer
+        return answer
+
+    return wrap
 
 
-def _error(code: ErrorCode, message: str, **more: str) -> JsonResponse:
-    return JsonResponse(
-        {"error": {"code": code, "message": message, **more}}, status=_STATUS[code]
-    )
+def _error(
+    code: ErrorCode, message: str, *, status: int | None = None, **more: str
+) -> JsonResponse:
+    error = {"code": code, "message": message, **more}
+    return JsonResponse({"error": error}, status=status or _STATUS[code])
 
 
-@require_GET
-@never_cache
-@_answers
+@_answers("GET", "HEAD")
 async def task(request: HttpRequest, task_id: str) -> HttpResponse:
     """Answer with a task's status and its position."""
     topic = await _authorise_task(request, task_id)
@@ -82,9 +93,7 @@ async def task(request: HttpRequest, task_id: str) -> HttpResponse:
     return HttpResponse(text, content_type="application/json")
 
 
-@require_GET
-@never_cache
-@_answers
+@_answers("GET", "HEAD")
 async def result(request: HttpRequest, task_id: str) -> HttpResponse:
     """Answer with a task's whole result, as JSON."""
     topic = await _authorise_task(request, task_id)
@@ -94,10 +103,8 @@ async def result(request: HttpRequest, task_id: str) -> HttpResponse:
     return HttpResponse(text, content_type="application/json")
 
 
-@require_POST
+@_answers("POST")
 @csrf_protect
-@never_cache
-@_answers
 async def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
     """Pass on the wish to cancel a task."""
     topic = _task_topic(task_id)
@@ -106,35 +113,31 @@ async def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
     return JsonResponse({"task_id": topic.ident}, status=202)
 
 
-@require_POST
+@_answers("POST")
 @csrf_protect
-@never_cache
-@_answers
 async def tokens(request: HttpRequest) -> HttpResponse:
     """Answer with a token for topics that the caller may see."""
     if request.content_type != "application/json":
         raise Refused(ErrorCode.BAD_REQUEST, "the content type must be application/json")
-    granted = [await _grantable(request, name) for name in _asked_topics(request.body)]
+    granted = [await _grantable(request, topic) for topic in _asked_topics(request)]
     token, ends = make_token(granted)
-    return JsonResponse({"token": token, "expires_at": ends.isoformat()}, status=201)
+    return JsonResponse({"token": token, "expires_at": json.loads(timestamp(ends))}, status=201)
 
 
-@require_GET
-@never_cache
+@_answers("GET", "HEAD")
 async def healthz(request: HttpRequest) -> HttpResponse:
     """Answer that the process is alive."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
-@require_GET
-@never_cache
+@_answers("GET", "HEAD")
 async def readyz(request: HttpRequest) -> HttpResponse:
     """Answer whether new work is welcome here: not while the store is out of reach."""
     try:
         async with asyncio.timeout(_READY_TIMEOUT):
             await get_broker().positions(["ready"])
     except Exception:  # noqa: BLE001 - whatever it is, this process cannot serve now
-        return HttpResponse("the store does not answer\n", status=503, content_type="text/plain")
+        return _error(ErrorCode.INTERNAL, "the store does not answer", status=503)
     return HttpResponse("ready\n", content_type="text/plain")
 
 
@@ -175,17 +178,20 @@ def _whole_result(task_id: str) -> str | None:
     return dumps(status.result)
 
 
-def _asked_topics(body: bytes) -> list[Topic]:
+def _asked_topics(request: HttpRequest) -> list[Topic]:
     try:
-        topics = json.loads(body)["topics"]
-        if not isinstance(topics, list) or not 1 <= len(topics) <= _TOPICS_OF_A_TOKEN:
-            raise ValueError(f"topics must be a list of 1 to {_TOPICS_OF_A_TOKEN} topics")
+        topics = json.loads(request.body)["topics"]
+    except RequestDataTooBig:
+        raise Refused(ErrorCode.TOO_LARGE, "the body is too large") from None
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise Refused(ErrorCode.BAD_REQUEST, 'the body must be {"topics": [...]}') from None
+    if not isinstance(topics, list) or not 1 <= len(topics) <= _TOPICS_OF_A_TOKEN:
+        limits = f"topics must be a list of 1 to {_TOPICS_OF_A_TOKEN} topics"
+        raise Refused(ErrorCode.BAD_REQUEST, limits)
+    try:
         return [Topic.parse(topic) for topic in topics]
-    except (KeyError, TypeError, RecursionError):
-        message = 'the body must be {"topics": [...]}'
     except ValueError as error:
-        message = "the body is no JSON" if isinstance(error, json.JSONDecodeError) else str(error)
-    raise Refused(ErrorCode.BAD_REQUEST, message)
+        raise Refused(ErrorCode.BAD_REQUEST, str(error)) from None
 
 
 async def _grantable(request: HttpRequest, topic: Topic) -> Topic:

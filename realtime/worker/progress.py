@@ -13,9 +13,7 @@ from .runs import current_run
 T = TypeVar("T")
 
 
-def set_progress(
-    current: float, total: float | None = None, *, message: str | None = None
-) -> None:
+def set_progress(current: float, total: float | None = None, *, message: str | None = None) -> None:
     """Say how far the running task is, as ``current`` of ``total``.
 
     Any number of calls is fine: about ten a second are sent, the last one always is. Outside of

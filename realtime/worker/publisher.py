@@ -172,9 +172,7 @@ class Publisher:
         if now - self._logged < _LOG_INTERVAL:
             return
         self._logged = now
-        logger.warning(
-            "publish_failed what=%r error=%r waiting=%d", what, error, len(self._queue)
-        )
+        logger.warning("publish_failed what=%r error=%r waiting=%d", what, error, len(self._queue))
 
 
 def _is_passing(error: BaseException) -> bool:

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, Final
 
 from celery import current_task, signals
-from celery.exceptions import Reject
 
 from realtime.conf import conf
 from realtime.core import jsontext
@@ -72,9 +71,7 @@ def stamp_message(
         run.finished = True  # task.replace(): another task goes on under this id
 
 
-def say_pending(
-    headers: Mapping[str, Any] | None = None, body: Any = None, **_kwargs: Any
-) -> None:
+def say_pending(headers: Mapping[str, Any] | None = None, body: Any = None, **_kwargs: Any) -> None:
     """Say PENDING of a published task, and of those that its message carries for later."""
     if not headers or "id" not in headers or _publishing_run(headers) is not None:
         return
@@ -114,7 +111,9 @@ def _carried(body: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(embed, Mapping):
         return
     # What the running task's own message carries was said when that one was published.
-    inherited = {_id_of(link) for link in (current_task.request.chain or ())} if current_task else ()
+    inherited = (
+        {_id_of(link) for link in (current_task.request.chain or ())} if current_task else ()
+    )
     for signature in (*reversed(embed.get("chain") or ()), embed.get("chord")):
         task_id = _id_of(signature)
         if task_id and task_id not in inherited and not signature["task"].startswith("celery."):
@@ -218,7 +217,9 @@ def say_retry(request: Any = None, reason: Any = None, **_kwargs: Any) -> None:
         _publish(request.id, RETRY, fields, attempt=request.retries)
 
 
-def say_rest(task: Any = None, state: str | None = None, retval: Any = None, **_kwargs: Any) -> None:
+def say_rest(
+    task: Any = None, state: str | None = None, retval: Any = None, **_kwargs: Any
+) -> None:
     """Say, after the run, the ending that no other signal told."""
     run = run_of(task.request)
     if run is None or run.finished:
@@ -231,7 +232,7 @@ def say_rest(task: Any = None, state: str | None = None, retval: Any = None, **_
         # Celery stores nothing, so for it the task runs for ever. It has ended, without a result.
         error = '{"type":"Ignore","message":"the task asked to be ignored"}'
         run.finish(REVOKED, _ended() | {"error": error})
-    elif state == "REJECTED" and isinstance(retval, Reject) and not retval.requeue:
+    elif state == "REJECTED" and not getattr(retval, "requeue", False):
         run.finish(FAILURE, _ended() | {"error": jsontext.encode_error(retval)})
 
 

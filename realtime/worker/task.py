@@ -19,7 +19,7 @@ from .runs import run_of
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
-class Task(celery.Task):
+class Task(celery.Task):  # type: ignore[type-arg]
     """``Celery("name", task_cls="realtime.worker.task:Task")`` makes every task one of these."""
 
     abstract = True
@@ -67,10 +67,8 @@ class Task(celery.Task):
         if run is not None:
             if not run.finished:
                 run.say(state, fields)
-        elif task_id or self.request.id:
-            publisher.publish(
-                Change(task_id=task_id or self.request.id, state=state, fields=fields)
-            )
+        elif named := task_id or self.request.id:
+            publisher.publish(Change(task_id=named, state=state, fields=fields))
 
 
 def _outcome(state: str, meta: Mapping[str, Any]) -> dict[str, str]:

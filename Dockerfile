@@ -1,0 +1,25 @@
+# One image for the web server and the worker. Build: docker build -t django-celery-realtime .
+FROM python:3.13-slim
+
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+
+# First what seldom changes. The lock's hashes say exactly which files are meant.
+COPY requirements/runtime.lock requirements/
+RUN pip install --no-cache-dir --require-hashes -r requirements/runtime.lock
+
+COPY manage.py ./
+COPY realtime realtime
+COPY project project
+COPY tasks tasks
+COPY samples samples
+COPY static static
+
+# What is written goes to /data, and nothing runs as root.
+RUN useradd --system --uid 1000 --home-dir /data app && install -d -o app -g app /data
+USER app
+ENV DATA_DIR=/data HOST=0.0.0.0 PORT=8000
+VOLUME /data
+EXPOSE 8000
+
+CMD ["python", "-m", "project.web"]

@@ -1,0 +1,38 @@
+# make run    the service, on this machine    (HOST, PORT, REDIS_URL, WORKERS, DATA_DIR)
+# make test   all tests, in random order      (ARGS="-k name" picks some)
+# make check  what can be said without running it
+PYTHON ?= python3
+VENV := .venv/bin/python
+
+.DEFAULT_GOAL := run
+.PHONY: run test check fix lock clean runtime dev
+
+run: runtime
+	@exec $(VENV) -m project.run --with-parent
+
+test: dev
+	@CHROMIUM="$$($(PYTHON) scripts/chromium.py)" $(VENV) -m pytest -n 2 $(ARGS)
+
+check: dev
+	$(VENV) -m ruff check .
+	$(VENV) -m ruff format --check .
+	$(VENV) -m mypy
+	$(VENV) -m pytest -q -p no:randomly tests/unit/test_arrows.py tests/unit/test_locks.py
+	$(VENV) scripts/node.py tsc
+
+fix: dev
+	$(VENV) -m ruff check --fix .
+	$(VENV) -m ruff format .
+
+# The newest versions that the .in files allow, for every platform, without addresses.
+lock: dev
+	$(VENV) scripts/lock.py
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage node_modules build dist
+
+runtime:
+	@$(PYTHON) scripts/bootstrap.py
+
+dev:
+	@$(PYTHON) scripts/bootstrap.py --dev

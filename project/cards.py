@@ -1,0 +1,96 @@
+"""A task in words, for the page. `static/demo/page.js` says the same things live."""
+
+import json
+from typing import Any
+
+from realtime import Status
+
+#: What people call the tasks.
+NAMES = {
+    "tasks.imports.import_csv": "CSV import",
+    "tasks.images.make_thumbnails": "Thumbnails",
+    "tasks.reports.read_part": "Report: reading columns",
+    "tasks.reports.build_report": "Report: putting it together",
+    "tasks.upstream.fetch_rates": "Exchange rates",
+}
+
+#: State: the word for it, and its look. Any other state is a running task's own word.
+STATES = {
+    "PENDING": ("waiting", "quiet"),
+    "RECEIVED": ("received", "quiet"),
+    "STARTED": ("running", "busy"),
+    "PROGRESS": ("running", "busy"),
+    "RETRY": ("retrying", "warn"),
+    "STALLED": ("stalled", "warn"),
+    "SUCCESS": ("succeeded", "good"),
+    "FAILURE": ("failed", "bad"),
+    "REVOKED": ("cancelled", "quiet"),
+    "LOST": ("lost", "bad"),
+}
+SHOWN = 100  #: cards on the page, the newest
+SHORT = 12  #: lines; a result of at most so many is shown at once
+
+
+def words() -> dict[str, Any]:
+    """The same tables for the script."""
+    return {"names": NAMES, "states": STATES, "shown": SHOWN, "short": SHORT}
+
+
+def card(status: Status) -> dict[str, Any]:
+    """What the template shows of a task."""
+    word, look, at = _state(status)
+    result = status.result
+    bad_rows = result.get("bad_rows") if isinstance(result, dict) else None
+    if bad_rows:
+        result = {key: value for key, value in result.items() if key != "bad_rows"}
+    text = "" if result is None else json.dumps(result, indent=2, ensure_ascii=False)
+    return {
+        "id": status.task_id,
+        "name": NAMES.get(status.name or "", status.name or "Task"),
+        "word": word,
+        "look": look,
+        "at": at,
+        "published_at": status.published_at or "",
+        "tries": _tries(status),
+        "progress": _progress(status),
+        "message": (status.progress or {}).get("message") or "",
+        "error": status.error,
+        "bad_rows": bad_rows,
+        "result": text,
+        "short": text.count("\n") < SHORT,
+        "truncated": status.truncated,
+        "ended": status.terminal,
+    }
+
+
+def _state(status: Status) -> tuple[str, str, str | None]:
+    """The word for the state, its look, and the time that belongs to the word."""
+    if status.cancelling and not status.terminal:
+        return "cancelling", "warn", None
+    # A worker receives the next attempt at once, and holds it until its time.
+    if status.state in ("RETRY", "RECEIVED") and status.retry_at:
+        return "retrying at", "warn", status.retry_at
+    if status.state == "RECEIVED" and status.eta:
+        return "starts at", "quiet", status.eta
+    return *STATES.get(status.state, ("running", "busy")), None
+
+
+def _tries(status: Status) -> str:
+    tries = []
+    if status.attempt:
+        tries.append(f"attempt {status.attempt + 1}")
+    if status.run > 1:
+        tries.append(f"run {status.run}")
+    return ", ".join(tries)
+
+
+def _progress(status: Status) -> dict[str, Any] | None:
+    """The progress bar: None where nothing runs; without `max` where how far is not known."""
+    if status.terminal or status.state in ("PENDING", "RECEIVED", "RETRY", "STALLED"):
+        return None
+    if status.progress is None:
+        return {"text": ""}
+    current, total = status.progress["current"], status.progress["total"]
+    if not total:
+        return {"text": str(current)}
+    return {"value": current, "max": total, "text": f"{100 * current // total:.0f} %"}

@@ -1,0 +1,33 @@
+"""The content security policy of every page."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponseBase
+
+POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+
+
+class ContentSecurityPolicyMiddleware:
+    """Let a page load and do only what comes from here.
+
+    The other headers (nosniff, the referrer policy) are Django's `SecurityMiddleware`'s.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        response["Content-Security-Policy"] = POLICY
+        return response

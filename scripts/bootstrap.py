@@ -1,0 +1,205 @@
+"""Make `.venv` with exactly what the locks say, with nothing but Python's standard library.
+
+    python3 scripts/bootstrap.py           what `make run` needs
+    python3 scripts/bootstrap.py --dev     the same, and what the tests and checks need
+
+It is done once per lock: a stamp inside `.venv` says what it was made from, and when
+that still holds this script ends at once. Where packages come from (index, find-links,
+certificates, proxy) is the machine's own pip configuration.
+"""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements"
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+MINIMUM = (3, 11)
+
+
+class BootstrapError(Exception):
+    """Something a person has to do first; the text says what."""
+
+
+def main(arguments: list[str]) -> int:
+    wanted = ["runtime", "dev"] if "--dev" in arguments else ["runtime"]
+    try:
+        check_python(sys.version_info[:2])
+        # Two commands at once (`make run` in one terminal, `make test` in another) must not
+        # build one .venv together. A folder can be locked, so no lock file is left lying about.
+        folder = os.open(REQUIREMENTS, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            ensure(wanted)
+        finally:
+            os.close(folder)
+    except BootstrapError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check_python(version: tuple[int, ...]) -> None:
+    """Refuse a Python that the locks do not cover."""
+    if version < MINIMUM:
+        found, needed = (".".join(map(str, v)) for v in (version, MINIMUM))
+        raise BootstrapError(
+            f"Python {needed} or newer is needed and {sys.executable} is {found}.\n"
+            f"Install a newer one and name it: make PYTHON=python3.13 …"
+        )
+
+
+def ensure(wanted: list[str]) -> None:
+    """Bring .venv to what the locks in `wanted` say."""
+    if any(stamp_of(name) not in ("", expected_stamp(name)) for name in ("runtime", "dev")):
+        say("the locks, the Python or the folder changed: making .venv anew")
+        shutil.rmtree(VENV)
+    missing = [name for name in wanted if stamp_of(name) != expected_stamp(name)]
+    if not missing:
+        return
+    if not stamp_of("runtime"):
+        # No stamp: there is none, or an earlier run was interrupted half-way.
+        shutil.rmtree(VENV, ignore_errors=True)
+        make_venv()
+    install(wanted[-1])
+    # The dev lock is compiled under the runtime lock's constraints and holds all of it.
+    for name in wanted:
+        (VENV / f"stamp-{name}").write_text(expected_stamp(name))
+
+
+def stamp_of(name: str) -> str:
+    """What .venv was made from, or nothing."""
+    try:
+        return (VENV / f"stamp-{name}").read_text() if PYTHON.exists() else ""
+    except FileNotFoundError:
+        return ""
+
+
+def expected_stamp(name: str) -> str:
+    """The lock, the interpreter and the place: a venv fits one of each."""
+    lock = hashlib.sha256((REQUIREMENTS / f"{name}.lock").read_bytes()).hexdigest()
+    return f"{lock}\n{sys.version}\n{VENV}\n"
+
+
+def make_venv() -> None:
+    if importlib.util.find_spec("ensurepip") is None:
+        install_ensurepip()
+    say(f"making .venv with Python {'.'.join(map(str, sys.version_info[:3]))}")
+    run([sys.executable, "-m", "venv", str(VENV)], "python3 -m venv failed")
+
+
+def install_ensurepip() -> None:
+    """Debian and Ubuntu ship `venv` without pip; their package brings it."""
+    package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+    if shutil.which("apt-get") is None:
+        raise BootstrapError(
+            f"{sys.executable} has no `ensurepip`, so it cannot make a virtual environment.\n"
+            "Install the package of your system that brings Python's venv and pip."
+        )
+    if os.geteuid() != 0:
+        raise BootstrapError(
+            f"{sys.executable} has no `ensurepip`, so it cannot make a virtual environment.\n"
+            f"Install it, then try again:\n\n    sudo apt-get install {package}\n"
+        )
+    say(f"installing {package}")
+    run(["apt-get", "update", "-q"], "apt-get update failed")
+    run(
+        ["apt-get", "install", "-y", "-q", "--no-install-recommends", package],
+        f"apt-get could not install {package}",
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+    )
+    importlib.invalidate_caches()
+
+
+def install(name: str) -> None:
+    """Install one lock: by uv, which is several times faster, or else by pip."""
+    say(f"installing requirements/{name}.lock")
+    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check"]
+    hashed = ["--require-hashes", "-r"]
+    lock = str(REQUIREMENTS / f"{name}.lock")
+    got_uv = succeeds([*pip, "install", "-q", *hashed, str(REQUIREMENTS / "bootstrap.lock")])
+    if got_uv:
+        uv = [str(PYTHON), "-m", "uv", "pip", "install", "-q", "--python", str(PYTHON)]
+        if succeeds([*uv, *hashed, lock], env=uv_environment()):
+            return
+    say("uv did not manage it; trying pip, which takes longer")
+    run(
+        [*pip, "install", "-q", *hashed, lock],
+        f"Neither uv nor pip could install {lock}. Is the package index reachable?",
+    )
+
+
+def uv_environment() -> dict[str, str]:
+    """The environment for uv, with the machine's pip configuration said in uv's words.
+
+    uv reads neither pip's files nor its variables. What is already said to uv stands.
+    """
+    listing = subprocess.run(
+        [str(PYTHON), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
+    pip = parse_pip_config(listing.stdout)
+    return {**translate_pip_config(pip), **os.environ}
+
+
+def parse_pip_config(listing: str) -> dict[str, str]:
+    """Read `pip config list`: lines as `global.index-url='…'` and `:env:.index-url='…'`."""
+    found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
+    for line in listing.splitlines():
+        key, _, value = line.partition("=")
+        section, _, option = key.rpartition(".")
+        if section in found:
+            found[section][option] = str(ast.literal_eval(value))
+    return {**found["global"], **found["install"], **found[":env:"]}
+
+
+def translate_pip_config(pip: Mapping[str, str]) -> dict[str, str]:
+    """Say pip's options in uv's environment variables."""
+    uv: dict[str, str] = {}
+    if "index-url" in pip:
+        uv["UV_DEFAULT_INDEX"] = pip["index-url"]
+    if "extra-index-url" in pip:
+        uv["UV_INDEX"] = " ".join(pip["extra-index-url"].split())
+        # pip looks everywhere and takes what fits; uv would stop at the first index that
+        # knows the name. The hashes in the lock say which file is meant, wherever it is.
+        uv["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    if "find-links" in pip:
+        uv["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
+    if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):
+        uv["UV_NO_INDEX"] = "1"
+    if "trusted-host" in pip:
+        uv["UV_INSECURE_HOST"] = " ".join(pip["trusted-host"].split())
+    if "cert" in pip:
+        uv["SSL_CERT_FILE"] = pip["cert"]
+    if "proxy" in pip:
+        uv["ALL_PROXY"] = pip["proxy"]
+    if "timeout" in pip or "default-timeout" in pip:
+        uv["UV_HTTP_TIMEOUT"] = pip.get("timeout", pip.get("default-timeout", ""))
+    return uv
+
+
+def succeeds(command: list[str], env: Mapping[str, str] | None = None) -> bool:
+    return subprocess.run(command, env=env, check=False).returncode == 0
+
+
+def run(command: list[str], trouble: str, env: Mapping[str, str] | None = None) -> None:
+    if not succeeds(command, env):
+        raise BootstrapError(trouble)
+
+
+def say(text: str) -> None:
+    print(f"[bootstrap] {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,33 @@
+"""Compile `requirements/*.in` to locks: hashed, for every platform, without any address."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from bootstrap import REQUIREMENTS, uv_environment
+
+COMPILE = [sys.executable, "-m", "uv", "pip", "compile", "-q", "--upgrade", "--universal"]
+COMPILE += ["--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"]
+COMPILE += ["--no-header", "--no-annotate"]
+
+#: In this order: what the tests run with is what `make run` runs with, so the runtime lock
+#: binds the dev lock.
+LOCKS = {"bootstrap": [], "runtime": [], "dev": ["-c", "runtime.lock"]}
+
+
+def main() -> int:
+    # Without the machine's additional indexes and folders: they hold some files of a version,
+    # a lock needs the hashes of all of them.
+    only_here = ("UV_INDEX", "UV_FIND_LINKS")
+    environment = {k: v for k, v in uv_environment().items() if k not in only_here}
+    for name, constraints in LOCKS.items():
+        command = [*COMPILE, f"{name}.in", *constraints, "-o", f"{name}.lock"]
+        done = subprocess.run(command, cwd=REQUIREMENTS, env=environment, check=False)
+        if done.returncode != 0:
+            return done.returncode
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+/**
+ * The demo page, live: keeps the cards as the worker says, and sends the forms without a reload.
+ * Whatever comes from a task is shown as text.
+ */
+
+import { connect } from "../realtime/client.js";
+import { Cards, clock, setText } from "./cards.js";
+
+const list = /** @type {HTMLElement} */ (document.getElementById("tasks"));
+const starts = /** @type {HTMLElement} */ (document.querySelector(".starts"));
+const cards = new Cards(list);
+const client = connect();
+
+/* The connection, as it is */
+
+/** Why there is no subscription although there is a connection. */
+let problem = "";
+let isSubscribed = false;
+
+function showConnection() {
+  const { state, reason } = client.state;
+  if (problem !== "") tell("offline", "offline", problem);
+  else if (state === "connected") {
+    if (isSubscribed) tell("live", "live", "");
+    else tell("connecting", "connecting…", "");
+  } else if (state === "disconnected") tell("offline", "offline", `${reason}; load the page again`);
+  else if (reason === "") tell("connecting", "connecting…", "");
+  else tell("offline", "offline", `${reason}; trying again by itself`);
+}
+
+/**
+ * @param {string} state
+ * @param {string} word Announced.
+ * @param {string} why Only shown.
+ */
+function tell(state, word, why) {
+  const place = /** @type {HTMLElement} */ (document.getElementById("connection"));
+  place.dataset.state = state;
+  setText(document.getElementById("connection-word"), word);
+  setText(document.getElementById("connection-why"), why);
+}
+
+/* The subscription */
+
+/** The token that came with the page serves once; later ones are asked for. */
+let pageToken = list.dataset.token;
+
+async function token() {
+  const given = pageToken;
+  pageToken = undefined;
+  if (given) return given;
+  try {
+    const fresh = await freshToken();
+    problem = "";
+    return fresh;
+  } catch (error) {
+    problem = "no access for now; trying again by itself";
+    throw error;
+  } finally {
+    showConnection();
+  }
+}
+
+/** @returns {Promise<string>} */
+async function freshToken() {
+  const input = document.querySelector("input[name=csrfmiddlewaretoken]");
+  const response = await fetch("/realtime/tokens/", {
+    method: "POST",
+    headers: {
+      "Content-Type": "application/json",
+      "X-CSRFToken": /** @type {HTMLInputElement} */ (input).value,
+    },
+    body: JSON.stringify({ topics: ["user:me"] }),
+  });
+  if (!response.ok) throw new Error(`No token: HTTP ${response.status}`);
+  return (await response.json()).token;
+}
+
+const topic = client.topic("user:me", { token });
+client.onState(showConnection);
+topic.onSnapshot((tasks) => {
+  isSubscribed = true;
+  showConnection();
+  cards.replace([...tasks.values()]);
+});
+topic.onStatus((status) => {
+  const change = cards.show(status);
+  if (change !== null) announce(change);
+  focusStarted(status.task_id);
+});
+topic.onError((error) => {
+  problem = `${error.message} Load the page again.`;
+  showConnection();
+});
+
+/* What is said aloud: changes of state, a few at a time */
+
+/** @type {string[]} */
+let news = [];
+
+/** @param {string} text */
+function announce(text) {
+  news.push(text);
+  if (news.length > 1) return;
+  setTimeout(() => {
+    const text = news.length > 3 ? `${news.length} changes; last: ${news.at(-1)}` : news.join(". ");
+    setText(document.getElementById("news"), text);
+    news = [];
+  }, 700);
+}
+
+/* The forms */
+
+/** Tasks just started here, whose card is to get the focus. @type {Set<string>} */
+const started = new Set();
+
+/** @param {string} id */
+function focusStarted(id) {
+  if (!started.delete(id)) return;
+  started.clear();
+  // Not when the person has gone on to something else meanwhile.
+  const active = document.activeElement;
+  if (active === null || active === document.body || active.closest(".starts button")) {
+    cards.focus(id);
+  }
+}
+
+document.addEventListener("submit", (event) => {
+  const form = /** @type {HTMLFormElement} */ (event.target);
+  if (form.closest(".starts") !== null) {
+    event.preventDefault();
+    start(form, /** @type {HTMLElement | null} */ (event.submitter));
+  } else if (form.dataset.part === "cancel") {
+    event.preventDefault();
+    cancel(form);
+  }
+});
+
+/**
+ * @param {HTMLFormElement} form
+ * @param {HTMLElement | null} submitter
+ */
+async function start(form, submitter) {
+  if (form.ariaBusy === "true") return;
+  const data = new FormData(form, submitter);
+  if (data.get("sample")) data.delete("uploads");
+  const bytes = data.getAll("uploads").reduce((sum, file) => sum + /** @type {File} */ (file).size, 0);
+  if (bytes > Number(starts.dataset.maxBytes)) {
+    refuse(form, starts.dataset.tooLarge ?? "");
+    return;
+  }
+  form.ariaBusy = "true";
+  try {
+    const response = await send(form, data);
+    const answer = await response.json();
+    if (!response.ok) {
+      refuse(form, answer.error.message);
+      return;
+    }
+    refuse(form, "");
+    for (const input of form.querySelectorAll("input[type=file]")) {
+      /** @type {HTMLInputElement} */ (input).value = "";
+    }
+    for (const id of answer.tasks) started.add(id);
+    for (const id of answer.tasks) if (cards.has(id)) focusStarted(id);
+  } catch {
+    refuse(form, "The service did not answer. Look at your tasks before trying again.");
+  } finally {
+    form.ariaBusy = null;
+  }
+}
+
+/**
+ * @param {HTMLFormElement} form
+ * @param {FormData} data
+ */
+function send(form, data) {
+  return fetch(form.action, {
+    method: "POST",
+    headers: { Accept: "application/json" },
+    body: data,
+  });
+}
+
+/**
+ * Says beside the form what was wrong; nothing where the message is empty.
+ * @param {HTMLFormElement} form
+ * @param {string} message
+ */
+function refuse(form, message) {
+  const place = /** @type {HTMLElement} */ (form.querySelector(".problem"));
+  place.hidden = message === "";
+  place.textContent = message;
+  const input = /** @type {HTMLInputElement | null} */ (form.querySelector("input[type=file]"));
+  if (input === null) return;
+  if (message === "") input.removeAttribute("aria-invalid");
+  else {
+    input.ariaInvalid = "true";
+    input.focus();
+  }
+}
+
+/** @param {HTMLFormElement} form */
+async function cancel(form) {
+  if (form.ariaBusy === "true") return;
+  form.ariaBusy = "true";
+  try {
+    const response = await send(form, new FormData(form));
+    // What is there no longer has ended, and its card will say so.
+    if (!response.ok && response.status !== 404) throw new Error(`HTTP ${response.status}`);
+  } catch {
+    announce("The service did not answer: not cancelled");
+    form.ariaBusy = null;
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const button = /** @type {HTMLElement} */ (event.target);
+  const id = /** @type {HTMLElement | null} */ (button.closest("li.task"))?.dataset.id;
+  if (button.dataset.part === "whole" && id !== undefined) getWhole(id);
+});
+
+/** @param {string} id */
+async function getWhole(id) {
+  try {
+    const response = await fetch(`/realtime/tasks/${id}/result/`, {
+      headers: { Authorization: `Bearer ${await freshToken()}` },
+    });
+    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    cards.showResult(id, await response.json());
+  } catch {
+    announce("The whole result is not to be had now");
+  }
+}
+
+// Times that came with the page are in UTC, for want of knowing better.
+for (const time of /** @type {NodeListOf<HTMLTimeElement>} */ (
+  document.querySelectorAll("time[datetime]")
+)) {
+  time.textContent = clock(time.dateTime);
+}

@@ -1,0 +1,223 @@
+"""Fixtures that more than one folder of tests uses.
+
+The services are real: a Redis server, a prefork worker and the web server, each a process
+of its own. Each pytest-xdist worker has its own set.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import kombu.pools
+import pytest
+import redis
+from django.test import override_settings
+
+from project.celery import app as celery_app
+from project.processes import ROOT, Process, free_port
+from project.redis_server import embedded_redis
+from project.run import page_answers, web_command, worker_answers, worker_command
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """A real Redis for this session's tests. Use `clean_redis` to have it empty.
+
+    With REDIS_URL in the environment it is a database of that server.
+    """
+    with session_redis(tmp_path_factory.mktemp("redis"), worker_id, which=0) as url:
+        yield url
+
+
+@pytest.fixture
+def clean_redis(redis_url: str) -> Iterator[str]:
+    """The session's Redis, emptied; Django's settings and the Celery app here use it."""
+    flush(redis_url)
+    with speaking_to(redis_url):
+        yield redis_url
+
+
+@contextmanager
+def session_redis(directory: Path, worker_id: str, *, which: int) -> Iterator[str]:
+    """An empty Redis: embedded, or the databases from 8 up of the server that is given."""
+    if given := os.environ.get("REDIS_URL"):
+        worker = int(worker_id.removeprefix("gw")) if worker_id != "master" else 0
+        url = urlunsplit(urlsplit(given)._replace(path=f"/{8 + 2 * worker + which}"))
+        flush(url)
+        yield url
+        flush(url)
+        return
+    server, url = embedded_redis(directory, keep=False)
+    yield url
+    server.stop()
+
+
+def flush(url: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+
+
+@contextmanager
+def speaking_to(url: str) -> Iterator[None]:
+    """Let this process's Django settings and its Celery app use the Redis at `url`."""
+    layer = {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [{"address": url, "socket_timeout": None}]},
+    }
+    before = celery_app.conf.broker_url
+    with override_settings(
+        REDIS_URL=url,
+        REALTIME={"REDIS_URL": url},
+        CHANNEL_LAYERS={"default": layer},
+        CELERY_BROKER_URL=url,
+        CELERY_RESULT_BACKEND=url,
+    ):
+        point_celery_at(url)
+        yield
+    point_celery_at(before)
+
+
+def point_celery_at(url: str) -> None:
+    if (backend := celery_app._backend_cache) is not None:
+        # A result unsubscribes when it is collected, which may be after its Redis is gone.
+        backend.result_consumer.stop()
+        backend.result_consumer._pubsub = None
+    # One backend for all threads, so that the line above reaches it.
+    celery_app.conf.update(broker_url=url, result_backend=url, result_backend_thread_safe=True)
+    # It keeps its connections and its backend; a Celery app is not meant to move.
+    kombu.pools.reset()
+    celery_app._pool = None
+    celery_app.amqp._producer_pool = None
+    celery_app._backend_cache = None
+    celery_app._local = threading.local()
+
+
+@dataclass
+class Service:
+    """A running service and the handles to hurt it."""
+
+    url: str  #: `http://127.0.0.1:PORT`
+    ws_url: str  #: `ws://127.0.0.1:PORT/realtime/ws/`
+    redis_url: str
+    data_dir: Path
+    redis: Process | None  #: None for the session's service
+    worker: Process
+    web: Process
+    node: str  #: the worker's name
+
+    def manage(self, *arguments: str) -> str:
+        """Run a command of `manage.py` on this service's database and Redis; its output."""
+        command = [sys.executable, "manage.py", *arguments]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.web.env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"manage.py {arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def wait_ready(self) -> None:
+        """Return when both answer, at the start and after a restart."""
+        port = urlsplit(self.url).port
+        assert port is not None
+        self.web.wait_ready(lambda: page_answers(HOST, port))
+        self.worker.wait_ready(lambda: worker_answers(self.node, self.redis_url))
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Service]:
+    """The service, with two prefork children, for all tests that do not hurt it.
+
+    Django's settings and the Celery app here use its Redis, so `task.delay()` reaches it.
+    """
+    with (
+        session_redis(tmp_path_factory.mktemp("redis"), worker_id, which=1) as url,
+        speaking_to(url),
+    ):
+        running = launch(tmp_path_factory.mktemp("service"), url, None, {})
+        yield running
+        stop(running)
+
+
+@pytest.fixture
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
+    """Start a service of the test's own: `start_service(WORKERS="4", DJANGO_DEBUG="1")`.
+
+    It has a Redis of its own, and everything about it may be killed, stopped and restarted.
+    The keywords are its environment. Until the test ends, Django's settings and the Celery
+    app here use its Redis.
+    """
+    with ExitStack() as stack:
+
+        def start(**env: str) -> Service:
+            server, url = embedded_redis(tmp_path_factory.mktemp("redis"), keep=False)
+            stack.callback(server.stop)
+            stack.enter_context(speaking_to(url))
+            running = launch(tmp_path_factory.mktemp("service"), url, server, env)
+            stack.callback(stop, running)
+            return running
+
+        yield start
+
+
+def launch(data_dir: Path, redis_url: str, server: Process | None, env: dict[str, str]) -> Service:
+    port = free_port()
+    node = f"worker-{port}@tests"
+    full = {
+        **os.environ,
+        "DATA_DIR": str(data_dir),
+        "REDIS_URL": redis_url,
+        "HOST": HOST,
+        "PORT": str(port),
+        "DJANGO_SETTINGS_MODULE": "project.settings",
+        "CELERY_IMPORTS": "tests.sample_tasks",
+        **env,
+    }
+    worker = Process("worker", worker_command(node, int(env.get("WORKERS", "2"))), env=full)
+    web = Process("web", web_command(), env=full)
+    running = Service(
+        url=f"http://{HOST}:{port}",
+        ws_url=f"ws://{HOST}:{port}/realtime/ws/",
+        redis_url=redis_url,
+        data_dir=data_dir,
+        redis=server,
+        worker=worker,
+        web=web,
+        node=node,
+    )
+    try:
+        worker.start()
+        web.start()
+        running.wait_ready()
+    except BaseException:
+        stop(running)
+        raise
+    return running
+
+
+def stop(running: Service) -> None:
+    # Celery's results unsubscribe when they are collected, which may be after their Redis is gone.
+    celery_app.backend.result_consumer.subscribed_to.clear()
+    # Not in order: nothing is left to be finished, and a worker takes seconds to say goodbye.
+    running.web.kill()
+    running.worker.kill()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say it loudly when the browser was left out: a green run is then not the whole truth."""
+    skipped = [
+        report
+        for report in terminalreporter.stats.get("skipped", [])
+        if "browser" in getattr(report, "keywords", {})
+    ]
+    if skipped:
+        terminalreporter.section("THE BROWSER TESTS DID NOT RUN", sep="!", red=True, bold=True)
+        terminalreporter.line(f"{len(skipped)} tests were skipped: {skipped[0].longrepr}")

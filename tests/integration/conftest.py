@@ -1,0 +1,54 @@
+"""The people that the service knows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+#: Run in the service's own Django: each user, and a session in which they are signed in.
+_MAKE_PEOPLE = """
+import json
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+rights = {"alice": [], "bob": [], "clerk": [], "auditor": ["view_task"],
+          "boss": ["view_task", "cancel_task"]}
+found = {}
+for name, codenames in rights.items():
+    user, _ = User.objects.get_or_create(username=name, is_staff=name in ("clerk", "auditor", "boss"))
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = Client()
+    client.force_login(user)
+    found[name] = [user.pk, client.cookies["sessionid"].value]
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user's primary key, and the session in which they are signed in."""
+
+    key: int
+    session: str
+
+
+@dataclass(frozen=True)
+class People:
+    """Alice and Bob are users; of the staff the clerk may nothing, the auditor sees, the boss
+    also cancels."""
+
+    alice: Person
+    bob: Person
+    clerk: Person
+    auditor: Person
+    boss: Person
+
+
+@pytest.fixture(scope="session")
+def people(service: Any) -> People:
+    """Users of the session's service."""
+    made = json.loads(service.manage("shell", "-c", _MAKE_PEOPLE).splitlines()[-1])
+    return People(**{name: Person(*given) for name, given in made.items()})

@@ -1,0 +1,374 @@
+"""Who may connect, who may see what, and who may cancel it."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.core import signing
+from websockets.exceptions import InvalidStatus
+
+from realtime import make_token
+from realtime.core.status import Status
+from realtime.web.tokens import read_token
+from tests.wire import connect, fresh_id, request, say, secret_of, token_for
+
+pytestmark = pytest.mark.integration
+
+NOT_FOUND = {"code": "not_found", "message": "no such task, or not for you"}
+
+
+# The Origin
+
+
+async def test_the_services_own_page_may_connect(service: Any) -> None:
+    async with connect(service) as client:
+        assert client.welcome["type"] == "welcome"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        pytest.param(None, id="missing"),
+        pytest.param("null", id="null"),
+        pytest.param("https://evil.example", id="foreign"),
+        pytest.param("http://127.0.0.1:1", id="other-port"),
+        pytest.param("http://127.0.0.1", id="no-port"),
+        pytest.param("http://localhost:{port}", id="other-name-of-the-same-machine"),
+        pytest.param("https://127.0.0.1:{port}", id="other-scheme"),
+        pytest.param("ws://127.0.0.1:{port}", id="scheme-of-the-socket"),
+        pytest.param("http://127.0.0.1.:{port}", id="trailing-dot"),
+        pytest.param("http://127.0.0.1:{port}/", id="trailing-slash"),
+        pytest.param("http://127.0.0.1:{port}@evil.example", id="disguised-as-a-user"),
+        pytest.param("http://user@127.0.0.1:{port}", id="with-a-user"),
+    ],
+)
+async def test_any_other_page_is_refused(service: Any, origin: str | None) -> None:
+    given = origin and origin.format(port=service.url.rpartition(":")[2])
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(service, origin=given):
+            pass
+    assert refused.value.response.status_code == 403
+
+
+@pytest.mark.parametrize("second", ["own", "https://evil.example"])
+async def test_two_origins_are_refused(service: Any, second: str) -> None:
+    more = ("Origin", service.url if second == "own" else second)
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(service, headers=[more]):
+            pass
+    # Where they do not even read as one address, the server has refused them before.
+    assert refused.value.response.status_code in (400, 403)
+
+
+@pytest.mark.parametrize("origin", ["", "*", "http://[::1", "http://127.0.0.1:{port}.evil.example"])
+async def test_what_is_no_origin_at_all_is_refused(service: Any, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(service, origin=origin.format(port=service.url.rpartition(":")[2])):
+            pass
+    assert refused.value.response.status_code in (400, 403)
+
+
+async def test_a_session_does_not_make_a_foreign_page_welcome(service: Any, people: Any) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(service, session=people.alice.session, origin="https://evil.example"):
+            pass
+    assert refused.value.response.status_code == 403
+
+
+async def test_the_page_of_a_name_that_django_does_not_serve_is_refused(service: Any) -> None:
+    """As a name that was pointed at this machine: page and host agree, but are nobody's."""
+    reader_host = "rebound.example"
+    status = request(
+        service,
+        "GET",
+        "/realtime/ws/",
+        csrf=False,
+        headers={
+            "Host": reader_host,
+            "Origin": f"http://{reader_host}",
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        },
+    ).code
+    assert status == 403
+
+
+async def test_any_other_address_is_refused(service: Any) -> None:
+    class Elsewhere:
+        url, data_dir = service.url, service.data_dir
+        ws_url = service.ws_url.replace("/ws/", "/nowhere/")
+
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(Elsewhere):
+            pass
+    assert refused.value.response.status_code == 403
+
+
+# Tasks
+
+
+async def test_the_owner_sees_the_task(service: Any, people: Any) -> None:
+    task_id = fresh_id()
+    say(task_id, "PENDING", owner=people.alice.key)
+    async with connect(service, session=people.alice.session) as client:
+        answer = await client.subscribe(f"task:{task_id}")
+        assert answer["snapshot"][0]["task_id"] == task_id
+
+
+async def test_a_foreign_task_an_unknown_one_and_no_id_at_all_get_the_same_bytes(
+    service: Any, people: Any
+) -> None:
+    foreign, nobodys = fresh_id(), fresh_id()
+    say(foreign, "PENDING", owner=people.alice.key)
+    say(nobodys, "PENDING")
+    for session in ("", people.bob.session, people.clerk.session):
+        async with connect(service, session=session) as client:
+            heard = set()
+            for ident in (foreign, nobodys, fresh_id(), "not-a-uuid"):
+                await client.send({"type": "subscribe", "id": 1, "topic": f"task:{ident}"})
+                heard.add(await client.socket.recv())
+            (text,) = heard
+            assert text == (
+                '{"type":"error","id":1,"code":"not_found",'
+                '"message":"no such task, or not for you"}'
+            )
+
+
+async def test_a_refused_subscription_gets_no_event(service: Any, people: Any) -> None:
+    task_id = fresh_id()
+    topic = f"task:{task_id}"
+    say(task_id, "PENDING", owner=people.alice.key)
+    async with (
+        connect(service, session=people.alice.session) as alice,
+        connect(service, session=people.bob.session) as bob,
+    ):
+        await alice.subscribe(topic)
+        await bob.subscribe(topic)
+        say(task_id, "SUCCESS", owner=people.alice.key)
+        assert (await alice.event(topic))["status"]["state"] == "SUCCESS"
+        assert await bob.has_nothing()
+
+
+@pytest.mark.parametrize("who", ["auditor", "boss"])
+async def test_staff_with_the_permission_see_everybodys_task(
+    service: Any, people: Any, who: str
+) -> None:
+    task_id = fresh_id()
+    say(task_id, "PENDING", owner=people.alice.key)
+    async with connect(service, session=getattr(people, who).session) as client:
+        assert (await client.subscribe(f"task:{task_id}"))["type"] == "subscribed"
+        answer = await client.subscribe(f"task:{fresh_id()}")
+        assert answer["code"] == "not_found", "never PENDING of an id nobody published"
+
+
+# All that somebody started
+
+
+async def test_user_me_is_all_that_one_started_newest_first_and_live(
+    service: Any, people: Any
+) -> None:
+    bob = people.bob
+    first, second, others = fresh_id(), fresh_id(), fresh_id()
+    say(first, "PENDING", owner=bob.key)
+    say(others, "PENDING", owner=people.alice.key)
+    say(second, "PENDING", owner=bob.key)
+    async with connect(service, session=bob.session) as client:
+        answer = await client.subscribe("user:me")
+        ids = [status["task_id"] for status in answer["snapshot"]]
+        assert ids[:2] == [second, first]
+        assert others not in ids
+        assert answer["topic"] == "user:me"
+
+        third = fresh_id()
+        say(others, "SUCCESS", owner=people.alice.key)
+        say(third, "PENDING", owner=bob.key)
+        say(first, "SUCCESS", owner=bob.key)
+        events = [await client.event("user:me") for _ in range(2)]
+        assert [event["status"]["task_id"] for event in events] == [third, first]
+        offset = answer["offset"]
+        assert [event["offset"] for event in events] == [offset + 1, offset + 2]
+        assert {event["epoch"] for event in events} == {answer["epoch"]}
+
+
+async def test_ones_own_topic_also_has_the_name_of_the_user(service: Any, people: Any) -> None:
+    topic = f"user:{people.alice.key}"
+    async with connect(service, session=people.alice.session) as client:
+        answer = await client.subscribe(topic)
+        assert (answer["type"], answer["topic"]) == ("subscribed", topic)
+
+
+async def test_somebody_elses_topic_is_not_found_but_for_staff_with_the_permission(
+    service: Any, people: Any
+) -> None:
+    topic = f"user:{people.alice.key}"
+    for who, expected in (("bob", "error"), ("clerk", "error"), ("auditor", "subscribed")):
+        async with connect(service, session=getattr(people, who).session) as client:
+            answer = await client.subscribe(topic)
+            assert answer["type"] == expected, who
+            if expected == "error":
+                assert answer == {"type": "error", "id": 1, **NOT_FOUND}
+
+
+@pytest.mark.parametrize("session", ["", "forged0000000000000000000000000"])
+async def test_without_a_signed_in_user_user_me_is_unauthorized(
+    service: Any, people: Any, session: str
+) -> None:
+    async with connect(service, session=session) as client:
+        for topic in ("user:me", f"user:{people.alice.key}"):
+            answer = await client.subscribe(topic)
+            assert (answer["type"], answer["code"]) == ("error", "unauthorized")
+
+
+# Tokens
+
+
+async def test_a_token_lets_a_stranger_see_the_topics_it_names(service: Any) -> None:
+    one, two = fresh_id(), fresh_id()
+    say(one, "SUCCESS")
+    say(two, "SUCCESS")
+    token = token_for(service, f"task:{one}", f"task:{two}")
+    async with connect(service) as client:
+        for task_id in (one, two):
+            answer = await client.subscribe(f"task:{task_id}", token=token)
+            assert answer["snapshot"][0]["task_id"] == task_id
+
+
+async def test_a_token_for_a_user_is_their_topic_under_both_names_and_each_of_their_tasks(
+    service: Any,
+) -> None:
+    owner, mine, others = f"visitor-{fresh_id()}", fresh_id(), fresh_id()
+    say(mine, "PENDING", owner=owner)
+    say(others, "PENDING", owner="visitor-else")
+    token = token_for(service, f"user:{owner}")
+    async with connect(service) as client:
+        for topic in ("user:me", f"user:{owner}", f"task:{mine}"):
+            answer = await client.subscribe(topic, token=token)
+            assert (answer["type"], answer["topic"]) == ("subscribed", topic)
+            assert [status["task_id"] for status in answer["snapshot"]] == [mine]
+        for ident in (others, fresh_id()):
+            answer = await client.subscribe(f"task:{ident}", token=token)
+            assert (answer["code"], answer["message"]) == (
+                "unauthorized",
+                "the token is for another topic",
+            )
+        say(mine, "STARTED", owner=owner)
+        got = {(await client.event())["topic"] for _ in range(3)}
+        assert got == {"user:me", f"user:{owner}", f"task:{mine}"}
+
+
+async def test_a_bad_token_is_unauthorized_whatever_is_wrong_with_it(
+    service: Any, people: Any
+) -> None:
+    task_id = fresh_id()
+    topic = f"task:{task_id}"
+    say(task_id, "PENDING", owner=people.alice.key)
+    good = token_for(service, topic)
+    with secret_of(service):
+        with mock.patch("realtime.web.tokens.time.time", return_value=1_700_000_000):
+            expired = make_token([topic])[0]
+        other_salt = signing.dumps({"topics": [topic], "ends": 2**40}, salt="another.purpose")
+    forged = make_token([topic])[0]  # signed, with another key
+    tokens = {
+        "forged": forged,
+        "expired": expired,
+        "made for something else": other_salt,
+        "changed": good[:-1] + ("A" if good[-1] != "A" else "B"),
+        "for another topic": token_for(service, f"task:{fresh_id()}"),
+        "empty": "",
+        "no token": "x:y:z",
+        "not ASCII": "é€😀",
+    }
+    # The owner's session does not help: a token, where one is given, decides alone.
+    async with connect(service, session=people.alice.session) as client:
+        for what, token in tokens.items():
+            answer = await client.subscribe(topic, token=token)
+            assert (answer["type"], answer.get("code")) == ("error", "unauthorized"), what
+        assert (await client.subscribe(topic, token=good))["type"] == "subscribed"
+
+
+async def test_a_token_in_the_address_grants_nothing(service: Any) -> None:
+    task_id = fresh_id()
+    say(task_id, "PENDING")
+    token = token_for(service, f"task:{task_id}")
+
+    class Secretive:
+        url, data_dir, ws_url = service.url, service.data_dir, f"{service.ws_url}?token={token}"
+
+    async with connect(Secretive) as client:
+        assert (await client.subscribe(f"task:{task_id}"))["code"] == "not_found"
+
+
+# Visitors
+
+
+async def test_a_visitor_sees_by_token_what_they_started_and_their_session_renews_it(
+    service: Any,
+) -> None:
+    first = request(service, "POST", "/realtime/tokens/", body={"topics": ["user:me"]})
+    session = first.cookie("sessionid")
+    again = request(
+        service, "POST", "/realtime/tokens/", session=session, body={"topics": ["user:me"]}
+    )
+    with secret_of(service):
+        (topic,) = read_token(first.json()["token"])
+        assert read_token(again.json()["token"]) == {topic}, "the same visitor"
+    assert topic.ident.startswith("visitor-")
+
+    task_id = fresh_id()
+    say(task_id, "PENDING", owner=topic.ident)
+    async with connect(service, session=session) as client:
+        answer = await client.subscribe("user:me")
+        assert answer["code"] == "unauthorized", "a visitor is not signed in"
+        answer = await client.subscribe("user:me", token=again.json()["token"])
+        assert [status["task_id"] for status in answer["snapshot"]] == [task_id]
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize("who", ["alice", "boss"])
+async def test_the_owner_and_staff_with_the_permission_may_cancel(
+    service: Any, people: Any, who: str
+) -> None:
+    task_id = fresh_id()
+    topic = f"task:{task_id}"
+    say(task_id, "STARTED", owner=people.alice.key)
+    async with connect(service, session=getattr(people, who).session) as client:
+        await client.subscribe(topic)
+        assert (await client.ask("cancel", task_id=task_id))["type"] == "cancelled"
+        status = (await client.event(topic))["status"]
+        assert (status["state"], status["cancelling"]) == ("STARTED", True)
+
+
+async def test_who_showed_a_token_for_the_task_may_cancel_it(service: Any) -> None:
+    owner, by_task, by_user = f"visitor-{fresh_id()}", fresh_id(), fresh_id()
+    for task_id in (by_task, by_user):
+        say(task_id, "STARTED", owner=owner)
+    async with connect(service) as client:
+        topic = f"task:{by_task}"
+        await client.subscribe(topic, token=token_for(service, topic))
+        assert (await client.ask("cancel", task_id=by_task))["type"] == "cancelled"
+        assert (await client.ask("cancel", task_id=by_user))["code"] == "not_found"
+        await client.subscribe("user:me", token=token_for(service, f"user:{owner}"))
+        assert (await client.ask("cancel", task_id=by_user))["type"] == "cancelled"
+
+
+async def test_for_everybody_else_there_is_no_such_task_to_cancel(
+    service: Any, people: Any
+) -> None:
+    task_id = fresh_id()
+    version = say(task_id, "STARTED", owner=people.alice.key)
+    sessions = ("", people.bob.session, people.clerk.session, people.auditor.session)
+    for session in sessions:
+        async with connect(service, session=session) as client:
+            for ident in (task_id, fresh_id(), "not-a-uuid"):
+                answer = await client.ask("cancel", task_id=ident)
+                assert answer == {"type": "error", "id": answer["id"], **NOT_FOUND}
+    async with connect(service, session=people.alice.session) as client:
+        (status,) = (await client.subscribe(f"task:{task_id}"))["snapshot"]
+        assert Status(**status).version == version
+        assert not status["cancelling"]

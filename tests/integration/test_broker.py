@@ -1,0 +1,235 @@
+"""One suite over every broker, and the format in which the script speaks to the layer."""
+
+import asyncio
+import json
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import pytest
+import redis
+import redis.asyncio
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.test import override_settings
+
+from realtime.broker import get_broker
+from realtime.broker.layer import from_message, get_layer, group_prefix
+from realtime.conf import conf
+from realtime.core.acceptance import Change
+from realtime.core.position import Position
+from realtime.core.status import FIELDS
+from realtime.core.topics import Topic, group_name
+
+CASES = json.loads((Path(__file__).parents[1] / "cases" / "acceptance.json").read_text())
+
+IN_MEMORY = {
+    "REALTIME": {"BROKER": "realtime.broker.memory.MemoryBroker"},
+    "CHANNEL_LAYERS": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+}
+
+
+@pytest.fixture(params=["memory", "redis"])
+def broker(request):
+    if request.param == "redis":
+        request.getfixturevalue("clean_redis")
+        yield get_broker()
+    else:
+        with override_settings(**IN_MEMORY):
+            yield get_broker()
+
+
+async def accept(broker, **change):
+    return await sync_to_async(broker.accept)(Change(**change))
+
+
+def some_life(task_id, owner=""):
+    return [
+        Change(task_id=task_id, state="PENDING", attempt=0, owner=owner),
+        Change(task_id=task_id, state="STARTED", attempt=0, token="a", begins=True),
+        Change(task_id=task_id, state="SUCCESS", attempt=0, token="a", fields={"result": "42"}),
+    ]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_accept_follows_the_table(broker, case):
+    for row in case["changes"]:
+        words = {key: value for key, value in row.items() if key != "version"}
+        assert broker.accept(Change(task_id="t", **words)) == row["version"], row
+    status = broker.status("t")
+    assert {key: getattr(status, key) for key in case["ends"]} == case["ends"]
+
+
+def test_a_status_has_every_key_in_order_and_keeps_what_nobody_said_again(broker):
+    broker.accept(Change(task_id="t", state="PENDING", fields={"name": '"tasks.add"'}))
+    broker.accept(Change(task_id="t", state="RECEIVED", fields={"eta": '"soon"'}))
+    status = broker.status("t")
+    assert tuple(status.as_dict()) == FIELDS
+    assert (status.task_id, status.name, status.eta) == ("t", "tasks.add", "soon")
+    assert (status.version, status.run, status.attempt) == (2, 1, 0)
+    assert (status.result, status.truncated, status.cancelling) == (None, False, False)
+
+
+def test_an_id_that_nobody_published_has_no_status(broker):
+    assert broker.status("nobody") is None
+    assert broker.statuses(Topic("user", "nobody")) == []
+
+
+def test_a_users_tasks_are_kept_newest_first_and_only_so_many(broker):
+    with override_settings(REALTIME={**settings.REALTIME, "SNAPSHOT_SIZE": 3}):
+        broker = get_broker()
+        for number in range(5):
+            broker.accept(Change(task_id=f"t{number}", state="PENDING", owner="42"))
+        broker.accept(Change(task_id="t3", state="STARTED", token="a", begins=True))
+        found = broker.statuses(Topic("user", "42"))
+    assert [(status.task_id, status.state) for status in found] == [
+        ("t4", "PENDING"),
+        ("t3", "STARTED"),
+        ("t2", "PENDING"),
+    ]
+
+
+def test_the_owner_is_learnt_from_the_first_word_that_knows_it(broker):
+    broker.accept(Change(task_id="t", state="RECEIVED"))
+    assert broker.statuses(Topic("user", "42")) == []
+    broker.accept(Change(task_id="t", state="STARTED", token="a", begins=True, owner="42"))
+    broker.accept(Change(task_id="t", state="SUCCESS", token="a", owner="43"))
+    assert [status.state for status in broker.statuses(Topic("user", "42"))] == ["SUCCESS"]
+    assert broker.statuses(Topic("user", "43")) == []
+
+
+async def test_owner_tells_a_stranger_from_nobody_and_from_nothing(broker):
+    await accept(broker, task_id="mine", state="PENDING", owner="42")
+    await accept(broker, task_id="nobodys", state="PENDING")
+    assert await broker.owner("mine") == "42"
+    assert await broker.owner("nobodys") == ""
+    assert await broker.owner("none") is None
+    await broker.close()
+
+
+async def test_reading_since_a_position_gives_every_missed_event_or_the_snapshot(broker):
+    topic = Topic("task", "t")
+    start = (await broker.read(topic)).position
+    assert start.offset == 0
+    for change in some_life("t"):
+        await sync_to_async(broker.accept)(change)
+    whole = await broker.read(topic, start)
+    assert whole.recovered
+    assert whole.position == Position(start.epoch, 3)
+    assert [json.loads(text)["state"] for text in whole.texts] == ["PENDING", "STARTED", "SUCCESS"]
+    part = await broker.read(topic, Position(start.epoch, 2))
+    assert [json.loads(text)["version"] for text in part.texts] == [3]
+    none = await broker.read(topic, Position(start.epoch, 3))
+    assert (none.recovered, list(none.texts)) == (True, [])
+    for elsewhere in (Position("other", 2), Position(start.epoch, 4), None):
+        snapshot = await broker.read(topic, elsewhere)
+        assert not snapshot.recovered
+        assert [json.loads(text)["state"] for text in snapshot.texts] == ["SUCCESS"]
+    await broker.close()
+
+
+async def test_history_that_is_not_whole_any_more_is_not_recovery(broker):
+    with override_settings(REALTIME={**settings.REALTIME, "HISTORY_SIZE": 4}):
+        broker = get_broker()
+        topic = Topic("task", "t")
+        start = (await broker.read(topic)).position
+        await accept(broker, task_id="t", state="STARTED", token="a", begins=True)
+        for counter in range(1, 5):
+            await accept(broker, task_id="t", state="PROGRESS", token="a", counter=counter)
+        assert not (await broker.read(topic, start)).recovered
+        rest = await broker.read(topic, Position(start.epoch, 1))
+        assert rest.recovered
+        assert len(rest.texts) == 4
+        await broker.close()
+
+
+async def test_positions_name_each_topic_and_none_for_what_is_not_there(broker):
+    for change in some_life("t", owner="42"):
+        await sync_to_async(broker.accept)(change)
+    task, user, missing = await broker.positions(["task:t", "user:42", "task:none"])
+    assert (task.offset, user.offset, missing) == (3, 3, None)
+    await broker.close()
+
+
+async def test_every_event_reaches_a_real_layer_whole_and_in_order(broker):
+    layer = get_layer()
+    channel = await layer.new_channel()
+    groups = [group_name(topic) for topic in ("task:t", "user:42")]
+    for group in groups:
+        await layer.group_add(group, channel)
+    await _joined(groups)
+    for change in some_life("t", owner="42"):
+        await sync_to_async(broker.accept)(change)
+    events = [from_message(await asyncio.wait_for(layer.receive(channel), 5)) for _ in range(2 * 3)]
+    for topic in ("task:t", "user:42"):
+        mine = [event for event in events if event.topic == topic]
+        assert [event.position.offset for event in mine] == [1, 2, 3]
+        assert [event.state for event in mine] == ["PENDING", "STARTED", "SUCCESS"]
+        assert {event.task_id for event in mine} == {"t"}
+        assert len({event.position.epoch for event in mine}) == 1
+        last = json.loads(mine[-1].text)
+        assert (last["state"], last["version"], last["result"]) == ("SUCCESS", 3, 42)
+    await broker.close()
+
+
+async def _joined(groups):
+    """Return when Redis has the layer's subscriptions: the layer does not wait for that."""
+    if conf().BROKER.endswith("RedisBroker"):
+        names = [f"{group_prefix()}{group}" for group in groups]
+        async with redis.asyncio.Redis.from_url(conf().REDIS_URL) as client, asyncio.timeout(5):
+            while not all(n for _, n in await client.pubsub_numsub(*names)):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+async def test_the_group_message_is_what_the_layer_itself_would_send(clean_redis):
+    """The contract with channels_redis: what the script packs, its deserialize() reads."""
+    assert installed("channels-redis") >= "4.3"
+    client = redis.asyncio.Redis.from_url(clean_redis)
+    subscriber = client.pubsub()
+    layer = get_channel_layer()
+    name = f"{layer.prefix}__group__{group_name('task:t')}"
+    await subscriber.subscribe(name)
+    await subscriber.get_message(timeout=5)
+    broker = get_broker()
+    await accept(broker, task_id="t", state="STARTED", token="a", begins=True)
+    raw = None
+    while raw is None:
+        raw = await subscriber.get_message(ignore_subscribe_messages=True, timeout=5)
+    message = layer.deserialize(raw["data"])
+    assert raw["channel"].decode() == name
+    assert layer.deserialize(layer.serialize(message)) == message
+    assert message["type"] == "realtime.event"
+    assert message["offset"] == 1
+    await subscriber.aclose()
+    await client.aclose()
+    await broker.close()
+
+
+def test_a_record_outlives_its_end_by_a_day_and_its_silence_by_a_week(clean_redis):
+    broker = get_broker()
+    client = redis.Redis.from_url(clean_redis)
+    life = some_life("t", owner="42")
+    broker.accept(life[0])
+    assert 6 * 86400 < client.ttl("realtime:task:t") <= 7 * 86400
+    for change in life[1:]:
+        broker.accept(change)
+    assert 0 < client.ttl("realtime:task:t") <= 86400
+    assert 0 < client.ttl("realtime:position:task:t") <= 86400
+    assert 0 < client.ttl("realtime:log:task:t") <= 600
+    assert all(client.ttl(key) > 0 for key in client.scan_iter("realtime:*"))
+    client.close()
+
+
+async def test_an_emptied_store_counts_in_a_new_epoch(clean_redis):
+    broker = get_broker()
+    topic = Topic("task", "t")
+    await accept(broker, task_id="t", state="PENDING")
+    before = (await broker.read(topic)).position
+    async with redis.asyncio.Redis.from_url(clean_redis) as client:
+        await client.flushdb()
+    await accept(broker, task_id="t", state="STARTED", token="a", begins=True)
+    after = await broker.read(topic, before)
+    assert not after.recovered
+    assert after.position.epoch != before.epoch
+    assert after.position.offset == 1
+    await broker.close()

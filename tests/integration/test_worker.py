@@ -1,0 +1,283 @@
+"""Every way in which a task begins, runs and ends, on a real prefork worker."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from asgiref.sync import async_to_sync
+from celery import chain, chord, group
+
+import realtime
+from project.celery import app
+from realtime.broker import get_broker
+from realtime.core.position import Position
+from realtime.core.status import Status
+from realtime.core.topics import Topic
+from realtime.ownership import owner_from
+from tests import sample_tasks
+
+pytestmark = pytest.mark.integration
+SECONDS = 20
+
+
+@pytest.fixture(autouse=True)
+def _service(service):
+    """Every test here speaks to the session's service."""
+
+
+def wait(task_id):
+    return async_to_sync(realtime.wait)(str(task_id), timeout=SECONDS)
+
+
+@async_to_sync
+async def story(task_id):
+    """Every status of a task so far, oldest first."""
+    broker = get_broker()
+    topic = Topic("task", str(task_id))
+    epoch = (await broker.read(topic)).position.epoch
+    reading = await broker.read(topic, Position(epoch, 0))
+    assert reading.recovered
+    await broker.close()
+    return [Status.from_json(text) for text in reading.texts]
+
+
+def ended(task_id):
+    """Wait for the ending; return every status, with what must hold for all of them checked."""
+    wait(task_id)
+    statuses = story(task_id)
+    assert [status.version for status in statuses] == list(range(1, len(statuses) + 1))
+    for before, after in pairwise(statuses):
+        assert (after.run, after.attempt) >= (before.run, before.attempt)
+    return statuses
+
+
+def states(statuses):
+    return [status.state for status in statuses]
+
+
+def only_after_pending(found):
+    """PENDING is said after the message left, so a quick worker may make it stale."""
+    return found[1:] if found[0] == "PENDING" else found
+
+
+def test_a_success_tells_its_whole_life():
+    task_id = sample_tasks.add.delay(1, 2).id
+    statuses = ended(task_id)
+    assert only_after_pending(states(statuses)) == ["RECEIVED", "STARTED", "SUCCESS"]
+    last = statuses[-1]
+    assert (last.task_id, last.name) == (task_id, "tests.sample_tasks.add")
+    assert (last.result, last.truncated, last.error) == (3, False, None)
+    assert (last.root_id, last.parent_id, last.group_id) == (task_id, None, None)
+    moments = [last.published_at, last.started_at, last.finished_at, last.updated_at]
+    assert all(moments)
+    assert moments == sorted(moments)
+
+
+def test_a_failure_says_type_and_message_and_nothing_else():
+    last = ended(sample_tasks.secret.delay("canary-4711").id)[-1]
+    assert (last.state, last.error) == (
+        "FAILURE",
+        {"type": "RuntimeError", "message": "could not sign in (11 characters)"},
+    )
+    assert "canary" not in json.dumps(last.as_dict())
+
+
+def test_a_long_message_is_cut():
+    last = ended(sample_tasks.fail.delay("x" * 5000).id)[-1]
+    assert last.error["message"] == "x" * 500
+
+
+def test_a_retry_says_why_and_when_before_the_next_attempt_says_anything():
+    statuses = ended(sample_tasks.retry_until.delay(2, countdown=0.2).id)
+    assert only_after_pending(states(statuses)) == [
+        "RECEIVED", "STARTED", "RETRY", "RECEIVED", "STARTED", "RETRY", "RECEIVED", "STARTED",
+        "SUCCESS",
+    ]  # fmt: skip
+    retry = next(status for status in statuses if status.state == "RETRY")
+    assert retry.error == {"type": "ConnectionError", "message": "down"}
+    assert retry.retry_at > retry.updated_at
+    last = statuses[-1]
+    assert (last.run, last.attempt, last.error, last.retry_at) == (1, 2, None, None)
+
+
+def test_retries_in_numbers_never_announce_an_attempt_after_the_next_one_began():
+    ids = [sample_tasks.retry_until.delay(5).id for _ in range(40)]
+    for task_id in ids:
+        statuses = ended(task_id)
+        assert states(statuses).count("RETRY") == 5
+        assert statuses[-1].attempt == 5
+
+
+def test_automatic_retries_that_are_used_up_end_in_failure():
+    statuses = ended(sample_tasks.retry_by_itself.delay(9).id)
+    assert states(statuses).count("RETRY") == 2
+    assert {status.error["type"] for status in statuses if status.state == "RETRY"} == {
+        "ConnectionError"
+    }
+    assert (statuses[-1].state, statuses[-1].error["type"]) == ("FAILURE", "ConnectionError")
+
+
+def test_progress_is_throttled_and_its_last_value_is_always_said():
+    statuses = ended(sample_tasks.count.delay(20_000).id)
+    progress = [status.progress for status in statuses if status.state == "PROGRESS"]
+    assert progress[0] == {"current": 0, "total": 20_000, "message": "counting"}
+    assert progress[-1] == {"current": 20_000, "total": 20_000, "message": "counting"}
+    assert len(progress) < 30
+    assert statuses[-1].progress == progress[-1]
+
+
+def test_progress_that_was_held_back_is_said_before_a_failure():
+    statuses = ended(sample_tasks.count_and_fail.delay(500).id)
+    assert statuses[-2].progress == {"current": 499, "total": 500, "message": None}
+    assert statuses[-1].state == "FAILURE"
+
+
+def test_update_state_of_existing_code_is_pushed_unchanged():
+    statuses = ended(sample_tasks.report_the_old_way.delay().id)
+    reported = [(s.state, s.progress) for s in statuses if s.progress or s.state == "ODD"]
+    assert reported[:2] == [
+        ("PROGRESS", {"current": 1, "total": 3, "message": "one"}),
+        ("COMPRESSING", {"current": 2, "total": 3, "message": None}),
+    ]
+    assert ("ODD", None) in reported
+    assert statuses[-1].state == "SUCCESS"
+
+
+def test_a_failure_told_by_update_state_and_ignore_is_that_failure():
+    last = ended(sample_tasks.fail_the_old_way.delay().id)[-1]
+    assert (last.state, last.error) == ("FAILURE", {"type": "Refused", "message": "not today"})
+
+
+@pytest.mark.parametrize(
+    ("task", "state", "error"),
+    [
+        (sample_tasks.exceed_softly, "FAILURE", "SoftTimeLimitExceeded"),
+        (sample_tasks.exceed_hard, "FAILURE", "TimeLimitExceeded"),
+        (sample_tasks.vanish, "FAILURE", "WorkerLostError"),
+        (sample_tasks.kill_itself, "FAILURE", "WorkerLostError"),
+        (sample_tasks.leave, "FAILURE", "WorkerLostError"),
+        (sample_tasks.ignore, "REVOKED", "Ignore"),
+        (sample_tasks.reject, "FAILURE", "Reject"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_an_unusual_ending_is_said_exactly_once(task, state, error):
+    statuses = ended(task.delay().id)
+    assert (statuses[-1].state, statuses[-1].error["type"]) == (state, error)
+    assert sum(status.terminal for status in statuses) == 1
+
+
+def test_a_task_that_is_delivered_again_after_its_process_died_is_a_second_run(tmp_path):
+    statuses = ended(sample_tasks.kill_itself_once.delay(str(tmp_path / "marker")).id)
+    assert only_after_pending(states(statuses)) == ["RECEIVED", "STARTED", "STARTED", "SUCCESS"]
+    assert [status.run for status in statuses][-2:] == [2, 2]
+
+
+def test_a_replaced_task_ends_as_its_replacement_does():
+    last = ended(sample_tasks.replace.delay(20, 22).id)[-1]
+    assert (last.state, last.result, last.name) == ("SUCCESS", 42, "tests.sample_tasks.add")
+
+
+def test_an_unknown_task_fails_at_once():
+    last = ended(app.send_task("nobody.wrote.this").id)[-1]
+    assert (last.state, last.error["type"]) == ("FAILURE", "NotRegistered")
+
+
+def test_a_task_that_expired_while_it_waited_is_revoked():
+    last = ended(sample_tasks.add.apply_async((1, 2), expires=-1).id)[-1]
+    assert (last.state, last.error["message"]) == ("REVOKED", "expired")
+
+
+def test_a_waiting_task_that_is_revoked_says_so_when_its_turn_comes():
+    result = sample_tasks.add.apply_async((1, 2), countdown=2)
+    app.control.revoke(result.id)
+    statuses = ended(result.id)
+    assert statuses[-1].state == "REVOKED"
+    assert "STARTED" not in states(statuses)
+
+
+def test_a_running_task_that_is_cancelled_says_so(tmp_path):
+    result = sample_tasks.hold.delay(str(tmp_path / "never"))
+    until(result.id, "STARTED")
+    app.control.revoke(result.id, terminate=True)
+    statuses = ended(result.id)
+    assert (statuses[-1].state, statuses[-1].error["message"]) == ("REVOKED", "terminated")
+
+
+@async_to_sync
+async def until(task_id, state):
+    """Return when a task is in this state; it must come."""
+    import asyncio
+
+    from realtime.web.hub import Subscription, get_hub
+
+    reached = asyncio.Event()
+
+    def look(texts):
+        if any(Status.from_json(text).state == state for text in texts):
+            reached.set()
+
+    topic, hub = Topic("task", task_id), get_hub()
+    subscription = Subscription(
+        lambda event: look([event.text]), lambda _position, texts: look(texts)
+    )
+    reading, begin = await hub.subscribe(topic, subscription)
+    look(reading.texts)
+    begin()
+    async with asyncio.timeout(SECONDS):
+        await reached.wait()
+    await hub.unsubscribe(topic, subscription)
+    await hub.close()
+
+
+def test_a_large_result_is_left_out_and_said_so():
+    last = ended(sample_tasks.echo.delay("x" * 5000).id)[-1]
+    assert (last.state, last.result, last.truncated) == ("SUCCESS", None, True)
+
+
+def test_an_ignored_result_is_not_published():
+    last = ended(sample_tasks.forget.delay("private").id)[-1]
+    assert (last.state, last.result, last.truncated) == ("SUCCESS", None, False)
+
+
+def test_tasks_belong_to_who_started_them_and_so_do_the_tasks_they_start():
+    with owner_from(lambda: "visitor-42"):
+        first = sample_tasks.start_another.delay()
+    child = wait(first.id).result
+    wait(child)
+    mine = get_broker().statuses(Topic("user", "visitor-42"))
+    assert {status.task_id for status in mine} == {first.id, child}
+    assert wait(child).parent_id == first.id
+    assert wait(child).root_id == first.id
+
+
+def test_the_links_of_a_chain_are_known_before_their_turn(tmp_path):
+    release = tmp_path / "go"
+    with owner_from(lambda: "visitor-43"):
+        last = chain(
+            sample_tasks.hold.si(str(release)), sample_tasks.add.si(1, 1), sample_tasks.add.s(2)
+        ).apply_async()
+    assert realtime.status(last.id).state == "PENDING"
+    assert realtime.status(last.parent.id).state == "PENDING"
+    release.touch()
+    assert wait(last.id).result == 4
+    mine = get_broker().statuses(Topic("user", "visitor-43"))
+    assert {status.task_id for status in mine} == {
+        last.id, last.parent.id, last.parent.parent.id
+    }  # fmt: skip
+    assert states(ended(last.id)).count("PENDING") == 1
+
+
+def test_a_chord_shows_its_body_from_the_beginning(tmp_path):
+    release = tmp_path / "go"
+    result = chord(
+        [sample_tasks.add.si(1, 1), sample_tasks.add.si(2, 2)], sample_tasks.total.s()
+    ).apply_async()
+    assert realtime.status(result.id) is not None
+    release.touch()
+    assert wait(result.id).result == 6
+
+
+def test_the_members_of_a_group_share_its_id():
+    result = group(sample_tasks.add.s(n, n) for n in range(3)).apply_async()
+    assert {wait(member.id).group_id for member in result.results} == {result.id}

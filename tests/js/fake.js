@@ -1,0 +1,292 @@
+/**
+ * A platform under the test's thumb: a clock that moves when told to, a random that is seeded,
+ * and a server that says what the test says.
+ */
+
+import assert from "node:assert/strict";
+
+import { connect } from "../../static/realtime/client.js";
+
+/** Timers that run when the test moves the clock. */
+export class FakeClock {
+  time = 1_000_000;
+  #lastId = 0;
+  /** @type {Map<number, {at: number, callback: () => void}>} */
+  #timers = new Map();
+
+  now = () => this.time;
+
+  /** @type {(callback: () => void, wait: number) => number} */
+  setTimeout = (callback, wait) => {
+    this.#timers.set(++this.#lastId, { at: this.time + wait, callback });
+    return this.#lastId;
+  };
+
+  /** @type {(id: number) => void} */
+  clearTimeout = (id) => {
+    this.#timers.delete(id);
+  };
+
+  get pending() {
+    return this.#timers.size;
+  }
+
+  /** Milliseconds until the next timer. */
+  get next() {
+    return Math.min(...[...this.#timers.values()].map(({ at }) => at)) - this.time;
+  }
+
+  /**
+   * Moves on, running each timer at its time.
+   * @param {number} milliseconds
+   */
+  async advance(milliseconds) {
+    const end = this.time + milliseconds;
+    for (;;) {
+      const due = [...this.#timers].filter(([, { at }]) => at <= end);
+      due.sort(([, a], [, b]) => a.at - b.at);
+      const first = due[0];
+      if (first === undefined) break;
+      const [id, { at, callback }] = first;
+      this.#timers.delete(id);
+      this.time = Math.max(this.time, at);
+      callback();
+      await settled();
+    }
+    this.time = end;
+    await settled();
+  }
+}
+
+/** Waits until all that was promised has happened. */
+export function settled() {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/**
+ * A random with a seed (mulberry32).
+ * @param {number} seed
+ */
+export function seeded(seed) {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/** One connection, as the server sees it. */
+export class FakeSocket {
+  /** @type {((event: {data: unknown}) => void) | null} */
+  onmessage = null;
+  /** @type {((event: {code: number, reason: string}) => void) | null} */
+  onclose = null;
+  /** What the client said. @type {any[]} */
+  said = [];
+  isClosed = false;
+  /** @type {number | undefined} */
+  closeCode = undefined;
+
+  /** @param {string} url */
+  constructor(url) {
+    this.url = url;
+  }
+
+  /** @param {string} text */
+  send(text) {
+    assert.equal(this.isClosed, false, "sent on a closed socket");
+    this.said.push(JSON.parse(text));
+  }
+
+  /** @param {number} [code] */
+  close(code) {
+    this.isClosed = true;
+    this.closeCode = code;
+  }
+
+  /**
+   * What the client said of a type.
+   * @param {string} type
+   * @returns {any[]}
+   */
+  all(type) {
+    return this.said.filter((frame) => frame.type === type);
+  }
+
+  /**
+   * The last the client said of a type.
+   * @param {string} type
+   */
+  last(type) {
+    const frame = this.all(type).at(-1);
+    assert.ok(frame, `nothing said of type ${type}: ${JSON.stringify(this.said)}`);
+    return frame;
+  }
+
+  /**
+   * The server says a frame.
+   * @param {object} frame
+   */
+  async say(frame) {
+    this.onmessage?.({ data: JSON.stringify(frame) });
+    await settled();
+  }
+
+  welcome() {
+    return this.say({
+      type: "welcome",
+      protocol: 1,
+      ping: 25,
+      limits: { subscriptions: 128, frame_bytes: 16384 },
+    });
+  }
+
+  /**
+   * The server answers the last `subscribe` (of the topic, if given).
+   * @param {object} answer
+   * @param {string} [topic]
+   */
+  subscribed(answer, topic) {
+    const asked = this.all("subscribe")
+      .filter((one) => topic === undefined || one.topic === topic)
+      .at(-1);
+    assert.ok(asked, "nothing was subscribed to");
+    const { id } = asked;
+    return this.say({
+      type: "subscribed",
+      id,
+      topic: asked.topic,
+      epoch: "k3x9",
+      offset: 0,
+      ...("events" in answer ? { recovered: true } : { recovered: false, snapshot: [] }),
+      ...answer,
+    });
+  }
+
+  /**
+   * @param {number} offset
+   * @param {object} status
+   * @param {object} [more]
+   */
+  event(offset, status, more = {}) {
+    return this.say({ type: "event", topic: "task:t1", epoch: "k3x9", offset, status, ...more });
+  }
+
+  /**
+   * @param {number} code
+   * @param {string} [reason]
+   */
+  async cut(code, reason = "") {
+    this.isClosed = true;
+    this.onclose?.({ code, reason });
+    await settled();
+  }
+}
+
+/**
+ * A whole status.
+ * @param {number} version
+ * @param {string} [state]
+ * @param {object} [more]
+ */
+export function status(version, state = "PROGRESS", more = {}) {
+  return {
+    task_id: "t1", name: "tasks.demo", state, version, run: 1, attempt: 0,
+    progress: state === "PROGRESS" ? { current: version, total: 100, message: null } : null,
+    result: null, truncated: false, error: null,
+    eta: null, retry_at: null, cancelling: false,
+    root_id: "t1", parent_id: null, group_id: null,
+    published_at: "2026-11-22T08:00:00.000Z", started_at: null, finished_at: null,
+    updated_at: "2026-11-22T08:00:00.000Z",
+    ...more,
+  };
+}
+
+/**
+ * A client with everything fake.
+ * @param {{random?: () => number}} [options]
+ */
+export function setUp({ random = () => 0.5 } = {}) {
+  const clock = new FakeClock();
+  const events = new EventTarget();
+  /** @type {FakeSocket[]} */
+  const sockets = [];
+  class Socket extends FakeSocket {
+    /** @param {string} url */
+    constructor(url) {
+      super(url);
+      sockets.push(this);
+    }
+  }
+  const tasks = connect("http://example.test/realtime/ws/", {
+    WebSocket: Socket,
+    setTimeout: clock.setTimeout,
+    clearTimeout: clock.clearTimeout,
+    now: clock.now,
+    random,
+    events,
+  });
+  return {
+    clock,
+    events,
+    sockets,
+    tasks,
+    /** The newest connection. */
+    get socket() {
+      const socket = sockets.at(-1);
+      assert.ok(socket, "nothing has connected");
+      return socket;
+    },
+    /** Lets the client connect, and welcomes it. */
+    async welcomed() {
+      await settled();
+      await this.socket.welcome();
+      return this.socket;
+    },
+    /** Waits for the next attempt, and welcomes it. */
+    async back() {
+      const before = sockets.length;
+      await clock.advance(clock.next);
+      assert.equal(sockets.length, before + 1, "the client did not come back once");
+      await this.socket.welcome();
+      return this.socket;
+    },
+  };
+}
+
+/**
+ * Collects what is called back.
+ * @param {(handler: (value: any) => void) => unknown} on
+ */
+export function collect(on) {
+  /** @type {any[]} */
+  const values = [];
+  on((value) => values.push(value));
+  return values;
+}
+
+/**
+ * Versions of statuses.
+ * @param {{version: number}[]} statuses
+ */
+export function versions(statuses) {
+  return statuses.map(({ version }) => version);
+}
+
+/**
+ * Takes the errors that are reported while `act` runs.
+ * @param {() => Promise<void>} act
+ */
+export async function reported(act) {
+  /** @type {unknown[]} */
+  const errors = [];
+  const { error } = console;
+  console.error = (value) => errors.push(value);
+  try {
+    await act();
+  } finally {
+    console.error = error;
+  }
+  return errors;
+}

@@ -1,0 +1,565 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { collect, reported, setUp, settled, status, versions } from "./fake.js";
+
+/** A client with one task that is at version 4, offset 4. */
+async function running() {
+  const fake = setUp();
+  const handle = fake.tasks.task("t1");
+  const seen = collect((handler) => handle.onStatus(handler));
+  const socket = await fake.welcomed();
+  await socket.subscribed({ offset: 4, snapshot: [status(4)] });
+  return { fake, handle, seen, socket };
+}
+
+test("the snapshot and then each event is called back", async () => {
+  const { handle, seen, socket } = await running();
+  await socket.event(5, status(5));
+  await socket.event(6, status(6, "SUCCESS", { result: { rows: 3 } }));
+  assert.deepEqual(versions(seen), [4, 5, 6]);
+  assert.deepEqual(handle.status?.result, { rows: 3 });
+});
+
+test("the first subscription names no position and no token", async () => {
+  const { socket } = await running();
+  assert.deepEqual(Object.keys(socket.last("subscribe")).sort(), ["id", "topic", "type"]);
+});
+
+test("coming back resumes from the last position", async () => {
+  const { fake, socket } = await running();
+  await socket.event(5, status(5));
+  await socket.cut(1006);
+  const again = await fake.back();
+  assert.deepEqual(again.last("subscribe").since, { epoch: "k3x9", offset: 5 });
+});
+
+test("what was missed is called back in order when it is recovered", async () => {
+  const { fake, seen, socket } = await running();
+  await socket.cut(1006);
+  const again = await fake.back();
+  await again.subscribed({
+    offset: 6,
+    events: [
+      { offset: 5, status: status(5, "RETRY") },
+      { offset: 6, status: status(6, "STARTED") },
+    ],
+  });
+  await again.event(7, status(7));
+  assert.deepEqual(versions(seen), [4, 5, 6, 7]);
+});
+
+test("a recovery without events calls nothing back", async () => {
+  const { fake, seen, socket } = await running();
+  await socket.cut(1006);
+  const again = await fake.back();
+  await again.subscribed({ offset: 4, events: [] });
+  await again.event(5, status(5));
+  assert.deepEqual(versions(seen), [4, 5]);
+});
+
+test("a recovery that is not whole is not believed", async () => {
+  const { fake, seen, socket } = await running();
+  await socket.cut(1006);
+  const again = await fake.back();
+  await again.subscribed({ offset: 7, events: [{ offset: 7, status: status(7) }] });
+  assert.deepEqual(versions(seen), [4]);
+  assert.equal(again.all("subscribe").length, 2);
+  assert.equal(again.last("subscribe").since, undefined);
+  await again.subscribed({ offset: 7, snapshot: [status(7)] });
+  assert.deepEqual(versions(seen), [4, 7]);
+});
+
+test("a recovery that ends too early is not believed", async () => {
+  const { fake, seen, socket } = await running();
+  await socket.cut(1006);
+  const again = await fake.back();
+  await again.subscribed({ offset: 6, events: [{ offset: 5, status: status(5) }] });
+  assert.equal(again.last("subscribe").since, undefined);
+  await again.subscribed({ offset: 6, snapshot: [status(6)] });
+  assert.deepEqual(versions(seen), [4, 5, 6]);
+});
+
+test("a snapshot after coming back calls back only what is news", async () => {
+  const { fake, seen, socket } = await running();
+  await socket.cut(1006);
+  let again = await fake.back();
+  await again.subscribed({ offset: 4, snapshot: [status(4)] });
+  await again.cut(1006);
+  again = await fake.back();
+  await again.subscribed({ offset: 9, snapshot: [status(9)] });
+  assert.deepEqual(versions(seen), [4, 9]);
+});
+
+test("a gap in mid-stream asks for what is missing, and keeps the order", async () => {
+  const { seen, socket } = await running();
+  await socket.event(7, status(7, "STARTED"));
+  assert.deepEqual(versions(seen), [4]);
+  assert.deepEqual(socket.last("subscribe").since, { epoch: "k3x9", offset: 4 });
+  await socket.event(8, status(8));
+  assert.equal(socket.all("subscribe").length, 2, "it asks once");
+  await socket.subscribed({
+    offset: 7,
+    events: [5, 6, 7].map((offset) => ({ offset, status: status(offset) })),
+  });
+  assert.deepEqual(versions(seen), [4, 5, 6, 7, 8]);
+});
+
+test("an ending that arrives during a recovery is not lost", async () => {
+  const { handle, socket } = await running();
+  await socket.event(6, status(6));
+  await socket.event(7, status(7, "FAILURE"));
+  await socket.subscribed({
+    offset: 5,
+    events: [{ offset: 5, status: status(5) }],
+  });
+  assert.equal(handle.status?.state, "FAILURE");
+});
+
+test("events before the answer to a subscription wait for it", async () => {
+  const fake = setUp();
+  const handle = fake.tasks.task("t1");
+  const seen = collect((handler) => handle.onStatus(handler));
+  const socket = await fake.welcomed();
+  for (const version of [3, 4, 5]) await socket.event(version, status(version));
+  assert.deepEqual(seen, []);
+  await socket.subscribed({ offset: 4, snapshot: [status(4)] });
+  assert.deepEqual(versions(seen), [4, 5]);
+});
+
+test("of more events than are held the newest are, and the rest is asked for", async () => {
+  const fake = setUp();
+  const handle = fake.tasks.task("t1");
+  const socket = await fake.welcomed();
+  for (let offset = 1; offset <= 1200; offset += 1) {
+    socket.onmessage?.({
+      data: JSON.stringify({
+        type: "event", topic: "task:t1", epoch: "k3x9", offset, status: status(offset),
+      }),
+    });
+  }
+  await socket.subscribed({ offset: 1, snapshot: [status(1)] });
+  assert.equal(handle.status?.version, 1);
+  assert.deepEqual(socket.last("subscribe").since, { epoch: "k3x9", offset: 1 });
+  await socket.subscribed({ offset: 1200, snapshot: [status(1200)] });
+  assert.equal(handle.status?.version, 1200);
+});
+
+test("doubled and late events are dropped", async () => {
+  const { seen, socket } = await running();
+  await socket.event(5, status(5));
+  await socket.event(5, status(5));
+  await socket.event(3, status(3));
+  await socket.event(6, status(6));
+  assert.deepEqual(versions(seen), [4, 5, 6]);
+  assert.equal(socket.all("subscribe").length, 1);
+});
+
+test("merged events are no gap", async () => {
+  const { seen, socket } = await running();
+  await socket.event(8, status(8), { merged: 3 });
+  await socket.event(9, status(9));
+  assert.deepEqual(versions(seen), [4, 8, 9]);
+  assert.equal(socket.all("subscribe").length, 1);
+});
+
+test("a status of a lower version is dropped, whatever its offset", async () => {
+  const { handle, seen, socket } = await running();
+  await socket.event(5, status(3));
+  await socket.event(6, status(5));
+  assert.deepEqual(versions(seen), [4, 5]);
+  assert.equal(handle.status?.version, 5);
+});
+
+test("an event of a new epoch asks, and versions start over", async () => {
+  const { seen, socket } = await running();
+  await socket.event(1, status(1, "STARTED"), { epoch: "n0e2" });
+  assert.deepEqual(socket.last("subscribe").since, { epoch: "k3x9", offset: 4 });
+  await socket.subscribed({ epoch: "n0e2", offset: 1, snapshot: [status(1, "STARTED")] });
+  await socket.event(2, status(2), { epoch: "n0e2" });
+  assert.deepEqual(versions(seen), [4, 1, 2]);
+});
+
+test("a snapshot in mid-stream replaces what was known", async () => {
+  const { handle, seen, socket } = await running();
+  await socket.say({
+    type: "snapshot", topic: "task:t1", epoch: "n0e2", offset: 3, snapshot: [status(2)],
+  });
+  await socket.event(4, status(3), { epoch: "n0e2" });
+  assert.deepEqual(versions(seen), [4, 2, 3]);
+  assert.equal(handle.status?.version, 3);
+  assert.equal(socket.all("subscribe").length, 1);
+});
+
+test("a lower version of the same epoch in a snapshot is not called back", async () => {
+  const { handle, seen, socket } = await running();
+  await socket.say({
+    type: "snapshot", topic: "task:t1", epoch: "k3x9", offset: 4, snapshot: [status(3)],
+  });
+  assert.deepEqual(versions(seen), [4]);
+  assert.equal(handle.status?.version, 4);
+});
+
+test("an ending that is found again after the log was lost is told once", async () => {
+  const { handle, seen, socket } = await running();
+  const ends = collect((handler) => handle.onEnd(handler));
+  await settled();
+  await socket.event(5, status(5, "FAILURE"));
+  await socket.say({
+    type: "snapshot", topic: "task:t1", epoch: "n0e2", offset: 0, snapshot: [],
+  });
+  assert.equal(handle.status?.state, "FAILURE");
+  await socket.event(1, status(1, "FAILURE"), { epoch: "n0e2" });
+  assert.deepEqual(versions(seen), [4, 5]);
+  assert.deepEqual(versions(ends), [5]);
+});
+
+test("an ending that a new run or the true result corrects is told again", async () => {
+  const { handle, socket } = await running();
+  const ends = collect((handler) => handle.onEnd(handler));
+  await settled();
+  await socket.event(5, status(5, "LOST"));
+  await socket.event(6, status(6, "FAILURE", { run: 2 }));
+  await socket.event(7, status(7, "SUCCESS", { run: 2 }));
+  assert.deepEqual(ends.map(({ state }) => state), ["LOST", "FAILURE", "SUCCESS"]);
+});
+
+test("a task that had ended before is told once", async () => {
+  const fake = setUp();
+  const handle = fake.tasks.task("t1");
+  const ends = collect((handler) => handle.onEnd(handler));
+  const done = handle.done();
+  const socket = await fake.welcomed();
+  await socket.subscribed({ offset: 6, snapshot: [status(6, "FAILURE")] });
+  await socket.cut(1006);
+  const again = await fake.back();
+  await again.subscribed({ offset: 6, snapshot: [status(6, "FAILURE")] });
+  assert.deepEqual(versions(ends), [6]);
+  assert.equal((await done).state, "FAILURE");
+});
+
+test("a handler that comes late is told what there is, once", async () => {
+  const { handle, socket } = await running();
+  await socket.event(5, status(5, "SUCCESS"));
+  const late = collect((handler) => handle.onStatus(handler));
+  const ends = collect((handler) => handle.onEnd(handler));
+  assert.deepEqual(late, [], "not before the code that adds it is through");
+  await settled();
+  assert.deepEqual(versions(late), [5]);
+  assert.deepEqual(versions(ends), [5]);
+});
+
+test("a task that has succeeded is given back to the server and not asked for again", async () => {
+  const { fake, handle, socket } = await running();
+  fake.tasks.task("t2");
+  await settled();
+  await socket.event(5, status(5, "SUCCESS"));
+  assert.equal(socket.last("unsubscribe").topic, "task:t1");
+  await socket.cut(1006);
+  const again = await fake.back();
+  assert.deepEqual(again.all("subscribe").map(({ topic }) => topic), ["task:t2"]);
+  handle.close();
+  assert.equal(again.all("unsubscribe").length, 0);
+});
+
+test("with nothing but succeeded tasks it does not come back, and nothing is an error", async () => {
+  const { fake, handle, socket } = await running();
+  const errors = collect((handler) => handle.onError(handler));
+  await socket.event(5, status(5, "SUCCESS"));
+  await socket.cut(4000);
+  await fake.clock.advance(60_000);
+  assert.equal(fake.sockets.length, 1);
+  assert.deepEqual(errors, []);
+  assert.equal((await handle.done()).version, 5);
+});
+
+test("a task that failed is still followed, since it may run again", async () => {
+  const { handle, seen, socket } = await running();
+  await socket.event(5, status(5, "LOST"));
+  assert.equal(socket.all("unsubscribe").length, 0);
+  await socket.event(6, status(6, "STARTED", { run: 2 }));
+  assert.deepEqual(versions(seen), [4, 5, 6]);
+  assert.equal(handle.status?.state, "STARTED");
+});
+
+test("two handles of one topic share a subscription, and each is told everything", async () => {
+  const { fake, handle, seen, socket } = await running();
+  const other = fake.tasks.task("t1");
+  const late = collect((handler) => other.onStatus(handler));
+  await settled();
+  await socket.event(5, status(5));
+  assert.deepEqual(versions(late), [4, 5]);
+  assert.deepEqual(versions(seen), [4, 5]);
+  assert.equal(socket.all("subscribe").length, 1);
+  handle.close();
+  await settled();
+  assert.equal(socket.all("unsubscribe").length, 0);
+  await socket.event(6, status(6));
+  assert.deepEqual(versions(late), [4, 5, 6]);
+  assert.deepEqual(versions(seen), [4, 5]);
+  other.close();
+  other.close();
+  assert.deepEqual(socket.all("unsubscribe").map(({ topic }) => topic), ["task:t1"]);
+});
+
+test("a topic that is closed and followed again is subscribed to again", async () => {
+  const { fake, handle, socket } = await running();
+  handle.close();
+  const again = fake.tasks.task("t1");
+  await settled();
+  assert.deepEqual(
+    socket.said.map(({ type }) => type),
+    ["subscribe", "unsubscribe", "subscribe"],
+  );
+  assert.equal(again.status, null);
+});
+
+test("a handle that is closed before its answer is not told of it", async () => {
+  const fake = setUp();
+  const handle = fake.tasks.task("t1");
+  const errors = collect((handler) => handle.onError(handler));
+  const socket = await fake.welcomed();
+  const { id } = socket.last("subscribe");
+  handle.close();
+  const loud = await reported(() =>
+    socket.say({ type: "error", id, code: "not_found", message: "no such task" }),
+  );
+  assert.deepEqual([...errors, ...loud], []);
+});
+
+test("a token is given with the subscription", async () => {
+  const fake = setUp();
+  fake.tasks.task("t1", { token: "signed" });
+  const socket = await fake.welcomed();
+  assert.equal(socket.last("subscribe").token, "signed");
+});
+
+test("a token function is called for each subscribing", async () => {
+  const fake = setUp();
+  let calls = 0;
+  fake.tasks.task("t1", { token: async () => `token-${++calls}` });
+  let socket = await fake.welcomed();
+  assert.equal(socket.last("subscribe").token, "token-1");
+  await socket.subscribed({ offset: 4, snapshot: [status(4)] });
+  await socket.event(9, status(9));
+  assert.equal(socket.last("subscribe").token, "token-2");
+  await socket.cut(1006);
+  socket = await fake.back();
+  assert.equal(socket.last("subscribe").token, "token-3");
+});
+
+test("a token that comes after the connection was lost is not used on the next", async () => {
+  const fake = setUp();
+  const waiting = /** @type {((token: string) => void)[]} */ ([]);
+  fake.tasks.task("t1", { token: () => new Promise((resolve) => waiting.push(resolve)) });
+  const socket = await fake.welcomed();
+  await socket.cut(1006);
+  const again = await fake.back();
+  waiting[0]?.("old");
+  await settled();
+  assert.deepEqual(again.all("subscribe"), []);
+  waiting[1]?.("new");
+  await settled();
+  assert.deepEqual(again.all("subscribe").map(({ token }) => token), ["new"]);
+});
+
+test("a token function that fails is reported and tried again", async () => {
+  const fake = setUp();
+  let calls = 0;
+  fake.tasks.task("t1", {
+    token: () => {
+      calls += 1;
+      if (calls === 1) throw new Error("offline");
+      return "signed";
+    },
+  });
+  const errors = await reported(async () => {
+    await fake.welcomed();
+  });
+  assert.match(String(errors[0]), /offline/);
+  assert.equal(fake.socket.all("subscribe").length, 0);
+  await fake.clock.advance(500);
+  assert.equal(fake.socket.last("subscribe").token, "signed");
+});
+
+for (const code of ["not_found", "unauthorized", "bad_request", "limit"]) {
+  test(`the refusal ${code} is told to the handle, and not asked again`, async () => {
+    const fake = setUp();
+    const handle = fake.tasks.task("t1");
+    const errors = collect((handler) => handle.onError(handler));
+    const done = handle.done();
+    done.catch(() => {});
+    const socket = await fake.welcomed();
+    const { id } = socket.last("subscribe");
+    await socket.say({ type: "error", id, code, message: "no" });
+    await assert.rejects(done, { name: "RealtimeError", code, message: "no" });
+    assert.deepEqual(errors.map((error) => error.code), [code]);
+    await socket.cut(1006);
+    await fake.clock.advance(60_000);
+    assert.equal(fake.sockets.length, 1);
+  });
+}
+
+test("one refusal leaves the other subscriptions alone", async () => {
+  const fake = setUp();
+  const handle = fake.tasks.task("t1");
+  fake.tasks.task("t2");
+  const socket = await fake.welcomed();
+  const [, second] = socket.all("subscribe");
+  await socket.say({ type: "error", id: second.id, code: "limit", message: "128 subscriptions" });
+  await socket.subscribed({ offset: 4, snapshot: [status(4)] }, "task:t1");
+  assert.equal(handle.status?.version, 4);
+});
+
+test("trouble inside the server passes: the subscription is tried again with growing waits", async () => {
+  const fake = setUp();
+  const handle = fake.tasks.task("t1");
+  const errors = collect((handler) => handle.onError(handler));
+  const socket = await fake.welcomed();
+  const waits = [];
+  for (let i = 0; i < 4; i += 1) {
+    const { id } = socket.last("subscribe");
+    await socket.say({ type: "error", id, code: "internal", message: "ref 7" });
+    waits.push(fake.clock.next);
+    await fake.clock.advance(fake.clock.next);
+  }
+  assert.deepEqual(waits, [250, 500, 1000, 2000]);
+  assert.deepEqual(errors, []);
+  await socket.subscribed({ offset: 4, snapshot: [status(4)] });
+  assert.equal(handle.status?.version, 4);
+});
+
+test("a subscription that the server withdraws is told to the handle", async () => {
+  const { fake, handle, socket } = await running();
+  const errors = collect((handler) => handle.onError(handler));
+  await settled();
+  await socket.say({ type: "unsubscribed", topic: "task:t1", code: "forbidden", message: "no more" });
+  assert.deepEqual(errors.map(({ code, message }) => [code, message]), [["forbidden", "no more"]]);
+  await socket.cut(1006);
+  await fake.clock.advance(60_000);
+  assert.equal(fake.sockets.length, 1);
+  const late = collect((handler) => handle.onError(handler));
+  await settled();
+  assert.equal(late.length, 1);
+});
+
+test("an error that answers nothing is reported", async () => {
+  const { socket } = await running();
+  const errors = await reported(() =>
+    socket.say({ type: "error", code: "bad_request", message: "not JSON" }),
+  );
+  assert.match(String(errors[0]), /not JSON/);
+});
+
+test("events of other topics are none of its business", async () => {
+  const { seen, socket } = await running();
+  await socket.event(5, status(50), { topic: "task:t2" });
+  await socket.event(5, status(5));
+  assert.deepEqual(versions(seen), [4, 5]);
+});
+
+test("a topic keeps the newest status of each task, and a snapshot replaces them", async () => {
+  const fake = setUp();
+  const mine = fake.tasks.topic("user:me");
+  const order = /** @type {string[]} */ ([]);
+  mine.onSnapshot((tasks) => order.push(`snapshot ${[...tasks.keys()]}`));
+  mine.onStatus(({ task_id, version }) => order.push(`${task_id} ${version}`));
+  const topic = "user:me";
+  const socket = await fake.welcomed();
+  const a = { task_id: "a" };
+  const b = { task_id: "b" };
+  await socket.subscribed({ offset: 2, snapshot: [status(1, "STARTED", a), status(1, "STARTED", b)] });
+  await socket.event(3, status(2, "PROGRESS", b), { topic });
+  await socket.say({
+    type: "snapshot", topic, epoch: "k3x9", offset: 9,
+    snapshot: [status(2, "PROGRESS", b), status(1, "PENDING", { task_id: "c" })],
+  });
+  assert.deepEqual(order, ["snapshot a,b", "a 1", "b 1", "b 2", "snapshot b,c", "c 1"]);
+  assert.deepEqual([...mine.tasks.values()].map(({ task_id, version }) => [task_id, version]), [
+    ["b", 2],
+    ["c", 1],
+  ]);
+  const late = collect((handler) => mine.onSnapshot(handler));
+  await settled();
+  assert.equal(late[0], mine.tasks);
+});
+
+test("a topic keeps no more tasks than the server does: the quietest one goes", async () => {
+  const fake = setUp();
+  const mine = fake.tasks.topic("user:me");
+  const topic = "user:me";
+  const socket = await fake.welcomed();
+  const snapshot = Array.from({ length: 1000 }, (_, i) => status(1, "STARTED", { task_id: `t${i}` }));
+  await socket.subscribed({ offset: 1000, snapshot });
+  await socket.event(1001, status(2, "PROGRESS", { task_id: "t0" }), { topic });
+  await socket.event(1002, status(1, "PENDING", { task_id: "new" }), { topic });
+  assert.equal(mine.tasks.size, 1000);
+  assert.equal(mine.tasks.has("t0"), true);
+  assert.equal(mine.tasks.has("t1"), false);
+  assert.equal(mine.tasks.has("new"), true);
+});
+
+test("after coming back events wait for the answer as well", async () => {
+  const { fake, seen, socket } = await running();
+  await socket.cut(1006);
+  const again = await fake.back();
+  await again.event(6, status(6));
+  assert.deepEqual(versions(seen), [4]);
+  assert.equal(again.all("subscribe").length, 1);
+  await again.subscribed({ offset: 5, events: [{ offset: 5, status: status(5) }] });
+  assert.deepEqual(versions(seen), [4, 5, 6]);
+});
+
+test("what waited on a connection is gone with it", async () => {
+  const { fake, seen, socket } = await running();
+  await socket.event(7, status(7));
+  await socket.cut(1006);
+  const again = await fake.back();
+  await again.subscribed({ offset: 4, events: [] });
+  await again.event(5, status(5));
+  assert.deepEqual(versions(seen), [4, 5]);
+  assert.equal(again.all("subscribe").length, 1);
+});
+
+test("events of a log that is lost do not make it ask for ever", async () => {
+  const { seen, socket } = await running();
+  await socket.event(7, status(7));
+  for (let i = 0; i < 5; i += 1) {
+    await socket.subscribed({ epoch: "n0e2", offset: 1, snapshot: [status(1)] });
+  }
+  assert.ok(socket.all("subscribe").length <= 3);
+  await socket.event(2, status(2), { epoch: "n0e2" });
+  assert.deepEqual(versions(seen), [4, 1, 2]);
+});
+
+test("a retry that waits is not made beside the one of the next connection", async () => {
+  const fake = setUp({ random: () => 1 });
+  fake.tasks.task("t1");
+  const socket = await fake.welcomed();
+  const { id } = socket.last("subscribe");
+  await socket.say({ type: "error", id, code: "internal", message: "ref 7" });
+  await socket.cut(1006);
+  fake.events.dispatchEvent(new Event("online"));
+  await fake.socket.welcome();
+  await fake.clock.advance(5_000);
+  assert.equal(fake.socket.all("subscribe").length, 1);
+});
+
+test("after an answer the waits for trouble inside the server begin anew", async () => {
+  const { socket, fake } = await running();
+  for (let i = 0; i < 3; i += 1) {
+    await socket.event(9, status(9));
+    const { id } = socket.last("subscribe");
+    await socket.say({ type: "error", id, code: "internal", message: "ref 7" });
+    assert.equal(fake.clock.next, 250);
+    await fake.clock.advance(250);
+    await socket.subscribed({ offset: 4, events: [] });
+  }
+});
+
+test("a handle that is closed at once costs nothing", async () => {
+  const fake = setUp();
+  fake.tasks.task("t1").close();
+  await settled();
+  assert.equal(fake.sockets.length, 0);
+});

@@ -1,0 +1,131 @@
+"""Reading a client's frames and writing the server's."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.core import frames
+from realtime.core.codes import CloseCode, ErrorCode
+from realtime.core.frames import Cancel, Ping, Subscribe, Unsubscribe
+from realtime.core.position import Position
+from realtime.core.topics import Topic
+from realtime.exceptions import FrameError
+
+TOPIC = "task:a-1"
+PLACE = Position("e1", 7)
+STATUS = '{"task_id":"a-1","state":"STARTED"}'
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+keys = st.sampled_from(["type", "id", "topic", "since", "token", "task_id", "x"])
+
+
+def test_each_frame_is_read_as_what_it_says():
+    assert frames.parse('{"type":"ping","id":4}') == Ping(4)
+    assert frames.parse('{"type":"cancel","id":3,"task_id":"a-1"}') == Cancel(3, "a-1")
+    topic = Topic("task", "a-1")
+    assert frames.parse('{"type":"unsubscribe","id":2,"topic":"task:a-1"}') == Unsubscribe(2, topic)
+    assert frames.parse('{"type":"subscribe","id":1,"topic":"task:a-1"}') == Subscribe(1, topic)
+    text = (
+        '{"type":"subscribe","id":-1,"topic":"task:a-1","since":{"epoch":"e","offset":0},'
+        '"token":"t"}'
+    )
+    assert frames.parse(text) == Subscribe(-1, topic, Position("e", 0), "t")
+
+
+def test_null_is_as_good_as_left_out():
+    text = '{"type":"subscribe","id":1,"topic":"task:a-1","since":null,"token":null}'
+    assert frames.parse(text) == Subscribe(1, Topic("task", "a-1"))
+
+
+def test_a_mistake_under_a_good_id_keeps_the_id():
+    with pytest.raises(FrameError) as error:
+        frames.parse('{"type":"nothing","id":12}')
+    assert error.value.frame_id == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "a frame is one JSON object"),
+        ("[" * 200_000, "a frame is one JSON object"),
+        ('{"id":' + "9" * 5_000 + "}", "a frame is one JSON object"),
+        ('{"id":1,"id":1}', "a key is there twice"),
+        ('{"id":1,"x":-Infinity}', "-Infinity is not JSON"),
+        ('{"id":true}', "id must be a whole number"),
+        ('{"type":"cancel","id":1}', "task_id must be the id of a task"),
+        ('{"type":"cancel","id":1,"task_id":"a:b"}', "task_id must be the id of a task"),
+        (
+            '{"type":"subscribe","id":1,"topic":"task:a","token":"\\ud800"}',
+            "token is not Unicode text",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(text, message):
+    with pytest.raises(FrameError) as error:
+        frames.parse(text)
+    assert str(error.value) == message
+
+
+@given(st.dictionaries(keys, json_values))
+def test_no_object_raises_anything_but_a_frame_error(frame):
+    try:
+        frames.parse(json.dumps(frame))
+    except FrameError as error:
+        json.dumps(str(error)).encode()
+
+
+@given(st.text())
+def test_no_text_raises_anything_but_a_frame_error(text):
+    try:
+        frames.parse(text)
+    except FrameError:
+        return
+    raise AssertionError("such a text is no frame")
+
+
+def test_the_servers_frames_are_the_contracts():
+    assert json.loads(frames.welcome(ping=25, subscriptions=128, frame_bytes=16384)) == {
+        "type": "welcome",
+        "protocol": 1,
+        "ping": 25,
+        "limits": {"subscriptions": 128, "frame_bytes": 16384},
+    }
+    status = json.loads(STATUS)
+    place = {"topic": TOPIC, "epoch": "e1", "offset": 7}
+    written = {
+        frames.subscribed(1, TOPIC, PLACE, [STATUS], recovered=False): {
+            "type": "subscribed", "id": 1, **place, "recovered": False, "snapshot": [status],
+        },
+        frames.subscribed(1, TOPIC, PLACE, [STATUS, STATUS], recovered=True): {
+            "type": "subscribed", "id": 1, **place, "recovered": True,
+            "events": [{"offset": 6, "status": status}, {"offset": 7, "status": status}],
+        },
+        frames.subscribed(1, TOPIC, PLACE, [], recovered=True): {
+            "type": "subscribed", "id": 1, **place, "recovered": True, "events": [],
+        },
+        frames.event(TOPIC, PLACE, STATUS): {"type": "event", **place, "status": status},
+        frames.event(TOPIC, PLACE, STATUS, merged=3): {
+            "type": "event", **place, "merged": 3, "status": status,
+        },
+        frames.snapshot(TOPIC, PLACE, []): {"type": "snapshot", **place, "snapshot": []},
+        frames.unsubscribed(2, TOPIC): {"type": "unsubscribed", "id": 2, "topic": TOPIC},
+        frames.cancelled(3, "a-1"): {"type": "cancelled", "id": 3, "task_id": "a-1"},
+        frames.pong(4): {"type": "pong", "id": 4},
+        frames.error(ErrorCode.LIMIT, "no", frame_id=5): {
+            "type": "error", "id": 5, "code": "limit", "message": "no",
+        },
+        frames.error(ErrorCode.INTERNAL, "no", ref="1f"): {
+            "type": "error", "code": "internal", "message": "no", "ref": "1f",
+        },
+        frames.closing(CloseCode.RESTART, "server restart"): {
+            "type": "closing", "code": 1012, "message": "server restart", "reconnect": True,
+        },
+    }  # fmt: skip
+    for text, expected in written.items():
+        assert json.loads(text) == expected

@@ -1,0 +1,67 @@
+"""The status object, and the states."""
+
+import json
+
+import pytest
+
+from realtime.core import states
+from realtime.core.status import FIELDS, Status, compose
+
+
+def test_the_keys_are_the_contracts_in_its_order():
+    assert FIELDS == (
+        "task_id", "name", "state", "version", "run", "attempt", "progress", "result", "truncated",
+        "error", "eta", "retry_at", "cancelling", "root_id", "parent_id", "group_id",
+        "published_at", "started_at", "finished_at", "updated_at",
+    )  # fmt: skip
+
+
+def test_what_nobody_said_is_null_or_false():
+    composed = json.loads(compose({"task_id": '"a"', "state": '"PENDING"'}))
+    assert tuple(composed) == FIELDS
+    assert composed["truncated"] is composed["cancelling"] is False
+    said = ("task_id", "state", "truncated", "cancelling")
+    assert all(composed[key] is None for key in FIELDS if key not in said)
+
+
+def test_a_key_that_is_none_is_left_out():
+    assert "colour" not in json.loads(compose({"colour": '"red"'}))
+
+
+def test_a_status_reads_what_was_composed():
+    text = compose({"task_id": '"a"', "state": '"SUCCESS"', "version": "3", "result": '{"x":[1]}'})
+    status = Status.from_json(text)
+    assert (status.task_id, status.version, status.result) == ("a", 3, {"x": [1]})
+    assert status.as_dict() == json.loads(text)
+    assert Status.from_json(text.encode()) == status
+
+
+@pytest.mark.parametrize(
+    ("state", "terminal", "successful", "failed"),
+    [
+        ("SUCCESS", True, True, False),
+        ("FAILURE", True, False, True),
+        ("REVOKED", True, False, True),
+        ("LOST", True, False, True),
+        ("STALLED", False, False, False),
+        ("RETRY", False, False, False),
+        ("PENDING", False, False, False),
+        ("UPLOADING", False, False, False),
+    ],
+)
+def test_a_status_knows_how_it_stands(state, terminal, successful, failed):
+    status = Status.from_json(compose({"state": json.dumps(state)}))
+    assert (status.terminal, status.successful, status.failed) == (terminal, successful, failed)
+
+
+def test_the_states_of_an_attempt_have_an_order():
+    life = ["PENDING", "RECEIVED", "STARTED", "PROGRESS", "STALLED", "RETRY", "SUCCESS"]
+    assert sorted(life, key=states.rank) == life
+    assert states.rank("UPLOADING") == states.rank("PROGRESS")
+    assert {states.rank(state) for state in states.TERMINAL} == {states.TERMINAL_RANK}
+
+
+def test_what_a_person_waits_for_is_never_merged_away():
+    kept = {*states.TERMINAL, "STARTED", "RETRY"}
+    every = {*kept, "PENDING", "RECEIVED", "PROGRESS", "STALLED", "UPLOADING"}
+    assert {state for state in every if not states.is_mergeable(state)} == kept

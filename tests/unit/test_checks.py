@@ -1,0 +1,76 @@
+"""The system checks: a mistake is found at the start, and its remedy said."""
+
+import pytest
+from django.core.checks import run_checks
+from django.test import override_settings
+
+PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
+
+
+def found(**settings):
+    with override_settings(**settings):
+        return {each.id: each for each in run_checks(tags=["realtime"])}
+
+
+def layer(backend=PUBSUB, **config):
+    return {"default": {"BACKEND": backend, "CONFIG": config}}
+
+
+def test_the_project_itself_has_no_mistake():
+    assert found() == {}
+
+
+def test_a_mistake_in_the_setting_is_an_error():
+    errors = found(REALTIME={"HISTORY_SZE": 5})
+    assert set(errors) == {"realtime.E001"}
+    assert "did you mean 'HISTORY_SIZE'?" in errors["realtime.E001"].msg
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {},
+        layer(hosts=["redis://127.0.0.1:6379/0"]),
+        layer(hosts=[{"address": "redis://127.0.0.1:6379/0"}], prefix="mine"),
+        layer(serializer_format="msgpack"),
+        {"other": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+    ],
+)
+def test_a_layer_that_receives_what_is_published_is_fine(layers):
+    assert found(CHANNEL_LAYERS=layers) == {}
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        (layer("channels_redis.core.RedisChannelLayer"), "must be"),
+        (layer("channels.layers.InMemoryChannelLayer"), "must be"),
+        (layer(symmetric_encryption_keys=["k"]), "must not encrypt"),
+        (layer(serializer_format="json"), "msgpack"),
+        (layer(hosts=["redis://a", "redis://b"]), "must have one host"),
+    ],
+)
+def test_a_layer_that_would_receive_nothing_is_an_error(layers, words):
+    errors = found(CHANNEL_LAYERS=layers)
+    assert set(errors) == {"realtime.E002"}
+    assert words in errors["realtime.E002"].msg
+    assert "CHANNEL_LAYER" in errors["realtime.E002"].hint
+
+
+def test_the_layer_that_the_setting_names_is_the_one_that_is_looked_at():
+    layers = {
+        "default": {"BACKEND": "channels_redis.core.RedisChannelLayer"},
+        "realtime": {"BACKEND": PUBSUB},
+    }
+    assert found(CHANNEL_LAYERS=layers, REALTIME={"CHANNEL_LAYER": "realtime"}) == {}
+
+
+def test_the_memory_broker_works_with_any_layer():
+    memory = {"BROKER": "realtime.broker.memory.MemoryBroker"}
+    assert found(CHANNEL_LAYERS=layer("a.layer.Of.MyOwn"), REALTIME=memory) == {}
+
+
+def test_without_the_middleware_there_is_a_warning():
+    warnings = found(MIDDLEWARE=[])
+    assert set(warnings) == {"realtime.W001"}
+    assert "realtime.middleware.OwnerMiddleware" in warnings["realtime.W001"].hint

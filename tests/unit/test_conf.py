@@ -1,0 +1,76 @@
+"""The setting REALTIME: defaults, and every mistake said in words."""
+
+import pytest
+from django.test import override_settings
+
+from realtime.conf import conf
+from realtime.exceptions import SettingsError
+
+
+def mistake_in(settings):
+    with override_settings(REALTIME=settings), pytest.raises(SettingsError) as error:
+        conf()
+    return error.value
+
+
+def test_without_the_setting_the_defaults_hold():
+    with override_settings(REALTIME={}):
+        assert conf().RECORD_TTL == 86_400
+        assert conf().MAX_RESULT_BYTES == 4096
+        assert conf().SUBSCRIPTIONS == 128
+        assert conf().FRAME_BYTES == 16_384
+
+
+def test_what_is_given_replaces_the_default_and_is_read_when_used():
+    with override_settings(REALTIME={"PING": 10, "ALLOWED_ORIGINS": ["https://a.example"]}):
+        assert (conf().PING, conf().RECORD_TTL) == (10, 86_400)
+        assert conf().ALLOWED_ORIGINS == ["https://a.example"]
+        with override_settings(REALTIME={"PING": 11}):
+            assert conf().PING == 11
+        assert conf().PING == 10
+
+
+def test_whole_numbers_will_do_for_seconds():
+    with override_settings(REALTIME={"IDLE_TIMEOUT": 3}):
+        assert conf().IDLE_TIMEOUT == 3
+
+
+def test_an_unknown_key_is_named_with_the_one_that_was_meant():
+    error = mistake_in({"HISTORY_SZE": 5})
+    assert str(error) == "REALTIME: unknown key 'HISTORY_SZE'; did you mean 'HISTORY_SIZE'?"
+    assert error.key == "HISTORY_SZE"
+
+
+def test_an_unknown_key_that_is_near_none_is_told_all():
+    assert "allowed: REDIS_URL, BROKER" in str(mistake_in({"zzz": 5}))
+    assert "unknown key 5" in str(mistake_in({5: 5}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("REDIS_URL", 6379),
+        ("REDIS_URL", None),
+        ("HISTORY_SIZE", "64"),
+        ("HISTORY_SIZE", 64.0),
+        ("HISTORY_SIZE", True),
+        ("IDLE_TIMEOUT", "10"),
+        ("IDLE_TIMEOUT", False),
+        ("ALLOWED_ORIGINS", "https://a.example"),
+        ("ALLOWED_ORIGINS", [5]),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(key, value):
+    error = mistake_in({key: value})
+    assert str(error).startswith(f"REALTIME[{key!r}]: {value!r} is not ")
+    assert error.key == key
+
+
+@pytest.mark.parametrize(("key", "value"), [("HISTORY_SIZE", 0), ("TOKEN_AGE", -1), ("PING", 0)])
+def test_a_number_that_is_not_above_zero_is_named(key, value):
+    assert str(mistake_in({key: value})) == f"REALTIME[{key!r}]: {value} is not above 0"
+
+
+@pytest.mark.parametrize("value", [None, [], "REDIS_URL"])
+def test_what_is_no_dict_is_named(value):
+    assert str(mistake_in(value)) == f"REALTIME: {value!r} is not a dict"

@@ -1,0 +1,265 @@
+"""The demo's page, forms and cards, without any service behind them."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from kombu.exceptions import OperationalError
+from PIL import Image
+
+from project import views
+from project.cards import STATES, card
+from project.uploads import MAX_BYTES, MAX_FILES
+from realtime import Status
+
+pytestmark = pytest.mark.django_db
+
+JSON = {"headers": {"accept": "application/json"}}
+ID = "b6e5a2de-3a52-4a36-9d1f-0c4d0d6d6c11"
+
+
+def status(**fields):
+    given = {
+        "task_id": ID,
+        "name": "tasks.imports.import_csv",
+        "state": "STARTED",
+        "version": 3,
+        "run": 1,
+        "attempt": 0,
+        "truncated": False,
+        "cancelling": False,
+        "published_at": "2026-11-22T08:00:00.000Z",
+    }
+    rest = dict.fromkeys(Status.__dataclass_fields__)
+    return Status(**(rest | given | fields))
+
+
+@pytest.fixture
+def own_tasks(monkeypatch):
+    """The statuses of the visitor's tasks; put some in."""
+    statuses = []
+    monkeypatch.setattr(views, "tasks_of", lambda request: list(statuses))
+    return statuses
+
+
+@pytest.fixture
+def started(monkeypatch, own_tasks, settings, tmp_path):
+    """What was started, as (arguments, keywords); nothing really is."""
+    settings.MEDIA_ROOT = tmp_path / "uploads"
+    calls = []
+
+    class Fake:
+        def delay(self, *args, **kwargs):
+            calls.append((args, kwargs))
+            return type("Result", (), {"id": ID})
+
+    for name in ("import_csv", "make_thumbnails", "fetch_rates"):
+        monkeypatch.setattr(views, name, Fake())
+    return calls
+
+
+def csv(content=b"a,b\n1,2\n", name="own.csv"):
+    return SimpleUploadedFile(name, content, "text/csv")
+
+
+def test_every_page_has_a_strict_policy(client, own_tasks):
+    for path in ("/", "/sign-in/", "/no-such-page/"):
+        response = client.get(path)
+        policy = response["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+        assert "unsafe" not in policy
+        assert response["X-Content-Type-Options"] == "nosniff"
+        assert response["Referrer-Policy"] == "same-origin"
+
+
+def test_page_holds_no_inline_code_or_style_and_no_outside_address(client, own_tasks):
+    own_tasks.append(status())
+    page = client.get("/").content.decode()
+    assert "<style" not in page
+    assert " style=" not in page
+    assert " onclick" not in page
+    assert page.count("<script") == 2  # the module, and the words, which are JSON
+    assert "//" not in page.replace("</", "")
+
+
+def test_upload_is_stored_under_a_random_name_and_started(client, started):
+    response = client.post("/start/import/", {"uploads": csv(name="../<b>own.csv")})
+    assert (response.status_code, response["Location"]) == (303, "/")
+    [((path,), keywords)] = started
+    assert Path(path).read_bytes() == b"a,b\n1,2\n"
+    assert "own" not in Path(path).name
+    assert keywords == {"name": "<b>own.csv", "pace": 0.0}
+
+
+def test_script_gets_the_ids_of_what_was_started(client, started):
+    response = client.post("/start/rates/", {"outcome": "fails"}, **JSON)
+    assert (response.status_code, response.json()) == (201, {"tasks": [ID]})
+
+
+def test_sample_needs_no_upload_and_slowness_has_a_bound(client, started):
+    client.post("/start/thumbnails/", {"sample": "1", "slow": "1", "uploads": ""})
+    [((paths,), keywords)] = started
+    assert [Path(path).name for path in paths] == keywords["names"]
+    assert len(paths) == 3
+    assert 0 < keywords["pace"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "uploads", "problem"),
+    [
+        ("import", [], "Choose a file first, or use the sample."),
+        ("import", [csv(b"")], "The file is empty."),
+        ("import", [csv(b"\x89PNG\0")], "This is no CSV file: it holds binary data"),
+        ("report", [csv(b"\n\n")], "The file is empty."),
+        ("thumbnails", [], "Choose a file first, or use the sample."),
+        ("thumbnails", [csv(name="a.png")], "a.png: It is no JPEG, PNG, WEBP or GIF image."),
+        ("thumbnails", [csv()] * (MAX_FILES + 1), f"At most {MAX_FILES} files at once"),
+        ("thumbnails", [csv()] * 101, f"At most {MAX_FILES} files at once"),
+    ],
+)
+def test_bad_input_is_refused_with_the_reason_and_nothing_starts(
+    client, started, kind, uploads, problem
+):
+    response = client.post(f"/start/{kind}/", {"uploads": uploads}, **JSON)
+    assert response.status_code == 400
+    assert response.json()["error"]["message"].startswith(problem)
+    for upload in uploads:
+        upload.seek(0)
+    page = client.post(f"/start/{kind}/", {"uploads": uploads})
+    assert page.status_code == 400
+    assert f'id="{kind}-problem" role="alert" >{problem}' in page.content.decode()
+    assert started == []
+    assert not list(Path(views.settings.MEDIA_ROOT).glob("*"))
+
+
+def test_upload_that_is_too_large_is_refused_before_its_body_is_read(client, started):
+    class Unread(io.RawIOBase):
+        def read(self, *args):
+            raise AssertionError("the body was read")
+
+    response = client.generic(
+        "POST",
+        "/start/import/",
+        content_type="multipart/form-data; boundary=x",
+        CONTENT_LENGTH="100000000",
+        **{"wsgi.input": Unread()},
+        **JSON,
+    )
+    assert response.status_code == 413
+    assert "more than 10 MB" in response.json()["error"]["message"]
+    assert started == []
+
+
+def test_files_that_are_too_large_together_are_refused(client, started):
+    image = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(image, "PNG")
+    half = image.getvalue().ljust(MAX_BYTES // 2 + 1, b"\0")
+    uploads = [csv(half, "a.png"), csv(half, "b.png")]
+    response = client.post("/start/thumbnails/", {"uploads": uploads}, **JSON)
+    assert response.status_code == 413
+    assert started == []
+
+
+def test_form_from_elsewhere_is_refused(started):
+    response = Client(enforce_csrf_checks=True).post("/start/rates/", {"outcome": "fails"})
+    assert response.status_code == 403
+    assert started == []
+
+
+def test_queue_out_of_reach_is_said(client, started, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OperationalError
+
+    monkeypatch.setattr(views.fetch_rates, "delay", fail, raising=False)
+    response = client.post("/start/rates/", {"outcome": "fails"})
+    assert response.status_code == 503
+    assert b"The queue cannot be reached. Nothing was started." in response.content
+
+
+def test_unknown_form_and_wrong_method_are_refused(client, started):
+    assert client.post("/start/nothing/").status_code == 404
+    assert client.get("/start/import/").status_code == 405
+    assert client.post("/").status_code == 405
+
+
+def test_only_own_tasks_are_cancelled(client, own_tasks, monkeypatch):
+    asked = []
+
+    async def request_cancel(task_id):
+        asked.append(task_id)
+
+    monkeypatch.setattr(views, "request_cancel", request_cancel)
+    assert client.post(f"/cancel/{ID}/").status_code == 404
+    own_tasks.append(status())
+    assert client.post(f"/cancel/{ID}/").status_code == 303
+    assert client.post(f"/cancel/{ID}/", **JSON).status_code == 202
+    assert asked == [ID, ID]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_is_a_word_and_only_what_has_not_ended_can_be_cancelled(
+    client, own_tasks, state
+):
+    own_tasks.append(status(state=state))
+    page = client.get("/").content.decode().split("<template")[0]
+    assert f'data-part="word">{STATES[state][0]}</span>' in page
+    ended = state in ("SUCCESS", "FAILURE", "REVOKED", "LOST")
+    assert (f'action="/cancel/{ID}/" hidden' in page) == ended
+
+
+@pytest.mark.parametrize(
+    ("fields", "word", "at"),
+    [
+        ({"state": "RETRY", "retry_at": "T"}, "retrying at", "T"),
+        ({"state": "RETRY", "retry_at": None}, "retrying", None),
+        ({"state": "RECEIVED", "eta": "T", "retry_at": "T", "attempt": 1}, "retrying at", "T"),
+        ({"state": "RECEIVED", "eta": "T"}, "starts at", "T"),
+        ({"state": "COUNTING"}, "running", None),
+        ({"state": "STARTED", "cancelling": True}, "cancelling", None),
+        ({"state": "REVOKED", "cancelling": True}, "cancelled", None),
+    ],
+)
+def test_word_says_what_happens_next(fields, word, at):
+    shown = card(status(**fields))
+    assert (shown["word"], shown["at"]) == (word, at)
+
+
+@pytest.mark.parametrize(
+    ("progress", "bar"),
+    [
+        (None, {"text": ""}),
+        ({"current": 3, "total": None, "message": None}, {"text": "3"}),
+        ({"current": 2, "total": 3, "message": None}, {"value": 2, "max": 3, "text": "66 %"}),
+    ],
+)
+def test_bar_shows_what_is_known(progress, bar):
+    assert card(status(progress=progress))["progress"] == bar
+    assert card(status(progress=progress, state="SUCCESS"))["progress"] is None
+
+
+def test_markup_from_a_task_is_text_on_the_page(client, own_tasks):
+    evil = "<script>alert(1)</script>"
+    own_tasks.append(
+        status(
+            name=evil,
+            state="FAILURE",
+            error={"type": evil, "message": evil},
+            progress={"current": 1, "total": 2, "message": evil},
+            result={"bad_rows": [{"line": evil, "reason": evil}], "file": evil},
+        )
+    )
+    page = client.get("/").content.decode()
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;alert(1)") >= 6
+
+
+def test_result_is_shown_as_pretty_json_without_its_bad_rows():
+    rows = [{"line": 2, "reason": "b is empty"}]
+    shown = card(status(state="SUCCESS", result={"good": 1, "bad_rows": rows}))
+    assert shown["bad_rows"] == rows
+    assert json.loads(shown["result"]) == {"good": 1}
+    assert card(status(state="SUCCESS", result=None))["result"] == ""
+    assert card(status(state="SUCCESS", result=[]))["result"] == "[]"

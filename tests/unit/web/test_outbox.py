@@ -1,0 +1,199 @@
+"""What waits for one connection, in which order, and what a slow reader is spared."""
+
+import asyncio
+import json
+
+import pytest
+from django.test import override_settings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.broker.base import Event
+from realtime.core import frames
+from realtime.core.codes import CloseCode
+from realtime.core.position import Position
+from realtime.web.outbox import Outbox
+
+DEADLINE = 5  # seconds
+ROOM = 4
+
+
+@pytest.fixture(autouse=True)
+def _small_room():
+    with override_settings(REALTIME={"OUTBOX_EVENTS": ROOM}):
+        yield
+
+
+class Reader:
+    """The other end: takes one frame at a time, when it likes to."""
+
+    def __init__(self):
+        self.sent = asyncio.Queue()
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def send(self, message):
+        await self.free.wait()
+        self.sent.put_nowait(message)
+
+    async def read(self, count):
+        async with asyncio.timeout(DEADLINE):
+            messages = [await self.sent.get() for _ in range(count)]
+        return [json.loads(m["text"]) if "text" in m else m for m in messages]
+
+
+@pytest.fixture
+async def reader():
+    return Reader()
+
+
+@pytest.fixture
+async def outbox(reader):
+    outbox = Outbox(reader.send)
+    running = asyncio.create_task(outbox.run())
+    yield outbox
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def event(offset, state="PROGRESS", task="a", topic="task:a"):
+    text = json.dumps({"task_id": task, "state": state})
+    return Event(topic, Position("e", offset), task, state, text)
+
+
+def told(messages):
+    return [
+        (m["offset"], m["status"]["state"], m.get("merged", 0))
+        for m in messages
+        if m["type"] == "event"
+    ]
+
+
+async def test_frames_leave_in_the_order_they_came(outbox, reader):
+    outbox.put(frames.pong(1))
+    outbox.put_event("task:a", event(1))
+    outbox.put(frames.pong(2))
+    messages = await reader.read(3)
+    assert [m.get("id", m.get("offset")) for m in messages] == [1, 1, 2]
+
+
+async def test_a_reader_that_keeps_up_gets_every_event(outbox, reader):
+    outbox.put_reading("task:a", Position("e", 0), frames.snapshot("task:a", Position("e", 0), []))
+    await reader.read(1)
+    for offset in range(1, 20):
+        outbox.put_event("task:a", event(offset))
+        assert told(await reader.read(1)) == [(offset, "PROGRESS", 0)]
+
+
+async def test_a_slow_reader_gets_the_newest_progress_and_how_much_it_replaces(outbox, reader):
+    reader.free.clear()
+    outbox.put_reading("task:a", Position("e", 0), frames.snapshot("task:a", Position("e", 0), []))
+    for offset in range(1, 11):
+        outbox.put_event("task:a", event(offset))
+    outbox.put_event("task:a", event(11, "SUCCESS"))
+    assert len(outbox) <= ROOM + 1
+    reader.free.set()
+    messages = await reader.read(len(outbox))
+    events = told(messages)
+    assert events[-1][:2] == (11, "SUCCESS")
+    assert sum(merged for _, _, merged in events) + len(events) == 11, "every offset is accounted"
+
+
+async def test_the_newest_progress_is_not_merged_away_while_nothing_replaces_it(outbox, reader):
+    reader.free.clear()
+    outbox.put(frames.pong(0))
+    for offset in range(1, 11):
+        outbox.put_event("task:a", event(offset))
+    reader.free.set()
+    assert told(await reader.read(len(outbox)))[-1] == (10, "PROGRESS", 7)
+
+
+async def test_what_a_person_waits_for_is_never_merged_away(outbox, reader):
+    reader.free.clear()
+    outbox.put(frames.pong(0))
+    states = ["STARTED", "RETRY", "STARTED", "FAILURE", "STARTED", "REVOKED", "STARTED", "LOST"]
+    offset = 0
+    for state in states * 3:
+        outbox.put_event("task:a", event(offset := offset + 1, "PROGRESS"))
+        outbox.put_event("task:a", event(offset := offset + 1, state))
+    reader.free.set()
+    events = told((await reader.read(len(outbox)))[1:])
+    assert [state for _, state, _ in events if state != "PROGRESS"] == states * 3
+
+
+async def test_progress_of_one_task_does_not_take_that_of_another(outbox, reader):
+    reader.free.clear()
+    place = Position("e", 0)
+    outbox.put_reading("user:me", place, frames.snapshot("user:me", place, []))
+    for offset in range(1, 41):
+        task = "ab"[offset % 2]
+        outbox.put_event("user:me", event(offset, task=task, topic="user:1"))
+    reader.free.set()
+    messages = (await reader.read(len(outbox)))[1:]
+    newest = {m["status"]["task_id"]: m["offset"] for m in messages}
+    assert newest == {"a": 40, "b": 39}
+    assert sum(m.get("merged", 0) + 1 for m in messages) == 40
+
+
+async def test_one_task_under_two_topics_is_merged_in_each_by_itself(outbox, reader):
+    reader.free.clear()
+    outbox.put(frames.pong(0))
+    for offset in range(1, 21):
+        outbox.put_event("task:a", event(offset))
+        outbox.put_event("user:me", event(offset + 100, topic="user:1"))
+    reader.free.set()
+    messages = (await reader.read(len(outbox)))[1:]
+    newest = {m["topic"]: m["offset"] for m in messages}
+    assert newest == {"task:a": 20, "user:me": 120}
+
+
+async def test_the_count_of_the_merged_begins_anew_at_a_snapshot(outbox, reader):
+    place = Position("e", 50)
+    outbox.put_event("task:a", event(1))
+    outbox.put_reading("task:a", place, frames.snapshot("task:a", place, []))
+    outbox.put_event("task:a", event(51))
+    assert told(await reader.read(3)) == [(1, "PROGRESS", 0), (51, "PROGRESS", 0)]
+
+
+async def test_an_event_has_the_name_by_which_the_client_subscribed(outbox, reader):
+    outbox.put_event("user:me", event(1, topic="user:17"))
+    (message,) = await reader.read(1)
+    assert message["topic"] == "user:me"
+
+
+async def test_closing_is_said_after_all_that_waits_and_then_done(outbox, reader):
+    reader.free.clear()
+    outbox.put(frames.pong(1))
+    outbox.put_event("task:a", event(1, "SUCCESS"))
+    outbox.close(CloseCode.IDLE, "nothing was subscribed")
+    reader.free.set()
+    *messages, closing, closed = await reader.read(4)
+    assert [m["type"] for m in messages] == ["pong", "event"]
+    assert closing == {
+        "type": "closing",
+        "code": 4000,
+        "message": "nothing was subscribed",
+        "reconnect": True,
+    }
+    assert closed == {"type": "websocket.close", "code": 4000}
+
+
+@given(st.lists(st.sampled_from(["PROGRESS", "PROGRESS", "STARTED", "RETRY", "SUCCESS"])))
+def test_whatever_comes_every_offset_is_sent_or_counted_and_they_rise(states):
+    async def read_all():
+        reader = Reader()
+        outbox = Outbox(reader.send)
+        place = Position("e", 0)
+        outbox.put_reading("task:a", place, frames.snapshot("task:a", place, []))
+        for offset, state in enumerate(states, 1):
+            outbox.put_event("task:a", event(offset, state))
+        outbox.close(CloseCode.RESTART, "bye")
+        async with asyncio.timeout(DEADLINE):
+            await outbox.run()
+        return (await reader.read(reader.sent.qsize()))[1:-2]
+
+    last = 0
+    for message in asyncio.run(read_all()):
+        assert message["offset"] == last + message.get("merged", 0) + 1
+        last = message["offset"]
+    assert last == len(states)

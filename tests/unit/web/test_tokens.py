@@ -1,0 +1,97 @@
+"""Signed tokens, and the template tag that puts one into a page."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+from django.core import signing
+from django.template import Context, Template
+from django.test import override_settings
+
+from realtime.core.topics import Topic
+from realtime.exceptions import TokenError
+from realtime.web.tokens import make_token, read_token
+
+TASK = Topic("task", "a-1")
+
+
+def test_a_token_grants_what_it_names_and_nothing_else():
+    token, _ = make_token(["task:a-1", Topic("user", "7")])
+    assert read_token(token) == {TASK, Topic("user", "7")}
+
+
+def test_a_token_ends_when_its_age_is_over():
+    with override_settings(REALTIME={"TOKEN_AGE": 60}):
+        token, ends = make_token([TASK])
+    assert timedelta(seconds=58) < ends - datetime.now(UTC) <= timedelta(seconds=60)
+    for late, holds in ((-1, True), (1, False)):
+        with mock.patch("realtime.web.tokens.time.time", return_value=ends.timestamp() + late):
+            if holds:
+                assert read_token(token)
+            else:
+                with pytest.raises(TokenError, match="not valid any more"):
+                    read_token(token)
+
+
+@pytest.mark.parametrize("token", ["", "x", "a:b", "a:b:c", ":::", "é:ü:ö", "." * 5000])
+def test_what_is_no_token_grants_nothing(token):
+    with pytest.raises(TokenError):
+        read_token(token)
+
+
+def test_a_changed_token_grants_nothing():
+    token, _ = make_token([TASK])
+    for place in (0, len(token) // 2, len(token) - 2):
+        changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
+        with pytest.raises(TokenError):
+            read_token(changed)
+
+
+def test_what_was_signed_for_something_else_grants_nothing():
+    with pytest.raises(TokenError):
+        read_token(signing.dumps({"topics": ["task:a-1"], "ends": 2**40}))
+
+
+def test_a_token_outlives_the_rotation_of_the_key_as_long_as_the_old_one_is_a_fallback():
+    with override_settings(SECRET_KEY="old"):
+        token, _ = make_token([TASK])
+    with override_settings(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["old"]):
+        assert read_token(token) == {TASK}
+    with override_settings(SECRET_KEY="new"), pytest.raises(TokenError):
+        read_token(token)
+
+
+def test_a_token_for_what_is_no_topic_is_not_made():
+    with pytest.raises(ValueError, match="topic must be"):
+        make_token(["colour:red"])
+
+
+# The template tag
+
+
+def render(source, **context):
+    return Template("{% load realtime %}" + source).render(Context(context))
+
+
+def test_a_page_gets_a_token_for_the_topics_it_names():
+    token = render("{% realtime_token topic 'task:b' %}", topic="task:a-1")
+    assert read_token(token) == {TASK, Topic("task", "b")}
+
+
+def test_without_a_topic_it_is_for_all_that_the_user_started():
+    user = SimpleNamespace(is_authenticated=True, pk=7)
+    token = render("{% realtime_token %}", request=SimpleNamespace(user=user))
+    assert read_token(token) == {Topic("user", "7")}
+
+
+def test_a_visitor_is_given_an_id_that_stays():
+    request = SimpleNamespace(user=None, session={})
+    first, second = (render("{% realtime_token %}", request=request) for _ in range(2))
+    (topic,) = read_token(first)
+    assert topic.ident.startswith("visitor-")
+    assert read_token(second) == {topic}
+
+
+def test_a_visitor_without_a_session_gets_an_empty_string():
+    assert render("[{% realtime_token %}]", request=SimpleNamespace(user=None)) == "[]"
