@@ -150,7 +150,7 @@ def usable_port(host: str, port: int) -> int:
 @contextmanager
 def owned(data_dir: Path) -> Iterator[None]:
     """Hold DATA_DIR, so that two servers never write one file."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(data_dir, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -177,7 +177,11 @@ class Printer:
         if self._colour:
             prefix = f"\x1b[{COLOURS[name]}m{prefix}\x1b[0m"
         with self._lock:
-            print(prefix, line, file=self._stream, flush=True)
+            try:
+                print(prefix, line, file=self._stream, flush=True)
+            except OSError:
+                # Nobody reads this any more (`make run | head`, a terminal that is gone).
+                os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run(options: Options, say: Callable[[str, str], None]) -> None:

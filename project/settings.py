@@ -20,7 +20,8 @@ from django.core.management.utils import get_random_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("DATA_DIR") or BASE_DIR / ".data").resolve()
-DATA_DIR.mkdir(parents=True, exist_ok=True)
+# Uploads are nobody else's business.
+DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _listed(name: str) -> list[str]:

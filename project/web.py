@@ -13,6 +13,8 @@ from daphne.cli import CommandLineInterface
 from django.core.management import call_command
 from django.db import connections
 
+from project.server import LimitedServer
+
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
@@ -26,6 +28,7 @@ def serve(host: str, port: int) -> None:
     """Serve until SIGTERM. The server's own backlog of 50 would make a burst of browsers wait."""
     interface = host.replace(":", r"\:")
     endpoint = f"tcp:port={port}:interface={interface}:backlog=4096"
+    CommandLineInterface.server_class = LimitedServer
     CommandLineInterface().run(["-e", endpoint, "project.asgi:application"])
 
 

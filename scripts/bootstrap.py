@@ -47,6 +47,8 @@ def main(arguments: list[str]) -> int:
     except BootstrapError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -58,8 +58,10 @@ def session_redis(directory: Path, worker_id: str, *, which: int) -> Iterator[st
         flush(url)
         return
     server, url = embedded_redis(directory, keep=False)
-    yield url
-    server.stop()
+    try:
+        yield url
+    finally:
+        server.stop()
 
 
 def flush(url: str) -> None:
@@ -83,8 +85,10 @@ def speaking_to(url: str) -> Iterator[None]:
         CELERY_RESULT_BACKEND=url,
     ):
         point_celery_at(url)
-        yield
-    point_celery_at(before)
+        try:
+            yield
+        finally:
+            point_celery_at(before)
 
 
 def point_celery_at(url: str) -> None:
@@ -204,8 +208,6 @@ def launch(data_dir: Path, redis_url: str, server: Process | None, env: dict[str
 
 
 def stop(running: Service) -> None:
-    # Celery's results unsubscribe when they are collected, which may be after their Redis is gone.
-    celery_app.backend.result_consumer.subscribed_to.clear()
     # Not in order: nothing is left to be finished, and a worker takes seconds to say goodbye.
     running.web.kill()
     running.worker.kill()

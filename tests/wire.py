@@ -18,7 +18,7 @@ import secrets
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NoReturn, Protocol
@@ -107,12 +107,12 @@ class Client:
 
     async def close_code(self) -> int:
         """Wait until the service closes, and return the code; frames before it wait on."""
-        try:
+        with suppress(ConnectionClosed):
             while True:
                 self._waiting.append(await self._receive())
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None, "the connection was cut, not closed"
-            return closed.rcvd.code
+        code = self.socket.close_code
+        assert code is not None
+        return code
 
     def waiting(self) -> list[Frame]:
         """Return what arrived and nobody asked for yet."""
@@ -234,9 +234,7 @@ def say(task_id: str, state: str, *, owner: object = "", **fields: Any) -> int:
     `owner` is a user's key, or the ident of a visitor; the fields are values, not JSON text.
     """
     texts = {key: dumps(value) for key, value in fields.items()}
-    return get_broker().accept(
-        Change(task_id=task_id, state=state, owner=str(owner), fields=texts)
-    )
+    return get_broker().accept(Change(task_id=task_id, state=state, owner=str(owner), fields=texts))
 
 
 def tell(task_id: str, *currents: int, owner: object = "") -> None:

@@ -6,10 +6,15 @@ import datetime
 import decimal
 import json
 import math
+import re
 import uuid
 from typing import Any, Final
 
 NULL: Final = "null"
+
+#: Python's reader gives up somewhere below its recursion limit of 1,000, less what runs already.
+RESULT_DEPTH: Final = 200
+_MARKS: Final = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*"')
 
 #: Exceptions' and progress messages are cut here, in characters.
 MESSAGE_LENGTH: Final = 500
@@ -24,8 +29,9 @@ def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
     """Return a task's result as JSON text and whether it had to be left out.
 
     Dates, times, UUIDs and decimals become their text, sets become lists. What JSON cannot say
-    (NaN, bytes, a lone surrogate, an object that holds itself) and what is longer than ``limit``
-    bytes becomes ``("null", True)``: a result never stops the ending that carries it.
+    (NaN, bytes, a lone surrogate, an object that holds itself) becomes ``("null", True)``: a
+    result never stops the ending that carries it. With a ``limit``, in bytes, so does what is
+    longer, and what is nested so deeply that a reader could fail at the status that holds it.
     """
     try:
         text = json.dumps(
@@ -34,9 +40,20 @@ def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
         size = len(text.encode())
     except Exception:  # noqa: BLE001 - a user's object may raise anything while it is read
         return NULL, True
-    if limit is not None and size > limit:
+    if limit is not None and (size > limit or _depth(text) > RESULT_DEPTH):
         return NULL, True
     return text, False
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for mark in _MARKS.findall(text):
+        if mark in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif mark in "]}":
+            depth -= 1
+    return deepest
 
 
 def _nearest(value: Any) -> Any:

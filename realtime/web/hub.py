@@ -158,17 +158,15 @@ class Hub:
                 await self._layer.group_add(group_name(watched.name), self._channel)
 
     async def close(self) -> None:
-        """Stop everything. Subscriptions get nothing more."""
-        for watched in self._watched.values():
-            if watched.repair is not None:
-                self._tasks.add(watched.repair)
-        tasks, self._tasks = self._tasks, set()
+        """Stop everything. Subscriptions get nothing more; the next one begins anew."""
+        self._channel = ""
+        tasks = {watched.repair for watched in self._watched.values() if watched.repair}
+        tasks |= self._tasks
         self._watched.clear()
         self._suspects.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._broker.close()
 
     @property
     def watching(self) -> int:
@@ -181,12 +179,23 @@ class Hub:
                 self._channel = await self._layer.new_channel()
                 self._spawn(self._receive())
                 self._spawn(self._check_all())
+                self._spawn(self._close_with_loop())
 
     def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    async def _close_with_loop(self) -> None:
+        """Close the connections when the event loop ends, as one made for a single call soon does.
+
+        ``asyncio.run()``, and so ``async_to_sync()``, cancels every task that is left.
+        """
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._broker.close()
 
     # Events
 

@@ -15,7 +15,7 @@ from realtime.core.topics import TASK, USER, Topic
 from realtime.exceptions import TaskNotFound, WaitTimeout
 from realtime.ownership import owner_of_request
 
-from .hub import Hub, Subscription, get_hub
+from .hub import Subscription, get_hub
 
 
 def status(task_id: str) -> Status | None:
@@ -55,7 +55,6 @@ async def wait(task_id: str, *, timeout: float) -> Status:  # noqa: ASYNC109 - a
         take(texts)
 
     topic, hub = Topic(TASK, task_id), get_hub()
-    _close_with_loop(hub)
     subscription = Subscription(on_event, on_snapshot)
     try:
         async with asyncio.timeout(timeout):
@@ -70,23 +69,3 @@ async def wait(task_id: str, *, timeout: float) -> Status:  # noqa: ASYNC109 - a
     finally:
         await hub.unsubscribe(topic, subscription)
     return latest[0]
-
-
-_closers: dict[Hub, asyncio.Task[None]] = {}
-
-
-def _close_with_loop(hub: Hub) -> None:
-    """Close the hub when its event loop ends, as a loop made for one call soon does.
-
-    Not when the waiting is over: in a web process others use the same hub, and its connections.
-    """
-    if hub not in _closers:
-        _closers[hub] = asyncio.get_running_loop().create_task(_close_when_cancelled(hub))
-        _closers[hub].add_done_callback(lambda _: _closers.pop(hub, None))
-
-
-async def _close_when_cancelled(hub: Hub) -> None:
-    try:
-        await asyncio.Event().wait()
-    finally:  # asyncio.run(), and so async_to_sync(), cancels what is left
-        await hub.close()

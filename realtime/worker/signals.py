@@ -59,10 +59,11 @@ def stamp_message(
     if not headers or "id" not in headers:
         return  # message protocol 1
     published_at = jsontext.timestamp().strip('"')
-    headers[HEADER] = {"owner": _owner_to_stamp(), "published_at": published_at}
     run = _publishing_run(headers)
     if run is None:
+        headers[HEADER] = {"owner": _owner_to_stamp(), "published_at": published_at}
         return
+    headers[HEADER] = {"published_at": published_at, **_header(run.request)}
     if headers.get("retries", 0) > run.request.retries:
         reason = run.retry_reason or sys.exc_info()[1]
         retry_at = jsontext.timestamp_of(headers.get("eta"))

@@ -51,9 +51,7 @@ def test_the_status_and_its_place_are_what_the_socket_says(service: Any, people:
         async with connect(service, session=people.alice.session) as client:
             return await client.subscribe(f"task:{task_id}")
 
-    answer = request(
-        service, "GET", f"/realtime/tasks/{task_id}/", session=people.alice.session
-    )
+    answer = request(service, "GET", f"/realtime/tasks/{task_id}/", session=people.alice.session)
     assert answer.code == 200
     subscribed = from_socket()
     assert answer.json() == {
@@ -106,7 +104,12 @@ def test_a_bad_token_is_unauthorized(service: Any, people: Any, what: str) -> No
     task_id = fresh_id()
     say(task_id, "SUCCESS", owner=people.alice.key, result=1)
     path = f"/realtime/tasks/{task_id}/{what}"
-    for token in ("forged", "a:b:c", token_for(service, f"task:{fresh_id()}"), "é€".encode().decode("latin-1")):
+    for token in (
+        "forged",
+        "a:b:c",
+        token_for(service, f"task:{fresh_id()}"),
+        "é€".encode().decode("latin-1"),
+    ):
         answer = request(service, "GET", path, session=people.alice.session, token=token)
         assert (answer.code, error_of(answer)) == (401, "unauthorized")
 
@@ -305,17 +308,13 @@ def test_asking_for_a_token_needs_the_own_pages_proof(service: Any, people: Any)
     ],
 )
 def test_a_bad_body_is_a_bad_request(service: Any, people: Any, body: bytes) -> None:
-    answer = request(
-        service, "POST", "/realtime/tokens/", session=people.alice.session, body=body
-    )
+    answer = request(service, "POST", "/realtime/tokens/", session=people.alice.session, body=body)
     assert (answer.code, error_of(answer)) == (400, "bad_request")
 
 
 def test_a_huge_body_is_too_large(service: Any, people: Any) -> None:
     body = b'{"topics":["user:me"],"x":"' + b"x" * 3_000_000 + b'"}'
-    answer = request(
-        service, "POST", "/realtime/tokens/", session=people.alice.session, body=body
-    )
+    answer = request(service, "POST", "/realtime/tokens/", session=people.alice.session, body=body)
     assert (answer.code, error_of(answer)) == (413, "too_large")
 
 

@@ -8,27 +8,15 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from project.processes import ROOT, Process, ProcessError
+from tests.until import until
 
 pytestmark = pytest.mark.integration
-
-DEADLINE = 15.0  #: seconds
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Wait for `condition`; whether it came true within the deadline."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def alive(pid: int) -> bool:

@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,6 +16,7 @@ import pytest
 import redis
 
 from project.processes import ROOT, free_port
+from tests.until import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -71,32 +71,28 @@ class Run:
 
 
 def processes_of(run: Run) -> dict[int, str]:
-    """All living processes that came of this run, and their commands.
+    return processes_in(run.data_dir)
+
+
+def processes_in(data_dir: Path) -> dict[int, str]:
+    """All living processes of the run in this folder, and their commands.
 
     Its DATA_DIR is in their environment; the Redis server writes its title over that, and
     works in a folder inside.
     """
-    mark = f"DATA_DIR={run.data_dir}".encode()
+    mark = f"DATA_DIR={data_dir}".encode()
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
         try:
-            inside = (folder / "cwd").readlink().is_relative_to(run.data_dir)
+            inside = (folder / "cwd").readlink().is_relative_to(data_dir)
             if inside or mark in (folder / "environ").read_bytes().split(b"\0"):
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
                 found[int(folder.name)] = command.decode(errors="replace")
         except OSError:
             continue  # it ended just now, or is another user's
     return found
-
-
-def until(condition: Callable[[], object], timeout: float) -> object:
-    """The first true value of `condition`, or its last one after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not (value := condition()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return value
 
 
 def assert_nothing_left(run: Run) -> None:
@@ -190,6 +186,20 @@ def test_when_a_part_dies_all_end_and_it_says_which(
     assert run.wait_end() != 0
     assert f"the {victim} was ended by SIGKILL" in run.text
     assert_nothing_left(run)
+
+
+def test_when_nobody_reads_its_output_any_more_it_ends(tmp_path: Path) -> None:
+    # As `make run | head -1` does.
+    env = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": "0", "WORKERS": "1"}
+    command = ["make", "--no-print-directory", "run"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        child.stdout.close()
+        child.wait(START)
+    assert until(lambda: not processes_in(tmp_path), STOP)
 
 
 def test_a_taken_port_is_named_with_the_remedy(start_run: Callable[..., Run]) -> None:

@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import http.client
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from project.processes import Process, free_port
-from project.run import page_answers
+from project.processes import Process
 from project.server import MAX_BODY_BYTES
 
 HOST = "127.0.0.1"
 HEAD = b"POST /start/import/ HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-SERVE = """
-from daphne.cli import CommandLineInterface
-from project.server import LimitedServer
-CommandLineInterface.server_class = LimitedServer
-from project.web import main
-main()
-"""
 
 
-@pytest.fixture(scope="module")
-def web(service) -> Iterator[Process]:
-    """A web process of the service, with the limited server."""
-    port = free_port()
-    env = {**service.web.env, "HOST": HOST, "PORT": str(port)}
-    process = Process("web", [sys.executable, "-c", SERVE], env=env)
-    process.start()
-    process.wait_ready(lambda: page_answers(HOST, port))
-    yield process
-    process.stop()
+@pytest.fixture
+def web(service) -> Process:
+    """The service's web process."""
+    return service.web
 
 
 @pytest.fixture

@@ -300,9 +300,7 @@ async def test_recovery_is_whole_or_not_at_all(
             assert len(answer["snapshot"]) == 1
 
 
-async def test_recovery_works_on_the_topic_of_all_of_ones_tasks(
-    service: Any, people: Any
-) -> None:
+async def test_recovery_works_on_the_topic_of_all_of_ones_tasks(service: Any, people: Any) -> None:
     alice = people.alice
     first, second = fresh_id(), fresh_id()
     say(first, "PENDING", owner=alice.key)
@@ -336,7 +334,7 @@ async def test_every_key_of_the_status_is_there_from_the_first_word(
 
 async def test_text_of_a_task_arrives_as_it_was(service: Any, session: str) -> None:
     task_id = fresh_id()
-    message = "Überfällig \u2028 😀 \"quoted\" \\ </script> \u0000 \r\n"
+    message = 'Überfällig \u2028 😀 "quoted" \\ </script> \u0000 \r\n'
     say(task_id, "PROGRESS", progress={"current": 1, "total": 2.5, "message": message})
     async with connect(service, session=session) as client:
         (status,) = (await client.subscribe(f"task:{task_id}"))["snapshot"]
@@ -400,7 +398,9 @@ async def test_a_real_retry_is_told_with_its_reason_and_its_time(service: Any) -
     async with connect(service) as client:
         await client.subscribe(topic, token=token_for(service, topic))
         # Its first call fails whatever the seed.
-        fetch_rates.apply_async(kwargs={"latency": 0.0, "failure_probability": 1.0}, task_id=task_id)
+        fetch_rates.apply_async(
+            kwargs={"latency": 0.0, "failure_probability": 1.0}, task_id=task_id
+        )
         while (event := await client.event(topic))["status"]["state"] != "RETRY":
             pass
         status = event["status"]

@@ -35,7 +35,7 @@ def test_a_topic_is_read_and_written(text, kind, ident):
     ],
 )  # fmt: skip
 def test_what_is_no_topic_is_refused(text):
-    with pytest.raises(ValueError, match="^topic "):
+    with pytest.raises(ValueError, match="topic "):
         Topic.parse(text)
 
 

@@ -61,7 +61,12 @@ async def test_a_connection_without_a_subscription_is_told_so_and_closed(connect
 
 async def test_a_connection_with_a_subscription_may_be_silent(connection):
     socket, consumer = connection
-    subscribe = {"type": "subscribe", "id": 1, "topic": "task:a", "token": make_token(["task:a"])[0]}
+    subscribe = {
+        "type": "subscribe",
+        "id": 1,
+        "topic": "task:a",
+        "token": make_token(["task:a"])[0],
+    }
     await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
     assert (await receive(socket))["type"] == "subscribed"
     _, watching = consumer.tasks
@@ -78,7 +83,12 @@ async def test_what_fails_inside_is_told_by_a_reference_alone(connection, caplog
         raise RuntimeError("canary")
 
     consumer.hub.subscribe = fail
-    subscribe = {"type": "subscribe", "id": 1, "topic": "task:a", "token": make_token(["task:a"])[0]}
+    subscribe = {
+        "type": "subscribe",
+        "id": 1,
+        "topic": "task:a",
+        "token": make_token(["task:a"])[0],
+    }
     await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
     error = await receive(socket)
     assert (error["type"], error["code"], error["id"]) == ("error", "internal", 1)

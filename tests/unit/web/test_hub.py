@@ -1,0 +1,296 @@
+"""The hub against a layer that loses, doubles, delays and forges messages."""
+
+import asyncio
+import json
+import random
+
+import pytest
+from channels.layers import InMemoryChannelLayer
+from django.conf import settings
+from django.test import override_settings
+
+from realtime.broker import get_broker
+from realtime.broker import layer as layer_module
+from realtime.broker.base import Event
+from realtime.core.acceptance import Change
+from realtime.core.position import Position
+from realtime.core.topics import Topic
+from realtime.web import hub as hub_module
+from realtime.web.hub import Hub, Subscription
+
+TOPIC = Topic("task", "t")
+
+
+class FaultyLayer(InMemoryChannelLayer):
+    """An in-memory layer whose ``fault`` turns each message into those that arrive."""
+
+    def __init__(self):
+        super().__init__(capacity=100_000)
+        self.fault = lambda message: [message]
+
+    async def group_send(self, group, message):
+        for each in self.fault(message):
+            await super().group_send(group, each)
+
+
+class Reader:
+    """A subscription that writes down what it is told."""
+
+    def __init__(self):
+        self.told = []
+        self.arrived = asyncio.Event()
+        self.subscription = Subscription(self._event, self._snapshot)
+
+    async def join(self, hub, topic=TOPIC, since=None):
+        self.first, begin = await hub.subscribe(topic, self.subscription, since)
+        begin()
+        return self
+
+    def _event(self, event):
+        self._tell(("event", event.position.offset, json.loads(event.text)["state"]))
+
+    def _snapshot(self, position, texts):
+        self._tell(("snapshot", position.offset, [json.loads(text)["state"] for text in texts]))
+
+    def _tell(self, item):
+        self.told.append(item)
+        self.arrived.set()
+
+    async def until(self, condition):
+        async with asyncio.timeout(8):
+            while not condition(self.told):
+                self.arrived.clear()
+                await self.arrived.wait()
+
+
+@pytest.fixture
+async def world(monkeypatch):
+    """A hub, a memory broker and a faulty layer between them, with quick checks."""
+    layer = FaultyLayer()
+    monkeypatch.setattr(layer_module, "get_layer", lambda: layer)
+    monkeypatch.setattr(hub_module, "get_layer", lambda: layer)
+    monkeypatch.setattr("realtime.broker.memory.get_layer", lambda: layer)
+    monkeypatch.setattr(hub_module, "_PAUSE", 0.01)
+    given = {"BROKER": "realtime.broker.memory.MemoryBroker", "CHECK_INTERVAL": 0.2}
+    with override_settings(REALTIME={**settings.REALTIME, **given}):
+        hub = Hub()
+        yield hub, get_broker(), layer
+        await hub.close()
+
+
+def begin(broker, task_id="t", owner=""):
+    broker.accept(Change(task_id=task_id, state="STARTED", token="a", begins=True, owner=owner))
+
+
+def progress(broker, counter, task_id="t"):
+    broker.accept(Change(task_id=task_id, state="PROGRESS", token="a", counter=counter))
+
+
+def succeed(broker, task_id="t"):
+    broker.accept(Change(task_id=task_id, state="SUCCESS", token="a"))
+
+
+def offsets(told):
+    return [offset for _, offset, _ in told]
+
+
+async def test_events_arrive_in_order_each_once(world):
+    hub, broker, _ = world
+    reader = await Reader().join(hub)
+    begin(broker)
+    for counter in range(1, 20):
+        progress(broker, counter)
+    succeed(broker)
+    await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
+    assert offsets(reader.told) == list(range(1, 22))
+
+
+@pytest.mark.parametrize("loss", [0.01, 0.1, 0.5, 1.0])
+async def test_a_layer_that_loses_messages_still_gives_everything_in_order(world, loss):
+    hub, broker, layer = world
+    chance = random.Random(4711)
+    layer.fault = lambda message: [] if chance.random() < loss else [message]
+    readers = [await Reader().join(hub) for _ in range(3)]
+    begin(broker)
+    for counter in range(1, 40):
+        progress(broker, counter)
+        await asyncio.sleep(0)
+    succeed(broker)
+    for reader in readers:
+        await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
+        assert offsets(reader.told) == list(range(1, 42))
+
+
+async def test_doubled_and_shuffled_messages_are_called_back_once_in_order(world):
+    hub, broker, layer = world
+    held = []
+
+    def shuffle(message):
+        held.append(message)
+        if len(held) < 5:
+            return []
+        mixed, held[:] = [*held, *held], []
+        random.Random(1).shuffle(mixed)
+        return mixed
+
+    layer.fault = shuffle
+    reader = await Reader().join(hub)
+    begin(broker)
+    for counter in range(1, 30):
+        progress(broker, counter)
+        await asyncio.sleep(0)
+    succeed(broker)
+    await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
+    assert offsets(reader.told) == list(range(1, 32))
+
+
+async def test_a_gap_that_history_cannot_bridge_becomes_a_snapshot(world):
+    hub, broker, layer = world
+    with override_settings(REALTIME={**settings.REALTIME, "HISTORY_SIZE": 3}):
+        reader = await Reader().join(hub)
+        layer.fault = lambda message: [message] if message["state"] == "SUCCESS" else []
+        begin(broker)
+        for counter in range(1, 10):
+            progress(broker, counter)
+        succeed(broker)
+        await reader.until(bool)
+    assert reader.told == [("snapshot", 11, ["SUCCESS"])]
+
+
+async def test_a_store_that_was_emptied_is_told_as_a_new_epoch(world):
+    hub, broker, _ = world
+    begin(broker)
+    reader = await Reader().join(hub)
+    assert reader.first.position.offset == 1
+    broker._records.clear()
+    broker._logs.clear()
+    await reader.until(bool)
+    assert reader.told == [("snapshot", 0, [])]
+    begin(broker)
+    succeed(broker)
+    await reader.until(lambda told: told[-1][2] == "SUCCESS")
+    assert reader.told[1:] == [("event", 1, "STARTED"), ("event", 2, "SUCCESS")]
+
+
+async def test_a_store_that_went_back_is_noticed(world):
+    hub, broker, _ = world
+    begin(broker)
+    progress(broker, 1)
+    reader = await Reader().join(hub)
+    log = broker._logs["task:t"]
+    log.offset = 1
+    log.texts.pop()
+    await reader.until(bool)
+    assert reader.told[0][:2] == ("snapshot", 1)
+    succeed(broker)
+    await reader.until(lambda told: told[-1][2] == "SUCCESS")
+
+
+async def test_a_forged_message_is_not_believed_and_disturbs_nothing(world):
+    hub, broker, layer = world
+    begin(broker)
+    reader = await Reader().join(hub)
+    epoch = reader.first.position.epoch
+    for position in (Position(epoch, 10**9), Position("forged", 2)):
+        forged = Event("task:t", position, "t", "SUCCESS", '{"state":"SUCCESS"}')
+        await layer.group_send("realtime.task.t", layer_module.to_message(forged))
+    await layer.group_send("realtime.task.t", {"type": "realtime.event", "topic": "task:t"})
+    await layer.group_send("realtime.task.t", {"type": "something.else"})
+    progress(broker, 1)
+    succeed(broker)
+    await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
+    assert [item for item in reader.told if item[0] == "event"] == [
+        ("event", 2, "PROGRESS"),
+        ("event", 3, "SUCCESS"),
+    ]
+
+
+async def test_joining_while_events_come_sees_each_exactly_once(world):
+    hub, broker, _ = world
+    begin(broker)
+
+    async def publish():
+        for counter in range(1, 300):
+            progress(broker, counter)
+            await asyncio.sleep(0)
+        succeed(broker)
+
+    publishing = asyncio.create_task(publish())
+    readers = []
+    while not publishing.done():
+        readers.append(await Reader().join(hub))
+        await asyncio.sleep(0)
+    await publishing
+    for reader in readers:
+        last = reader.first.position.offset
+        if last < 301:
+            await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
+        assert offsets(reader.told) == list(range(last + 1, 302))
+    assert len(readers) > 10
+
+
+async def test_a_store_that_is_away_for_a_while_delays_and_loses_nothing(world, monkeypatch):
+    hub, broker, layer = world
+    reader = await Reader().join(hub)
+    layer.fault = lambda _message: []
+    real, failures = broker.positions, 0
+
+    async def away(topics):
+        nonlocal failures
+        failures += 1
+        if failures < 5:
+            raise ConnectionError("away")
+        return await real(topics)
+
+    monkeypatch.setattr(broker, "positions", away)
+    begin(broker)
+    succeed(broker)
+    await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
+    assert offsets(reader.told) == [1, 2]
+    assert failures >= 5
+
+
+async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch):
+    hub, broker, _ = world
+    begin(broker)
+    succeed(broker)
+    begin(broker, "other")
+    asked = []
+    real = broker.positions
+
+    async def note(topics):
+        asked.append(set(topics))
+        return await real(topics)
+
+    await Reader().join(hub)
+    await Reader().join(hub, Topic("task", "other"))
+    await asyncio.sleep(1.3)  # the looks that follow a join are over
+    monkeypatch.setattr(broker, "positions", note)
+    async with asyncio.timeout(5):
+        while len(asked) < 2:
+            await asyncio.sleep(0.05)
+    assert asked[0] == asked[1] == {"task:other"}
+
+
+async def test_the_last_to_leave_takes_the_process_out_of_the_group(world):
+    hub, broker, layer = world
+    one, two = await Reader().join(hub), await Reader().join(hub)
+    await hub.unsubscribe(TOPIC, one.subscription)
+    begin(broker)
+    await two.until(bool)
+    assert one.told == []
+    await hub.unsubscribe(TOPIC, two.subscription)
+    assert not layer.groups.get("realtime.task.t")
+    assert hub.watching == 0
+    three = await Reader().join(hub)
+    succeed(broker)
+    await three.until(lambda told: told and told[-1][2] == "SUCCESS")
+
+
+async def test_a_closed_hub_begins_anew(world):
+    hub, broker, _ = world
+    await Reader().join(hub)
+    await hub.close()
+    reader = await Reader().join(hub)
+    begin(broker)
+    await reader.until(bool)
