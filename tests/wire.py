@@ -17,7 +17,7 @@ import re
 import secrets
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -118,7 +118,7 @@ class Client:
         """Return what arrived and nobody asked for yet."""
         return list(self._waiting)
 
-    async def _first(self, wanted: Any) -> Frame:
+    async def _first(self, wanted: Callable[[Frame], bool]) -> Frame:
         for index, frame in enumerate(self._waiting):
             if wanted(frame):
                 del self._waiting[index]
@@ -131,7 +131,8 @@ class Client:
         async with asyncio.timeout(DEADLINE):
             text = await self.socket.recv()
         assert isinstance(text, str), "a frame is a text frame"
-        return strict_json(text)
+        frame: Frame = strict_json(text)
+        return frame
 
 
 @asynccontextmanager

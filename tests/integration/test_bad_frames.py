@@ -258,7 +258,9 @@ async def test_text_that_is_no_utf_8_ends_nothing_but_its_connection(
 
 async def test_nothing_of_this_was_an_error_of_the_server(service: Any) -> None:
     async with connect(service) as client:
-        for frame in (*NO_FRAMES.values(), *({**bad, "id": 1} for bad in BAD_FRAMES.values())):
+        frames: list[Any] = [*NO_FRAMES.values()]
+        frames += [{**bad, "id": 1} for bad in BAD_FRAMES.values()]
+        for frame in frames:
             async with connect(service) as other:
                 await other.send(frame)
                 await other.next()
@@ -302,7 +304,7 @@ async def test_whatever_a_task_returns_its_ending_arrives_as_strict_json(
     token = token_for(service, topic)
     async with connect(service) as client:
         await client.subscribe(topic, token=token)
-        echo.apply_async([value], task_id=task_id)
+        echo.apply_async((value,), task_id=task_id)
         status = (await client.ending(topic))[-1]["status"]
         again = await client.subscribe(topic, token=token)
     assert (status["state"], status["result"], status["truncated"]) == (

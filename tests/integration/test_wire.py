@@ -368,7 +368,7 @@ async def test_a_real_task_is_told_from_waiting_to_its_result(
     async with connect(service) as client:
         await client.subscribe(topic, token=token_for(service, topic))
         with owned_by(user(people.alice.key)):
-            import_csv.apply_async([table], {"name": "table.csv"}, task_id=task_id)
+            import_csv.apply_async((table,), {"name": "table.csv"}, task_id=task_id)
         events = await client.ending(topic)
 
     statuses = [event["status"] for event in events]
@@ -422,7 +422,7 @@ async def test_a_real_failure_tells_type_and_message_and_nothing_of_the_inside(
     empty.write_bytes(b"")
     async with connect(service) as client:
         await client.subscribe(topic, token=token_for(service, topic))
-        import_csv.apply_async([str(empty)], task_id=task_id)
+        import_csv.apply_async((str(empty),), task_id=task_id)
         events = await client.ending(topic)
     status = events[-1]["status"]
     assert (status["state"], status["error"]["type"]) == ("FAILURE", "CsvError")

@@ -135,7 +135,7 @@ def test_a_result_in_a_status_is_never_so_deep_that_a_reader_could_fail(depth, l
     assert encode_result(deep)[1] is False
 
 
-@given(st.recursive(st.floats() | st.text() | st.binary() | st.none(), st.lists))
+@given(st.recursive(st.floats() | st.text() | st.binary() | st.none(), st.lists, max_leaves=5))
 def test_every_result_is_strict_json(value):
     strict(encode_result(value)[0])
 

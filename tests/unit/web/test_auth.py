@@ -122,6 +122,9 @@ def test_a_proxy_that_ends_tls_is_believed_only_in_the_header_the_operator_named
 
 # Topics
 
+#: Asking a user for a right closes old connections, where there are any.
+ASKS_DJANGO = pytest.mark.django_db(transaction=True)
+
 
 class User(SimpleNamespace):
     is_authenticated = True
@@ -157,6 +160,7 @@ async def code_of(awaitable):
 
 
 @pytest.mark.usefixtures("_tasks")
+@ASKS_DJANGO
 @pytest.mark.parametrize(
     ("topic", "who", "expected"),
     [
@@ -186,6 +190,7 @@ async def test_who_sees_what(topic, who, expected):
 
 
 @pytest.mark.usefixtures("_tasks")
+@ASKS_DJANGO
 @pytest.mark.parametrize(
     ("named", "topic", "expected"),
     [
@@ -216,6 +221,7 @@ async def test_ones_own_topic_has_the_name_that_the_store_knows():
 
 
 @pytest.mark.usefixtures("_tasks")
+@ASKS_DJANGO
 @pytest.mark.parametrize(
     ("task_id", "who", "granted", "expected"),
     [
