@@ -83,9 +83,7 @@ def retry_until(self: Any, attempts: int, countdown: float = 0) -> int:
     return int(self.request.retries)
 
 
-@shared_task(
-    bind=True, autoretry_for=(ConnectionError,), max_retries=2, default_retry_delay=0
-)
+@shared_task(bind=True, autoretry_for=(ConnectionError,), max_retries=2, default_retry_delay=0)
 def retry_by_itself(self: Any, attempts: int) -> int:
     if self.request.retries < attempts:
         raise ConnectionError("down again")

@@ -18,8 +18,10 @@ rights = {"alice": [], "bob": [], "clerk": [], "auditor": ["view_task"],
           "boss": ["view_task", "cancel_task"]}
 found = {}
 for name, codenames in rights.items():
-    user, _ = User.objects.get_or_create(username=name, is_staff=name in ("clerk", "auditor", "boss"))
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    staff = name in ("clerk", "auditor", "boss")
+    user, _ = User.objects.get_or_create(username=name, is_staff=staff)
+    permissions = Permission.objects.filter(content_type__app_label="realtime")
+    user.user_permissions.set(permissions.filter(codename__in=codenames))
     client = Client()
     client.force_login(user)
     found[name] = [user.pk, client.cookies["sessionid"].value]

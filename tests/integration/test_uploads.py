@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from project.processes import Process
+from project.run import page_answers
 from project.server import MAX_BODY_BYTES
 
 HOST = "127.0.0.1"

@@ -267,7 +267,7 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
     await asyncio.sleep(1.3)  # the looks that follow a join are over
     monkeypatch.setattr(broker, "positions", note)
     async with asyncio.timeout(5):
-        while len(asked) < 2:
+        while len(asked) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert asked[0] == asked[1] == {"task:other"}
 
