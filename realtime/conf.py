@@ -39,6 +39,10 @@ class Settings:
     PUBLISH_TIMEOUT: float = 0.3  #: seconds a task may lose to a Redis that does not answer
     QUEUE_SIZE: int = 10_000  #: changes that a process keeps while Redis is away
 
+    # Looking after what has not ended
+    LOST_AFTER: int = 60  #: seconds between STALLED and LOST where nothing delivers it again
+    RECONCILE_INTERVAL: float = 5.0  #: seconds between two looks at what has not ended
+
     # Web
     ALLOWED_ORIGINS: Sequence[str] = ()  #: besides the page's own and CSRF_TRUSTED_ORIGINS
     TOKEN_AGE: int = 900  #: seconds a signed token is good for

@@ -9,13 +9,18 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path, re_path
 
 from .web.consumers import TaskConsumer
+from .web.reconciler import reconciler
 
 #: For a project that routes WebSockets of its own, beside its own routes.
 websocket_urlpatterns: list[Any] = [path("realtime/ws/", cast(Any, TaskConsumer.as_asgi()))]
 
 
 def application(django_application: Any) -> ProtocolTypeRouter:
-    """Return an ASGI application: Django for HTTP, the service for WebSockets."""
+    """Return an ASGI application: Django for HTTP, the service for WebSockets.
+
+    The process that makes it also begins to look after tasks whose ending nobody announced.
+    """
+    reconciler.start()
     sockets = URLRouter([*websocket_urlpatterns, re_path(r"", cast(Any, _refuse))])
     return ProtocolTypeRouter(
         {"http": django_application, "websocket": AuthMiddlewareStack(sockets)}

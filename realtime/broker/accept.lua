@@ -15,13 +15,15 @@
 -- ARGV[15] seconds to keep a topic          ARGV[16] events a log keeps
 -- ARGV[17] seconds to keep a log            ARGV[18] run tokens a record remembers
 -- ARGV[19] the status's keys in order, "key=initial …"
--- ARGV[20…] key, JSON text, …
+-- ARGV[20…] key, text, …
+-- Keeps, besides, who is "running" and "waiting": sorted by when they last began to be so, by the
+-- clock of Redis alone.
 -- Returns  the new version; 0 if the change is stale
 
 local prefix, group_prefix, task_id = ARGV[1], ARGV[2], ARGV[3]
 local state, token, owner = ARGV[4], ARGV[7], ARGV[11]
 local rank = tonumber(ARGV[5])
-local TERMINAL, CUSTOM = 9, 3
+local TERMINAL, STARTED, CUSTOM = 9, 2, 3
 
 local record = {}
 local flat = redis.call('HGETALL', KEYS[1])
@@ -34,6 +36,7 @@ local known = record.state ~= nil
 local run, attempt = tonumber(record.run or '1'), tonumber(record.attempt or '0')
 local kept_rank, kept_counter = tonumber(record._rank or '-1'), tonumber(record._counter or '0')
 local kept_token, tokens = record._token or '', record._tokens or ''
+local stalled = record.state == '"STALLED"'
 local changes = {}
 local function set(key, text)
   record[key] = text
@@ -45,6 +48,13 @@ if state == '' then
   if not known or kept_rank == TERMINAL then
     return 0
   end
+elseif state == 'STALLED' then
+  if stalled or kept_rank < STARTED or kept_rank > CUSTOM or token ~= kept_token then
+    return 0
+  end
+  set('state', '"STALLED"')
+elseif state == 'STARTED' and stalled and token == kept_token then
+  set('state', '"STARTED"') -- its worker answers again
 else
   local new_run, new_attempt = run, tonumber(ARGV[6]) or attempt
   local counter = 0
@@ -111,6 +121,22 @@ local version = tonumber(record.version or '0') + 1
 set('version', string.format('%d', version))
 redis.call('HSET', KEYS[1], unpack(changes))
 redis.call('EXPIRE', KEYS[1], ARGV[14])
+
+local function list_of(of_rank)
+  if of_rank < 0 or of_rank == TERMINAL then
+    return nil
+  end
+  return prefix .. (of_rank >= STARTED and of_rank <= CUSTOM and 'running' or 'waiting')
+end
+local before, after = list_of(kept_rank), list_of(tonumber(record._rank))
+if before ~= after or state == 'STALLED' then
+  if before and before ~= after then
+    redis.call('ZREM', before, task_id)
+  end
+  if after then
+    redis.call('ZADD', after, redis.call('TIME')[1], task_id)
+  end
+end
 
 local parts = {}
 for key, initial in string.gmatch(ARGV[19], '([^= ]+)=([^ ]+)') do

@@ -51,6 +51,23 @@ class Reading:
             yield Event(topic, position, status.task_id, status.state, text)
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A task that runs, as far as anybody knows."""
+
+    task_id: str
+    state: str
+    run: int
+    #: The run's own, for words about this very run.
+    token: str
+    #: Whether its worker's lease stands; also true where nobody said which worker it is.
+    alive: bool
+    #: Seconds since it began to run, or since it stalled.
+    seconds: float
+    #: Seconds that it may be stalled before nothing will run it again.
+    patience: int
+
+
 class Broker(abc.ABC):
     """Keeps statuses and logs, and publishes events to the Channels groups."""
 
@@ -65,6 +82,30 @@ class Broker(abc.ABC):
     @abc.abstractmethod
     def statuses(self, topic: Topic) -> list[Status]:
         """Return the statuses of a topic's tasks, newest first."""
+
+    # Looking after what has not ended.
+
+    @abc.abstractmethod
+    def renew_lease(self, worker: str, seconds: float) -> None:
+        """Note that a worker is alive, for so long."""
+
+    @abc.abstractmethod
+    def end_lease(self, worker: str) -> None:
+        """Note that a worker has ended as it should."""
+
+    @abc.abstractmethod
+    def lead(self, candidate: str, seconds: float) -> bool:
+        """Return whether the candidate leads all the processes of this store, for so long."""
+
+    @abc.abstractmethod
+    def running(self) -> list[Running]:
+        """Return every task that runs, as far as anybody knows."""
+
+    @abc.abstractmethod
+    def waiting(self, limit: int) -> list[str]:
+        """Return tasks that neither run nor have ended, those not returned for longest first."""
+
+    # For the web process.
 
     @abc.abstractmethod
     async def owner(self, task_id: str) -> str | None:

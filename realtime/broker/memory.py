@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,11 @@ from realtime.conf import conf
 from realtime.core.acceptance import Change, Kept, accept
 from realtime.core.jsontext import dumps
 from realtime.core.position import Position
+from realtime.core.states import CUSTOM_RANK, STALLED, STARTED, TERMINAL_RANK, rank
 from realtime.core.status import Status, compose
 from realtime.core.topics import Topic, group_name, topics_of
 
-from .base import Broker, Event, Reading
+from .base import Broker, Event, Reading, Running
 from .layer import get_layer, to_message
 
 
@@ -26,6 +28,10 @@ from .layer import get_layer, to_message
 class _Record:
     kept: Kept
     owner: str = ""
+    worker: str = ""
+    patience: int = 0
+    #: When it began to run, or stalled.
+    since: float = 0.0
     version: int = 0
     texts: dict[str, str] = field(default_factory=dict)
 
@@ -46,6 +52,8 @@ class MemoryBroker(Broker):
         self._records: dict[str, _Record] = {}
         self._logs: dict[str, _Log] = {}
         self._lock = threading.Lock()
+        self._leases: dict[str, float] = {}
+        self._leader = ("", 0.0)
 
     def accept(self, change: Change) -> int:
         with self._lock:
@@ -56,6 +64,10 @@ class MemoryBroker(Broker):
             if record is None:
                 texts = {"task_id": dumps(change.task_id)}
                 record = self._records[change.task_id] = _Record(kept, texts=texts)
+            if not _runs(record.kept) or kept.state == STALLED:
+                record.since = time.monotonic()
+            if change.worker:
+                record.worker, record.patience = change.worker, change.patience
             record.kept = kept
             record.owner = record.owner or change.owner
             record.version += 1
@@ -82,6 +94,42 @@ class MemoryBroker(Broker):
 
     def statuses(self, topic: Topic) -> list[Status]:
         return [Status.from_json(text) for text in self._texts(topic)]
+
+    def renew_lease(self, worker: str, seconds: float) -> None:
+        self._leases[worker] = time.monotonic() + seconds
+
+    def end_lease(self, worker: str) -> None:
+        self._leases.pop(worker, None)
+
+    def lead(self, candidate: str, seconds: float) -> bool:
+        leader, until = self._leader
+        if candidate != leader and time.monotonic() < until:
+            return False
+        self._leader = candidate, time.monotonic() + seconds
+        return True
+
+    def running(self) -> list[Running]:
+        now = time.monotonic()
+        return [
+            Running(
+                task_id,
+                record.kept.state,
+                record.kept.run,
+                record.kept.token,
+                not record.worker or self._leases.get(record.worker, 0) > now,
+                now - record.since,
+                record.patience,
+            )
+            for task_id, record in list(self._records.items())
+            if _runs(record.kept)
+        ]
+
+    def waiting(self, limit: int) -> list[str]:
+        return [
+            task_id
+            for task_id, record in list(self._records.items())
+            if not _runs(record.kept) and record.kept.rank != TERMINAL_RANK
+        ][:limit]
 
     async def owner(self, task_id: str) -> str | None:
         record = self._records.get(task_id)
@@ -119,6 +167,10 @@ class MemoryBroker(Broker):
     def _texts(self, topic: Topic) -> list[str]:
         log = self._logs.get(str(topic))
         return [compose(self._records[task].texts) for task in reversed(log.tasks)] if log else []
+
+
+def _runs(kept: Kept) -> bool:
+    return rank(STARTED) <= kept.rank <= CUSTOM_RANK
 
 
 #: Sending from within an event loop cannot be waited for; the loop holds tasks only weakly.

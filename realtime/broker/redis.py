@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 import secrets
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 import redis
@@ -24,10 +25,17 @@ from realtime.core.states import TERMINAL, rank
 from realtime.core.status import FIELDS, INITIAL, Status
 from realtime.core.topics import Topic, group_name, topics_of
 
-from .base import Broker, Reading
+from .base import Broker, Reading, Running
 from .layer import group_prefix
 
+#: Records that are read in one go.
+_CHUNK: Final = 500
 _SHAPE: Final = " ".join(f"{key}={INITIAL[key]}" for key in FIELDS)
+
+
+def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]
 
 
 class _Script:
@@ -37,8 +45,6 @@ class _Script:
         self.source = files(__package__).joinpath(name).read_text()
         # The commands are spelled out instead of using register_script(): the same script is
         # called through a synchronous and through an asynchronous client.
-        import hashlib
-
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     def call(self, client: redis.Redis, keys: Sequence[str], args: Sequence[Any]) -> Any:
@@ -68,7 +74,6 @@ class RedisBroker(Broker):
         self._group_prefix = group_prefix()
         self._client: redis.Redis | None = None
         self._pid = 0
-        self._lock = threading.Lock()
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
             WeakKeyDictionary()
         )
@@ -103,6 +108,8 @@ class RedisBroker(Broker):
         ]
         for field in change.fields.items():
             args += field
+        if change.worker:
+            args += ["_worker", change.worker, "_patience", change.patience]
         return int(_ACCEPT.call(self._sync(), [self._record(change.task_id)], args))
 
     def status(self, task_id: str) -> Status | None:
@@ -112,6 +119,64 @@ class RedisBroker(Broker):
     def statuses(self, topic: Topic) -> list[Status]:
         reply = _READ.call(self._sync(), *self._question(topic, None, epoch=""))
         return [Status.from_json(text) for text in reply[3:]]
+
+    def renew_lease(self, worker: str, seconds: float) -> None:
+        self._sync().set(self._key("lease", worker), 1, px=int(seconds * 1000))
+
+    def end_lease(self, worker: str) -> None:
+        self._sync().delete(self._key("lease", worker))
+
+    def lead(self, candidate: str, seconds: float) -> bool:
+        client, key = self._sync(), f"{self._prefix}leader"
+        if client.set(key, candidate, nx=True, px=int(seconds * 1000)):
+            return True
+        # Two leaders at once would do no harm: each word of theirs is judged like any other.
+        return client.get(key) == candidate and bool(client.pexpire(key, int(seconds * 1000)))
+
+    def running(self) -> list[Running]:
+        client, name = self._sync(), f"{self._prefix}running"
+        now = int(client.time()[0])
+        members = client.zrange(name, 0, -1, withscores=True)
+        keys = ("state", "run", "_token", "_worker", "_patience")
+        found = []
+        for chunk in _chunks(members):
+            pipeline = client.pipeline(transaction=False)
+            for task_id, _ in chunk:
+                pipeline.hmget(self._record(task_id), keys)
+            records = pipeline.execute()
+            workers = {worker for *_, worker, _ in records if worker}
+            alive = self._alive(workers) | {None, ""}
+            for (task_id, since), record in zip(chunk, records, strict=True):
+                state, run, token, worker, patience = record
+                if state is None:  # the record has expired
+                    client.zrem(name, task_id)
+                    continue
+                found.append(
+                    Running(
+                        task_id,
+                        json.loads(state),
+                        int(run),
+                        token or "",
+                        worker in alive,
+                        now - since,
+                        int(patience or 0),
+                    )
+                )
+        return found
+
+    def waiting(self, limit: int) -> list[str]:
+        client, name = self._sync(), f"{self._prefix}waiting"
+        task_ids = cast(list[str], client.zrange(name, 0, limit - 1))
+        if task_ids:
+            now = client.time()[0]
+            client.zadd(name, dict.fromkeys(task_ids, now), xx=True)
+        return task_ids
+
+    def _alive(self, workers: set[str]) -> set[str | None]:
+        pipeline = self._sync().pipeline(transaction=False)
+        for worker in workers:
+            pipeline.exists(self._key("lease", worker))
+        return {w for w, stands in zip(workers, pipeline.execute(), strict=True) if stands}
 
     async def owner(self, task_id: str) -> str | None:
         owner = await self._async().hget(self._record(task_id), "_owner")
@@ -158,18 +223,17 @@ class RedisBroker(Broker):
 
     def _sync(self) -> redis.Redis:
         # Lazily and by process: a prefork child must not share its parent's connection.
+        # Without a lock, which a fork could leave held: two threads make two clients at worst.
         if self._client is None or self._pid != os.getpid():
-            with self._lock:
-                if self._client is None or self._pid != os.getpid():
-                    timeout = conf().PUBLISH_TIMEOUT / 2  # once to connect, once to be answered
-                    self._client = redis.Redis.from_url(
-                        conf().REDIS_URL,
-                        decode_responses=True,
-                        socket_timeout=timeout,
-                        socket_connect_timeout=timeout,
-                        retry=Retry(NoBackoff(), 0),
-                    )
-                    self._pid = os.getpid()
+            timeout = conf().PUBLISH_TIMEOUT / 2  # once to connect, once to be answered
+            self._client = redis.Redis.from_url(
+                conf().REDIS_URL,
+                decode_responses=True,
+                socket_timeout=timeout,
+                socket_connect_timeout=timeout,
+                retry=Retry(NoBackoff(), 0),
+            )
+            self._pid = os.getpid()
         return self._client
 
     def _async(self) -> redis.asyncio.Redis:

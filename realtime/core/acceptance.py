@@ -7,10 +7,10 @@ table of cases.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from .states import CUSTOM_RANK, SUCCESS, TERMINAL_RANK, rank
+from .states import CUSTOM_RANK, STALLED, STARTED, SUCCESS, TERMINAL_RANK, rank
 
 #: How many run tokens a record remembers: a run that was overtaken stays overtaken.
 TOKENS_KEPT: Final = 8
@@ -40,6 +40,10 @@ class Change:
     stored: bool = False
     #: Whose task it is: the ident of a ``user:`` topic, or empty.
     owner: str = ""
+    #: The lease of the worker that runs it, told when the run begins.
+    worker: str = ""
+    #: Seconds that the run, once stalled, may still be delivered again; told with ``worker``.
+    patience: int = 0
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -50,6 +54,8 @@ class Kept:
     state: str
     run: int = 1
     attempt: int = 0
+    #: Of the last word that took a place in the order, as STALLED does not.
+    rank: int = 0
     counter: int = 0
     token: str = ""
     #: The tokens of this task's runs, newest last.
@@ -59,32 +65,44 @@ class Kept:
 def accept(kept: Kept | None, change: Change) -> Kept | None:
     """Return what to remember if the change is news, and None if it is stale."""
     if not change.state:
-        return kept if kept is not None and rank(kept.state) < TERMINAL_RANK else None
+        return kept if kept is not None and kept.rank < TERMINAL_RANK else None
     if kept is None:
-        return _remember(Kept(change.state), change, 1, change.attempt or 0, change.counter or 0)
+        if change.state == STALLED:
+            return None
+        return _remember(Kept(""), change, 1, change.attempt or 0, change.counter or 0)
     if kept.state == SUCCESS:
         return None
+    if change.state == STALLED:
+        return replace(kept, state=STALLED) if _can_stall(kept, change) else None
+    if change.state == STARTED and kept.state == STALLED and change.token == kept.token:
+        return replace(kept, state=STARTED)  # its worker answers again
 
     run, current = kept.run, kept.attempt
     attempt = current if change.attempt is None else change.attempt
     if attempt < current:
         return None
-    ended = rank(kept.state) == TERMINAL_RANK
+    ended = kept.rank == TERMINAL_RANK
     if change.token and change.token != kept.token:
         if not change.begins or change.token in kept.tokens:
             return None  # a run that was overtaken, or never announced
         if attempt == current and (kept.token or ended):
             run += 1  # the same attempt begins anew: its message was delivered again
 
-    mine, theirs = rank(change.state), rank(kept.state)
+    mine = rank(change.state)
     counter = 0
     if mine == CUSTOM_RANK:
-        following = kept.counter + 1 if theirs == CUSTOM_RANK else 1
+        following = kept.counter + 1 if kept.rank == CUSTOM_RANK else 1
         counter = following if change.counter is None else change.counter
     overruled = change.stored and change.state == SUCCESS and ended
-    if overruled or (run, attempt, mine, counter) > (kept.run, current, theirs, kept.counter):
+    if overruled or (run, attempt, mine, counter) > (kept.run, current, kept.rank, kept.counter):
         return _remember(kept, change, run, attempt, counter)
     return None
+
+
+def _can_stall(kept: Kept, change: Change) -> bool:
+    """STALLED is laid over a running state, and the run's next word lifts it."""
+    running = rank(STARTED) <= kept.rank <= CUSTOM_RANK and kept.state != STALLED
+    return running and change.token == kept.token
 
 
 def _remember(kept: Kept, change: Change, run: int, attempt: int, counter: int) -> Kept:
@@ -95,4 +113,4 @@ def _remember(kept: Kept, change: Change, run: int, attempt: int, counter: int) 
         token = change.token
     elif attempt > kept.attempt:
         token = ""  # the next attempt has not begun yet; the last one's run has no more to say
-    return Kept(change.state, run, attempt, counter, token, tokens)
+    return Kept(change.state, run, attempt, rank(change.state), counter, token, tokens)

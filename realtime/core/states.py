@@ -19,13 +19,13 @@ TERMINAL: Final = frozenset({SUCCESS, FAILURE, REVOKED, LOST})
 
 #: Which word may follow which within one attempt. Celery's own precedence
 #: (celery/states.py) ranks by how final a state is; here a rank is a moment in an attempt's life.
+#: STALLED has none: it is said of a run from outside, and the run's next word lifts it.
 CUSTOM_RANK: Final = 3
 TERMINAL_RANK: Final = 9
 _RANKS: Final = {
     PENDING: 0,
     RECEIVED: 1,
     STARTED: 2,
-    STALLED: 4,
     RETRY: 5,
     SUCCESS: TERMINAL_RANK,
     FAILURE: TERMINAL_RANK,

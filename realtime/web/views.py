@@ -22,10 +22,10 @@ from realtime.core.jsontext import dumps, encode_result, timestamp
 from realtime.core.topics import ME, TASK, USER, Topic
 from realtime.exceptions import TokenError
 from realtime.ownership import owner_of_request
+from realtime.results import stored_result
 
 from .auth import Refused, authorise, authorise_cancel, not_found
 from .cancel import request_cancel
-from .results import stored_result
 from .tokens import make_token, read_token
 
 logger = logging.getLogger("realtime.http")

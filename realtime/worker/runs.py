@@ -14,6 +14,7 @@ from realtime.core import jsontext
 from realtime.core.acceptance import Change
 from realtime.core.states import CUSTOM_RANK, SUCCESS, rank
 
+from .leases import lease
 from .publisher import publisher
 
 _ATTRIBUTE = "realtime_run"
@@ -22,7 +23,9 @@ _ATTRIBUTE = "realtime_run"
 class Run:
     """What the running process remembers about one run, on the task's request."""
 
-    def __init__(self, request: Any, identity: Mapping[str, str], owner: str) -> None:
+    def __init__(
+        self, request: Any, identity: Mapping[str, str], owner: str, patience: int = 0
+    ) -> None:
         self.token = secrets.token_urlsafe(9)
         self.request = request
         self.identity = identity
@@ -33,6 +36,7 @@ class Run:
         self.finished = False
         #: The exception that ``Task.retry(exc=…)`` was given.
         self.retry_reason: BaseException | None = None
+        self._patience = patience
         self._counter = 0
         self._sent_at = float("-inf")
         self._sent_state = ""
@@ -87,6 +91,8 @@ class Run:
                 counter=counter,
                 stored=state == SUCCESS,  # Celery stores a result before it says so
                 owner=self.owner,
+                worker=lease.name if begins else "",
+                patience=self._patience if begins else 0,
                 fields={**self.identity, **fields} if begins else fields,
             )
         )

@@ -28,13 +28,18 @@ from realtime.core.states import (
     SUCCESS,
 )
 from realtime.ownership import current_owner
+from realtime.results import stored_endings
 
+from .leases import on_worker_init, on_worker_shutdown
 from .publisher import publisher
 from .runs import Run, remember, run_of
 
 #: The message header that carries the owner and the time of publishing.
 HEADER: Final = "realtime"
 
+#: Kombu's default (kombu/transport/redis.py), and how often it looks for what is overdue.
+_VISIBILITY_TIMEOUT: Final = 3600
+_SWEEP: Final = 100
 #: Seconds that an ending process waits for its last changes to be sent.
 _FLUSH_TIMEOUT: Final = 1.0
 
@@ -66,7 +71,8 @@ def stamp_message(
     headers[HEADER] = {"published_at": published_at, **_header(run.request)}
     if headers.get("retries", 0) > run.request.retries:
         reason = run.retry_reason or sys.exc_info()[1]
-        retry_at = jsontext.timestamp_of(headers.get("eta"))
+        eta = headers.get("eta")
+        retry_at = jsontext.timestamp_of(eta) if eta else jsontext.timestamp()
         run.finish(RETRY, _retry_fields(reason, retry_at))
     else:
         run.finished = True  # task.replace(): another task goes on under this id
@@ -115,9 +121,16 @@ def _carried(body: Any) -> Iterator[tuple[str, str]]:
     inherited = (
         {_id_of(link) for link in (current_task.request.chain or ())} if current_task else ()
     )
-    for signature in (*reversed(embed.get("chain") or ()), embed.get("chord")):
+    for task_id, name in _followers(embed.get("chain"), embed.get("chord")):
+        if task_id not in inherited:
+            yield task_id, name
+
+
+def _followers(chain: Any, chord: Any) -> Iterator[tuple[str, str]]:
+    """Yield (id, name) of what waits for a task: its chain's rest, its chord's body."""
+    for signature in (*reversed(chain or ()), chord):
         task_id = _id_of(signature)
-        if task_id and task_id not in inherited and not signature["task"].startswith("celery."):
+        if task_id and not signature["task"].startswith("celery."):
             yield task_id, signature["task"]
 
 
@@ -160,6 +173,7 @@ def say_revoked(
     fields = _identity(request.task, vars(request)) | _ended() | {"error": error}
     owner = _header(request).get("owner", "")
     _publish(request.id, REVOKED, fields, attempt=request.retries, owner=owner)
+    _say_of_followers(request, REVOKED, error)
 
 
 # Running: in the child, but for endings that the child could not tell.
@@ -169,7 +183,8 @@ def say_started(task: Any = None, **_kwargs: Any) -> None:
     """Say STARTED, in the name of a new run."""
     request = task.request
     now = jsontext.timestamp()
-    run = Run(request, _identity(task.name, vars(request)), _header(request).get("owner", ""))
+    owner = _header(request).get("owner", "")
+    run = Run(request, _identity(task.name, vars(request)), owner, _patience(task))
     remember(run)
     fields = {
         "started_at": now,
@@ -197,12 +212,18 @@ def say_failure(
     sender: Any = None, task_id: str = "", exception: Any = None, **_kwargs: Any
 ) -> None:
     """Say FAILURE: raised in the child, or found in MAIN (time limit, lost process, rejected)."""
-    fields = _ended() | {"error": jsontext.encode_error(exception)}
+    error = jsontext.encode_error(exception)
     run = run_of(sender.request) if sender is not None else None
     if run is not None and run.request.id == task_id:
-        run.finish(FAILURE, fields)
+        run.finish(FAILURE, _ended() | {"error": error})
+        _say_of_followers(run.request, FAILURE, error)
     elif task_id:
-        _publish(task_id, FAILURE, fields)
+        # MAIN knows that the process is gone, not that it had stored its result before.
+        state, stored = _stored_ending(task_id)
+        if state == SUCCESS:
+            publisher.publish(Change(task_id=task_id, state=SUCCESS, stored=True, fields=stored))
+        else:
+            _publish(task_id, FAILURE, _ended() | {"error": error})
 
 
 def say_retry(request: Any = None, reason: Any = None, **_kwargs: Any) -> None:
@@ -253,6 +274,8 @@ _RECEIVERS: Final = (
     (signals.task_failure, say_failure),
     (signals.task_retry, say_retry),
     (signals.task_postrun, say_rest),
+    (signals.worker_init, on_worker_init),
+    (signals.worker_shutdown, on_worker_shutdown),
     (signals.worker_process_shutdown, flush),
     (signals.worker_shutdown, flush),
 )
@@ -310,6 +333,33 @@ def _success_fields(task: Any, result: Any) -> dict[str, str]:
     else:
         text, truncated = jsontext.encode_result(result, limit=conf().MAX_RESULT_BYTES)
     return _ended() | {"result": text, "truncated": jsontext.dumps(truncated)}
+
+
+def _patience(task: Any) -> int:
+    """Return how many seconds after its worker's death a task may still be delivered again."""
+    acks_late = task.app.conf.task_acks_late if task.acks_late is None else task.acks_late
+    if not acks_late:
+        return conf().LOST_AFTER  # its message is gone from the broker
+    options = task.app.conf.broker_transport_options
+    visibility = options.get("visibility_timeout", _VISIBILITY_TIMEOUT)
+    return conf().LOST_AFTER + int(visibility) + _SWEEP
+
+
+def _say_of_followers(request: Any, state: str, error: str) -> None:
+    """Say of the tasks that wait for one that did not succeed that they never will run.
+
+    Celery stores that without a signal (celery/backends/base.py, ``mark_as_failure``), and for
+    what follows a revoked task not at all.
+    """
+    for task_id, _ in _followers(request.chain, request.chord):
+        _publish(task_id, state, _ended() | {"error": error})
+
+
+def _stored_ending(task_id: str) -> tuple[str, dict[str, str]]:
+    try:
+        return stored_endings([task_id]).get(task_id, ("", {}))
+    except Exception:  # noqa: BLE001 - each backend fails in its own way
+        return "", {}
 
 
 def _retry_fields(reason: BaseException | None, retry_at: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -25,6 +26,30 @@ NOT_FOUND = {"code": "not_found", "message": "no such task, or not for you"}
 async def test_the_services_own_page_may_connect(service: Any) -> None:
     async with connect(service) as client:
         assert client.welcome["type"] == "welcome"
+
+
+async def test_listed_pages_may_connect_too_and_idle_connections_are_sent_away(
+    start_service: Callable[..., Any],
+) -> None:
+    service = start_service(
+        WORKERS="1",
+        DJANGO_SETTINGS_MODULE="tests.settings",
+        DJANGO_CSRF_TRUSTED_ORIGINS="https://trusted.example,https://*.wide.example",
+        REALTIME='{"ALLOWED_ORIGINS": ["https://app.example"], "IDLE_TIMEOUT": 0.2}',
+    )
+    for origin in ("https://trusted.example", "https://a.wide.example", "https://app.example"):
+        async with connect(service, origin=origin) as client:
+            assert client.welcome["type"] == "welcome"
+            assert await client.close_code() == 4000
+            (closing,) = client.waiting()
+            assert (closing["type"], closing["code"], closing["reconnect"]) == (
+                "closing",
+                4000,
+                True,
+            )
+    with pytest.raises(InvalidStatus):
+        async with connect(service, origin="http://app.example"):
+            pass
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from tests import unsayable_tasks
 from tests.sample_tasks import echo
 from tests.wire import Client, connect, fresh_id, request, say, strict_json, token_for
 
@@ -282,6 +283,7 @@ RESULTS: dict[str, tuple[Any, Any, bool]] = {
     "a UUID": (UUID(int=5), "00000000-0000-0000-0000-000000000005", False),
     "a Decimal": (Decimal("1.10"), "1.10", False),
     "2^64": (2**64, 2**64, False),
+    "bytes": (b"\x00\xff", None, True),
     "NaN": (float("nan"), None, True),
     "infinity": ({"x": [float("inf")]}, None, True),
     "half a surrogate pair": ("\ud800", None, True),
@@ -319,9 +321,35 @@ async def test_whatever_a_task_returns_its_ending_arrives_as_strict_json(
     assert strict_json(whole.body.decode()) == expected
 
 
+async def test_what_the_result_backend_cannot_say_ends_the_task_as_the_backend_says(
+    start_service: Callable[..., Any],
+) -> None:
+    service = start_service(WORKERS="1", CELERY_IMPORTS=unsayable_tasks.__name__)
+    heard, stored = {}, {}
+    async with connect(service) as client:
+        for what in unsayable_tasks.MAKERS:
+            task_id = fresh_id()
+            topic = f"task:{task_id}"
+            await client.subscribe(topic, token=token_for(service, topic))
+            unsayable_tasks.give.apply_async((what,), task_id=task_id)
+            status = (await client.ending(topic))[-1]["status"]
+            heard[what] = status["state"], status["truncated"]
+            stored[what] = unsayable_tasks.give.AsyncResult(task_id).state
+            assert status["result"] is None
+            assert bool(status["error"]) == (status["state"] == "FAILURE")
+        assert await client.has_nothing()
+    assert {what: state for what, (state, _) in heard.items()} == stored
+    assert {what for what, (state, _) in heard.items() if state == "SUCCESS"} == {
+        "one deeper than a reader may stand",
+        "bytes",
+        "ten megabytes",
+    }
+    assert all(truncated == (state == "SUCCESS") for state, truncated in heard.values())
+
+
 def _sayable(value: Any) -> bool:
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except ValueError:
+    except (TypeError, ValueError):
         return False
     return True

@@ -198,7 +198,10 @@ def test_when_nobody_reads_its_output_any_more_it_ends(tmp_path: Path) -> None:
         assert child.stdout is not None
         child.stdout.readline()
         child.stdout.close()
-        child.wait(START)
+        try:
+            child.wait(START)
+        finally:
+            child.kill()
     assert until(lambda: not processes_in(tmp_path), STOP)
 
 

@@ -14,7 +14,7 @@ import pytest
 from realtime.core.status import FIELDS
 from realtime.ownership import owned_by
 from tasks.imports import import_csv
-from tasks.upstream import fetch_rates
+from tests.sample_tasks import retry_until
 from tests.wire import DEADLINE, connect, fresh_id, say, tell, token_for, user
 
 pytestmark = pytest.mark.integration
@@ -397,20 +397,15 @@ async def test_a_real_retry_is_told_with_its_reason_and_its_time(service: Any) -
     topic = f"task:{task_id}"
     async with connect(service) as client:
         await client.subscribe(topic, token=token_for(service, topic))
-        # Its first call fails whatever the seed.
-        fetch_rates.apply_async(
-            kwargs={"latency": 0.0, "failure_probability": 1.0}, task_id=task_id
-        )
-        while (event := await client.event(topic))["status"]["state"] != "RETRY":
-            pass
-        status = event["status"]
-        assert status["error"] == {
-            "type": "UpstreamError",
-            "message": "503 Service Unavailable (call 1)",
-        }
-        assert MOMENT.fullmatch(status["retry_at"])
-        assert status["finished_at"] is None
-        await client.ask("cancel", task_id=task_id)
+        retry_until.apply_async((1, 0.2), task_id=task_id)
+        events = await client.ending(topic)
+    (retry,) = [event["status"] for event in events if event["status"]["state"] == "RETRY"]
+    assert retry["error"] == {"type": "ConnectionError", "message": "down"}
+    assert MOMENT.fullmatch(retry["retry_at"])
+    assert (retry["attempt"], retry["finished_at"]) == (0, None)
+    last = events[-1]["status"]
+    assert (last["state"], last["attempt"], last["run"]) == ("SUCCESS", 1, 1)
+    assert (last["error"], last["retry_at"]) == (None, None)
 
 
 async def test_a_real_failure_tells_type_and_message_and_nothing_of_the_inside(

@@ -268,6 +268,32 @@ def test_the_links_of_a_chain_are_known_before_their_turn(tmp_path):
     assert states(ended(last.id)).count("PENDING") == 1
 
 
+def test_what_follows_a_failure_in_a_chain_ends_with_it():
+    last = chain(
+        sample_tasks.fail.si("first"), sample_tasks.add.si(1, 1), sample_tasks.add.si(2, 2)
+    ).apply_async()
+    for task_id in (last.id, last.parent.id):
+        status = wait(task_id)
+        assert (status.state, status.error["message"]) == ("FAILURE", "first")
+
+
+def test_what_follows_a_revoked_task_in_a_chain_is_revoked(tmp_path):
+    last = chain(
+        sample_tasks.hold.si(str(tmp_path / "never")), sample_tasks.add.si(1, 1)
+    ).apply_async()
+    until(last.parent.id, "STARTED")
+    app.control.revoke(last.parent.id, terminate=True)
+    assert wait(last.id).state == "REVOKED"
+
+
+def test_the_body_of_a_failed_chord_fails():
+    result = chord(
+        [sample_tasks.add.si(1, 1), sample_tasks.fail.si("a part")], sample_tasks.total.s()
+    ).apply_async()
+    status = wait(result.id)
+    assert (status.state, status.error["message"]) == ("FAILURE", "a part")
+
+
 def test_a_chord_shows_its_body_from_the_beginning(tmp_path):
     release = tmp_path / "go"
     result = chord(

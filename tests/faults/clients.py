@@ -1,0 +1,248 @@
+"""Clients that come back, and that log every callback a page would get.
+
+The rules are the wire contract's and the JavaScript client's: where a reader stands decides what
+is delivered, and each version is told at most once. What the server may not send is noted too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_socket
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from realtime.core.position import Position, Step, step
+from realtime.core.states import TERMINAL
+from realtime.web.tokens import make_token
+
+from .oracle import Callback
+
+Frame = dict[str, Any]
+
+#: Seconds until an answer is given up, and the connection with it.
+PATIENCE = 10.0
+#: Topics that one connection subscribes to.
+TOPICS = 40
+
+
+class Feed:
+    """What a client knows of one topic."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.position: Position | None = None
+        self._epoch = ""
+        self._versions: dict[str, int] = {}
+        self._endings: set[tuple[str, int, int, str]] = set()
+
+    def replace(self, position: Position, statuses: Sequence[Frame]) -> list[Frame]:
+        """Take a whole picture; return what of it is news."""
+        if position.epoch != self._epoch:
+            self._versions.clear()
+            self._epoch = position.epoch
+        self.position = position
+        return [status for status in statuses if self._is_news(status)]
+
+    def take(self, position: Position, merged: int, status: Frame) -> list[Frame]:
+        """Take an event that follows on; return it if it is news."""
+        last = self.position
+        followed = Position(position.epoch, position.offset - merged)
+        if step(last, position) is Step.DROP or step(last, followed) is Step.GAP:
+            # A server that keeps the contract sends neither on one connection.
+            raise ValueError(f"{self.topic}: {position} merged={merged} after {last}")
+        self.position = position
+        return [status] if self._is_news(status) else []
+
+    def _is_news(self, status: Frame) -> bool:
+        task = status["task_id"]
+        if status["version"] <= self._versions.get(task, 0):
+            return False
+        self._versions[task] = status["version"]
+        if status["state"] in TERMINAL:
+            # After the log was lost versions start over, and an ending may be found again.
+            ending = task, status["run"], status["attempt"], status["state"]
+            if ending in self._endings:
+                return False
+            self._endings.add(ending)
+        return True
+
+
+class Watcher:
+    """One client: a connection that comes back, and its subscriptions."""
+
+    def __init__(self, name: str, url: str, topics: Sequence[str], rng: random.Random) -> None:
+        self.name = name
+        self.url = url
+        self.feeds = {topic: Feed(topic) for topic in topics}
+        self.callbacks: list[Callback] = []
+        #: What the server sent against the contract.
+        self.violations: list[str] = []
+        #: (moment, topic, recovered) of each `subscribed`; (moment, topic) of each `snapshot`.
+        self.subscribed: list[tuple[float, str, bool]] = []
+        self.snapshots: list[tuple[float, str]] = []
+        self.latest: dict[str, Frame] = {}
+        self.standing = 0
+        self.codes: list[int] = []
+        #: While it is clear the client stays away.
+        self.wanted = asyncio.Event()
+        self.wanted.set()
+        self._rng = rng
+        self._numbers = itertools.count(1)
+        self._socket: ClientConnection | None = None
+
+    async def run(self) -> None:
+        """Connect, and come back until cancelled."""
+        attempt = 0
+        while True:
+            await self.wanted.wait()
+            try:
+                async with open_socket(
+                    self.url,
+                    origin=self._origin(),  # type: ignore[arg-type]
+                    compression=None,
+                    max_size=None,
+                    max_queue=None,
+                    ping_interval=None,
+                    open_timeout=PATIENCE,
+                    close_timeout=0.1,
+                    proxy=None,
+                ) as socket:
+                    self._socket = socket
+                    welcome = json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))
+                    attempt = 0
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(self._subscribe(socket))
+                        group.create_task(self._listen(socket, welcome["ping"]))
+            except* (OSError, TimeoutError, WebSocketException, EOFError):
+                pass
+            if self._socket is not None and self._socket.close_code is not None:
+                self.codes.append(self._socket.close_code)
+            self.standing = 0
+            await asyncio.sleep(self._rng.uniform(0, min(20.0, 0.5 * 2**attempt)))
+            attempt += 1
+
+    def _origin(self) -> str:
+        parts = urlsplit(self.url)
+        return f"http://{parts.netloc}"
+
+    async def leave(self) -> None:
+        """Go away, until `wanted` is set again."""
+        self.wanted.clear()
+        if self._socket is not None:
+            await self._socket.close()
+
+    async def _subscribe(self, socket: ClientConnection) -> None:
+        for number, feed in enumerate(self.feeds.values()):
+            if number >= TOPICS:
+                await asyncio.sleep(1 / 8)  # the pace that the server allows
+            await self._ask(socket, feed)
+
+    async def _ask(self, socket: ClientConnection, feed: Feed) -> None:
+        frame: Frame = {"type": "subscribe", "id": next(self._numbers), "topic": feed.topic}
+        frame["token"] = make_token([feed.topic])[0]
+        if feed.position is not None:
+            frame["since"] = feed.position._asdict()
+        await socket.send(json.dumps(frame))
+
+    async def _listen(self, socket: ClientConnection, ping: float) -> None:
+        while True:
+            try:
+                text = await asyncio.wait_for(socket.recv(), ping)
+            except TimeoutError:
+                await socket.send(json.dumps({"type": "ping", "id": next(self._numbers)}))
+                text = await asyncio.wait_for(socket.recv(), PATIENCE)
+            try:
+                self._take(json.loads(text))
+            except (ValueError, KeyError, AssertionError) as error:
+                self.violations.append(f"{self.name}: {error!r}")
+
+    def _take(self, frame: Frame) -> None:
+        at = time.monotonic()
+        kind = frame["type"]
+        feed = self.feeds.get(frame.get("topic", ""))
+        if kind in ("pong", "closing"):
+            return
+        if kind == "error" or feed is None:
+            # The service may say that it failed, and the client then asks again.
+            if frame.get("code") != "internal":
+                raise ValueError(f"unexpected {frame}")
+            raise ConnectionClosed(None, None)
+        position = Position(frame["epoch"], frame["offset"])
+        if kind == "subscribed":
+            self.standing += 1
+            self.subscribed.append((at, feed.topic, frame["recovered"]))
+            if frame["recovered"]:
+                news = []
+                for event in frame["events"]:
+                    place = Position(frame["epoch"], event["offset"])
+                    news += feed.take(place, event.get("merged", 0), event["status"])
+                if feed.position != position:
+                    raise ValueError(f"{feed.topic}: recovered to {feed.position}, not {position}")
+            else:
+                news = feed.replace(position, frame["snapshot"])
+        elif kind == "snapshot":
+            self.snapshots.append((at, feed.topic))
+            news = feed.replace(position, frame["snapshot"])
+        elif kind == "event":
+            news = feed.take(position, frame.get("merged", 0), frame["status"])
+        else:
+            raise ValueError(f"unexpected {frame}")
+        for status in news:
+            self.latest[status["task_id"]] = status
+            self.callbacks.append(
+                Callback(
+                    at=at,
+                    task=status["task_id"],
+                    epoch=f"{feed.topic} {frame['epoch']}",
+                    version=status["version"],
+                    run=status["run"],
+                    attempt=status["attempt"],
+                    state=status["state"],
+                    result=status["result"],
+                )
+            )
+
+
+class Fleet:
+    """Clients in an event loop of their own, in a thread."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def call(self, coroutine: Coroutine[Any, Any, Any], timeout: float = 60.0) -> Any:
+        """Run a coroutine in the loop and return what it returns."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
+
+    def start(self, watchers: Collection[Any]) -> Callable[[], None]:
+        """Let clients run; return what ends them."""
+
+        async def begin() -> list[asyncio.Task[None]]:
+            return [asyncio.create_task(watcher.run()) for watcher in watchers]
+
+        tasks = self.call(begin())
+
+        async def end() -> None:
+            for task in tasks:
+                task.cancel()
+            for result in await asyncio.gather(*tasks, return_exceptions=True):
+                if not isinstance(result, asyncio.CancelledError):
+                    raise result if isinstance(result, BaseException) else RuntimeError(result)
+
+        return lambda: self.call(end())
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()

@@ -1,0 +1,60 @@
+"""A channel layer that loses, doubles and shuffles what arrives, by rates that a file holds.
+
+    CHANNEL_LAYERS = {"default": {"BACKEND": "tests.faults.layer.UnreliableLayer", …}}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
+
+#: Names the file: ``{"lose": 0.1, "double": 0.1, "shuffle": 0.1, "seed": 1}``.
+RATES_VARIABLE = "FAULTS_RATES"
+#: Seconds by which a shuffled message is late, at most.
+LATE = 0.3
+
+
+class UnreliableLayer(RedisPubSubChannelLayer):
+    """The Pub/Sub layer with a bad link before it."""
+
+    def _get_layer(self) -> RedisPubSubLoopLayer:
+        layer = super()._get_layer()
+        for shard in layer._shards:
+            if not isinstance(shard._receive_message, _BadLink):
+                shard._receive_message = _BadLink(shard._receive_message)
+        return layer
+
+
+class _BadLink:
+    """Passes a message on: never, once or twice, now or later."""
+
+    def __init__(self, receive: Any) -> None:
+        self._receive = receive
+        self._path = Path(os.environ[RATES_VARIABLE])
+        self._text = ""
+        self._rates: dict[str, float] = {}
+        self._rng = random.Random()
+
+    def __call__(self, message: Any) -> None:
+        if message is None:
+            return
+        if (text := self._path.read_text()) != self._text:
+            self._text, self._rates = text, json.loads(text)
+            self._rng.seed(self._rates["seed"])
+        if self._is_now("lose"):
+            return
+        for _ in range(2 if self._is_now("double") else 1):
+            if self._is_now("shuffle"):
+                late = self._rng.uniform(0, LATE)
+                asyncio.get_running_loop().call_later(late, self._receive, message)
+            else:
+                self._receive(message)
+
+    def _is_now(self, what: str) -> bool:
+        return self._rng.random() < self._rates[what]

@@ -1,0 +1,214 @@
+"""What really happened, and whether the clients were told so.
+
+Tasks write how they end to a file, and fsync it, before Celery hears of it; whoever kills one
+notes what it did. Nothing of the service has a part in that. Moments are seconds of the
+machine's monotonic clock, which all its processes share and which no wrong clock touches.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from realtime.core.states import STALLED, STARTED, SUCCESS, TERMINAL, rank
+
+#: Where tasks write; tasks of one family of faults share a file.
+LOG_VARIABLE = "FAULTS_LOG"
+
+
+def write(what: str, task_id: str, *, durable: bool = True, **more: Any) -> None:
+    """Append a line to the log, from a task. It is on the disk when this returns."""
+    line = json.dumps({"at": time.monotonic(), "what": what, "task": task_id, **more})
+    descriptor = os.open(os.environ[LOG_VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, line.encode() + b"\n")
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """How a task really ended, and when."""
+
+    at: float
+    state: str
+    result: Any = None
+
+
+class Oracle:
+    """Reads the log. `note` adds what only the one who did it can know."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch()
+        self.truths: dict[str, Truth] = {}
+        #: Times at which each task began, and in which process.
+        self.begun: dict[str, list[tuple[float, int]]] = {}
+        #: Seconds that the receivers of Celery's signals took of each task.
+        self.costs: dict[str, float] = {}
+        self._read = 0
+        self._rest = b""
+
+    def note(self, task_id: str, state: str, *, at: float | None = None) -> None:
+        """Say how a task ends that cannot say so itself."""
+        self.truths[task_id] = Truth(time.monotonic() if at is None else at, state)
+
+    def look(self) -> list[dict[str, Any]]:
+        """Read what is new in the log, and return it."""
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        self._read += len(new)
+        *whole, self._rest = (self._rest + new).split(b"\n")
+        lines: list[dict[str, Any]] = [json.loads(line) for line in whole]
+        for line in lines:
+            task_id, what = line["task"], line["what"]
+            if what == "began":
+                self.begun.setdefault(task_id, []).append((line["at"], line["pid"]))
+            elif what == "cost":
+                self.costs[task_id] = max(self.costs.get(task_id, 0.0), line["seconds"])
+            else:
+                self.truths[task_id] = Truth(line["at"], what, line.get("result"))
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """What a client was told of a task. Versions count within an epoch."""
+
+    at: float
+    task: str
+    epoch: str
+    version: int
+    run: int
+    attempt: int
+    state: str
+    result: Any = None
+
+
+@dataclass
+class Verdict:
+    """What the comparison found. The first four count pairs of a task and a client."""
+
+    tasks: int = 0
+    lost: int = 0
+    doubled: int = 0
+    reordered: int = 0
+    wrong: int = 0
+    #: Seconds from each outcome to its callback, one per client.
+    latencies: list[float] = field(default_factory=list)
+    #: The first few findings, in words.
+    findings: list[str] = field(default_factory=list)
+
+    def add(self, other: Verdict) -> None:
+        """Take in the comparison of another batch."""
+        for name in ("tasks", "lost", "doubled", "reordered", "wrong"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.latencies += other.latencies
+        self.findings += other.findings
+
+    @property
+    def holds(self) -> bool:
+        return not (self.lost or self.doubled or self.reordered or self.wrong)
+
+    def percentile(self, share: float) -> float:
+        """The latency that this share of the endings kept; not a number when there is none."""
+        if not self.latencies:
+            return math.nan
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
+
+    def _find(self, kind: str, client: str, story: Iterable[Callback], why: str) -> None:
+        setattr(self, kind, getattr(self, kind) + 1)
+        told = " ".join(f"{one.run}.{one.attempt}:{one.state}@v{one.version}" for one in story)
+        self.findings.append(f"{kind} client={client} {why} told=[{told}]")
+
+
+def judge(
+    truths: dict[str, Truth],
+    clients: dict[str, tuple[Collection[str], Sequence[Callback]]],
+    *,
+    may_stall: Collection[str] = (),
+) -> Verdict:
+    """Compare how tasks ended with what each client was told.
+
+    `clients` maps a client's name to the tasks it watches and its callbacks, in their order.
+    Only for the tasks in `may_stall` may anybody have said STALLED or LOST.
+    """
+    verdict = Verdict(tasks=len(truths))
+    for client, (watched, callbacks) in clients.items():
+        stories: dict[str, list[Callback]] = {task: [] for task in watched}
+        for callback in callbacks:
+            stories.setdefault(callback.task, []).append(callback)
+        for task, story in stories.items():
+            _judge_story(verdict, client, task, truths.get(task), story, task in may_stall)
+    return verdict
+
+
+def _judge_story(
+    verdict: Verdict,
+    client: str,
+    task: str,
+    truth: Truth | None,
+    story: list[Callback],
+    may_stall: bool,
+) -> None:
+    def find(kind: str, why: str) -> None:
+        verdict._find(kind, client, story, f"task={task} {why}")
+
+    versions = [(one.epoch, one.run, one.version) for one in story]
+    endings = [(one.run, one.attempt, one.state) for one in story if one.state in TERMINAL]
+    if len(set(versions)) < len(versions) or len(set(endings)) < len(endings):
+        find("doubled", "a version or an ending was told twice")
+    if not _is_in_order(story):
+        find("reordered", "what was told went back")
+    if not may_stall and any(one.state in (STALLED, "LOST") for one in story):
+        find("wrong", "nobody stalled")
+    last = next((one for one in reversed(story) if one.state in TERMINAL), None)
+    if truth is None:
+        find("wrong", "never ended, as far as the oracle knows")
+    elif last is None:
+        find("lost", f"ended with {truth.state}")
+    elif last is not story[-1]:
+        find("wrong", "the last word is no ending")
+    elif last.state != truth.state or (last.state == SUCCESS and last.result != truth.result):
+        find("wrong", f"ended with {truth.state} {truth.result!r}, told {last.result!r}")
+    else:
+        verdict.latencies.append(max(0.0, last.at - truth.at))
+
+
+def _is_in_order(story: list[Callback]) -> bool:
+    """Whether versions rise, nothing follows a SUCCESS, and each attempt goes forward."""
+    for i, one in enumerate(story):
+        if one.state == SUCCESS and i < len(story) - 1:
+            return False
+    for _epoch, group in groupby(story, key=lambda one: one.epoch):
+        for earlier, later in _pairs(group):
+            if later.version <= earlier.version:
+                return False
+            before, after = (earlier.run, earlier.attempt), (later.run, later.attempt)
+            if after < before:
+                return False
+            # STALLED is laid over a running state, and lifted by STARTED.
+            overlay = later.state == STALLED or (earlier.state, later.state) == (STALLED, STARTED)
+            if after == before and not overlay and _rank(later) < _rank(earlier):
+                return False
+    return True
+
+
+def _rank(callback: Callback) -> int:
+    return rank(STARTED) if callback.state == STALLED else rank(callback.state)
+
+
+def _pairs(group: Iterable[Callback]) -> Iterator[tuple[Callback, Callback]]:
+    known = list(group)
+    return zip(known, known[1:], strict=False)

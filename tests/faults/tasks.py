@@ -1,0 +1,183 @@
+"""Tasks that tell the oracle how they end, before Celery hears of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import celery
+from celery import shared_task
+from celery.exceptions import Ignore, Reject
+
+from realtime import set_progress
+
+from .oracle import write
+
+
+def began(task: Any) -> str:
+    """Tell that a run begins, and return the task's id."""
+    write("began", task.request.id, durable=False, pid=os.getpid())
+    return str(task.request.id)
+
+
+@shared_task(bind=True)
+def work(self: Any, seconds: float, value: Any = None) -> Any:
+    """Run for so long."""
+    task_id = began(self)
+    time.sleep(seconds)
+    write("SUCCESS", task_id, result=value)
+    return value
+
+
+@shared_task(bind=True, acks_late=True, reject_on_worker_lost=True)
+def work_late(self: Any, seconds: float, value: Any = None) -> Any:
+    """The same, of a task whose message lives until it has ended."""
+    task_id = began(self)
+    time.sleep(seconds)
+    write("SUCCESS", task_id, result=value)
+    return value
+
+
+@shared_task(bind=True, acks_late=True, reject_on_worker_lost=True)
+def work_less_and_less(self: Any, path: str, first: float, later: float) -> float:
+    """Run for `first` seconds when it is the first run, else for `later` seconds."""
+    task_id = began(self)
+    try:
+        os.close(os.open(f"{path}/{task_id}", os.O_CREAT | os.O_EXCL))
+        seconds = first
+    except FileExistsError:
+        seconds = later
+    time.sleep(seconds)
+    write("SUCCESS", task_id, result=seconds)
+    return seconds
+
+
+@shared_task(bind=True)
+def noop(self: Any, value: Any) -> Any:
+    write("SUCCESS", self.request.id, result=value)
+    return value
+
+
+@shared_task(bind=True)
+def end_at(self: Any, moment: float) -> float:
+    """End at this moment of the monotonic clock, or at once if it is past."""
+    while (left := moment - time.monotonic()) > 0:
+        time.sleep(left if left > 0.002 else 0)
+    write("SUCCESS", self.request.id, result=moment)
+    return moment
+
+
+@shared_task(bind=True)
+def report(self: Any, seconds: float, steps: int) -> int:
+    """Report progress all the time."""
+    for step in range(1, steps + 1):
+        time.sleep(seconds / steps)
+        set_progress(step, steps)
+    write("SUCCESS", self.request.id, result=steps)
+    return steps
+
+
+@shared_task(bind=True, ignore_result=True)
+def keep_no_result(self: Any) -> None:
+    write("SUCCESS", self.request.id, result=None)
+
+
+@shared_task(bind=True)
+def fail(self: Any) -> None:
+    write("FAILURE", self.request.id)
+    raise ValueError("no luck")
+
+
+@shared_task(bind=True, max_retries=None)
+def retry(self: Any, attempts: int) -> int:
+    if self.request.retries < attempts:
+        raise self.retry(exc=ConnectionError("down"), countdown=0)
+    write("SUCCESS", self.request.id, result=attempts)
+    return attempts
+
+
+@shared_task(bind=True, autoretry_for=(ConnectionError,), max_retries=10, default_retry_delay=0)
+def retry_by_itself(self: Any, attempts: int) -> int:
+    if self.request.retries < attempts:
+        raise ConnectionError("down")
+    write("SUCCESS", self.request.id, result=attempts)
+    return attempts
+
+
+@shared_task(bind=True, soft_time_limit=1)
+def exceed_softly(self: Any) -> None:
+    try:
+        time.sleep(20)
+    finally:
+        write("FAILURE", self.request.id)
+
+
+@shared_task(bind=True, time_limit=1)
+def exceed_hard(self: Any) -> None:
+    write("FAILURE", self.request.id)  # in a second, and cannot say so then
+    time.sleep(20)
+
+
+@shared_task(bind=True)
+def leave(self: Any) -> None:
+    write("FAILURE", self.request.id)
+    raise SystemExit(1)
+
+
+@shared_task(bind=True)
+def vanish(self: Any) -> None:
+    write("FAILURE", self.request.id)
+    os._exit(1)
+
+
+@shared_task(bind=True)
+def return_what_no_json_can_say(self: Any) -> Any:
+    write("FAILURE", self.request.id)  # Celery's words for it
+    return object()
+
+
+@shared_task(bind=True)
+def ignore(self: Any) -> None:
+    write("REVOKED", self.request.id)  # the service's words for it
+    raise Ignore
+
+
+@shared_task(bind=True, acks_late=True)
+def reject(self: Any) -> None:
+    write("FAILURE", self.request.id)
+    raise Reject("not wanted", requeue=False)
+
+
+@shared_task(bind=True)
+def replace(self: Any, value: Any) -> Any:
+    return self.replace(noop.s(value))
+
+
+class _KilledAfterStoring:
+    """A result backend that kills the process as soon as the result of a success is stored."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def mark_as_done(self, *args: Any, **kwargs: Any) -> None:
+        self._backend.mark_as_done(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _DiesUnannounced(celery.Task):
+    """A task whose process dies between the result and the signal."""
+
+    @property
+    def backend(self) -> Any:
+        return _KilledAfterStoring(self.app.backend)
+
+
+@shared_task(bind=True, base=_DiesUnannounced)
+def die_unannounced(self: Any, value: Any) -> Any:
+    write("SUCCESS", self.request.id, result=value)
+    return value

@@ -1,0 +1,192 @@
+"""Endings that nobody announced, and workers that are gone."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import redis
+from asgiref.sync import async_to_sync
+
+import realtime
+from project.celery import app
+from realtime.broker import get_broker
+from realtime.core.acceptance import Change
+from realtime.web.reconciler import Reconciler
+from tests import sample_tasks
+from tests.integration.test_worker import states, story, until, wait
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(180),
+    # Celery's Redis backend calls what redis-py 8 deprecates.
+    pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning"),
+]
+
+
+def begin(task_id, worker="", patience=0, **more):
+    change = Change(
+        task_id=task_id, state="STARTED", attempt=0, token="a", begins=True, worker=worker,
+        patience=patience, **more,
+    )  # fmt: skip
+    assert get_broker().accept(change)
+
+
+def store(task_id, result, state):
+    app.backend.store_result(task_id, result, state)
+
+
+@pytest.fixture
+def reconciler(clean_redis):
+    return Reconciler()
+
+
+def test_a_success_that_nobody_announced_is_found_in_the_result_backend(reconciler):
+    begin("t")
+    store("t", {"rows": 3}, "SUCCESS")
+    reconciler.look()
+    status = realtime.status("t")
+    assert (status.state, status.result, status.error) == ("SUCCESS", {"rows": 3}, None)
+    assert status.finished_at
+
+
+def test_a_failure_that_nobody_announced_is_told_as_data(reconciler):
+    begin("t")
+    store("t", ValueError("bad row", 7), "FAILURE")
+    reconciler.look()
+    status = realtime.status("t")
+    assert status.state == "FAILURE"
+    assert status.error == {"type": "ValueError", "message": "bad row, 7"}
+
+
+def test_an_exception_named_in_a_result_is_never_made(reconciler):
+    begin("t")
+    payload = {
+        "status": "FAILURE", "task_id": "t", "traceback": None, "children": [],
+        "result": {"exc_type": "system", "exc_module": "os", "exc_message": ["touch /tmp/x"]},
+    }  # fmt: skip
+    app.backend.set(app.backend.get_key_for_task("t"), json.dumps(payload))
+    reconciler.look()
+    assert realtime.status("t").error == {"type": "system", "message": "touch /tmp/x"}
+
+
+def test_a_failure_of_an_earlier_run_does_not_end_the_one_that_runs(reconciler):
+    begin("t")
+    get_broker().accept(Change(task_id="t", state="FAILURE"))
+    get_broker().renew_lease("alive", 60)
+    change = Change(task_id="t", state="STARTED", attempt=0, token="b", begins=True, worker="alive")
+    get_broker().accept(change)
+    store("t", ValueError("first run"), "FAILURE")
+    reconciler.look()
+    assert realtime.status("t").state == "STARTED"
+    store("t", 42, "SUCCESS")
+    reconciler.look()
+    assert realtime.status("t").state == "SUCCESS"
+
+
+def test_a_waiting_task_that_was_revoked_is_found(reconciler):
+    get_broker().accept(Change(task_id="t", state="RECEIVED", attempt=0))
+    app.backend.mark_as_revoked("t", "revoked")
+    reconciler.look()
+    assert realtime.status("t").state == "REVOKED"
+
+
+def test_what_is_alive_is_left_alone(reconciler):
+    get_broker().renew_lease("w", 60)
+    begin("t", worker="w")
+    begin("unknown-worker")
+    get_broker().accept(Change(task_id="p", state="PENDING"))
+    reconciler.look()
+    assert [realtime.status(t).state for t in ("t", "unknown-worker", "p")] == [
+        "STARTED", "STARTED", "PENDING"
+    ]  # fmt: skip
+
+
+def test_a_lease_that_is_gone_stalls_and_one_that_returns_lifts_it(reconciler, monkeypatch):
+    monkeypatch.setattr("realtime.web.reconciler._SECOND_LOOK", 0.01)
+    begin("t", worker="w", patience=60)
+    reconciler.look()
+    assert realtime.status("t").state == "STALLED"
+    get_broker().renew_lease("w", 60)
+    reconciler.look()
+    assert realtime.status("t").state == "STARTED"
+    get_broker().end_lease("w")
+    reconciler.look()
+    assert get_broker().accept(
+        Change(task_id="t", state="PROGRESS", attempt=0, token="a", counter=1)
+    )
+
+
+def test_a_lease_that_is_back_at_the_second_look_was_never_gone(reconciler, monkeypatch):
+    begin("t", worker="w", patience=60)
+    monkeypatch.setattr(
+        reconciler._stopped, "wait", lambda _seconds: get_broker().renew_lease("w", 60)
+    )
+    reconciler.look()
+    assert realtime.status("t").state == "STARTED"
+
+
+def test_what_stays_stalled_is_lost_when_its_patience_is_over(reconciler, monkeypatch):
+    monkeypatch.setattr("realtime.web.reconciler._SECOND_LOOK", 0.01)
+    begin("t", worker="w", patience=0)
+    begin("redelivered", worker="w", patience=3600)
+    reconciler.look()
+    reconciler.look()
+    lost = realtime.status("t")
+    assert (lost.state, lost.error["type"]) == ("LOST", "WorkerLostError")
+    assert realtime.status("redelivered").state == "STALLED"
+
+
+def test_one_process_leads_until_it_is_silent_for_too_long(clean_redis):
+    broker = get_broker()
+    assert broker.lead("one", 0.2)
+    assert not broker.lead("two", 0.2)
+    assert broker.lead("one", 0.2)
+    deadline = time.monotonic() + 5
+    while not broker.lead("two", 5):
+        assert time.monotonic() < deadline
+    assert not broker.lead("one", 5)
+
+
+def test_records_that_expired_are_forgotten_by_the_lists(reconciler, clean_redis):
+    begin("t", worker="w")
+    with redis.Redis.from_url(clean_redis) as client:
+        client.delete("realtime:task:t")
+        reconciler.look()
+        assert client.zcard("realtime:running") == 0
+
+
+def kill(process):
+    """Kill a worker and its children at once, as a machine that fails does."""
+    os.killpg(os.getpgid(process.pid), signal.SIGKILL)
+
+
+def test_a_whole_worker_that_dies_is_stalled_then_lost(start_service, tmp_path):
+    service = start_service(
+        DJANGO_SETTINGS_MODULE="tests.settings", REALTIME=json.dumps({"LOST_AFTER": 5})
+    )
+    task_id = sample_tasks.hold.delay(str(tmp_path / "never")).id
+    until(task_id, "STARTED")
+    kill(service.worker)
+    killed = time.monotonic()
+    until(task_id, "STALLED")
+    assert time.monotonic() - killed < 20
+    last = async_to_sync(realtime.wait)(task_id, timeout=40)
+    assert (last.state, last.run) == ("LOST", 1)
+    assert states(story(task_id))[-3:] == ["STARTED", "STALLED", "LOST"]
+
+
+def test_a_worker_that_pauses_is_stalled_and_goes_on(start_service, tmp_path):
+    service = start_service()
+    release = tmp_path / "go"
+    task_id = sample_tasks.hold.delay(str(release)).id
+    until(task_id, "STARTED")
+    group = os.getpgid(service.worker.pid)
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        until(task_id, "STALLED")
+    finally:
+        os.killpg(group, signal.SIGCONT)
+    release.touch()
+    assert wait(task_id).result == "released"
