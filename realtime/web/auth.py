@@ -18,6 +18,7 @@ from realtime.core.topics import ME, TASK, USER, Topic
 from realtime.exceptions import RealtimeError, TokenError
 from realtime.ownership import owner_of_user
 
+from .recall import arecall
 from .tokens import read_token
 
 #: Staff with this permission see every task.
@@ -62,7 +63,7 @@ async def authorise(topic: Topic, user: Any, token: str | None = None) -> Topic:
     mine = bool(owner) and found == owner
     if not mine and not await _is_allowed(user, VIEW_PERMISSION):
         raise not_found()
-    if found is None:
+    if found is None and not await arecall(topic.ident):
         raise not_found()
     return topic
 

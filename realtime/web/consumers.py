@@ -18,13 +18,14 @@ from channels.exceptions import StopConsumer
 from realtime.conf import conf
 from realtime.core import frames
 from realtime.core.codes import CloseCode, ErrorCode
-from realtime.core.topics import Topic
+from realtime.core.topics import TASK, Topic
 from realtime.exceptions import FrameError
 
 from .auth import Refused, authorise, authorise_cancel, is_allowed_origin
 from .cancel import request_cancel
 from .hub import Hub, Subscription, get_hub
 from .outbox import Outbox
+from .recall import arecall
 
 logger = logging.getLogger("realtime.connection")
 
@@ -158,6 +159,8 @@ class TaskConsumer(AsyncConsumer):
         )
         self.outbox.put_reading(name, reading.position, answer)
         begin()
+        if topic.kind == TASK and not reading.texts and not reading.recovered:
+            await arecall(topic.ident)  # its ending follows as an event, if there is one
 
     async def _unsubscribe(self, name: Topic) -> None:
         topic, subscription = self.subscriptions.pop(name, (name, None))

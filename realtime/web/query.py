@@ -16,11 +16,16 @@ from realtime.exceptions import TaskNotFound, WaitTimeout
 from realtime.ownership import owner_of_request
 
 from .hub import Subscription, get_hub
+from .recall import arecall, recall
 
 
 def status(task_id: str) -> Status | None:
-    """Return what is known of a task; None for an id that nobody published, or that expired."""
-    return get_broker().status(task_id)
+    """Return what is known of a task; None for an id that nobody published, or that expired.
+
+    A task whose record has expired is remembered from the result backend, where there is one.
+    """
+    found = get_broker().status(task_id)
+    return get_broker().status(task_id) if found is None and recall(task_id) else found
 
 
 def tasks_of(request: HttpRequest) -> list[Status]:
@@ -60,9 +65,9 @@ async def wait(task_id: str, *, timeout: float) -> Status:  # noqa: ASYNC109 - a
         async with asyncio.timeout(timeout):
             reading, begin = await hub.subscribe(topic, subscription)
             take(reading.texts)
-            if not latest:
-                raise TaskNotFound(task_id)
             begin()
+            if not latest and not await arecall(task_id):
+                raise TaskNotFound(task_id)
             await ended.wait()
     except TimeoutError:
         raise WaitTimeout(task_id, timeout, latest[0] if latest else None) from None

@@ -26,6 +26,7 @@ from realtime.results import stored_result
 
 from .auth import Refused, authorise, authorise_cancel, not_found
 from .cancel import request_cancel
+from .recall import arecall
 from .tokens import make_token, read_token
 
 logger = logging.getLogger("realtime.http")
@@ -86,6 +87,8 @@ async def task(request: HttpRequest, task_id: str) -> HttpResponse:
     """Answer with a task's status and its position."""
     topic = await _authorise_task(request, task_id)
     reading = await get_broker().read(topic)
+    if not reading.texts and await arecall(topic.ident):
+        reading = await get_broker().read(topic)
     if not reading.texts:
         raise not_found()
     epoch, offset = reading.position

@@ -190,3 +190,13 @@ def test_a_worker_that_pauses_is_stalled_and_goes_on(start_service, tmp_path):
         os.killpg(group, signal.SIGCONT)
     release.touch()
     assert wait(task_id).result == "released"
+
+
+def test_a_task_older_than_its_record_is_remembered_from_the_result_backend(clean_redis):
+    store("old", 42, "SUCCESS")
+    assert realtime.status("old").result == 42
+    store("older", 43, "SUCCESS")
+    assert wait("older").result == 43
+    assert realtime.status("never") is None
+    with pytest.raises(realtime.TaskNotFound):
+        wait("never")

@@ -1,0 +1,34 @@
+"""Remembering, from the result backend, a task whose record has expired."""
+
+from __future__ import annotations
+
+import logging
+
+from asgiref.sync import sync_to_async
+
+from realtime.broker import get_broker
+from realtime.core.acceptance import Change
+from realtime.results import stored_endings
+
+logger = logging.getLogger("realtime.recall")
+
+
+def recall(task_id: str) -> bool:
+    """Keep and publish the ending that the result backend holds of an unknown task, if any.
+
+    Only for callers who may see the task whoever started it: the backend does not know that.
+    """
+    try:
+        found = stored_endings([task_id]).get(task_id)
+    except Exception as error:  # noqa: BLE001 - each backend fails in its own way
+        logger.warning("recall_failed task=%s error=%r", task_id, error)
+        return False
+    if found is None:
+        return False
+    state, fields = found
+    return bool(
+        get_broker().accept(Change(task_id=task_id, state=state, stored=True, fields=fields))
+    )
+
+
+arecall = sync_to_async(recall, thread_sensitive=False)
