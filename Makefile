@@ -1,17 +1,24 @@
 # make run    the service, on this machine    (HOST, PORT, REDIS_URL, WORKERS, DATA_DIR)
 # make test   all tests, in random order      (ARGS="-k name" picks some)
+# make bench  what is claimed about speed, measured (docs/performance.md)
 # make check  what can be said without running it
 PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := run
-.PHONY: run test check fix lock clean runtime dev
+.PHONY: run test bench machine check fix lock clean runtime dev
 
 run: runtime
 	@exec $(VENV) -m project.run --with-parent
 
 test: dev
 	@CHROMIUM="$$($(PYTHON) scripts/chromium.py)" $(VENV) -m pytest -n 2 $(ARGS)
+
+bench: dev
+	@$(VENV) -m benchmarks
+
+machine: dev
+	EXAMPLES=10000 $(VENV) -m pytest -q --timeout 1800 tests/unit/core/test_machine.py
 
 check: dev
 	$(VENV) -m ruff check .

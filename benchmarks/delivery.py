@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from channels.layers import get_channel_layer
 from websockets.asyncio.client import ClientConnection, connect
@@ -106,7 +107,7 @@ async def _ours(stack: AsyncExitStack, port: int, pid: int, count: int) -> Way:
 
 async def _tutorial(stack: AsyncExitStack, port: int, pid: int, count: int) -> Way:
     sample = Sample()
-    layer = get_channel_layer()
+    layer = cast(Any, get_channel_layer())
 
     async def begin(socket: ClientConnection) -> None:
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any, cast
 
 from asgiref.sync import async_to_sync
 from celery import shared_task
@@ -61,13 +62,13 @@ def _pubsub_layer() -> Callable[[], None]:
 
     def publish() -> None:
         message = {"type": "task.update", "status": sample.next_status()}
-        async_to_sync(get_channel_layer().group_send)(GROUP, message)
+        async_to_sync(cast(Any, get_channel_layer()).group_send)(GROUP, message)
 
     return publish
 
 
 def _core_layer() -> Callable[[], None]:
-    hosts = settings.CHANNEL_LAYERS["default"]["CONFIG"]["hosts"]
+    hosts = [{"address": settings.REDIS_URL, "socket_timeout": None}]
     # Nobody takes the messages away: at the usual capacity it would begin to drop them.
     layer = RedisChannelLayer(hosts=hosts, capacity=1_000_000)
     # An empty group would cost it two of its three steps only.

@@ -6,7 +6,7 @@ Written as the Channels tutorial has it, to be served by Daphne as shipped.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, cast
 
 from django.core.asgi import get_asgi_application
 
@@ -37,11 +37,10 @@ class TutorialConsumer(AsyncJsonWebsocketConsumer):
         await self.send_json(message)
 
 
+routes: list[Any] = [path("<slug:group>/", cast(Any, TutorialConsumer.as_asgi()))]
 application = ProtocolTypeRouter(
     {
         "http": django_application,
-        "websocket": AuthMiddlewareStack(
-            URLRouter([path("<slug:group>/", TutorialConsumer.as_asgi())])
-        ),
+        "websocket": AuthMiddlewareStack(URLRouter(routes)),
     }
 )

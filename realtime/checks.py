@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from celery import current_app
 from django.conf import settings as django_settings
 from django.core import checks
 
@@ -48,6 +49,32 @@ def check_layer(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
         return []
     remedy = "Change it, or name a layer of its own in REALTIME['CHANNEL_LAYER']."
     return [checks.Error(f"CHANNEL_LAYERS[{alias!r}] {problem}.", hint=remedy, id="realtime.E002")]
+
+
+@checks.register("realtime")
+def check_celery(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
+    """Check that what makes Celery itself safer does not contradict itself."""
+    celery = current_app.conf
+    found: list[checks.CheckMessage] = []
+    if celery.task_reject_on_worker_lost and not celery.task_acks_late:
+        found.append(
+            checks.Warning(
+                "Celery's task_reject_on_worker_lost has no effect without task_acks_late.",
+                hint="Set both, for tasks that may run twice, or neither.",
+                id="realtime.W002",
+            )
+        )
+    visibility = celery.broker_transport_options.get("visibility_timeout")
+    if visibility and celery.task_acks_late and visibility <= (celery.task_time_limit or 0):
+        found.append(
+            checks.Warning(
+                f"Celery's visibility_timeout of {visibility} s is not above the task_time_limit"
+                f" of {celery.task_time_limit} s: a task that still runs is delivered again.",
+                hint="Raise broker_transport_options['visibility_timeout'].",
+                id="realtime.W003",
+            )
+        )
+    return found
 
 
 @checks.register("realtime")

@@ -15,6 +15,7 @@ USER: Final = "user"
 ME: Final = "me"
 
 _SHAPE = re.compile(r"(?P<kind>[a-z]+):(?P<ident>[A-Za-z0-9._-]+)", re.ASCII)
+_IDENT = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 _KINDS: Final = frozenset({TASK, USER})
 
 
@@ -46,6 +47,11 @@ class Topic(NamedTuple):
     def holds_many(self) -> bool:
         """Whether the topic is about many tasks, so that its newest ones are kept in a list."""
         return self.kind != TASK
+
+
+def is_task_id(text: str) -> bool:
+    """Return whether a topic can name this task: every id that Celery makes is one."""
+    return len(text) <= TOPIC_LENGTH - len("task:") and _IDENT.fullmatch(text) is not None
 
 
 def group_name(topic: str) -> str:

@@ -22,6 +22,7 @@ from realtime.broker import get_broker
 from realtime.conf import conf
 from realtime.core.acceptance import Change
 from realtime.core.states import CUSTOM_RANK, TERMINAL_RANK, rank
+from realtime.core.topics import is_task_id
 
 logger = logging.getLogger("realtime.publisher")
 
@@ -94,6 +95,9 @@ class Publisher:
 
         Raises nothing but what the task's own time limit raises.
         """
+        if not is_task_id(change.task_id):
+            self._discard(change, ValueError(f"no topic can name the id {change.task_id[:100]!r}"))
+            return False
         with self._lock:
             if self._queue:
                 self._keep(change)

@@ -12,7 +12,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -79,18 +79,25 @@ class Feed:
 class Watcher:
     """One client: a connection that comes back, and its subscriptions."""
 
-    def __init__(self, name: str, url: str, topics: Sequence[str], rng: random.Random) -> None:
+    def __init__(
+        self, name: str, url: str, topics: Mapping[str, Sequence[str]], rng: random.Random
+    ) -> None:
         self.name = name
         self.url = url
-        self.feeds = {topic: Feed(topic) for topic in topics}
+        #: The tasks of which it is to hear everything.
+        self.watches: list[str] = []
+        self.feeds: dict[str, Feed] = {}
+        for topic, tasks in topics.items():
+            self._add(topic, tasks)
         self.callbacks: list[Callback] = []
         #: What the server sent against the contract.
         self.violations: list[str] = []
         #: (moment, topic, recovered) of each `subscribed`; (moment, topic) of each `snapshot`.
         self.subscribed: list[tuple[float, str, bool]] = []
         self.snapshots: list[tuple[float, str]] = []
-        self.latest: dict[str, Frame] = {}
-        self.standing = 0
+        #: The newest state of each task.
+        self.states: dict[str, str] = {}
+        self.standing: set[str] = set()
         self.codes: list[int] = []
         #: While it is clear the client stays away.
         self.wanted = asyncio.Event()
@@ -98,6 +105,7 @@ class Watcher:
         self._rng = rng
         self._numbers = itertools.count(1)
         self._socket: ClientConnection | None = None
+        self._welcomed = False
 
     async def run(self) -> None:
         """Connect, and come back until cancelled."""
@@ -118,7 +126,7 @@ class Watcher:
                 ) as socket:
                     self._socket = socket
                     welcome = json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))
-                    attempt = 0
+                    attempt, self._welcomed = 0, True
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._subscribe(socket))
                         group.create_task(self._listen(socket, welcome["ping"]))
@@ -126,13 +134,35 @@ class Watcher:
                 pass
             if self._socket is not None and self._socket.close_code is not None:
                 self.codes.append(self._socket.close_code)
-            self.standing = 0
+            self._welcomed = False
+            self.standing.clear()
             await asyncio.sleep(self._rng.uniform(0, min(20.0, 0.5 * 2**attempt)))
             attempt += 1
 
     def _origin(self) -> str:
         parts = urlsplit(self.url)
         return f"http://{parts.netloc}"
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is subscribed to all its topics."""
+        return len(self.standing) == len(self.feeds)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the server has said welcome."""
+        return self._welcomed
+
+    async def join(self, topic: str, tasks: Sequence[str]) -> None:
+        """Subscribe to one more topic, now."""
+        feed = self._add(topic, tasks)
+        if self._socket is not None and self._welcomed:
+            await self._ask(self._socket, feed)
+
+    def _add(self, topic: str, tasks: Sequence[str]) -> Feed:
+        self.watches += tasks
+        feed = self.feeds[topic] = Feed(topic)
+        return feed
 
     async def leave(self) -> None:
         """Go away, until `wanted` is set again."""
@@ -163,7 +193,7 @@ class Watcher:
             try:
                 self._take(json.loads(text))
             except (ValueError, KeyError, AssertionError) as error:
-                self.violations.append(f"{self.name}: {error!r}")
+                self.violations.append(repr(error))
 
     def _take(self, frame: Frame) -> None:
         at = time.monotonic()
@@ -178,7 +208,7 @@ class Watcher:
             raise ConnectionClosed(None, None)
         position = Position(frame["epoch"], frame["offset"])
         if kind == "subscribed":
-            self.standing += 1
+            self.standing.add(feed.topic)
             self.subscribed.append((at, feed.topic, frame["recovered"]))
             if frame["recovered"]:
                 news = []
@@ -197,7 +227,7 @@ class Watcher:
         else:
             raise ValueError(f"unexpected {frame}")
         for status in news:
-            self.latest[status["task_id"]] = status
+            self.states[status["task_id"]] = status["state"]
             self.callbacks.append(
                 Callback(
                     at=at,

@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from realtime.core.states import STALLED, STARTED, SUCCESS, TERMINAL, rank
+from realtime.core.states import LOST, STALLED, STARTED, SUCCESS, TERMINAL, rank
 
 #: Where tasks write; tasks of one family of faults share a file.
 LOG_VARIABLE = "FAULTS_LOG"
@@ -127,10 +127,10 @@ class Verdict:
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
 
-    def _find(self, kind: str, client: str, story: Iterable[Callback], why: str) -> None:
+    def find(self, kind: str, why: str) -> None:
+        """Count a finding."""
         setattr(self, kind, getattr(self, kind) + 1)
-        told = " ".join(f"{one.run}.{one.attempt}:{one.state}@v{one.version}" for one in story)
-        self.findings.append(f"{kind} client={client} {why} told=[{told}]")
+        self.findings.append(f"{kind} {why}")
 
 
 def judge(
@@ -138,11 +138,13 @@ def judge(
     clients: dict[str, tuple[Collection[str], Sequence[Callback]]],
     *,
     may_stall: Collection[str] = (),
+    not_before: float = 0.0,
 ) -> Verdict:
     """Compare how tasks ended with what each client was told.
 
     `clients` maps a client's name to the tasks it watches and its callbacks, in their order.
-    Only for the tasks in `may_stall` may anybody have said STALLED or LOST.
+    Only for the tasks in `may_stall` may anybody have said STALLED or LOST. No latency is counted
+    from before `not_before`, the moment when the clients came.
     """
     verdict = Verdict(tasks=len(truths))
     for client, (watched, callbacks) in clients.items():
@@ -150,40 +152,34 @@ def judge(
         for callback in callbacks:
             stories.setdefault(callback.task, []).append(callback)
         for task, story in stories.items():
-            _judge_story(verdict, client, task, truths.get(task), story, task in may_stall)
+            truth, allowed = truths.get(task), task in may_stall
+            for kind, why in _faults(truth, story, allowed):
+                told = " ".join(f"v{x.version}:{x.run}.{x.attempt}:{x.state}" for x in story)
+                verdict.find(kind, f"client={client} task={task} {why} truth={truth} told=[{told}]")
+            if truth is not None and story and story[-1].state == truth.state:
+                verdict.latencies.append(max(0.0, story[-1].at - max(truth.at, not_before)))
     return verdict
 
 
-def _judge_story(
-    verdict: Verdict,
-    client: str,
-    task: str,
-    truth: Truth | None,
-    story: list[Callback],
-    may_stall: bool,
-) -> None:
-    def find(kind: str, why: str) -> None:
-        verdict._find(kind, client, story, f"task={task} {why}")
-
+def _faults(
+    truth: Truth | None, story: list[Callback], may_stall: bool
+) -> Iterator[tuple[str, str]]:
     versions = [(one.epoch, one.run, one.version) for one in story]
     endings = [(one.run, one.attempt, one.state) for one in story if one.state in TERMINAL]
     if len(set(versions)) < len(versions) or len(set(endings)) < len(endings):
-        find("doubled", "a version or an ending was told twice")
+        yield "doubled", "a version or an ending was told twice"
     if not _is_in_order(story):
-        find("reordered", "what was told went back")
-    if not may_stall and any(one.state in (STALLED, "LOST") for one in story):
-        find("wrong", "nobody stalled")
-    last = next((one for one in reversed(story) if one.state in TERMINAL), None)
+        yield "reordered", "what was told went back"
+    if not may_stall and any(one.state in (STALLED, LOST) for one in story):
+        yield "wrong", "nobody stalled"
     if truth is None:
-        find("wrong", "never ended, as far as the oracle knows")
-    elif last is None:
-        find("lost", f"ended with {truth.state}")
-    elif last is not story[-1]:
-        find("wrong", "the last word is no ending")
-    elif last.state != truth.state or (last.state == SUCCESS and last.result != truth.result):
-        find("wrong", f"ended with {truth.state} {truth.result!r}, told {last.result!r}")
-    else:
-        verdict.latencies.append(max(0.0, last.at - truth.at))
+        yield "wrong", "it has not ended"
+    elif not story or story[-1].state not in TERMINAL:
+        yield "lost", "the ending was not told"
+    elif story[-1].state != truth.state:
+        yield "wrong", "another ending was told"
+    elif truth.state == SUCCESS and story[-1].result != truth.result:
+        yield "wrong", f"another result was told: {story[-1].result!r}"
 
 
 def _is_in_order(story: list[Callback]) -> bool:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 STOREYS = [
     {"core", "exceptions"},
     {"conf"},
-    {"broker", "ownership"},
+    {"broker", "ownership", "results"},
     {"worker", "web"},
 ]
 TOP = len(STOREYS)

@@ -4,6 +4,9 @@ import pytest
 from django.core.checks import run_checks
 from django.test import override_settings
 
+from project.celery import app as celery_app
+from realtime.checks import check_celery
+
 PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 
 
@@ -74,3 +77,25 @@ def test_without_the_middleware_there_is_a_warning():
     warnings = found(MIDDLEWARE=[])
     assert set(warnings) == {"realtime.W001"}
     assert "realtime.middleware.OwnerMiddleware" in warnings["realtime.W001"].hint
+
+
+@pytest.mark.parametrize(
+    ("conf", "ids"),
+    [
+        ({}, []),
+        ({"task_reject_on_worker_lost": True}, ["realtime.W002"]),
+        ({"task_reject_on_worker_lost": True, "task_acks_late": True}, []),
+        (
+            {
+                "task_acks_late": True,
+                "task_time_limit": 600,
+                "broker_transport_options": {"visibility_timeout": 300},
+            },
+            ["realtime.W003"],
+        ),
+    ],
+)
+def test_celery_settings_that_contradict_each_other_are_named(conf, ids, monkeypatch):
+    for key, value in conf.items():
+        monkeypatch.setitem(celery_app.conf, key, value)
+    assert [found.id for found in check_celery()] == ids

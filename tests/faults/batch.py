@@ -1,0 +1,159 @@
+"""Some tasks of one fault, and the clients that watch them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from realtime.ownership import owner_from
+from tests.until import until
+
+from .clients import TOPICS, Watcher
+from .oracle import Callback, Verdict, judge
+from .stage import Stage
+
+#: Seconds in which every ending is to be told, whatever is lost between processes.
+PROMISE = 6.0
+#: Seconds for which the clients are listened to after the last ending, for what must not come.
+SETTLE = 1.0
+
+
+class Batch:
+    """Tasks whose ids are known before they are published, and their clients."""
+
+    def __init__(self, stage: Stage, size: int) -> None:
+        self.stage = stage
+        self.ids = [str(uuid.UUID(int=stage.rng.getrandbits(128), version=4)) for _ in range(size)]
+        self.owner = f"visitor-{stage.rng.getrandbits(64):x}"
+        self.sent: list[str] = []
+        self.watchers: list[Any] = []
+        self._stack = ExitStack()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    # Clients
+
+    def watch(self, url: str, name: str = "client", *, owner: bool = False) -> list[Any]:
+        """Let clients subscribe, each to some of the tasks, with `owner` one to all of them."""
+        rng, made = self.stage.rng, []
+        for start in range(0, len(self.ids), TOPICS):
+            mine = self.ids[start : start + TOPICS]
+            topics = {f"task:{task_id}": [task_id] for task_id in mine}
+            made.append(Watcher(f"{name}-{start // TOPICS}", url, topics, rng))
+        if owner:
+            made.append(Watcher(f"{name}-owner", url, {f"user:{self.owner}": self.ids}, rng))
+        self.admit(made)
+        if not until(lambda: all(watcher.stands for watcher in made), 30):
+            raise RuntimeError("the clients could not subscribe")
+        return made
+
+    def admit(self, watchers: list[Any]) -> None:
+        """Let these clients run."""
+        self.watchers += watchers
+        self._stack.callback(self.stage.fleet.start(watchers))
+
+    # Tasks
+
+    def send(self, task: Any, *args: Any, **options: Any) -> str:
+        """Publish the next task, by itself or by its name, and return its id."""
+        task_id = self.ids[len(self.sent)]
+        self.sent.append(task_id)
+        with owner_from(lambda: self.owner):
+            if isinstance(task, str):
+                self.stage.app.send_task(task, args, task_id=task_id, **options)
+            else:
+                task.apply_async(args, task_id=task_id, **options)
+        return task_id
+
+    def until(self, condition: Callable[[], Any], within: float) -> bool:
+        """Wait for something to come true, reading the log; return whether it did."""
+
+        def look() -> Any:
+            self.stage.oracle.look()
+            return condition()
+
+        return bool(until(look, within))
+
+    def ended(self) -> bool:
+        """Whether every task that was sent has ended, as far as the oracle knows."""
+        return self.stage.oracle.truths.keys() >= set(self.sent)
+
+    def told(self) -> bool:
+        """Whether every client stands at the true ending of each of its tasks."""
+        truths = self.stage.oracle.truths
+        return all(
+            task_id in truths and watcher.states.get(task_id) == truths[task_id].state
+            for watcher in self.watchers
+            for task_id in set(self.sent).intersection(watcher.watches)
+        )
+
+    def settle(
+        self,
+        *,
+        run: float = 60.0,
+        tell: float = 2 * PROMISE,
+        not_before: float = 0.0,
+        may_stall: Collection[str] = (),
+        unlike_backend: Iterable[str] = (),
+    ) -> Verdict:
+        """Wait for the endings and their callbacks, listen on for a moment, and judge.
+
+        What is in `unlike_backend` is known to be told otherwise than the result backend says it.
+        No latency is counted from before `not_before`.
+        """
+        self.until(self.ended, run)
+        self.until(self.told, tell)
+        time.sleep(SETTLE)  # for what must not come
+        sent = set(self.sent)
+        truths = {key: truth for key, truth in self.stage.oracle.truths.items() if key in sent}
+        verdict = judge(
+            truths,
+            {one.name: (sent.intersection(one.watches), one.callbacks) for one in self.watchers},
+            may_stall=may_stall,
+            not_before=not_before,
+        )
+        verdict.tasks = len(sent)
+        for watcher in self.watchers:
+            for violation in watcher.violations:
+                verdict.find("wrong", f"{watcher.name}: {violation}")
+        for task_id, meta in self.stage.stored(sent.difference(unlike_backend)).items():
+            if task_id in truths and meta["status"] != truths[task_id].state:
+                verdict.find("wrong", f"task={task_id} {truths[task_id]} stored={meta['status']}")
+        return verdict
+
+    def callbacks(self, task_id: str) -> Iterator[tuple[str, Callback]]:
+        """What each client was told of a task."""
+        for watcher in self.watchers:
+            for callback in watcher.callbacks:
+                if callback.task == task_id:
+                    yield watcher.name, callback
+
+    def recovery(self, moment: float) -> float:
+        """Seconds from `moment` until all that had ended by then was told to everybody."""
+        truths = self.stage.oracle.truths
+        told = [
+            callback.at
+            for watcher in self.watchers
+            for callback in watcher.callbacks
+            if (truth := truths.get(callback.task)) is not None
+            and truth.at <= moment
+            and callback.state == truth.state
+        ]
+        return max([0.0, *(at - moment for at in told)])
+
+
+@contextmanager
+def batch(stage: Stage, size: int, url: str = "", *, owner: bool = True) -> Iterator[Batch]:
+    """Tasks to come; with a `url` clients subscribe to them before anybody publishes them."""
+    made = Batch(stage, size)
+    try:
+        if url:
+            # A topic of many tasks holds the newest 1,000.
+            made.watch(url, owner=owner and size <= 1000)
+        yield made
+    finally:
+        made.close()

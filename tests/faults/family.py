@@ -1,0 +1,70 @@
+"""Faults that share a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from .oracle import Verdict
+from .stage import Stage
+
+
+@dataclass
+class Outcome:
+    """What came of one fault."""
+
+    verdict: Verdict
+    #: Seconds from the end of the fault until all that ended before was told.
+    recovered: float | None = None
+    #: What had to hold beside the counts, and did not.
+    broken: list[str] = field(default_factory=list)
+    note: str = ""
+
+    def require(self, condition: bool, otherwise: str) -> None:
+        """Note what had to hold and did not."""
+        if not condition:
+            self.broken.append(otherwise)
+
+    def within(self, seconds: float) -> None:
+        """Require that every ending was told so quickly."""
+        slowest = max(self.verdict.latencies, default=0.0)
+        self.require(slowest <= seconds, f"told after {slowest:.1f} s instead of {seconds:g} s")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row: `run(family, size)` does it to so many tasks."""
+
+    number: str
+    title: str
+    short: int
+    long: int
+    run: Callable[[Any, int], Outcome]
+
+
+def fault(number: str, title: str, *, short: int, long: int) -> Callable[[Any], Fault]:
+    """Make a method of a family a row. With a `short` of 0 it is in the long form only."""
+    return lambda method: Fault(number, title, short, long, method)
+
+
+class Family:
+    """Faults that share processes; each family has its own, and is a process itself."""
+
+    name: ClassVar[str]
+    #: Whether it waits more than it works, so that it may run beside another one.
+    patient: ClassVar[bool] = False
+    contrast: ClassVar[bool] = False
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the processes."""
+        raise NotImplementedError
+
+    @classmethod
+    def faults(cls) -> Iterator[Fault]:
+        """Its rows, in the order of their doing."""
+        return (found for found in vars(cls).values() if isinstance(found, Fault))

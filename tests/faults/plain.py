@@ -1,0 +1,283 @@
+"""Faults of tasks, children and clients, on one Redis, one prefork worker and one web process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from typing import Any
+
+from realtime.broker import get_broker
+from realtime.conf import conf
+from realtime.core.acceptance import Change
+from realtime.core.states import FAILURE, REVOKED, SUCCESS
+from tests.until import until
+
+from .batch import PROMISE, Batch, batch
+from .clients import Watcher
+from .family import Family, Outcome, fault
+from .oracle import Verdict
+
+#: Children of the worker.
+CHILDREN = 4
+
+
+def kill_children(made: Batch, task: Any, *, killed: str | None) -> None:
+    """Send tasks that run for a second, and kill the first run of each 0–500 ms after its begin.
+
+    With `killed` that is how the task ends.
+    """
+    stage = made.stage
+    for number in range(len(made.ids)):
+        made.send(task, 1.0, number)
+    due: dict[str, tuple[float, int]] = {}
+    done: set[str] = set()
+
+    def kill_what_is_due() -> bool:
+        now = time.monotonic()
+        for task_id in set(made.sent) - done:
+            if runs := stage.oracle.begun.get(task_id):
+                at, pid = runs[0]
+                due.setdefault(task_id, (at + stage.rng.uniform(0, 0.5), pid))
+                if due[task_id][0] <= now:
+                    done.add(task_id)
+                    kill_before_outcome(made, task_id, pid, killed)
+        return len(done) == len(made.sent)
+
+    made.until(kill_what_is_due, 30 + 2 * len(made.ids))
+
+
+def kill_before_outcome(made: Batch, task_id: str, pid: int, state: str | None) -> None:
+    """Kill a process, unless its task has just ended by itself."""
+    oracle = made.stage.oracle
+    try:
+        os.kill(pid, signal.SIGSTOP)  # so that it cannot end between the look and the kill
+        oracle.look()
+        if task_id in oracle.truths:
+            os.kill(pid, signal.SIGCONT)
+            return
+        if state is not None:
+            oracle.note(task_id, state)
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+class Plain(Family):
+    """Everything as `make run` starts it."""
+
+    name = "plain"
+
+    def begin(self) -> None:
+        stage = self.stage
+        redis = stage.redis("redis")
+        stage.use(redis.url, redis.url)
+        self.worker = stage.worker(concurrency=CHILDREN)
+        self.web, self.url = stage.web()
+
+    @fault("1", "child killed, early ack", short=20, long=300)
+    def child_killed(self, size: int) -> Outcome:
+        with batch(self.stage, size, self.url) as made:
+            kill_children(made, self.stage.tasks.work, killed=FAILURE)
+            outcome = Outcome(made.settle())
+        outcome.within(2.0)
+        return outcome
+
+    @fault("2", "child killed, acks_late + reject_on_worker_lost", short=20, long=300)
+    def child_killed_late(self, size: int) -> Outcome:
+        with batch(self.stage, size, self.url) as made:
+            kill_children(made, self.stage.tasks.work_late, killed=None)
+            outcome = Outcome(made.settle())
+            for task_id in made.sent:
+                runs = len(self.stage.oracle.begun[task_id])
+                for client, callback in made.callbacks(task_id):
+                    if callback.state == SUCCESS and callback.run != runs:
+                        outcome.require(False, f"{client} {task_id}: run {callback.run} of {runs}")
+            twice = sum(len(self.stage.oracle.begun[task_id]) == 2 for task_id in made.sent)
+        outcome.require(twice >= 0.9 * size, f"only {twice} were killed")
+        return outcome
+
+    @fault("6", "killed between the stored result and its signal", short=20, long=1000)
+    def killed_unannounced(self, size: int) -> Outcome:
+        with batch(self.stage, size, self.url) as made:
+            for number in range(size):
+                made.send(self.stage.tasks.die_unannounced, number)
+            outcome = Outcome(made.settle(run=30 + size, tell=20))
+        outcome.within(15.0)
+        return outcome
+
+    @fault("7", "every way to end", short=26, long=390)
+    def every_ending(self, size: int) -> Outcome:
+        tasks, oracle, control = self.stage.tasks, self.stage.oracle, self.stage.app.control
+        unlike: list[str] = []
+        running: set[str] = set()
+        rounds = size // 13
+        with batch(self.stage, size, self.url) as made:
+            for _ in range(rounds):
+                made.send(tasks.fail)
+                made.send(tasks.exceed_softly)
+                made.send(tasks.exceed_hard)
+                made.send(tasks.leave)
+                made.send(tasks.vanish)
+                made.send(tasks.return_what_no_json_can_say)
+                made.send(tasks.reject)
+                made.send(tasks.replace, "replaced")
+                # Celery stores nothing of a task that is ignored.
+                unlike.append(made.send(tasks.ignore))
+                oracle.note(made.send(tasks.noop, 1, expires=-1), REVOKED)
+                oracle.note(made.send("nobody.wrote.this"), FAILURE)
+                waiting = made.send(tasks.noop, 1, countdown=2.0)
+                control.revoke(waiting)
+                oracle.note(waiting, REVOKED, at=time.monotonic() + 2.0)
+                running.add(made.send(tasks.work, 30.0))
+
+            def revoke_what_runs() -> bool:
+                for task_id in running & oracle.begun.keys():
+                    control.revoke(task_id, terminate=True)
+                    oracle.note(task_id, REVOKED)
+                    running.discard(task_id)
+                return not running
+
+            made.until(revoke_what_runs, 20 + 5 * rounds)
+            return Outcome(made.settle(unlike_backend=unlike, tell=20))
+
+    @fault("8", "5 retries each, called and automatic", short=60, long=2000)
+    def retries(self, size: int) -> Outcome:
+        tasks, total = self.stage.tasks, Verdict()
+        for part in parts(size, 500):
+            with batch(self.stage, part, self.url) as made:
+                for number in range(part):
+                    made.send(tasks.retry if number % 2 else tasks.retry_by_itself, 5)
+                total.add(made.settle(run=60 + part))
+        return Outcome(total)
+
+    @fault("9", "PENDING, RECEIVED and STARTED race", short=500, long=10_000)
+    def race(self, size: int) -> Outcome:
+        total = Verdict()
+        for part in parts(size, 1000):
+            with batch(self.stage, part, self.url) as made:
+                for number in range(part):
+                    made.send(self.stage.tasks.noop, number)
+                total.add(made.settle())
+        return Outcome(total)
+
+    @fault("19", "web process stands still for 2 s, 1,000 events come", short=300, long=1500)
+    def stalled_loop(self, size: int) -> Outcome:
+        total, recovered = Verdict(), 0.0
+        for part in parts(size, 300):
+            with batch(self.stage, part, self.url) as made:
+                os.kill(self.web.pid, signal.SIGSTOP)
+                since = time.monotonic()
+                for number in range(part):
+                    made.send(self.stage.tasks.noop, number)
+                time.sleep(max(0.0, since + 2 - time.monotonic()))
+                os.kill(self.web.pid, signal.SIGCONT)
+                back = time.monotonic()
+                total.add(made.settle())
+                recovered = max(recovered, made.recovery(back))
+        return Outcome(total, recovered)
+
+    @fault("22", "client away, for less and for more than the history", short=40, long=400)
+    def away(self, size: int) -> Outcome:
+        total, broken, kept = Verdict(), [], conf().HISTORY_SIZE
+        for part in parts(size, 40):
+            with batch(self.stage, part) as made:
+                # One client for each task, so that each is away for its own time.
+                for task_id in made.ids:
+                    made.admit([self._client(task_id)])
+                until(lambda made=made: all(one.stands for one in made.watchers), 30)
+                for task_id in made.ids:
+                    self._speak(task_id, "STARTED", 1)
+                until(lambda made=made: all(one.states for one in made.watchers), 10)
+                for client in made.watchers:
+                    self.stage.fleet.call(client.leave())
+                missed = {}
+                for number, task_id in enumerate(made.ids):
+                    # Around the edge, and anywhere.
+                    edge = kept + self.stage.rng.randint(-2, 2)
+                    missed[task_id] = edge if number % 2 else self.stage.rng.randint(0, 2 * kept)
+                    self._speak(task_id, "PROGRESS", missed[task_id])
+                for client in made.watchers:
+                    self.stage.fleet.loop.call_soon_threadsafe(client.wanted.set)
+                until(lambda made=made: all(len(x.subscribed) == 2 for x in made.watchers), 30)
+                made.sent = list(made.ids)
+                for task_id in made.ids:
+                    self._speak(task_id, SUCCESS, 1)
+                    self.stage.oracle.note(task_id, SUCCESS)
+                total.add(made.settle())
+                for client in made.watchers:
+                    [task_id] = client.watches
+                    said = client.subscribed[-1][2]
+                    told = sum(one.state == "PROGRESS" for one in client.callbacks)
+                    should = missed[task_id] <= kept
+                    if said != should or told != (missed[task_id] if should else 1):
+                        broken.append(f"missed {missed[task_id]}, recovered={said}, told {told}")
+        return Outcome(total, broken=broken)
+
+    def _client(self, task_id: str) -> Any:
+        topics = {f"task:{task_id}": [task_id]}
+        return Watcher(f"client-{task_id}", self.url, topics, self.stage.rng)
+
+    def _speak(self, task_id: str, state: str, times: int) -> None:
+        """Let the service accept changes, as a worker would."""
+        for number in range(times):
+            fields = {"progress": json.dumps({"current": number, "total": None, "message": None})}
+            get_broker().accept(Change(task_id=task_id, state=state, fields=fields))
+
+    @fault("24", "subscribing within ±5 ms of the ending", short=200, long=4000)
+    def subscribing(self, size: int) -> Outcome:
+        total, near = Verdict(), 0
+        fleet, rng = self.stage.fleet, self.stage.rng
+        for part in parts(size, 40):
+            with batch(self.stage, part) as made:
+                client = Watcher("client", self.url, {}, rng)
+                made.admit([client])
+                until(lambda client=client: client.is_open, 10)
+                joined: dict[str, float] = {}
+
+                async def join(task_id: str, at: float, client: Any = client) -> None:
+                    await asyncio.sleep(max(0.0, at - time.monotonic()))
+                    joined[task_id] = time.monotonic()
+                    await client.join(f"task:{task_id}", [task_id])
+
+                for _ in range(part):
+                    moment = time.monotonic() + 0.06
+                    task_id = made.send(self.stage.tasks.end_at, moment)
+                    at = moment + rng.uniform(-0.005, 0.005)
+                    asyncio.run_coroutine_threadsafe(join(task_id, at), fleet.loop)
+                    time.sleep(0.025)
+                total.add(made.settle())
+                truths = self.stage.oracle.truths
+                near += sum(abs(truths[one].at - at) <= 0.01 for one, at in joined.items())
+        return Outcome(total, note=f"{near} of {size} were within 10 ms")
+
+    @fault("26", "result expired, ignored, or kept nowhere", short=60, long=300)
+    def no_result(self, size: int) -> Outcome:
+        stage = self.stage
+        nowhere = stage.worker(
+            concurrency=1, queue="nowhere", settings={"CELERY_RESULT_BACKEND": "disabled://"}
+        )
+        with batch(stage, size) as made:
+            for number in range(size // 3):
+                made.send(stage.tasks.noop, number)
+                made.send(stage.tasks.keep_no_result)
+                made.send(stage.tasks.noop, number, queue="nowhere")
+            made.until(made.ended, 30)
+            until(lambda: all(get_broker().status(one).terminal for one in made.sent), 10)
+            backend = stage.app.backend
+            for task_id in made.sent:
+                backend.delete(backend.get_key_for_task(task_id))
+            came = time.monotonic()
+            made.watch(self.url, owner=True)
+            outcome = Outcome(made.settle(not_before=came))
+        nowhere.stop()
+        outcome.within(PROMISE)
+        return outcome
+
+
+def parts(size: int, at_most: int) -> list[int]:
+    """Split a number into near-equal ones."""
+    count = -(-size // at_most)
+    return [size // count + (number < size % count) for number in range(count)]

@@ -1,0 +1,123 @@
+"""Rows, and the table that they make."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .oracle import Verdict
+
+GUARANTEES = Path(__file__).parents[2] / "docs" / "guarantees.md"
+BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
+
+_HEADINGS = (
+    "#", "fault", "N", "lost", "doubled", "reordered", "wrong", "p50", "p99", "max", "recovered",
+)  # fmt: skip
+
+
+@dataclass
+class Row:
+    """What one fault did."""
+
+    number: str
+    title: str
+    seed: int
+    tasks: int
+    lost: int
+    doubled: int
+    reordered: int
+    wrong: int
+    #: Seconds from an outcome to its callback; None where there was none.
+    p50: float | None
+    p99: float | None
+    max: float | None
+    #: Seconds from the end of the fault until all that ended before was told; None: no such end.
+    recovered: float | None = None
+    #: What had to hold and did not.
+    broken: list[str] = field(default_factory=list)
+    #: Whether what does not hold fails the run; it is no surprise of the contrast.
+    contrast: bool = False
+    note: str = ""
+
+    @classmethod
+    def of(cls, number: str, title: str, seed: int, verdict: Verdict, **more: Any) -> Row:
+        """Make a row of a comparison; what must hold of every fault is looked at here."""
+        counts = {kind: getattr(verdict, kind) for kind in ("lost", "doubled", "reordered", "wrong")}
+        times = [verdict.percentile(share) for share in (0.5, 0.99, 1)]
+        p50, p99, worst = (None if math.isnan(one) else round(one, 3) for one in times)
+        row = cls(number, title, seed, verdict.tasks, **counts, p50=p50, p99=p99, max=worst, **more)
+        row.broken += verdict.findings[:5]
+        if sum(counts.values()) > len(verdict.findings[:5]):
+            row.broken.append(f"{sum(counts.values())} findings in all")
+        return row
+
+    @property
+    def holds(self) -> bool:
+        return not self.broken
+
+    def require(self, condition: bool, otherwise: str) -> None:
+        """Note what had to hold and did not."""
+        if not condition:
+            self.broken.append(otherwise)
+
+    def cells(self) -> list[str]:
+        """The row as text."""
+        counts = [self.tasks, self.lost, self.doubled, self.reordered, self.wrong]
+        times = [self.p50, self.p99, self.max, self.recovered]
+        return [
+            self.number,
+            self.title,
+            *(f"{count:,}" for count in counts),
+            *("–" if one is None else f"{one:.2f}" for one in times),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def text_line(row: Row) -> str:
+    """A row for the terminal."""
+    number, title, *rest = row.cells()
+    numbers = "".join(f"{cell:>10}" for cell in rest)
+    verdict = "" if row.holds else "  as expected" if row.contrast else "  BROKEN"
+    return f"{number:>4}  {title:<46.46}{numbers}  seed {row.seed}{verdict}"
+
+
+def heading() -> str:
+    """The line above the rows in the terminal."""
+    number, title, *rest = _HEADINGS
+    return f"{number:>4}  {title:<46}" + "".join(f"{cell:>10}" for cell in rest)
+
+
+def write_guarantees(rows: Iterable[Row], command: str, seed: int) -> None:
+    """Put the tables into docs/guarantees.md, between their two marks."""
+    rows = list(rows)
+    today = datetime.datetime.now(datetime.UTC).date()
+    ours = [row for row in rows if not row.contrast]
+    theirs = [row for row in rows if row.contrast]
+    parts = [
+        f"Printed by `{command}` with seed {seed} on {today}: {sum(r.tasks for r in ours):,} tasks."
+        " Times are seconds from a task's own record of its outcome to the client's callback;"
+        " *recovered* is from the end of the fault until everything that ended before was told.",
+        _table(ours),
+    ]
+    if theirs:
+        parts += [
+            "The same for the usual way (a signal receiver that calls `async_to_sync(group_send)`, a"
+            " consumer that calls `send_json`), with the same tasks, oracle and faults:",
+            _table(theirs),
+        ]
+    text = GUARANTEES.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    GUARANTEES.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{after}")
+
+
+def _table(rows: Sequence[Row]) -> str:
+    lines = [_HEADINGS, ("---:", "---", *["---:"] * (len(_HEADINGS) - 2))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [*lines, *(r.cells() for r in rows)])

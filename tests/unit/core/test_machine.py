@@ -1,0 +1,208 @@
+"""The pure rules against a hostile world: words and messages lost, doubled, in any order, by clocks
+that say nothing, from runs that overlap, over a store that is emptied.
+
+The long form is `make machine`: 10,000 examples.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from realtime.core.acceptance import Change, Kept, accept
+from realtime.core.position import Position, Step, step
+from realtime.core.states import SUCCESS, TERMINAL
+
+HISTORY = 4
+
+
+class Store:
+    """What a broker does with an accepted change, for one task."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+        self.empty()
+
+    def empty(self) -> None:
+        self.epochs += 1
+        self.kept: Kept | None = None
+        self.log: list[Kept] = []
+        self.offset = 0
+
+    @property
+    def position(self) -> Position:
+        return Position(f"e{self.epochs}", self.offset)
+
+    def take(self, change: Change) -> tuple[Position, Kept] | None:
+        kept = accept(self.kept, change)
+        if kept is None:
+            return None
+        self.kept = kept
+        self.offset += 1
+        self.log.append(kept)
+        return self.position, kept
+
+    def read(self, since: Position | None) -> tuple[bool, list[tuple[Position, Kept]]]:
+        """The missed events, if each one is kept; else the current status."""
+        if since is not None and since.epoch == self.position.epoch:
+            missed = self.offset - since.offset
+            if 0 <= missed <= min(len(self.log), HISTORY):
+                first = self.offset - missed + 1
+                tail = self.log[len(self.log) - missed :]
+                places = (Position(since.epoch, first + n) for n in range(missed))
+                return True, list(zip(places, tail, strict=True))
+        return False, [(self.position, self.kept)] if self.kept else []
+
+
+class World(RuleBasedStateMachine):
+    """One task, its runs, the store, and one reader."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.store = Store()
+        self.words: list[Change] = [Change(task_id="t", state="PENDING", attempt=0)]
+        self.messages: list[tuple[Position, Kept]] = []
+        self.runs = 0
+        self.attempt = 0
+        self.counters: dict[str, int] = {}
+        self.attempts: dict[str, int] = {}
+        self.last: Position | None = self.store.position
+        self.called: list[tuple[Position, Kept]] = []
+
+    # What Celery does
+
+    @rule()
+    def a_worker_receives_it(self) -> None:
+        self.words.append(Change(task_id="t", state="RECEIVED", attempt=self.attempt))
+
+    @rule()
+    def a_run_begins(self) -> None:
+        self.runs += 1
+        token = f"r{self.runs}"
+        self.counters[token], self.attempts[token] = 0, self.attempt
+        self._say(token, "STARTED")
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def a_run_reports(self, data: st.DataObject) -> None:
+        token = data.draw(st.sampled_from(sorted(self.counters)))
+        self.counters[token] += 1
+        self._say(token, "PROGRESS", counter=self.counters[token])
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data(), state=st.sampled_from([SUCCESS, "FAILURE", "RETRY"]))
+    def a_run_ends(self, data: st.DataObject, state: str) -> None:
+        token = data.draw(st.sampled_from(sorted(self.counters)))
+        self._say(token, state, stored=state == SUCCESS)
+        if state == "RETRY":
+            self.attempt = max(self.attempt, self.attempts[token] + 1)
+
+    @rule(state=st.sampled_from(["REVOKED", "FAILURE"]))
+    def somebody_beside_the_run_speaks(self, state: str) -> None:
+        self.words.append(Change(task_id="t", state=state))
+
+    @rule(state=st.sampled_from(["STALLED", "LOST", "STARTED"]))
+    def the_reconciler_speaks(self, state: str) -> None:
+        token = self.store.kept.token if self.store.kept else ""
+        self.words.append(Change(task_id="t", state=state, token=token))
+
+    def _say(self, token: str, state: str, **more: object) -> None:
+        change = Change(
+            task_id="t", state=state, token=token, begins=state == "STARTED",
+            attempt=self.attempts[token], **more,  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.words.append(change)
+
+    # What becomes of it
+
+    @precondition(lambda self: self.words)
+    @rule(data=st.data(), again=st.booleans())
+    def a_word_arrives_at_the_store(self, data: st.DataObject, again: bool) -> None:
+        number = data.draw(st.integers(0, len(self.words) - 1))
+        word = self.words[number] if again else self.words.pop(number)
+        message = self.store.take(word)
+        if message is not None:
+            self.messages.append(message)
+
+    @precondition(lambda self: self.words)
+    @rule(data=st.data())
+    def a_word_is_lost(self, data: st.DataObject) -> None:
+        self.words.pop(data.draw(st.integers(0, len(self.words) - 1)))
+
+    @rule()
+    def the_store_is_emptied(self) -> None:
+        self.store.empty()
+
+    @precondition(lambda self: self.messages)
+    @rule(data=st.data(), again=st.booleans())
+    def a_message_arrives_at_the_reader(self, data: st.DataObject, again: bool) -> None:
+        number = data.draw(st.integers(0, len(self.messages) - 1))
+        position, kept = self.messages[number] if again else self.messages.pop(number)
+        match step(self.last, position):
+            case Step.DELIVER:
+                self._call(position, kept)
+            case Step.GAP:
+                self._repair()
+
+    @precondition(lambda self: self.messages)
+    @rule(data=st.data())
+    def a_message_is_lost(self, data: st.DataObject) -> None:
+        self.messages.pop(data.draw(st.integers(0, len(self.messages) - 1)))
+
+    @rule()
+    def the_reader_looks_at_the_position(self) -> None:
+        if self.store.position != self.last:
+            self._repair()
+
+    def _repair(self) -> None:
+        recovered, found = self.store.read(self.last)
+        for position, kept in found:
+            self._call(position, kept)
+        if not recovered:
+            self.last = self.store.position
+
+    def _call(self, position: Position, kept: Kept) -> None:
+        self.last = position
+        self.called.append((position, kept))
+
+    # What is promised
+
+    @invariant()
+    def offsets_rise_and_nothing_is_called_back_twice(self) -> None:
+        places = [position for position, _ in self.called]
+        assert len(set(places)) == len(places)
+        assert places == sorted(places, key=lambda place: (int(place.epoch[1:]), place.offset))
+
+    @invariant()
+    def nothing_follows_success_and_the_order_only_rises(self) -> None:
+        for (place, before), (next_place, after) in zip(self.called, self.called[1:], strict=False):
+            if place.epoch != next_place.epoch:
+                continue
+            assert before.state != SUCCESS
+            order = (before.run, before.attempt, before.rank, before.counter)
+            following = (after.run, after.attempt, after.rank, after.counter)
+            stalling = "STALLED" in (before.state, after.state)
+            overruled = after.state == SUCCESS and before.state in TERMINAL
+            assert following > order or overruled or (stalling and following == order)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        self.the_reader_looks_at_the_position()
+        known = self.called[-1] if self.called else None
+        if self.store.kept is None:
+            assert known is None or known[0].epoch != self.store.position.epoch
+        else:
+            assert known == (self.store.position, self.store.kept)
+
+
+World.TestCase.settings = settings(
+    max_examples=int(os.environ.get("EXAMPLES", "200")),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestWorld = World.TestCase
