@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := run
-.PHONY: run test bench machine check fix lock clean runtime dev
+.PHONY: run test bench machine matrix check fix lock clean runtime dev
 
 run: runtime
 	@exec $(VENV) -m project.run --with-parent
@@ -19,6 +19,10 @@ bench: dev
 
 machine: dev
 	EXAMPLES=10000 $(VENV) -m pytest -q --timeout 1800 tests/unit/core/test_machine.py
+
+# Other releases of Celery, redis-py and Django than those of the lock.
+matrix: dev
+	$(VENV) scripts/matrix.py
 
 check: dev
 	$(VENV) -m ruff check .
@@ -36,7 +40,7 @@ lock: dev
 	$(VENV) scripts/lock.py
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage node_modules build dist
+	rm -rf .venv .matrix .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage node_modules build dist
 
 runtime:
 	@$(PYTHON) scripts/bootstrap.py

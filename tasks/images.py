@@ -1,5 +1,7 @@
 """Making thumbnails of uploaded images."""
 
+from __future__ import annotations
+
 import struct
 import warnings
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,7 @@
 """A report on a CSV file, built from parts: a group reads the columns, a chord joins them."""
 
+from __future__ import annotations
+
 import json
 from collections import Counter
 from html import escape

@@ -1,5 +1,7 @@
 """Asking a service that often fails, and trying again."""
 
+from __future__ import annotations
+
 import random
 import time
 from typing import Any, ClassVar

@@ -1,6 +1,7 @@
 """All families, the busy ones in their order."""
 
+from .away import Away
 from .family import Family
 from .plain import Plain
 
-FAMILIES: list[type[Family]] = [Plain]
+FAMILIES: list[type[Family]] = [Plain, Away]

@@ -9,6 +9,8 @@ import os
 from project.settings import *  # noqa: F403
 from project.settings import REALTIME
 
+from . import timing  # noqa: F401 - connects receivers, and must be the first to do so
+
 _given = json.loads(os.environ.get("FAULTS_SETTINGS") or "{}")
 _given["REALTIME"] = REALTIME | _given.get("REALTIME", {})
 globals().update(_given)

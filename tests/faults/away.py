@@ -1,0 +1,145 @@
+"""Faults of the service's Redis, under load. Celery's own is another, and stays well."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+import redis
+
+from tests.until import until
+
+from .batch import PROMISE, Batch, batch
+from .family import Family, Outcome, fault
+
+#: What a task may lose to a Redis that does not answer, in seconds.
+COST = 0.3
+
+Step = tuple[float, Callable[[], None]]
+
+
+def under_load(made: Batch, seconds: float, steps: Sequence[Step]) -> None:
+    """Send short tasks at an even pace, a few long ones first, and take each step at its time."""
+    tasks = made.stage.tasks
+    # They run through all of the fault, and nobody may believe that they stalled.
+    for _ in range(2):
+        made.send(tasks.report, seconds + 1, 40)
+    began = time.monotonic()
+    rest = list(steps)
+    size = len(made.ids)
+    while len(made.sent) < size or rest:
+        now = time.monotonic() - began
+        if rest and now >= rest[0][0]:
+            rest.pop(0)[1]()
+        elif len(made.sent) < size and now >= seconds * len(made.sent) / size:
+            made.send(tasks.work, 0.01, len(made.sent))
+        else:
+            time.sleep(0.002)
+
+
+class Away(Family):
+    """The service on a Redis of its own, with an append-only file."""
+
+    name = "away"
+
+    def begin(self) -> None:
+        stage = self.stage
+        self.redis = stage.redis("service", keep=True)
+        stage.use(self.redis.url, stage.redis("celery").url)
+        self.worker = stage.worker(concurrency=4)
+        self.web, self.url = stage.web()
+        self.back = 0.0
+
+    def _hurt(
+        self, size: int, seconds: float, hurt: Callable[[], None], heal: Callable[[], None]
+    ) -> Outcome:
+        """Hurt Redis under load for so long, and require what must hold whatever it was."""
+
+        def heal_and_note() -> None:
+            heal()
+            self.back = time.monotonic()
+
+        with batch(self.stage, size, self.url) as made:
+            steps = [(1.0, hurt), (1.0 + seconds, heal_and_note)]
+            under_load(made, seconds + 3, steps)
+            outcome = Outcome(made.settle(tell=30))
+            outcome.recovered = made.recovery(self.back)
+            cost = max([0.0, *(self.stage.oracle.costs.get(one, 0.0) for one in made.sent)])
+        outcome.note = f"a task lost {1000 * cost:.0f} ms at most"
+        outcome.require(cost <= COST, f"a task lost {1000 * cost:.0f} ms")
+        return outcome
+
+    @fault("11", "Redis killed, back after 5 s, with its file", short=200, long=1500)
+    def killed(self, size: int) -> Outcome:
+        return self._hurt(size, 5.0, self.redis.kill, self.redis.start)
+
+    @fault("12", "Redis emptied", short=80, long=400)
+    def emptied(self, size: int) -> Outcome:
+        tasks = self.stage.tasks
+        with batch(self.stage, size, self.url) as made:
+            for number in range(size // 2):
+                made.send(tasks.noop, number)
+                made.send(tasks.noop, number, countdown=6.0)
+            # What is told of every other one comes after the fault.
+            later = set(made.sent[1::2])
+            until(lambda: all(later & one.states.keys() for one in made.watchers), 5)
+            traveller = made.watchers[0]
+            self.stage.fleet.call(traveller.leave())
+            self.redis.kill()
+            shutil.rmtree(self.stage.directory / "service" / "appendonlydir")
+            self.redis.start()
+            back = time.monotonic()
+            self.stage.fleet.loop.call_soon_threadsafe(traveller.wanted.set)
+            outcome = Outcome(made.settle(tell=20))
+            alive = []
+            for watcher in made.watchers:
+                for topic in watcher.feeds:
+                    changes = topic.startswith("user:") or topic.removeprefix("task:") in later
+                    if watcher is traveller or not changes:
+                        continue
+                    heard = [at for at, name in watcher.snapshots if name == topic and at >= back]
+                    outcome.require(bool(heard), f"{watcher.name} {topic}: no new epoch")
+                    alive += [at - back for at in heard[:1]]
+            told = [recovered for at, _, recovered in traveller.subscribed if at >= back]
+        outcome.require(bool(told) and not any(told), f"recovered of an emptied log: {told}")
+        outcome.recovered = max(alive, default=None)
+        outcome.require(outcome.recovered is not None and outcome.recovered <= 10, "not alive in 10 s")
+        return outcome
+
+    def _stopped(self, size: int, seconds: float) -> Outcome:
+        outcome = self._hurt(
+            size,
+            seconds,
+            lambda: self.redis.signal(signal.SIGSTOP),
+            lambda: self.redis.signal(signal.SIGCONT),
+        )
+        outcome.require((outcome.recovered or 0) <= PROMISE, "not current 6 s after")
+        return outcome
+
+    @fault("14a", "Redis stopped for 1 s", short=100, long=500)
+    def stopped_shortly(self, size: int) -> Outcome:
+        return self._stopped(size, 1.0)
+
+    @fault("14b", "Redis stopped for 10 s", short=150, long=1000)
+    def stopped(self, size: int) -> Outcome:
+        return self._stopped(size, 10.0)
+
+    @fault("14c", "Redis stopped for 70 s", short=0, long=2000)
+    def stopped_for_long(self, size: int) -> Outcome:
+        return self._stopped(size, 70.0)
+
+    @fault("15", "Redis full for 8 s, noeviction", short=150, long=1000)
+    def full(self, size: int) -> Outcome:
+        with redis.Redis.from_url(self.redis.url) as client:
+            before = self.worker.log().count("publish_failed")
+            outcome = self._hurt(
+                size,
+                8.0,
+                lambda: client.config_set("maxmemory", 1),
+                lambda: client.config_set("maxmemory", 0),
+            )
+        said = self.worker.log().count("publish_failed") - before
+        outcome.require(said > 0, "nobody was told")
+        return outcome
