@@ -8,6 +8,7 @@ celery/worker/request.py and celery/worker/consumer/consumer.py.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, Final
@@ -46,8 +47,8 @@ _FLUSH_TIMEOUT: Final = 1.0
 
 def connect() -> None:
     """Connect every receiver. Doing it again changes nothing."""
-    for signal, receiver in _RECEIVERS:
-        signal.connect(receiver, weak=False, dispatch_uid=f"realtime.{receiver.__name__}")
+    for each, receiver in _RECEIVERS:
+        each.connect(receiver, weak=False, dispatch_uid=f"realtime.{receiver.__name__}")
 
 
 # Publishing: in a view, a beat, or a task that starts others.
@@ -252,10 +253,25 @@ def say_rest(
         run.finish(FAILURE, _ended() | {"error": jsontext.encode_error(retval)})
     elif state == "IGNORED":
         # Celery stores nothing, so for it the task runs for ever. It has ended, without a result.
-        error = '{"type":"Ignore","message":"the task asked to be ignored"}'
-        run.finish(REVOKED, _ended() | {"error": error})
+        ignored = '{"type":"Ignore","message":"the task asked to be ignored"}'
+        run.finish(REVOKED, _ended() | {"error": ignored})
+    elif state is None and (error := _left_by_itself()):
+        run.finish(FAILURE, _ended() | {"error": jsontext.encode_error(error)})
     elif state == "REJECTED" and not getattr(retval, "requeue", False):
         run.finish(FAILURE, _ended() | {"error": jsontext.encode_error(retval)})
+
+
+def _left_by_itself() -> BaseException | None:
+    """Return the SystemExit that ends this run, unless a signal made it.
+
+    Celery 5.6 tells nothing of one, and 5.7 only that the process is gone. A process that is
+    told to end raises SystemExit as well (billiard/common.py, ``_shutdown_cleanup``): MAIN says why.
+    """
+    error = sys.exc_info()[1]
+    if not isinstance(error, SystemExit):
+        return None
+    by_signal = isinstance(error.code, int) and -256 <= error.code < -256 + signal.NSIG
+    return None if by_signal else error
 
 
 def flush(**_kwargs: Any) -> None:

@@ -102,8 +102,12 @@ class Away(Family):
                     heard = [at for at, name in watcher.snapshots if name == topic and at >= back]
                     outcome.require(bool(heard), f"{watcher.name} {topic}: no new epoch")
                     alive += [at - back for at in heard[:1]]
-            told = [recovered for at, _, recovered in traveller.subscribed if at >= back]
-        outcome.require(bool(told) and not any(told), f"recovered of an emptied log: {told}")
+            told: dict[str, bool] = {}
+            for at, topic, recovered in traveller.subscribed:
+                if at >= back:
+                    told.setdefault(topic, recovered)
+        outcome.require(len(told) == len(traveller.feeds), "a client did not come back")
+        outcome.require(not any(told.values()), "an emptied log was called recovered")
         outcome.recovered = max(alive, default=None)
         outcome.require(outcome.recovered is not None and outcome.recovered <= 10, "not alive in 10 s")
         return outcome

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import WebSocketException
 
 from realtime.core.position import Position, Step, step
 from realtime.core.states import TERMINAL
@@ -106,6 +106,8 @@ class Watcher:
         self._numbers = itertools.count(1)
         self._socket: ClientConnection | None = None
         self._welcomed = False
+        self._asked: dict[int, Feed] = {}
+        self._refused: asyncio.Queue[Feed] = asyncio.Queue()
 
     async def run(self) -> None:
         """Connect, and come back until cancelled."""
@@ -135,8 +137,9 @@ class Watcher:
             if self._socket is not None and self._socket.close_code is not None:
                 self.codes.append(self._socket.close_code)
             self._welcomed = False
+            self._refused = asyncio.Queue()
             self.standing.clear()
-            await asyncio.sleep(self._rng.uniform(0, min(20.0, 0.5 * 2**attempt)))
+            await asyncio.sleep(self._wait(attempt))
             attempt += 1
 
     def _origin(self) -> str:
@@ -175,13 +178,25 @@ class Watcher:
             if number >= TOPICS:
                 await asyncio.sleep(1 / 8)  # the pace that the server allows
             await self._ask(socket, feed)
+        # What the service could not answer is asked again.
+        refusals = 0
+        while True:
+            feed = await self._refused.get()
+            await asyncio.sleep(self._wait(refusals))
+            refusals += 1
+            await self._ask(socket, feed)
 
     async def _ask(self, socket: ClientConnection, feed: Feed) -> None:
-        frame: Frame = {"type": "subscribe", "id": next(self._numbers), "topic": feed.topic}
+        number = next(self._numbers)
+        self._asked[number] = feed
+        frame: Frame = {"type": "subscribe", "id": number, "topic": feed.topic}
         frame["token"] = make_token([feed.topic])[0]
         if feed.position is not None:
             frame["since"] = feed.position._asdict()
         await socket.send(json.dumps(frame))
+
+    def _wait(self, attempt: int) -> float:
+        return self._rng.uniform(0, min(20.0, 0.5 * 2**attempt))
 
     async def _listen(self, socket: ClientConnection, ping: float) -> None:
         while True:
@@ -201,11 +216,11 @@ class Watcher:
         feed = self.feeds.get(frame.get("topic", ""))
         if kind in ("pong", "closing"):
             return
-        if kind == "error" or feed is None:
-            # The service may say that it failed, and the client then asks again.
-            if frame.get("code") != "internal":
-                raise ValueError(f"unexpected {frame}")
-            raise ConnectionClosed(None, None)
+        if kind == "error" and frame["code"] == "internal":
+            self._refused.put_nowait(self._asked[frame["id"]])
+            return
+        if feed is None:
+            raise ValueError(f"unexpected {frame}")
         position = Position(frame["epoch"], frame["offset"])
         if kind == "subscribed":
             self.standing.add(feed.topic)

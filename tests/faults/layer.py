@@ -1,4 +1,4 @@
-"""A channel layer that loses, doubles and shuffles what arrives, by rates that a file holds.
+"""A channel layer that loses, doubles and delays what arrives, each at a rate of its own.
 
     CHANNEL_LAYERS = {"default": {"BACKEND": "tests.faults.layer.UnreliableLayer", …}}
 """
@@ -9,14 +9,13 @@ import asyncio
 import json
 import os
 import random
-from pathlib import Path
 from typing import Any
 
 from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
 
-#: Names the file: ``{"lose": 0.1, "double": 0.1, "shuffle": 0.1, "seed": 1}``.
+#: Its rates, as JSON: ``{"lose": 0.1, "double": 0.1, "late": 0.1, "seed": 1}``.
 RATES_VARIABLE = "FAULTS_RATES"
-#: Seconds by which a shuffled message is late, at most.
+#: Seconds by which a message is late, at most.
 LATE = 0.3
 
 
@@ -36,25 +35,18 @@ class _BadLink:
 
     def __init__(self, receive: Any) -> None:
         self._receive = receive
-        self._path = Path(os.environ[RATES_VARIABLE])
-        self._text = ""
-        self._rates: dict[str, float] = {}
-        self._rng = random.Random()
+        self._rates = json.loads(os.environ[RATES_VARIABLE])
+        self._rng = random.Random(self._rates["seed"])
 
     def __call__(self, message: Any) -> None:
-        if message is None:
-            return
-        if (text := self._path.read_text()) != self._text:
-            self._text, self._rates = text, json.loads(text)
-            self._rng.seed(self._rates["seed"])
-        if self._is_now("lose"):
+        if message is None or self._is_now("lose"):
             return
         for _ in range(2 if self._is_now("double") else 1):
-            if self._is_now("shuffle"):
+            if self._is_now("late"):
                 late = self._rng.uniform(0, LATE)
                 asyncio.get_running_loop().call_later(late, self._receive, message)
             else:
                 self._receive(message)
 
     def _is_now(self, what: str) -> bool:
-        return self._rng.random() < self._rates[what]
+        return bool(self._rng.random() < self._rates[what])

@@ -9,6 +9,8 @@ import signal
 import time
 from typing import Any
 
+from django.conf import settings
+
 from realtime.broker import get_broker
 from realtime.conf import conf
 from realtime.core.acceptance import Change
@@ -162,6 +164,37 @@ class Plain(Family):
                     made.send(self.stage.tasks.noop, number)
                 total.add(made.settle())
         return Outcome(total)
+
+    @fault("18a", "1 % of messages lost, 1 % doubled, 1 % late", short=200, long=1500)
+    def slightly_unreliable(self, size: int) -> Outcome:
+        return self._unreliable(size, 0.01)
+
+    @fault("18b", "10 % of messages lost, 10 % doubled, 10 % late", short=200, long=1500)
+    def unreliable(self, size: int) -> Outcome:
+        return self._unreliable(size, 0.1)
+
+    @fault("18c", "every message lost", short=200, long=1000)
+    def deaf(self, size: int) -> Outcome:
+        return self._unreliable(size, 1.0)
+
+    def _unreliable(self, size: int, rate: float) -> Outcome:
+        stage = self.stage
+        rates = dict.fromkeys(("lose", "double", "late"), rate) | {"seed": stage.seed}
+        layer = settings.CHANNEL_LAYERS["default"] | {"BACKEND": "tests.faults.layer.UnreliableLayer"}
+        web, url = stage.web(
+            settings={"CHANNEL_LAYERS": {"default": layer}},
+            FAULTS_RATES=json.dumps(rates),
+        )
+        with batch(stage, size, url) as made:
+            for number in range(size):
+                made.send(stage.tasks.noop, number)
+                time.sleep(0.005)
+            outcome = Outcome(made.settle())
+        web.stop()
+        p99 = outcome.verdict.percentile(0.99)
+        # Half a second for a machine that is busy with all of this.
+        outcome.require(p99 <= PROMISE + 0.5, f"p99 is {p99:.1f} s")
+        return outcome
 
     @fault("19", "web process stands still for 2 s, 1,000 events come", short=300, long=1500)
     def stalled_loop(self, size: int) -> Outcome:

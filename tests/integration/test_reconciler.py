@@ -20,8 +20,6 @@ from tests.integration.test_worker import states, story, until, wait
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(180),
-    # Celery's Redis backend calls what redis-py 8 deprecates.
-    pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning"),
 ]
 
 

@@ -155,7 +155,7 @@ def test_a_failure_told_by_update_state_and_ignore_is_that_failure():
         (sample_tasks.exceed_hard, "FAILURE", "TimeLimitExceeded"),
         (sample_tasks.vanish, "FAILURE", "WorkerLostError"),
         (sample_tasks.kill_itself, "FAILURE", "WorkerLostError"),
-        (sample_tasks.leave, "FAILURE", "WorkerLostError"),
+        (sample_tasks.leave, "FAILURE", "SystemExit"),
         (sample_tasks.ignore, "REVOKED", "Ignore"),
         (sample_tasks.reject, "FAILURE", "Reject"),
     ],
