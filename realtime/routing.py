@@ -22,9 +22,14 @@ def application(django_application: Any) -> ProtocolTypeRouter:
     """
     reconciler.start()
     sockets = URLRouter([*websocket_urlpatterns, re_path(r"", cast(Any, _refuse))])
-    return ProtocolTypeRouter(
-        {"http": django_application, "websocket": AuthMiddlewareStack(sockets)}
-    )
+    authenticated = cast(Any, AuthMiddlewareStack(sockets))
+
+    async def websocket(scope: Any, receive: Any, send: Any) -> None:
+        # The session middleware looks at the session before each frame that it passes on, which
+        # matters to responses only: events take the server's own way.
+        await authenticated({**scope, "realtime.send": send}, receive, send)
+
+    return ProtocolTypeRouter({"http": django_application, "websocket": cast(Any, websocket)})
 
 
 async def _refuse(scope: Any, receive: Any, send: Any) -> None:

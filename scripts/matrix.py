@@ -60,7 +60,7 @@ def run(row: Row) -> bool | None:
     name = "-".join([row.python, *row.packages])
     place = ROOT / ".matrix" / "".join(c if c.isalnum() or c in ".-" else "_" for c in name)
     environment, overrides = place / "bin" / "python", place / "overrides.txt"
-    requirements = ["-r", "requirements/dev.in", "--overrides", overrides]
+    requirements: list[str | Path] = ["-r", "requirements/dev.in", "--overrides", overrides]
     if not succeeds([UV, "venv", "--quiet", "--clear", "--python", python, place]):
         return False
     overrides.write_text("\n".join(row.packages))

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from channels.consumer import AsyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
@@ -24,7 +24,7 @@ from realtime.exceptions import FrameError
 from .auth import Refused, authorise, authorise_cancel, is_allowed_origin
 from .cancel import request_cancel
 from .hub import Hub, Subscription, get_hub
-from .outbox import Outbox
+from .outbox import Outbox, Send
 from .recall import arecall
 
 logger = logging.getLogger("realtime.connection")
@@ -75,7 +75,7 @@ class TaskConsumer(AsyncConsumer):
         await self.send({"type": "websocket.accept"})
         settings = conf()
         self.hub: Hub = get_hub()
-        self.outbox = Outbox(self.send)
+        self.outbox = Outbox(cast(Send, self.scope.get("realtime.send", self.send)))
         self.outbox.put(
             frames.welcome(
                 ping=settings.PING,
