@@ -2,6 +2,7 @@
 
 from .away import Away
 from .family import Family
+from .gone import Gone
 from .plain import Plain
 
-FAMILIES: list[type[Family]] = [Plain, Away]
+FAMILIES: list[type[Family]] = [Plain, Away, Gone]

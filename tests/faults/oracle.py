@@ -76,7 +76,8 @@ class Oracle:
                 self.begun.setdefault(task_id, []).append((line["at"], line["pid"]))
             elif what == "cost":
                 self.costs[task_id] = max(self.costs.get(task_id, 0.0), line["seconds"])
-            else:
+            elif task_id not in self.truths or self.truths[task_id].state != SUCCESS:
+                # A success stays, also where an overtaken run ends after it.
                 self.truths[task_id] = Truth(line["at"], what, line.get("result"))
         return lines
 

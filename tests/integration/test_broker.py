@@ -233,3 +233,43 @@ async def test_an_emptied_store_counts_in_a_new_epoch(clean_redis):
     assert after.position.epoch != before.epoch
     assert after.position.offset == 1
     await broker.close()
+
+
+def test_a_connection_that_was_cut_is_replaced_without_losing_the_change(clean_redis):
+    broker = get_broker()
+    broker.accept(Change(task_id="t", state="PENDING"))
+    with redis.Redis.from_url(clean_redis) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    assert broker.accept(Change(task_id="t", state="RECEIVED")) == 2
+
+
+def test_scripts_that_redis_forgot_are_given_to_it_again(clean_redis):
+    broker = get_broker()
+    broker.accept(Change(task_id="t", state="PENDING"))
+    with redis.Redis.from_url(clean_redis) as client:
+        client.script_flush()
+    assert broker.accept(Change(task_id="t", state="RECEIVED")) == 2
+    assert broker.status("t").state == "RECEIVED"
+
+
+def test_a_refusal_of_redis_is_raised_and_the_connection_goes_on(clean_redis):
+    broker = get_broker()
+    with redis.Redis.from_url(clean_redis) as client:
+        client.set("realtime:task:t", "no hash")
+        with pytest.raises(redis.exceptions.ResponseError):
+            broker.accept(Change(task_id="t", state="PENDING"))
+        client.delete("realtime:task:t")
+    for number in range(200):
+        assert broker.accept(Change(task_id=f"t{number}", state="PENDING")) == 1
+    assert len(broker._free) == 1
+
+
+def test_many_threads_have_as_many_connections_and_no_more(clean_redis):
+    from concurrent.futures import ThreadPoolExecutor
+
+    broker = get_broker()
+    with ThreadPoolExecutor(8) as pool:
+        changes = (Change(task_id=f"t{n}", state="PENDING", owner="42") for n in range(2000))
+        assert all(pool.map(broker.accept, changes))
+    assert 1 <= len(broker._free) <= 8
+    assert len(broker.statuses(Topic("user", "42"))) == 1000

@@ -1,0 +1,153 @@
+"""Faults of whole workers: killed with all their children, overtaken, or with a wrong clock."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from realtime.core.states import LOST, STALLED
+
+from .batch import Batch, batch
+from .family import Family, Outcome, fault
+from .oracle import Verdict
+
+#: Celery delivers again what was not acknowledged for 6 s, and looks for it every 5 s.
+QUICK = {
+    "CELERY_BROKER_TRANSPORT_OPTIONS": {
+        "visibility_timeout": 6,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+    }
+}
+#: Tasks that a worker runs at once.
+CHILDREN = 4
+#: Seconds by which a worker's clock is wrong.
+OFFSETS = (0.5, -0.5, 61.0, -61.0, 86_400.0, -86_400.0)
+
+
+class Gone(Family):
+    """Workers come and go; Redis and the web process stay."""
+
+    name = "gone"
+    patient = True
+
+    def begin(self) -> None:
+        stage = self.stage
+        redis = stage.redis("redis")
+        stage.use(redis.url, redis.url)
+        self.web, self.url = stage.web()
+
+    def _kill_worker(self, made: Batch, task: Any, queue: str, **settings: Any) -> list[str]:
+        """Let a new worker begin some tasks, kill it as a whole, and return their ids."""
+        worker = self.stage.worker(concurrency=CHILDREN, queue=queue, **settings)
+        mine = [made.send(*task, queue=queue) for _ in range(CHILDREN)]
+        if not made.until(lambda: all(one in self.stage.oracle.begun for one in mine), 20):
+            raise RuntimeError("the tasks did not begin")
+        # Anywhere in a renewal of its lease.
+        time.sleep(self.stage.rng.uniform(0, 2))
+        os.killpg(worker.pid, signal.SIGKILL)
+        return mine
+
+    def _require_stalled(self, outcome: Outcome, made: Batch, killed: dict[str, float]) -> None:
+        slowest = 0.0
+        for task_id, at in killed.items():
+            said = {
+                client: callback.at - at
+                for client, callback in made.callbacks(task_id)
+                if callback.state == STALLED
+            }
+            outcome.require(len(said) == 2, f"{task_id}: {len(said)} of 2 heard STALLED")
+            slowest = max([slowest, *said.values()])
+        outcome.require(slowest <= 20, f"STALLED after {slowest:.1f} s")
+        outcome.note = f"STALLED {slowest:.1f} s after the kill at most"
+
+    @fault("3", "whole worker killed, early ack", short=4, long=40)
+    def killed(self, size: int) -> Outcome:
+        killed: dict[str, float] = {}
+        with batch(self.stage, size, self.url) as made:
+            for _ in range(size // CHILDREN):
+                task = (self.stage.tasks.work, 300.0)
+                for task_id in self._kill_worker(made, task, "early"):
+                    killed[task_id] = time.monotonic()
+                    self.stage.oracle.note(task_id, LOST)
+            verdict = made.settle(tell=100, may_stall=made.sent, unlike_backend=made.sent)
+            outcome = Outcome(verdict)
+            self._require_stalled(outcome, made, killed)
+        outcome.within(80.0)
+        return outcome
+
+    @fault("4", "whole worker killed, acks_late", short=4, long=40)
+    def killed_late(self, size: int) -> Outcome:
+        killed: dict[str, float] = {}
+        with batch(self.stage, size, self.url) as made:
+            for _ in range(size // CHILDREN):
+                folder = str(self._folder("late"))
+                task = (self.stage.tasks.work_less_and_less, folder, 300.0, 1.0)
+                for task_id in self._kill_worker(made, task, "late", settings=QUICK):
+                    killed[task_id] = time.monotonic()
+            # Only now somebody is there to run them again: what was killed is seen to stall.
+            stalled = lambda: all(  # noqa: E731
+                any(callback.state == STALLED for _, callback in made.callbacks(one))
+                for one in killed
+            )
+            made.until(stalled, 25)
+            worker = self.stage.worker(concurrency=CHILDREN, queue="late", settings=QUICK)
+            outcome = Outcome(made.settle(may_stall=made.sent))
+            self._require_stalled(outcome, made, killed)
+            for task_id in made.sent:
+                runs = {one.run for _, one in made.callbacks(task_id) if one.state == "SUCCESS"}
+                outcome.require(runs == {2}, f"{task_id} ended in run {runs}")
+        worker.kill()
+        return outcome
+
+    @fault("5", "delivered again while it still runs", short=8, long=60)
+    def overtaken(self, size: int) -> Outcome:
+        with batch(self.stage, size, self.url) as made:
+            workers = [
+                self.stage.worker(concurrency=CHILDREN, queue="again", settings=QUICK)
+                for _ in range(2)
+            ]
+            folder = str(self._folder("again"))
+            task = self.stage.tasks.work_less_and_less
+            for number in range(size):
+                # The second run ends before the first, or after it.
+                made.send(task, folder, 14.0, 1.0 if number % 2 else 9.0, queue="again")
+            made.until(made.ended, 60 + 5 * size)
+            runs = self.stage.oracle.begun
+            outcome = Outcome(made.settle(run=0))
+            again = sum(len(runs[one]) > 1 for one in made.sent)
+            outcome.require(again >= size / 2, f"only {again} were delivered again")
+        for worker in workers:
+            worker.kill()
+        return outcome
+
+    @fault("10", "one of two workers' clock is wrong by 0.5 s to a day", short=90, long=1200)
+    def wrong_clock(self, size: int) -> Outcome:
+        total = Verdict()
+        offsets = OFFSETS if self.stage.long else self.stage.rng.sample(OFFSETS, 2)
+        tasks = self.stage.tasks
+        right = self.stage.worker(queue="clock")
+        for offset in offsets:
+            clock = str(Path(__file__).parent / "clock")
+            wrong = self.stage.worker(queue="clock", PYTHONPATH=clock, CLOCK_OFFSET=str(offset))
+            with batch(self.stage, size // len(offsets), self.url) as made:
+                for number in range(len(made.ids)):
+                    kind = number % 3
+                    if kind == 0:
+                        made.send(tasks.noop, number, queue="clock")
+                    elif kind == 1:
+                        made.send(tasks.retry, 3, queue="clock")
+                    else:
+                        made.send(tasks.report, 0.05, 5, queue="clock")
+                total.add(made.settle())
+            wrong.kill()
+        right.kill()
+        return Outcome(total, note=f"wrong by {', '.join(f'{one:+g}' for one in offsets)} s")
+
+    def _folder(self, name: str) -> Path:
+        folder = self.stage.directory / name
+        folder.mkdir(exist_ok=True)
+        return folder
