@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import hypothesis
 import kombu.pools
 import pytest
 import redis
@@ -27,6 +28,12 @@ from project.redis_server import embedded_redis
 from project.run import page_answers, web_command, worker_answers, worker_command
 
 HOST = "127.0.0.1"
+
+# How long an example takes says something about the machine, not about the code.
+hypothesis.settings.register_profile(
+    "shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")
