@@ -8,7 +8,6 @@ also looks at the positions in the store and repairs what did not arrive.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -18,16 +17,21 @@ from realtime.broker import get_broker
 from realtime.broker.base import Event, Reading
 from realtime.broker.layer import ChannelLayer, from_message, get_layer
 from realtime.conf import conf
+from realtime.core.logs import get_logger
 from realtime.core.position import Position, Step, step
 from realtime.core.states import SUCCESS
 from realtime.core.status import Status
 from realtime.core.topics import Topic, group_name
 
-logger = logging.getLogger("realtime.hub")
+logger = get_logger("realtime.hub")
 
 #: The layer does not wait for Redis to confirm that it joined a group: a topic just joined is
 #: looked at again after these seconds.
 RECHECKS: Final = (0.25, 1.0)
+#: Seconds between two messages that the hub sends to itself, and that each may take: the layer tells
+#: nobody when it has lost its connection, and with it messages.
+BEAT: Final = 1.0
+_BEAT_TYPE: Final = "realtime.beat"
 #: Seconds between two attempts to reach a store that does not answer.
 _PAUSE: Final = 0.5
 #: Seconds in which topics to look at are gathered, so that one read serves them all.
@@ -117,6 +121,9 @@ class Hub:
         self._starting = asyncio.Lock()
         #: Whether the last look at the store succeeded.
         self.healthy = True
+        #: Whether the last message to itself came back.
+        self.hearing = True
+        self._heard = asyncio.Event()
 
     async def subscribe(
         self, topic: Topic, subscription: Subscription, since: Position | None = None
@@ -178,7 +185,8 @@ class Hub:
             if not self._channel:
                 self._channel = await self._layer.new_channel()
                 self._spawn(self._receive())
-                self._spawn(self._check_all())
+                self._spawn(self._check_regularly())
+                self._spawn(self._listen_to_itself())
                 self._spawn(self._close_with_loop())
 
     def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
@@ -207,8 +215,9 @@ class Hub:
                 logger.warning("message_unreadable error=%r", error)
                 await asyncio.sleep(0)
                 continue
-            event = from_message(message)
-            if event is not None:
+            if message == {"type": _BEAT_TYPE}:
+                self._heard.set()
+            elif event := from_message(message):
                 self._dispatch(event)
 
     def _dispatch(self, event: Event) -> None:
@@ -272,12 +281,33 @@ class Hub:
                 case Step.GAP:
                     self._suspect(watched.name, RECHECKS[0])
 
-    async def _check_all(self) -> None:
+    async def _check_regularly(self) -> None:
         """Look, every now and then, at where every topic that can still change stands."""
         while True:
             pause = conf().CHECK_INTERVAL * random.uniform(0.8, 1.2)  # noqa: S311
             await asyncio.sleep(pause)
-            await self._check([name for name, topic in self._watched.items() if topic.can_change])
+            await self._check_all()
+
+    async def _check_all(self) -> None:
+        await self._check([name for name, topic in self._watched.items() if topic.can_change])
+
+    async def _listen_to_itself(self) -> None:
+        """Notice that the layer is deaf, and look at everything as soon as it hears again."""
+        while True:
+            await asyncio.sleep(BEAT)
+            self._heard.clear()
+            try:
+                async with asyncio.timeout(BEAT):
+                    await self._layer.send(self._channel, {"type": _BEAT_TYPE})
+                    await self._heard.wait()
+            except Exception as error:  # noqa: BLE001 - a layer fails in many ways, all the same
+                if self.hearing:
+                    logger.warning("layer_deaf error=%r", error)
+                self.hearing = False
+                continue
+            if not self.hearing:
+                self.hearing = True
+                await self._check_all()
 
     def _suspect(self, name: str, delay: float) -> None:
         """Look at one topic after ``delay`` seconds, together with its neighbours in time."""

@@ -27,6 +27,11 @@ class FaultyLayer(InMemoryChannelLayer):
     def __init__(self):
         super().__init__(capacity=100_000)
         self.fault = lambda message: [message]
+        self.deaf = False
+
+    async def send(self, channel, message):
+        if message["type"] != "realtime.beat" or not self.deaf:
+            await super().send(channel, message)
 
     async def group_send(self, group, message):
         for each in self.fault(message):
@@ -270,6 +275,28 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
         while len(asked) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert asked[0] == asked[1] == {"task:other"}
+
+
+async def test_a_layer_that_was_deaf_is_noticed_and_caught_up_with_at_once(world, monkeypatch):
+    hub, broker, layer = world
+    monkeypatch.setattr(hub_module, "BEAT", 0.05)
+    with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
+        reader = await Reader().join(hub)
+        await asyncio.sleep(1.3)  # the looks that follow a join are over
+        layer.deaf, layer.fault = True, lambda _message: []
+        begin(broker)
+        await until(lambda: not hub.hearing)
+        assert reader.told == []
+        layer.deaf = False
+        await reader.until(bool)
+    assert offsets(reader.told) == [1]
+    assert hub.hearing
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - it is the hub's own state
+            await asyncio.sleep(0.01)
 
 
 async def test_the_last_to_leave_takes_the_process_out_of_the_group(world):
