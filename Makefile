@@ -1,18 +1,23 @@
 # make run    the service, on this machine    (HOST, PORT, REDIS_URL, WORKERS, DATA_DIR)
 # make test   all tests, in random order      (ARGS="-k name" picks some)
+# make faults what is promised, under every fault (docs/guarantees.md)
 # make bench  what is claimed about speed, measured (docs/performance.md)
 # make check  what can be said without running it
 PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := run
-.PHONY: run test bench machine matrix check fix lock clean runtime dev
+.PHONY: run test faults bench machine matrix check fix lock clean runtime dev
 
 run: runtime
 	@exec $(VENV) -m project.run --with-parent
 
 test: dev
 	@CHROMIUM="$$($(PYTHON) scripts/chromium.py)" $(VENV) -m pytest -n 2 $(ARGS)
+
+# Every fault of the catalogue, at most 3 minutes; LONG=1 does more of each, at most 45.
+faults: dev
+	@$(VENV) -m tests.faults $(if $(LONG),--long --write) $(ARGS)
 
 bench: dev
 	@$(VENV) -m benchmarks

@@ -65,7 +65,7 @@ def redis_server(directory: Path) -> Iterator[str]:
     server, url = embedded_redis(directory / "redis", keep=False)
     try:
         os.environ.update(
-            DJANGO_SETTINGS_MODULE="project.settings",
+            DJANGO_SETTINGS_MODULE="benchmarks.settings",
             DATA_DIR=str(directory),
             REDIS_URL=url,
             CELERY_BROKER_URL=url,

@@ -9,11 +9,17 @@ from __future__ import annotations
 import os
 
 import django
-from daphne.cli import CommandLineInterface
 from django.core.management import call_command
 from django.db import connections
 
-from project.server import LimitedServer
+from project.uploads import TOO_LARGE
+from realtime.web.server import Server, serve
+
+
+class ProjectServer(Server):
+    """The service's server, with this project's words."""
+
+    too_large = TOO_LARGE
 
 
 def main() -> None:
@@ -21,15 +27,11 @@ def main() -> None:
     django.setup()
     call_command("migrate", interactive=False, verbosity=0)
     connections.close_all()
-    serve(os.environ.get("HOST") or "127.0.0.1", int(os.environ.get("PORT") or 8000))
 
+    from project.asgi import application
 
-def serve(host: str, port: int) -> None:
-    """Serve until SIGTERM. The server's own backlog of 50 would make a burst of browsers wait."""
-    interface = host.replace(":", r"\:")
-    endpoint = f"tcp:port={port}:interface={interface}:backlog=4096"
-    CommandLineInterface.server_class = LimitedServer
-    CommandLineInterface().run(["-e", endpoint, "project.asgi:application"])
+    host, port = os.environ.get("HOST") or "127.0.0.1", int(os.environ.get("PORT") or 8000)
+    serve(application, host, port, server_class=ProjectServer)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class RealtimeConfig(AppConfig):
-    """Connects Celery's signals in every process that sets Django up."""
+    """Connects Celery's and Django's signals in every process that sets Django up."""
 
     name = "realtime"
     verbose_name = "Live status of Celery tasks"
@@ -13,6 +13,8 @@ class RealtimeConfig(AppConfig):
     def ready(self) -> None:
         """Connect the receivers and register the system checks."""
         from . import checks  # noqa: F401
+        from .web import access
         from .worker import signals
 
         signals.connect()
+        access.connect()

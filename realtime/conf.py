@@ -38,6 +38,7 @@ class Settings:
     PROGRESS_RATE: float = 10.0  #: progress events a second and task, at most
     PUBLISH_TIMEOUT: float = 0.3  #: seconds a task may lose to a Redis that does not answer
     QUEUE_SIZE: int = 10_000  #: changes that a process keeps while Redis is away
+    REDACT: str = ""  #: a function that takes out what must not leave the worker; see the docs
 
     # Looking after what has not ended
     LOST_AFTER: int = 60  #: seconds between STALLED and LOST where nothing delivers it again
@@ -46,12 +47,28 @@ class Settings:
     # Web
     ALLOWED_ORIGINS: Sequence[str] = ()  #: besides the page's own and CSRF_TRUSTED_ORIGINS
     TOKEN_AGE: int = 900  #: seconds a signed token is good for
+    CAN_SUBSCRIBE: str = ""  #: a function that lets more people see a topic; see the docs
+    ACCESS_INTERVAL: float = 30.0  #: seconds between two looks at who may still see what
     SUBSCRIPTIONS: int = 128  #: of one connection
+    REFUSALS: int = 20  #: refused subscriptions and cancels a minute that end a connection
+    FRAME_RATE: float = 10.0  #: frames a second that a client may send, beyond the burst
+    FRAME_BURST: int = 50  #: frames that it may send at once
+    CONNECTIONS: int = 10_000  #: of one process
+    CONNECTIONS_PER_USER: int = 10  #: in one process
+    CONNECTIONS_PER_ADDRESS: int = 50  #: in one process
+    TRUSTED_PROXIES: int = 0  #: proxies in front that add to X-Forwarded-For
     FRAME_BYTES: int = 16 * 1024  #: the largest frame a client may send
     OUTBOX_EVENTS: int = 256  #: progress waiting for one slow connection before it is merged
+    OUTBOX_BYTES: int = 512 * 1024  #: waiting for one slow connection before it is closed
+    SLOW_TIMEOUT: float = 30.0  #: seconds a connection may take nothing of what it is sent
     PING: int = 25  #: seconds after which a silent client pings
     IDLE_TIMEOUT: float = 10.0  #: seconds a connection may stay without a subscription
     CHECK_INTERVAL: float = 5.0  #: seconds between two looks at the positions in the store
+
+    # Server: `manage.py serve`
+    BODY_BYTES: int = 20_000_000  #: the largest body of an HTTP request
+    REQUEST_TIMEOUT: float = 10.0  #: seconds for a request's head, and between parts of its body
+    DRAIN_SECONDS: float = 3.0  #: seconds over which SIGTERM's closes are spread
 
 
 def conf() -> Settings:
@@ -78,7 +95,8 @@ def _read() -> Settings:
         fits = isinstance(value, wanted) and not isinstance(value, bool)
         if not fits or not all(isinstance(item, str) for item in items):
             raise SettingsError(f"REALTIME[{key!r}]: {value!r} is not {known[key].type}", key=key)
-        if isinstance(value, int | float) and value <= 0:
+        # Only what is 0 by default may be 0.
+        if isinstance(value, int | float) and value <= 0 and value != known[key].default:
             raise SettingsError(f"REALTIME[{key!r}]: {value!r} is not above 0", key=key)
     return Settings(**given)
 

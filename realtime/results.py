@@ -13,6 +13,7 @@ from typing import Any
 from celery import current_app
 from celery.backends.base import BaseKeyValueStoreBackend
 
+from realtime import redaction
 from realtime.conf import conf
 from realtime.core import jsontext
 from realtime.core.states import FAILURE, REVOKED, SUCCESS
@@ -62,11 +63,11 @@ def _fields(meta: Mapping[str, Any]) -> dict[str, str]:
     }
     result = meta.get("result")
     if meta["status"] == SUCCESS:
-        text, truncated = jsontext.encode_result(result, limit=conf().MAX_RESULT_BYTES)
+        text, truncated = redaction.encode_result(result, limit=conf().MAX_RESULT_BYTES)
         return fields | {"result": text, "truncated": jsontext.dumps(truncated)}
     told = result if isinstance(result, Mapping) else {}
     message = told.get("exc_message", result)
     if isinstance(message, list | tuple):  # an exception's arguments
         message = ", ".join(str(each) for each in message)
-    name = jsontext.encode_text(told.get("exc_type", meta["status"]))
-    return fields | {"error": f'{{"type":{name},"message":{jsontext.encode_text(message)}}}'}
+    name = told.get("exc_type", meta["status"])
+    return fields | {"error": redaction.encode_told_error(name, message)}

@@ -188,7 +188,7 @@ def launch(data_dir: Path, redis_url: str, server: Process | None, env: dict[str
         "REDIS_URL": redis_url,
         "HOST": HOST,
         "PORT": str(port),
-        "DJANGO_SETTINGS_MODULE": "project.settings",
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
         "CELERY_IMPORTS": "tests.sample_tasks",
         **env,
     }

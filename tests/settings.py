@@ -1,6 +1,6 @@
 """The project's settings, with keys of REALTIME from the environment, as JSON.
 
-For services that a test starts with `DJANGO_SETTINGS_MODULE="tests.settings"`.
+For the services that tests start.
 """
 
 import json
@@ -9,4 +9,7 @@ import os
 from project.settings import *  # noqa: F403
 from project.settings import REALTIME
 
-REALTIME = REALTIME | json.loads(os.environ.get("REALTIME", "{}"))
+#: All the clients of all the tests come from one address.
+ONE_ADDRESS = {"CONNECTIONS_PER_ADDRESS": 1000}
+
+REALTIME = REALTIME | ONE_ADDRESS | json.loads(os.environ.get("REALTIME", "{}"))

@@ -15,6 +15,7 @@ import itertools
 import json
 import re
 import secrets
+import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -40,6 +41,10 @@ Frame = dict[str, Any]
 #: Seconds until a test gives up waiting.
 DEADLINE = 10.0
 
+#: As the JavaScript client: frames at once, and frames a second after that.
+BURST = 40
+FRAMES_PER_SECOND = 8
+
 #: What would show a caller the inside of the service.
 INSIDE = re.compile(r"Traceback|File \"|site-packages|\.py\b|Error\(")
 
@@ -64,9 +69,13 @@ class Client:
         self.welcome: Frame = {}
         self._waiting: deque[Frame] = deque()
         self._numbers = itertools.count(1)
+        self._due = 0.0
 
     async def send(self, frame: Frame | str | bytes) -> None:
-        """Send an object as JSON, text or bytes as they are."""
+        """Send an object as JSON, text or bytes as they are; not faster than is allowed."""
+        self._due = max(self._due, time.monotonic() - BURST / FRAMES_PER_SECOND)
+        self._due += 1 / FRAMES_PER_SECOND
+        await asyncio.sleep(self._due - time.monotonic())
         await self.socket.send(json.dumps(frame) if isinstance(frame, dict) else frame)
 
     async def next(self) -> Frame:

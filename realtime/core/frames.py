@@ -194,6 +194,11 @@ def unsubscribed(frame_id: int, topic: str) -> str:
     return f'{{"type":"unsubscribed","id":{frame_id},"topic":"{topic}"}}'
 
 
+def withdrawn(topic: str, code: ErrorCode, message: str) -> str:
+    """Say, unasked, that a subscription has ended."""
+    return dumps({"type": "unsubscribed", "topic": topic, "code": code, "message": message})
+
+
 def cancelled(frame_id: int, task_id: str) -> str:
     """Answer a cancel: it was passed on, and the state follows as an event."""
     return dumps({"type": "cancelled", "id": frame_id, "task_id": task_id})

@@ -76,10 +76,9 @@ def encode_text(value: object, *, limit: int = MESSAGE_LENGTH) -> str:
     return dumps(text[:limit].encode(errors="replace").decode())
 
 
-def encode_error(exception: object) -> str:
+def encode_error(name: object, message: object) -> str:
     """Return ``{"type", "message"}``: never arguments, tracebacks or local variables."""
-    name = type(exception).__name__ if isinstance(exception, BaseException) else "Error"
-    return f'{{"type":{encode_text(name)},"message":{encode_text(exception)}}}'
+    return f'{{"type":{encode_text(name)},"message":{encode_text(message)}}}'
 
 
 def encode_progress(current: object, total: object = None, message: object = None) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import enum
+import inspect
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -10,16 +13,20 @@ from channels.db import database_sync_to_async
 from django.conf import settings as django_settings
 from django.http.request import split_domain_port, validate_host
 from django.utils.http import is_same_domain
+from django.utils.module_loading import import_string
 
 from realtime.broker import get_broker
 from realtime.conf import conf
 from realtime.core.codes import ErrorCode
+from realtime.core.logs import get_logger
 from realtime.core.topics import ME, TASK, USER, Topic
 from realtime.exceptions import RealtimeError, TokenError
 from realtime.ownership import owner_of_user
 
 from .recall import arecall
-from .tokens import read_token
+from .tokens import open_token
+
+logger = get_logger("realtime.access")
 
 #: Staff with this permission see every task.
 VIEW_PERMISSION: Final = "realtime.view_task"
@@ -43,29 +50,77 @@ def not_found() -> Refused:
     return Refused(ErrorCode.NOT_FOUND, NOT_FOUND_MESSAGE)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What ``REALTIME["CAN_SUBSCRIBE"]`` is asked about.
+
+    ``owner`` is whose it is: the ident of a ``user:`` topic, "" for nobody's, and None for a task
+    that nobody published.
+    """
+
+    kind: str
+    ident: str
+    owner: str | None
+
+
+class Reason(enum.Enum):
+    """Why somebody may see a topic."""
+
+    OWNER = "owner"  #: it is theirs; that never changes
+    RIGHT = "right"  #: a permission, or what CAN_SUBSCRIBE said; either may be withdrawn
+    TOKEN = "token"  # noqa: S105 #: a token, until it ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """The right to see a topic, and why. ``topic`` is named as the store knows it."""
+
+    topic: Topic
+    reason: Reason
+    owner: str | None = None
+    #: When a token ends, in seconds since 1970.
+    ends: float = 0.0
+
+
 async def authorise(topic: Topic, user: Any, token: str | None = None) -> Topic:
     """Return the topic as the store knows it (``user:me`` has become ``user:<id>``).
 
     Raises Refused. A token, where one is given, decides alone.
     """
+    return (await grant(topic, user, token)).topic
+
+
+async def grant(topic: Topic, user: Any, token: str | None = None) -> Grant:
+    """Return why the caller may see a topic. Raises Refused."""
     if token is not None:
         return await _by_token(topic, token)
-    owner = owner_of_user(user)
+    me = owner_of_user(user)
+    if topic.kind == USER and topic.ident in (ME, me) and me:
+        return Grant(topic=Topic(USER, me), reason=Reason.OWNER, owner=me)
+    # What follows does the same for what is there and what is not, so that the time of the answer
+    # does not tell them apart.
     if topic.kind == USER:
-        if not owner:
-            raise Refused(ErrorCode.UNAUTHORIZED, "sign in, or give a token for this topic")
-        if topic.ident in (ME, owner):
-            return Topic(USER, owner)
-        if await _is_allowed(user, VIEW_PERMISSION):
-            return topic
-        raise not_found()
-    found = await get_broker().owner(topic.ident)
-    mine = bool(owner) and found == owner
-    if not mine and not await _is_allowed(user, VIEW_PERMISSION):
-        raise not_found()
-    if found is None and not await arecall(topic.ident):
-        raise not_found()
-    return topic
+        owner = None if topic.ident == ME else topic.ident
+    else:
+        owner = await get_broker().owner(topic.ident)
+        if me and owner == me:
+            return Grant(topic=topic, reason=Reason.OWNER, owner=owner)
+    if topic != (USER, ME) and await _has_right(user, topic, owner):
+        if owner is None and not await arecall(topic.ident):
+            raise not_found()
+        return Grant(topic=topic, reason=Reason.RIGHT, owner=owner)
+    if topic.kind == USER and not me:
+        raise Refused(ErrorCode.UNAUTHORIZED, "sign in, or give a token for this topic")
+    raise not_found()
+
+
+async def still_stands(granted: Grant, user: Any) -> bool:
+    """Return whether a user who may have lost rights may still see what they were granted."""
+    if granted.reason is Reason.TOKEN:
+        return True  # it ends by its own clock
+    if granted.reason is Reason.OWNER:
+        return granted.owner == owner_of_user(user)
+    return await _has_right(user, granted.topic, granted.owner)
 
 
 async def authorise_cancel(task_id: str, user: Any, granted: Iterable[Topic] = ()) -> None:
@@ -74,32 +129,48 @@ async def authorise_cancel(task_id: str, user: Any, granted: Iterable[Topic] = (
     ``granted`` holds the topics that tokens have granted. Raises Refused.
     """
     owner = await get_broker().owner(task_id)
-    if owner is None:
-        raise not_found()
-    if owner and owner == owner_of_user(user):
-        return
-    if {Topic(TASK, task_id), Topic(USER, owner)} & set(granted):
-        return
-    if not await _is_allowed(user, CANCEL_PERMISSION):
+    mine = bool(owner) and owner == owner_of_user(user)
+    named = bool({Topic(TASK, task_id), Topic(USER, owner or "")} & set(granted))
+    # Also asked about what is not there: else the time of the answer would tell.
+    allowed = mine or named or await _is_allowed(user, CANCEL_PERMISSION)
+    if owner is None or not allowed:
         raise not_found()
 
 
-async def _by_token(topic: Topic, token: str) -> Topic:
+async def _by_token(topic: Topic, token: str) -> Grant:
     try:
-        granted = read_token(token)
+        named, ends = open_token(token)
     except TokenError as error:
         raise Refused(ErrorCode.UNAUTHORIZED, str(error)) from None
-    if topic in granted:
-        return topic
-    users = [grant for grant in granted if grant.kind == USER]
-    if topic == Topic(USER, ME) and len(users) == 1:
-        return users[0]
-    # Who may see all that somebody started may see each of it.
-    if topic.kind == TASK and users:
+    users = [each for each in named if each.kind == USER]
+    if topic == (USER, ME) and topic not in named and len(users) == 1:
+        topic = users[0]
+    owner = None
+    if topic not in named and topic.kind == TASK and users:
+        # Who may see all that somebody started may see each of it.
         owner = await get_broker().owner(topic.ident)
-        if owner and Topic(USER, owner) in users:
-            return topic
+    if topic in named or (owner and Topic(USER, owner) in users):
+        return Grant(topic=topic, reason=Reason.TOKEN, ends=ends)
     raise Refused(ErrorCode.UNAUTHORIZED, "the token is for another topic")
+
+
+async def _has_right(user: Any, topic: Topic, owner: str | None) -> bool:
+    if await _is_allowed(user, VIEW_PERMISSION):
+        return True
+    path = conf().CAN_SUBSCRIBE
+    if not path:
+        return False
+    asked = Asked(kind=topic.kind, ident=topic.ident, owner=owner)
+    try:
+        decide = import_string(path)
+        if inspect.iscoroutinefunction(decide):
+            answer = await decide(user, asked)
+        else:
+            answer = await database_sync_to_async(decide)(user, asked)
+    except Exception:
+        logger.exception("can_subscribe_failed topic=%s", topic)
+        return False
+    return answer is True  # nothing that merely looks true
 
 
 async def _is_allowed(user: Any, permission: str) -> bool:

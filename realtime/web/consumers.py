@@ -5,33 +5,65 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
+import random
 import secrets
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from channels.consumer import AsyncConsumer, get_handler_name
+from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 
 from realtime.conf import conf
 from realtime.core import frames
 from realtime.core.codes import CloseCode, ErrorCode
+from realtime.core.logs import get_logger
 from realtime.core.topics import TASK, Topic
 from realtime.exceptions import FrameError
+from realtime.ownership import owner_of_user
 
-from .auth import Refused, authorise, authorise_cancel, is_allowed_origin
+from .access import fingerprint, get_watch, look_up
+from .auth import (
+    Grant,
+    Reason,
+    Refused,
+    authorise_cancel,
+    grant,
+    is_allowed_origin,
+    not_found,
+    still_stands,
+)
 from .cancel import request_cancel
+from .drain import enter, leave
 from .hub import Hub, Subscription, get_hub
+from .limits import Bucket, Window, client_address, connections
 from .outbox import Outbox, Send
 from .recall import arecall
 
-logger = logging.getLogger("realtime.connection")
+logger = get_logger("realtime.connection")
 
 #: So many frames that are not of the protocol, in so many seconds, end a connection.
 BAD_REQUESTS: Final = 5
 BAD_REQUESTS_WINDOW: Final = 10.0
+#: ``REFUSALS`` are counted over so many seconds.
+REFUSALS_WINDOW: Final = 60.0
+
+_ENDED: Final = {
+    CloseCode.SIGNED_OUT: "signed out",
+    CloseCode.SESSION_EXPIRED: "the session has expired, sign in again",
+}
+
+
+@dataclass(slots=True, eq=False)
+class _Subscribed:
+    """What a client has subscribed to under one name, and by which right."""
+
+    grant: Grant
+    subscription: Subscription
+    #: Ends it together with its token.
+    timer: asyncio.TimerHandle | None = None
 
 
 class TaskConsumer(AsyncConsumer):
@@ -48,10 +80,21 @@ class TaskConsumer(AsyncConsumer):
     ) -> None:
         """Serve the connection, and leave nothing behind however it ends."""
         self.user = scope.get("user")
-        self.subscriptions: dict[Topic, tuple[Topic, Subscription]] = {}
-        #: What tokens have granted here, for the frames that carry none.
-        self.granted: set[Topic] = set()
-        self.bad_requests: deque[float] = deque(maxlen=BAD_REQUESTS)
+        self.owner = owner_of_user(self.user)
+        self.session = fingerprint(getattr(scope.get("session"), "session_key", None))
+        self.address = client_address(scope)
+        self.entered = False
+        self.subscriptions: dict[Topic, _Subscribed] = {}
+        #: What tokens have granted here, for the frames that carry none, and when each ends.
+        self.granted: dict[Topic, float] = {}
+        settings = conf()
+        self.bad_requests = Window(BAD_REQUESTS, BAD_REQUESTS_WINDOW)
+        self.refusals = Window(settings.REFUSALS, REFUSALS_WINDOW)
+        self.bucket = Bucket(settings.FRAME_RATE, settings.FRAME_BURST)
+        #: Set when it should look at once whether the user still is who they were.
+        self.suspicious = asyncio.Event()
+        #: How often it has looked.
+        self.looks = 0
         self.tasks: list[asyncio.Task[None]] = []
         self.closing = False
         try:
@@ -73,6 +116,9 @@ class TaskConsumer(AsyncConsumer):
             await self.send({"type": "websocket.close"})
             raise StopConsumer
         await self.send({"type": "websocket.accept"})
+        if full := connections.enter(self.address, self.owner):
+            await self._turn_away(full)
+        self.entered = True
         settings = conf()
         self.hub: Hub = get_hub()
         self.outbox = Outbox(cast(Send, self.scope.get("realtime.send", self.send)))
@@ -83,13 +129,23 @@ class TaskConsumer(AsyncConsumer):
                 frame_bytes=settings.FRAME_BYTES,
             )
         )
-        loop = asyncio.get_running_loop()
-        self.tasks = [loop.create_task(self.outbox.run()), loop.create_task(self._watch_idle())]
+        self._spawn(self.outbox.run())
+        self._spawn(self._watch_idle())
+        if self.owner:
+            get_watch().join(self)
+            self._spawn(self._watch_access())
+        enter(self._restart)
         logger.info("connection_opened user=%s", getattr(self.user, "pk", None))
 
     async def websocket_receive(self, message: dict[str, Any]) -> None:
         """Answer one frame."""
-        if self.closing:
+        await self.outbox.room()
+        if self.closing or self.outbox.closed:
+            return
+        if not self.bucket.take():
+            limit = f"at most {conf().FRAME_RATE:g} frames a second"
+            self.outbox.put(frames.error(ErrorCode.LIMIT, limit))
+            self._close(CloseCode.RATE, limit)
             return
         text = message.get("text")
         binary = message.get("bytes") or b""
@@ -119,7 +175,7 @@ class TaskConsumer(AsyncConsumer):
                     await self._unsubscribe(frame.topic)
                     self.outbox.put(frames.unsubscribed(frame.id, str(frame.topic)))
                 case frames.Cancel():
-                    await authorise_cancel(frame.task_id, self.user, self.granted)
+                    await authorise_cancel(frame.task_id, self.user, self._shown())
                     await request_cancel(frame.task_id)
                     self.outbox.put(frames.cancelled(frame.id, frame.task_id))
                 case frames.Ping():
@@ -128,6 +184,8 @@ class TaskConsumer(AsyncConsumer):
             self._bad_request(str(error), error.frame_id)
         except Refused as refused:
             self.outbox.put(frames.error(refused.code, str(refused), frame_id=frame_id))
+            if refused.code is not ErrorCode.LIMIT and self.refusals.add():
+                self._close(CloseCode.RATE, "too much that was refused")
         except Exception:
             ref = secrets.token_hex(4)
             logger.exception("frame_failed ref=%s", ref)
@@ -141,10 +199,8 @@ class TaskConsumer(AsyncConsumer):
         ):
             limit = f"at most {conf().SUBSCRIPTIONS} subscriptions a connection"
             raise Refused(ErrorCode.LIMIT, limit)
-        topic = await authorise(frame.topic, self.user, frame.token)
-        if frame.token is not None:
-            self.granted.add(topic)
-        await self._unsubscribe(frame.topic)  # asking again begins again
+        looks = self.looks
+        granted = await grant(frame.topic, self.user, frame.token)
         name = str(frame.topic)
         subscription = Subscription(
             on_event=functools.partial(self.outbox.put_event, name),
@@ -152,27 +208,129 @@ class TaskConsumer(AsyncConsumer):
                 name, position, frames.snapshot(name, position, texts)
             ),
         )
-        reading, begin = await self.hub.subscribe(topic, subscription, frame.since)
-        self.subscriptions[frame.topic] = topic, subscription
+        reading, begin = await self.hub.subscribe(granted.topic, subscription, frame.since)
+        fresh = _Subscribed(granted, subscription)
+        while looks != self.looks:  # the right was looked at before the user changed
+            looks = self.looks
+            if not await still_stands(granted, self.user):
+                await self.hub.unsubscribe(granted.topic, subscription)
+                raise not_found()
+        # Asking again begins again. The earlier one stood until here, so a token that is renewed
+        # leaves no gap, whatever goes wrong meanwhile.
+        earlier = self.subscriptions.pop(frame.topic, None)
+        self.subscriptions[frame.topic] = fresh
+        if granted.reason is Reason.TOKEN:
+            self._remember(frame.topic, fresh)
+        if earlier is not None:
+            await self._end(earlier)
+            if self.subscriptions.get(frame.topic) is not fresh:
+                raise not_found()  # withdrawn meanwhile
         answer = frames.subscribed(
             frame.id, name, reading.position, reading.texts, recovered=reading.recovered
         )
         self.outbox.put_reading(name, reading.position, answer)
         begin()
-        if topic.kind == TASK and not reading.texts and not reading.recovered:
-            await arecall(topic.ident)  # its ending follows as an event, if there is one
+        if granted.topic.kind == TASK and not reading.texts and not reading.recovered:
+            await arecall(granted.topic.ident)  # its ending follows as an event, if there is one
 
     async def _unsubscribe(self, name: Topic) -> None:
-        topic, subscription = self.subscriptions.pop(name, (name, None))
-        if subscription is not None:
-            await self.hub.unsubscribe(topic, subscription)
+        subscribed = self.subscriptions.pop(name, None)
+        if subscribed is not None:
+            await self._end(subscribed)
+
+    async def _end(self, subscribed: _Subscribed) -> None:
+        if subscribed.timer is not None:
+            subscribed.timer.cancel()
+        await self.hub.unsubscribe(subscribed.grant.topic, subscribed.subscription)
+
+    # Who may still see what
+
+    def _shown(self) -> set[Topic]:
+        """Return what tokens that have not ended grant."""
+        now = time.time()
+        self.granted = {topic: ends for topic, ends in self.granted.items() if ends > now}
+        return set(self.granted)
+
+    def _remember(self, name: Topic, subscribed: _Subscribed) -> None:
+        """Remember what a token granted, and end the subscription when the token ends."""
+        self._shown()
+        granted = subscribed.grant
+        self.granted[granted.topic] = max(granted.ends, self.granted.get(granted.topic, 0))
+        message = "the token is not valid any more"
+        subscribed.timer = asyncio.get_running_loop().call_later(
+            max(0.0, granted.ends - time.time()),
+            lambda: self._spawn(self._withdraw(name, subscribed, ErrorCode.UNAUTHORIZED, message)),
+        )
+
+    async def _withdraw(
+        self, name: Topic, subscribed: _Subscribed, code: ErrorCode, message: str
+    ) -> None:
+        """End a subscription, unasked."""
+        if self.subscriptions.get(name) is subscribed:
+            del self.subscriptions[name]
+            self.outbox.drop(str(name))
+            self.outbox.put(frames.withdrawn(str(name), code, message))
+            await self._end(subscribed)
+
+    @property
+    def sees_more(self) -> bool:
+        """Whether it sees anything by a right that can be withdrawn."""
+        return any(each.grant.reason is Reason.RIGHT for each in self.subscriptions.values())
+
+    def look_soon(self) -> None:
+        """Look at once whether the user still is who they were, and may what they might."""
+        self.suspicious.set()
+
+    def sign_out(self) -> None:
+        """Close: the session has ended."""
+        self._shut_out(CloseCode.SIGNED_OUT)
+
+    def _shut_out(self, code: CloseCode) -> None:
+        if not self.closing:
+            self.outbox.drop()
+        self._close(code, _ENDED[code])
+
+    async def _watch_access(self) -> None:
+        while not self.closing:
+            # Not all at once: those who came together after a restart would stay together.
+            pause = conf().ACCESS_INTERVAL * random.uniform(0.8, 1.0)  # noqa: S311
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self.suspicious.wait()
+            self.suspicious.clear()
+            try:
+                await self._look()
+            except Exception as error:  # noqa: BLE001 - the database may be away in many ways
+                logger.warning("look_failed user=%s error=%r", self.owner, error)
+
+    async def _look(self) -> None:
+        found = await database_sync_to_async(look_up)(self.scope, self.user)
+        if isinstance(found, CloseCode):
+            self._shut_out(found)
+            return
+        self.user = found
+        self.looks += 1
+        message = "the right to see this was withdrawn"
+        for name, subscribed in list(self.subscriptions.items()):
+            if not await still_stands(subscribed.grant, found):
+                await self._withdraw(name, subscribed, ErrorCode.FORBIDDEN, message)
+
+    # Ends
+
+    async def _turn_away(self, reason: str) -> None:
+        """Close a connection that there is no room for, before it is welcome."""
+        logger.info("connection_refused user=%s address=%s", self.owner, self.address)
+        for text in (
+            frames.error(ErrorCode.LIMIT, reason),
+            frames.closing(CloseCode.FULL, reason),
+        ):
+            await self.send({"type": "websocket.send", "text": text})
+        await self.send({"type": "websocket.close", "code": int(CloseCode.FULL)})
+        raise StopConsumer
 
     def _bad_request(self, message: str, frame_id: int | None) -> None:
         self.outbox.put(frames.error(ErrorCode.BAD_REQUEST, message, frame_id=frame_id))
-        now = time.monotonic()
-        self.bad_requests.append(now)
-        first = self.bad_requests[0]
-        if len(self.bad_requests) == BAD_REQUESTS and now - first < BAD_REQUESTS_WINDOW:
+        if self.bad_requests.add():
             self._close(CloseCode.BAD_REQUESTS, "too many frames that are not of the protocol")
 
     async def _watch_idle(self) -> None:
@@ -185,7 +343,19 @@ class TaskConsumer(AsyncConsumer):
             self.closing = True
             self.outbox.close(code, message)
 
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self.tasks.append(task)
+        task.add_done_callback(self.tasks.remove)
+
+    def _restart(self) -> None:
+        self._close(CloseCode.RESTART, "server restart")
+
     async def _leave(self) -> None:
+        leave(self._restart)
+        if self.entered:
+            connections.leave(self.address, self.owner)
+            get_watch().leave(self)
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)

@@ -1,24 +1,33 @@
 """What waits to be sent over one connection.
 
 A reader that keeps up gets every event. For one that does not, progress is merged to the newest
-of its task; endings, STARTED and RETRY are never left out.
+of its task; endings, STARTED and RETRY are never left out. Who takes nothing for too long, or
+leaves more waiting than there is room for, is closed: the history, or a snapshot, brings whoever
+comes back up to date.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from realtime.broker.base import Event
 from realtime.conf import conf
 from realtime.core import frames
 from realtime.core.codes import CloseCode
+from realtime.core.logs import get_logger
 from realtime.core.position import Position
 from realtime.core.states import is_mergeable
 
+logger = get_logger("realtime.connection")
+
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+#: Seconds that the last word to a slow reader may take before it is closed all the same.
+_LAST_WORD: Final = 0.1
 
 
 class _Reading(NamedTuple):
@@ -43,15 +52,27 @@ class Outbox:
     """An ordered queue of frames, emptied by :meth:`run`."""
 
     def __init__(self, send: Send) -> None:
+        settings = conf()
         self._send = send
-        self._room = conf().OUTBOX_EVENTS
+        self._room = settings.OUTBOX_EVENTS
+        self._limit = settings.OUTBOX_BYTES
+        self._patience = settings.SLOW_TIMEOUT
         self._numbers = count()
         self._waiting: dict[int, _Item] = {}
+        #: Bytes that wait.
+        self._size = 0
         #: Where the waiting progress of a topic's task is, if any.
         self._progress: dict[tuple[str, str], int] = {}
         #: Where the reader of each topic stands, by what was sent.
         self._sent: dict[str, Position] = {}
         self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+        #: When the reader last took something; None while nothing waits to be taken.
+        self._taken: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Timeout | None = None
+        #: Whether everything has been said, and what else is put here is for nobody.
+        self.closed = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -65,32 +86,99 @@ class Outbox:
         self._append(_Reading(topic, position, frame))
 
     def put_event(self, topic: str, event: Event) -> None:
-        """Append an event; beyond ``OUTBOX_EVENTS`` it takes its task's waiting progress away."""
+        """Append an event; where much waits it takes its task's waiting progress away."""
         key = topic, event.task_id
         earlier = self._progress.pop(key, None)
-        if earlier is not None and len(self._waiting) >= self._room:
-            self._waiting.pop(earlier, None)
+        crowded = len(self._waiting) >= self._room or self._size >= self._limit // 2
+        if earlier is not None and crowded and earlier in self._waiting:
+            self._size -= _size(self._waiting.pop(earlier))
         number = self._append(_Event(topic, event))
         if is_mergeable(event.state):
             self._progress[key] = number
+
+    def drop(self, topic: str | None = None) -> None:
+        """Leave out what waits, of a topic or at all: its reader may not see it any more."""
+        for number, item in tuple(self._waiting.items()):
+            if topic is None or (isinstance(item, _Reading | _Event) and item.topic == topic):
+                self._size -= _size(self._waiting.pop(number))
+        self._emptied.set()
 
     def close(self, code: CloseCode, message: str) -> None:
         """Say why and close, after all that waits is sent."""
         self._append(frames.closing(code, message))
         self._append(code)
 
+    async def room(self) -> None:
+        """Wait until less than OUTBOX_BYTES wait: who takes no answers may not ask for more."""
+        while self._size >= self._limit and not self.closed:
+            self._emptied.clear()
+            await self._emptied.wait()
+
     async def run(self) -> None:
         """Send what waits, and wait for more, until the connection is closed."""
+        try:
+            async with asyncio.timeout(0 if self.closed else None) as sending:
+                self._sending = sending
+                await self._send_all()
+        except TimeoutError:
+            if not sending.expired():
+                raise
+            await self._close_slow()
+        finally:
+            self._end()
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def _send_all(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             while self._waiting:
                 number = next(iter(self._waiting))
                 item = self._waiting.pop(number)
+                self._size -= _size(item)
                 if isinstance(item, CloseCode):
                     await self._send({"type": "websocket.close", "code": int(item)})
                     return
+                self._taken = loop.time()
+                if self._timer is None:
+                    self._timer = loop.call_later(self._patience, self._look, loop)
                 await self._send({"type": "websocket.send", "text": self._frame(number, item)})
+                self._emptied.set()
+            self._taken = None
             self._filled.clear()
             await self._filled.wait()
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See whether the reader is slow. One timer now and then, not one for each frame."""
+        self._timer = None
+        if self._taken is None:
+            return
+        left = self._taken + self._patience - loop.time()
+        if left > 0:
+            self._timer = loop.call_later(left, self._look, loop)
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._end()
+        if self._sending is not None:
+            self._sending.reschedule(0)  # long ago: now
+
+    def _end(self) -> None:
+        self.closed = True
+        self._waiting.clear()
+        self._progress.clear()
+        self._size = 0
+        self._emptied.set()
+
+    async def _close_slow(self) -> None:
+        logger.info("connection_slow")
+        said = frames.closing(CloseCode.SLOW, "what was sent is not taken")
+        # It waits behind all that was not taken; the server cuts who does not even take this.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORD):
+                await self._send({"type": "websocket.send", "text": said})
+        await self._send({"type": "websocket.close", "code": int(CloseCode.SLOW)})
 
     def _frame(self, number: int, item: str | _Reading | _Event) -> str:
         if isinstance(item, str):
@@ -109,6 +197,21 @@ class Outbox:
 
     def _append(self, item: _Item) -> int:
         number = next(self._numbers)
+        if self.closed:
+            return number
+        if self._size >= self._limit and not isinstance(item, CloseCode):
+            # Nothing of what waits may be left out, so all of it is.
+            self._give_up()
+            return number
         self._waiting[number] = item
+        self._size += _size(item)
         self._filled.set()
         return number
+
+
+def _size(item: _Item) -> int:
+    if isinstance(item, _Event):
+        return len(item.event.text)
+    if isinstance(item, _Reading):
+        return len(item.frame)
+    return len(item) if isinstance(item, str) else 0

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 from asgiref.sync import sync_to_async
 
 from realtime.broker import get_broker
 from realtime.core.acceptance import Change
+from realtime.core.logs import get_logger
 from realtime.results import stored_endings
 
-logger = logging.getLogger("realtime.recall")
+logger = get_logger("realtime.recall")
 
 
 def recall(task_id: str) -> bool:

@@ -6,7 +6,6 @@ itself: what it finds is judged like every other word, so a wrong guess is overr
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 from typing import Final
@@ -16,10 +15,11 @@ from realtime.broker.base import Running
 from realtime.conf import conf
 from realtime.core import jsontext
 from realtime.core.acceptance import Change
+from realtime.core.logs import get_logger
 from realtime.core.states import LOST, STALLED, STARTED, SUCCESS
 from realtime.results import stored_endings
 
-logger = logging.getLogger("realtime.reconciler")
+logger = get_logger("realtime.reconciler")
 
 #: Waiting tasks that are asked for in one look.
 _WAITING: Final = 1000

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.core import signing
 
@@ -17,6 +17,13 @@ from realtime.core.topics import Topic
 from realtime.exceptions import TokenError
 
 _SALT: Final = "realtime.token"
+
+
+class Token(NamedTuple):
+    """What a token says: the topics it grants, and when it ends (seconds since 1970)."""
+
+    topics: frozenset[Topic]
+    ends: float
 
 
 def make_token(topics: Iterable[str | Topic]) -> tuple[str, datetime.datetime]:
@@ -35,10 +42,15 @@ def read_token(token: str) -> frozenset[Topic]:
 
     Raises TokenError for one that is forged or over.
     """
+    return open_token(token).topics
+
+
+def open_token(token: str) -> Token:
+    """Return all that a token says. Raises TokenError as :func:`read_token` does."""
     try:
         content = signing.loads(token, salt=_SALT)
     except signing.BadSignature:
         raise TokenError("the token is not valid") from None
     if content["ends"] < time.time():
         raise TokenError("the token is not valid any more")
-    return frozenset(Topic.parse(topic) for topic in content["topics"])
+    return Token(frozenset(map(Topic.parse, content["topics"])), content["ends"])

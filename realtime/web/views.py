@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import logging
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Final, ParamSpec
@@ -18,18 +17,21 @@ from django.views.decorators.csrf import csrf_protect
 
 from realtime.broker import get_broker
 from realtime.core.codes import ErrorCode
-from realtime.core.jsontext import dumps, encode_result, timestamp
+from realtime.core.jsontext import dumps, timestamp
+from realtime.core.logs import get_logger
 from realtime.core.topics import ME, TASK, USER, Topic
 from realtime.exceptions import TokenError
 from realtime.ownership import owner_of_request
+from realtime.redaction import encode_result
 from realtime.results import stored_result
 
 from .auth import Refused, authorise, authorise_cancel, not_found
 from .cancel import request_cancel
+from .drain import is_draining
 from .recall import arecall
 from .tokens import make_token, read_token
 
-logger = logging.getLogger("realtime.http")
+logger = get_logger("realtime.http")
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponse]]
 
@@ -135,7 +137,9 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 
 @_answers("GET", "HEAD")
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """Answer whether new work is welcome here: not while the store is out of reach."""
+    """Answer whether new work is welcome: not while the store is out of reach, nor at the end."""
+    if is_draining():
+        return _error(ErrorCode.INTERNAL, "this process is about to end", status=503)
     try:
         async with asyncio.timeout(_READY_TIMEOUT):
             await get_broker().positions(["ready"])

@@ -7,7 +7,6 @@ another one.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 from typing import Any, Final
@@ -15,8 +14,9 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from realtime.broker import get_broker
+from realtime.core.logs import get_logger
 
-logger = logging.getLogger("realtime.leases")
+logger = get_logger("realtime.leases")
 
 #: Seconds that a lease lasts, and between two renewals.
 LEASE: Final = 6.0

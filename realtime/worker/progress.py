@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
-from realtime.core import jsontext
+from realtime import redaction
 from realtime.core.states import PROGRESS
 
 from .runs import current_run
@@ -23,7 +23,7 @@ def set_progress(current: float, total: float | None = None, *, message: str | N
     run = current_run()
     if run is None or run.finished:
         return
-    progress = jsontext.encode_progress(current, total, message)
+    progress = redaction.encode_progress(current, total, message)
     run.report(PROGRESS, progress, final=total is not None and current == total)
 
 

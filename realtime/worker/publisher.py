@@ -7,7 +7,6 @@ order: a task pays for an absent Redis once, and never more than ``PUBLISH_TIMEO
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -21,10 +20,11 @@ from redis.exceptions import RedisError, ResponseError
 from realtime.broker import get_broker
 from realtime.conf import conf
 from realtime.core.acceptance import Change
+from realtime.core.logs import get_logger
 from realtime.core.states import CUSTOM_RANK, TERMINAL_RANK, rank
 from realtime.core.topics import is_task_id
 
-logger = logging.getLogger("realtime.publisher")
+logger = get_logger("realtime.publisher")
 
 _LOG_INTERVAL: Final = 60.0  # seconds
 _PAUSES: Final = (0.1, 0.2, 0.4, 0.8, 1.0)  # seconds between two attempts to reach Redis

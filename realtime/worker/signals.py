@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from celery import current_task, signals
 
+from realtime import redaction
 from realtime.conf import conf
 from realtime.core import jsontext
 from realtime.core.acceptance import Change
@@ -213,7 +214,7 @@ def say_failure(
     sender: Any = None, task_id: str = "", exception: Any = None, **_kwargs: Any
 ) -> None:
     """Say FAILURE: raised in the child, or found in MAIN (time limit, lost process, rejected)."""
-    error = jsontext.encode_error(exception)
+    error = redaction.encode_error(exception)
     run = run_of(sender.request) if sender is not None else None
     if run is not None and run.request.id == task_id:
         run.finish(FAILURE, _ended() | {"error": error})
@@ -250,15 +251,15 @@ def say_rest(
     if state == SUCCESS:  # the result could not be stored, and so was not announced
         run.finish(SUCCESS, _success_fields(task, retval))
     elif state == FAILURE:
-        run.finish(FAILURE, _ended() | {"error": jsontext.encode_error(retval)})
+        run.finish(FAILURE, _ended() | {"error": redaction.encode_error(retval)})
     elif state == "IGNORED":
         # Celery stores nothing, so for it the task runs for ever. It has ended, without a result.
         ignored = '{"type":"Ignore","message":"the task asked to be ignored"}'
         run.finish(REVOKED, _ended() | {"error": ignored})
     elif state is None and (error := _left_by_itself()):
-        run.finish(FAILURE, _ended() | {"error": jsontext.encode_error(error)})
+        run.finish(FAILURE, _ended() | {"error": redaction.encode_error(error)})
     elif state == "REJECTED" and not getattr(retval, "requeue", False):
-        run.finish(FAILURE, _ended() | {"error": jsontext.encode_error(retval)})
+        run.finish(FAILURE, _ended() | {"error": redaction.encode_error(retval)})
 
 
 def _left_by_itself() -> BaseException | None:
@@ -347,7 +348,7 @@ def _success_fields(task: Any, result: Any) -> dict[str, str]:
     if task.request.ignore_result or task.ignore_result:
         text, truncated = NULL, False  # asked for: nobody keeps it
     else:
-        text, truncated = jsontext.encode_result(result, limit=conf().MAX_RESULT_BYTES)
+        text, truncated = redaction.encode_result(result, limit=conf().MAX_RESULT_BYTES)
     return _ended() | {"result": text, "truncated": jsontext.dumps(truncated)}
 
 
@@ -382,5 +383,5 @@ def _retry_fields(reason: BaseException | None, retry_at: str) -> dict[str, str]
     if reason is None:
         error = '{"type":"Retry","message":"the task asked to run again"}'
     else:
-        error = jsontext.encode_error(reason)
+        error = redaction.encode_error(reason)
     return {"error": error, "retry_at": retry_at, "updated_at": jsontext.timestamp()}

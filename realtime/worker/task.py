@@ -8,6 +8,7 @@ from typing import Any
 
 import celery
 
+from realtime import redaction
 from realtime.conf import conf
 from realtime.core import jsontext
 from realtime.core.acceptance import Change
@@ -55,7 +56,7 @@ class Task(celery.Task):  # type: ignore[type-arg]
         run = run_of(self.request) if task_id in (None, self.request.id) else None
         if rank(state) == CUSTOM_RANK:
             message = meta.get("message") or meta.get("status") or meta.get("description")
-            progress = jsontext.encode_progress(meta.get("current"), meta.get("total"), message)
+            progress = redaction.encode_progress(meta.get("current"), meta.get("total"), message)
             if run is not None and not run.finished:
                 final = meta.get("total") is not None and meta.get("current") == meta["total"]
                 run.report(state, progress, final=final)
@@ -74,12 +75,11 @@ class Task(celery.Task):  # type: ignore[type-arg]
 def _outcome(state: str, meta: Mapping[str, Any]) -> dict[str, str]:
     fields = {}
     if state == SUCCESS:
-        text, truncated = jsontext.encode_result(dict(meta), limit=conf().MAX_RESULT_BYTES)
+        text, truncated = redaction.encode_result(dict(meta), limit=conf().MAX_RESULT_BYTES)
         fields = {"result": text, "truncated": jsontext.dumps(truncated)}
     elif state == FAILURE:
-        name = jsontext.encode_text(meta.get("exc_type", FAILURE))
-        message = jsontext.encode_text(meta.get("exc_message", ""))
-        fields = {"error": f'{{"type":{name},"message":{message}}}'}
+        name, message = meta.get("exc_type", FAILURE), meta.get("exc_message", "")
+        fields = {"error": redaction.encode_told_error(name, message)}
     if state in TERMINAL:
         fields["finished_at"] = jsontext.timestamp()
     return fields

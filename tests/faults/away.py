@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import redis
 
-from tests.until import until
+from realtime.core.states import SUCCESS
 
 from .batch import PROMISE, Batch, batch
 from .family import Family, Outcome, fault
@@ -43,6 +46,7 @@ class Away(Family):
     """The service on a Redis of its own, with an append-only file."""
 
     name = "away"
+    lane = "redis"
 
     def begin(self) -> None:
         stage = self.stage
@@ -71,6 +75,19 @@ class Away(Family):
         outcome.require(cost <= COST, f"a task lost {1000 * cost:.0f} ms")
         return outcome
 
+    @fault("15", "Redis full for 8 s, noeviction", short=150, long=1000)
+    def full(self, size: int) -> Outcome:
+        with redis.Redis.from_url(self.redis.url) as client:
+            outcome = self._hurt(
+                size,
+                8.0,
+                lambda: client.config_set("maxmemory", 1),
+                lambda: client.config_set("maxmemory", 0),
+            )
+        # At most once a minute, so this row is the first one.
+        outcome.require("publish_failed" in self.worker.log(), "nobody was told")
+        return outcome
+
     @fault("11", "Redis killed, back after 5 s, with its file", short=200, long=1500)
     def killed(self, size: int) -> Outcome:
         return self._hurt(size, 5.0, self.redis.kill, self.redis.start)
@@ -84,7 +101,7 @@ class Away(Family):
                 made.send(tasks.noop, number, countdown=6.0)
             # What is told of every other one comes after the fault.
             later = set(made.sent[1::2])
-            until(lambda: all(later & one.states.keys() for one in made.watchers), 5)
+            made.until(lambda: all(is_ready(one, later) for one in made.watchers), 5)
             traveller = made.watchers[0]
             self.stage.fleet.call(traveller.leave())
             self.redis.kill()
@@ -109,7 +126,9 @@ class Away(Family):
         outcome.require(len(told) == len(traveller.feeds), "a client did not come back")
         outcome.require(not any(told.values()), "an emptied log was called recovered")
         outcome.recovered = max(alive, default=None)
-        outcome.require(outcome.recovered is not None and outcome.recovered <= 10, "not alive in 10 s")
+        outcome.require(
+            outcome.recovered is not None and outcome.recovered <= 10, "not alive in 10 s"
+        )
         return outcome
 
     def _stopped(self, size: int, seconds: float) -> Outcome:
@@ -134,16 +153,44 @@ class Away(Family):
     def stopped_for_long(self, size: int) -> Outcome:
         return self._stopped(size, 70.0)
 
-    @fault("15", "Redis full for 8 s, noeviction", short=150, long=1000)
-    def full(self, size: int) -> Outcome:
-        with redis.Redis.from_url(self.redis.url) as client:
-            before = self.worker.log().count("publish_failed")
-            outcome = self._hurt(
-                size,
-                8.0,
-                lambda: client.config_set("maxmemory", 1),
-                lambda: client.config_set("maxmemory", 0),
-            )
-        said = self.worker.log().count("publish_failed") - before
-        outcome.require(said > 0, "nobody was told")
+    @fault("14d", "Redis gone for 5 minutes at 200 tasks a second", short=0, long=60_000)
+    def gone_for_minutes(self, size: int) -> Outcome:
+        with batch(self.stage, size) as made:
+            # The newest ones: what a full queue gives up is older.
+            watched = made.ids[-400:]
+            made.watch(self.url, tasks=watched)
+            before = memory_of(self.worker.pid)
+            self.redis.kill()
+            began = time.monotonic()
+            for number in range(size):
+                made.send(self.stage.tasks.noop, number)
+                time.sleep(max(0.0, began + number * 300 / size - time.monotonic()))
+            made.until(made.ended, 60)
+            after = memory_of(self.worker.pid)
+            self.redis.start()
+            back = time.monotonic()
+            made.sent = watched
+            outcome = Outcome(made.settle(tell=120))
+            outcome.recovered = made.recovery(back)
+            grown = max(after[pid] - before[pid] for pid in before.keys() & after.keys())
+        outcome.note = f"{size:,} tasks; a worker's process grew by {grown:.0f} MiB at most"
+        outcome.require(grown <= 64, f"grew by {grown:.0f} MiB")
         return outcome
+
+
+def is_ready(client: Any, later: set[str]) -> bool:
+    """Whether a client knows of every task, and of the endings of all but those."""
+    return all(
+        task_id in client.states and (task_id in later or client.states[task_id] == SUCCESS)
+        for task_id in client.watches
+    )
+
+
+def memory_of(pid: int) -> dict[int, float]:
+    """MiB that a process and its children hold, by process."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    found = {}
+    for each in [pid, *map(int, children)]:
+        status = Path(f"/proc/{each}/status").read_text()
+        found[each] = int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+    return found

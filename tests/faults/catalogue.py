@@ -1,8 +1,21 @@
-"""All families, the busy ones in their order."""
+"""All families, those of one lane in their order."""
 
 from .away import Away
+from .contrast import UsualAway, UsualPlain, UsualUnreliable
 from .family import Family
-from .gone import Gone
+from .gone import Killed, Overtaken
+from .links import Links
 from .plain import Plain
+from .unreliable import Unreliable
 
-FAMILIES: list[type[Family]] = [Plain, Away, Gone]
+FAMILIES: list[type[Family]] = [
+    Plain,
+    UsualPlain,
+    UsualUnreliable,
+    Away,
+    Links,
+    Killed,
+    Overtaken,
+    Unreliable,
+    UsualAway,
+]

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import WebSocketException
+from websockets.typing import Origin
 
 from realtime.core.position import Position, Step, step
 from realtime.core.states import TERMINAL
@@ -117,7 +118,7 @@ class Watcher:
             try:
                 async with open_socket(
                     self.url,
-                    origin=self._origin(),  # type: ignore[arg-type]
+                    origin=Origin(f"http://{urlsplit(self.url).netloc}"),
                     compression=None,
                     max_size=None,
                     max_queue=None,
@@ -141,10 +142,6 @@ class Watcher:
             self.standing.clear()
             await asyncio.sleep(self._wait(attempt))
             attempt += 1
-
-    def _origin(self) -> str:
-        parts = urlsplit(self.url)
-        return f"http://{parts.netloc}"
 
     @property
     def stands(self) -> bool:
@@ -257,14 +254,13 @@ class Watcher:
             )
 
 
-class Fleet:
-    """Clients in an event loop of their own, in a thread."""
+class LoopThread:
+    """An event loop in a thread."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def call(self, coroutine: Coroutine[Any, Any, Any], timeout: float = 60.0) -> Any:
         """Run a coroutine in the loop and return what it returns."""
@@ -288,6 +284,15 @@ class Fleet:
         return lambda: self.call(end())
 
     def close(self) -> None:
+        """Stop it, with all that runs in it."""
+
+        async def cancel_all() -> None:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        self.call(cancel_all())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -52,9 +52,12 @@ class Family:
     """Faults that share processes; each family has its own, and is a process itself."""
 
     name: ClassVar[str]
-    #: Whether it waits more than it works, so that it may run beside another one.
-    patient: ClassVar[bool] = False
+    #: Families of one lane run one after another.
+    lane: ClassVar[str] = "busy"
+    #: Whether it is the usual way, of which nothing is required.
     contrast: ClassVar[bool] = False
+    #: The rows it has, where these are not all.
+    picks: ClassVar[Collection[str]] = ()
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -67,4 +70,7 @@ class Family:
     @classmethod
     def faults(cls) -> Iterator[Fault]:
         """Its rows, in the order of their doing."""
-        return (found for found in vars(cls).values() if isinstance(found, Fault))
+        for kind in cls.__mro__:
+            for found in vars(kind).values():
+                if isinstance(found, Fault) and (not cls.picks or found.number in cls.picks):
+                    yield found

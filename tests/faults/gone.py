@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -28,17 +29,21 @@ CHILDREN = 4
 OFFSETS = (0.5, -0.5, 61.0, -61.0, 86_400.0, -86_400.0)
 
 
-class Gone(Family):
+class Killed(Family):
     """Workers come and go; Redis and the web process stay."""
 
-    name = "gone"
-    patient = True
+    name = "killed"
+    lane = "killed"
 
     def begin(self) -> None:
         stage = self.stage
         redis = stage.redis("redis")
         stage.use(redis.url, redis.url)
         self.web, self.url = stage.web()
+
+    def folder(self) -> str:
+        """A folder in which the tasks of one fault count their runs."""
+        return tempfile.mkdtemp(dir=self.stage.directory)
 
     def _kill_worker(self, made: Batch, task: Any, queue: str, **settings: Any) -> list[str]:
         """Let a new worker begin some tasks, kill it as a whole, and return their ids."""
@@ -84,8 +89,7 @@ class Gone(Family):
         killed: dict[str, float] = {}
         with batch(self.stage, size, self.url) as made:
             for _ in range(size // CHILDREN):
-                folder = str(self._folder("late"))
-                task = (self.stage.tasks.work_less_and_less, folder, 300.0, 1.0)
+                task = (self.stage.tasks.work_less_and_less, self.folder(), 300.0, 1.0)
                 for task_id in self._kill_worker(made, task, "late", settings=QUICK):
                     killed[task_id] = time.monotonic()
             # Only now somebody is there to run them again: what was killed is seen to stall.
@@ -103,15 +107,22 @@ class Gone(Family):
         worker.kill()
         return outcome
 
+
+class Overtaken(Killed):
+    """Runs that are not alone, and clocks that differ."""
+
+    name = "overtaken"
+    lane = "overtaken"
+    picks = ("5", "10")
+
     @fault("5", "delivered again while it still runs", short=8, long=60)
     def overtaken(self, size: int) -> Outcome:
         with batch(self.stage, size, self.url) as made:
             workers = [
-                self.stage.worker(concurrency=CHILDREN, queue="again", settings=QUICK)
+                self.stage.worker(concurrency=2 * CHILDREN, queue="again", settings=QUICK)
                 for _ in range(2)
             ]
-            folder = str(self._folder("again"))
-            task = self.stage.tasks.work_less_and_less
+            folder, task = self.folder(), self.stage.tasks.work_less_and_less
             for number in range(size):
                 # The second run ends before the first, or after it.
                 made.send(task, folder, 14.0, 1.0 if number % 2 else 9.0, queue="again")
@@ -146,8 +157,3 @@ class Gone(Family):
             wrong.kill()
         right.kill()
         return Outcome(total, note=f"wrong by {', '.join(f'{one:+g}' for one in offsets)} s")
-
-    def _folder(self, name: str) -> Path:
-        folder = self.stage.directory / name
-        folder.mkdir(exist_ok=True)
-        return folder

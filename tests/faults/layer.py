@@ -1,6 +1,6 @@
 """A channel layer that loses, doubles and delays what arrives, each at a rate of its own.
 
-    CHANNEL_LAYERS = {"default": {"BACKEND": "tests.faults.layer.UnreliableLayer", …}}
+CHANNEL_LAYERS = {"default": {"BACKEND": "tests.faults.layer.UnreliableLayer", …}}
 """
 
 from __future__ import annotations

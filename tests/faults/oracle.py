@@ -11,9 +11,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,7 @@ def _is_in_order(story: list[Callback]) -> bool:
         if one.state == SUCCESS and i < len(story) - 1:
             return False
     for _epoch, group in groupby(story, key=lambda one: one.epoch):
-        for earlier, later in _pairs(group):
+        for earlier, later in pairwise(group):
             if later.version <= earlier.version:
                 return False
             before, after = (earlier.run, earlier.attempt), (later.run, later.attempt)
@@ -204,8 +204,3 @@ def _is_in_order(story: list[Callback]) -> bool:
 
 def _rank(callback: Callback) -> int:
     return rank(STARTED) if callback.state == STALLED else rank(callback.state)
-
-
-def _pairs(group: Iterable[Callback]) -> Iterator[tuple[Callback, Callback]]:
-    known = list(group)
-    return zip(known, known[1:], strict=False)

@@ -12,5 +12,7 @@ from project.settings import REALTIME
 from . import timing  # noqa: F401 - connects receivers, and must be the first to do so
 
 _given = json.loads(os.environ.get("FAULTS_SETTINGS") or "{}")
-_given["REALTIME"] = REALTIME | _given.get("REALTIME", {})
+#: All the clients come from one address.
+_ONE_ADDRESS = {"CONNECTIONS_PER_ADDRESS": 10_000}
+_given["REALTIME"] = REALTIME | _ONE_ADDRESS | _given.get("REALTIME", {})
 globals().update(_given)

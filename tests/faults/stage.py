@@ -10,17 +10,19 @@ import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from project.processes import Process, free_port
 from project.redis_server import answers, embedded_redis
-from project.run import page_answers, worker_answers, worker_command
+from project.run import page_answers, web_command, worker_answers, worker_command
 
-from .clients import Fleet
+from .clients import LoopThread, Watcher
 from .oracle import LOG_VARIABLE, Oracle
 
 HOST = "127.0.0.1"
+
 
 @dataclass
 class Redis:
@@ -61,6 +63,12 @@ class Stage:
             LOG_VARIABLE: str(self.oracle.path),
         }
 
+        #: What is tested; the contrast has its own.
+        self.celery_app = "project.celery:app"
+        self.asgi_application = ""
+        self.client: Any = Watcher
+        self.is_contrast = False
+
     def close(self) -> None:
         self.stack.close()
 
@@ -80,18 +88,18 @@ class Stage:
         }
         self.env |= addresses
         os.environ.update(self.env)
+        # Only now: they read the settings.
         import django
 
         django.setup()
-        # Only now: they read the settings.
-        from project.celery import app
+        module, name = self.celery_app.split(":")
+        self.app: Any = getattr(import_module(module), name)
+        self.app.set_default()
 
         from . import tasks
 
-        app.set_default()
-        self.app: Any = app
         self.tasks: Any = tasks
-        self.fleet = Fleet()
+        self.fleet = LoopThread()
         self.stack.callback(self.fleet.close)
 
     def worker(
@@ -105,6 +113,7 @@ class Stage:
         """Start a prefork worker of a queue, with settings of its own; return it ready."""
         node = f"worker-{queue}-{uuid.uuid4().hex[:6]}@faults"
         command = [*worker_command(node, concurrency), "--queues", queue]
+        command[command.index("project.celery:app")] = self.celery_app
         full = self.env | env | {"FAULTS_SETTINGS": json.dumps(settings or {})}
         process = Process(f"worker of {queue}", command, env=full)
         self.stack.callback(process.kill)
@@ -118,12 +127,17 @@ class Stage:
         """Start a web process; return it, ready, and the address of its WebSocket."""
         port = free_port()
         full = self.env | env | {"PORT": str(port), "FAULTS_SETTINGS": json.dumps(settings or {})}
-        process = Process("web", [sys.executable, "-m", "project.web"], env=full)
+        command = web_command()
+        if self.asgi_application:
+            command = [sys.executable, "-m", "daphne", "-b", HOST, "-p", str(port)]
+            command.append(self.asgi_application)
+        process = Process("web", command, env=full)
         self.stack.callback(process.kill)
         self.processes.append(process)
         process.start()
         process.wait_ready(lambda: page_answers(HOST, port))
-        return process, f"ws://{HOST}:{port}/realtime/ws/"
+        path = "ws/" if self.asgi_application else "realtime/ws/"
+        return process, f"ws://{HOST}:{port}/{path}"
 
     def stored(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """What the result backend says of these tasks."""

@@ -12,9 +12,10 @@ import pytest
 
 from project.processes import Process
 from project.run import page_answers
-from project.server import MAX_BODY_BYTES
+from realtime.conf import Settings
 
 HOST = "127.0.0.1"
+MAX_BODY_BYTES = Settings().BODY_BYTES
 HEAD = b"POST /start/import/ HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 STOREYS = [
     {"core", "exceptions"},
     {"conf"},
+    {"redaction"},
     {"broker", "ownership", "results"},
     {"worker", "web"},
 ]

@@ -99,3 +99,63 @@ def test_celery_settings_that_contradict_each_other_are_named(conf, ids, monkeyp
     for key, value in conf.items():
         monkeypatch.setitem(celery_app.conf, key, value)
     assert [found.id for found in check_celery()] == ids
+
+
+@pytest.mark.parametrize("key", ["CAN_SUBSCRIBE", "REDACT"])
+@pytest.mark.parametrize("path", ["no.such.function", "realtime.conf.nothing", "name", "os.sep"])
+def test_a_path_that_leads_to_no_function_is_an_error(key, path):
+    errors = found(REALTIME={key: path})
+    assert set(errors) == {"realtime.E003"}
+    assert f"REALTIME[{key!r}]: {path!r}" in errors["realtime.E003"].msg
+
+
+# Only with --deploy
+
+SAFE = {
+    "DEBUG": False,
+    "ALLOWED_HOSTS": ["example.com"],
+    "CSRF_TRUSTED_ORIGINS": ["https://*.example.com"],
+    "SESSION_COOKIE_SECURE": True,
+    "CSRF_COOKIE_SECURE": True,
+    "REALTIME": {"ALLOWED_ORIGINS": ["https://app.example.com"]},
+}
+
+
+def dangers(**settings):
+    with override_settings(**SAFE | settings):
+        checks = run_checks(tags=["realtime"], include_deployment_checks=True)
+    return [each.id for each in checks]
+
+
+def test_safe_settings_are_safe():
+    assert dangers() == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "ids"),
+    [
+        ({"DEBUG": True}, ["realtime.E010"]),
+        ({"ALLOWED_HOSTS": ["example.com", "*"]}, ["realtime.E011"]),
+        ({"REALTIME": {"ALLOWED_ORIGINS": ["http://app.example.com"]}}, ["realtime.E012"]),
+        ({"REALTIME": {"ALLOWED_ORIGINS": ["https://*"]}}, ["realtime.E012"]),
+        ({"REALTIME": {"ALLOWED_ORIGINS": ["*"]}}, ["realtime.E012"]),
+        ({"CSRF_TRUSTED_ORIGINS": ["http://example.com"]}, ["realtime.E012"]),
+        ({"REALTIME": {"TOKEN_AGE": 901}}, ["realtime.W010"]),
+        ({"REALTIME": {"TOKEN_AGE": 900}}, []),
+        ({"REALTIME": {"REDIS_URL": "redis://redis.example:6379/0"}}, ["realtime.W011"]),
+        ({"REALTIME": {"REDIS_URL": "redis://user@10.0.0.5:6379/0"}}, ["realtime.W011"]),
+        ({"REALTIME": {"REDIS_URL": "redis://user:word@10.0.0.5:6379/0"}}, []),
+        ({"REALTIME": {"REDIS_URL": "redis://[::1]:6379/0"}}, []),
+        ({"REALTIME": {"REDIS_URL": "unix:///run/redis.sock"}}, []),
+        ({"SESSION_COOKIE_SECURE": False}, ["realtime.W012"]),
+        ({"CSRF_COOKIE_SECURE": False}, ["realtime.W012"]),
+    ],
+)
+def test_every_dangerous_setting_is_found_before_strangers_find_it(settings, ids):
+    assert dangers(**settings) == ids
+
+
+@pytest.mark.parametrize("key", ["accept_content", "result_accept_content"])
+def test_a_celery_that_takes_pickles_is_dangerous(key, monkeypatch):
+    monkeypatch.setitem(celery_app.conf, key, ["json", "pickle"])
+    assert dangers() == ["realtime.E013"]

@@ -147,6 +147,7 @@ def test_every_frame_of_the_server_is_described_as_it_is_written() -> None:
         frames.event("task:…", Position("k3x9", 12), "{}", merged=3),
         frames.snapshot("task:…", Position("n0e2", 3), []),
         frames.unsubscribed(2, "task:…"),
+        frames.withdrawn("task:…", codes.ErrorCode.FORBIDDEN, "…"),
         frames.cancelled(3, "…"),
         frames.pong(4),
         frames.error(codes.ErrorCode.NOT_FOUND, "…", frame_id=1),

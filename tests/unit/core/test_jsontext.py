@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from realtime.core.jsontext import (
     MESSAGE_LENGTH,
-    encode_error,
     encode_progress,
     encode_result,
     encode_text,
@@ -46,11 +45,6 @@ class Hostile:
         raise RuntimeError("no")
 
     __hash__ = None
-
-
-class HostileError(Exception):
-    def __str__(self):
-        raise RuntimeError("no")
 
 
 def holding_itself():
@@ -156,26 +150,6 @@ def test_every_result_is_strict_json(value):
 )
 def test_any_text_can_be_said_and_none_is_long(value, expected):
     assert strict(encode_text(value)) == expected
-
-
-def test_an_error_is_its_type_and_its_message():
-    assert strict(encode_error(ValueError("no", 5))) == {
-        "type": "ValueError",
-        "message": "('no', 5)",
-    }
-    assert strict(encode_error(KeyboardInterrupt())) == {"type": "KeyboardInterrupt", "message": ""}
-    assert strict(encode_error("only text")) == {"type": "Error", "message": "only text"}
-    assert strict(encode_error(None)) == {"type": "Error", "message": "None"}
-    assert strict(encode_error(HostileError())) == {
-        "type": "HostileError",
-        "message": "<unprintable HostileError>",
-    }
-
-
-def test_an_error_shows_neither_its_cause_nor_its_traceback():
-    error = RuntimeError("shown")
-    error.__cause__ = ValueError("canary")
-    assert strict(encode_error(error)) == {"type": "RuntimeError", "message": "shown"}
 
 
 # Progress

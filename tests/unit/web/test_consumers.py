@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+from types import SimpleNamespace
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from django.test import override_settings
 
+from realtime.broker import get_broker
+from realtime.core.acceptance import Change
+from realtime.web.access import get_watch
 from realtime.web.consumers import TaskConsumer
 from realtime.web.tokens import make_token
 
@@ -69,11 +73,38 @@ async def test_a_connection_with_a_subscription_may_be_silent(connection):
     }
     await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
     assert (await receive(socket))["type"] == "subscribed"
-    _, watching = consumer.tasks
+    idle = [task for task in consumer.tasks if "idle" in task.get_coro().__qualname__]
     async with asyncio.timeout(DEADLINE):
-        await watching
+        await asyncio.gather(*idle)
     await socket.send_input({"type": "websocket.receive", "text": '{"type":"ping","id":2}'})
     assert await receive(socket) == {"type": "pong", "id": 2}
+
+
+async def test_a_right_that_is_lost_while_subscribing_is_noticed():
+    get_broker().accept(Change(task_id="hers", state="STARTED", owner="7"))
+    consumer = TaskConsumer()
+    user = SimpleNamespace(pk=7, is_authenticated=True, is_staff=False)
+    socket = ApplicationCommunicator(consumer, {**SCOPE, "user": user})
+    await socket.send_input({"type": "websocket.connect"})
+    assert await receive(socket) == {"type": "websocket.accept"}
+    assert (await receive(socket))["type"] == "welcome"
+    join = consumer.hub.subscribe
+
+    async def lose_and_join(*args):
+        consumer.user = None  # as a look leaves it
+        consumer.looks += 1
+        return await join(*args)
+
+    consumer.hub.subscribe = lose_and_join
+    subscribe = {"type": "subscribe", "id": 1, "topic": "task:hers"}
+    await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
+    answer = await receive(socket)
+    assert (answer["type"], answer["code"]) == ("error", "not_found")
+    assert (consumer.hub.watching, consumer.subscriptions) == (0, {})
+    await socket.send_input({"type": "websocket.disconnect", "code": 1000})
+    await socket.wait(DEADLINE)
+    await consumer.hub.close()
+    await get_watch().close()
 
 
 async def test_what_fails_inside_is_told_by_a_reference_alone(connection, caplog):

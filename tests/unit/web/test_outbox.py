@@ -13,6 +13,7 @@ from realtime.core import frames
 from realtime.core.codes import CloseCode
 from realtime.core.position import Position
 from realtime.web.outbox import Outbox
+from tests.until import until
 
 DEADLINE = 5  # seconds
 ROOM = 4
@@ -178,6 +179,105 @@ async def test_closing_is_said_after_all_that_waits_and_then_done(outbox, reader
     assert closed == {"type": "websocket.close", "code": 4000}
 
 
+SLOW = [("closing", 4001), ("websocket.close", 4001)]
+
+
+def ends(messages):
+    return [(m["type"], m["code"]) for m in messages]
+
+
+async def test_who_takes_nothing_for_too_long_is_told_and_closed(reader):
+    with override_settings(REALTIME={"SLOW_TIMEOUT": 0.1}):
+        outbox = Outbox(reader.send)
+    running = asyncio.create_task(outbox.run())
+    reader.free.clear()
+    outbox.put(frames.pong(1))
+    outbox.put(frames.pong(2))
+    await asyncio.to_thread(until, lambda: outbox.closed, DEADLINE)
+    reader.free.set()
+    assert ends(await reader.read(2)) == SLOW
+    await running
+    outbox.put(frames.pong(3))
+    assert len(outbox) == 0, "nothing is kept for somebody who is gone"
+
+
+async def test_who_takes_the_last_word_neither_is_closed_all_the_same():
+    closed = asyncio.Event()
+
+    async def send(message):
+        if message["type"] == "websocket.close":
+            closed.set()
+        else:
+            await asyncio.Event().wait()
+
+    with override_settings(REALTIME={"SLOW_TIMEOUT": 0.1}):
+        outbox = Outbox(send)
+    outbox.put(frames.pong(1))
+    async with asyncio.timeout(DEADLINE):
+        await outbox.run()
+    assert closed.is_set()
+
+
+async def test_a_reader_that_takes_a_little_now_and_then_is_not_slow(reader):
+    with override_settings(REALTIME={"SLOW_TIMEOUT": 0.3}):
+        outbox = Outbox(reader.send)
+    running = asyncio.create_task(outbox.run())
+    for number in range(8):
+        reader.free.clear()
+        outbox.put(frames.pong(number))
+        await asyncio.sleep(0.1)
+        reader.free.set()
+        assert (await reader.read(1))[0]["id"] == number
+    assert not outbox.closed
+    running.cancel()
+
+
+async def test_endings_that_fill_the_outbox_are_given_up_all_together(reader):
+    with override_settings(REALTIME={"OUTBOX_BYTES": 1000}):
+        outbox = Outbox(reader.send)
+    running = asyncio.create_task(outbox.run())
+    reader.free.clear()
+    offset = 0
+    while not outbox.closed:
+        assert offset < 100
+        outbox.put_event("user:me", event(offset := offset + 1, "SUCCESS", task=f"t{offset}"))
+    await asyncio.sleep(0)
+    reader.free.set()
+    assert ends(await reader.read(2)) == SLOW
+    await running
+
+
+async def test_progress_that_fills_the_outbox_is_merged_before_it_is_given_up(reader):
+    with override_settings(REALTIME={"OUTBOX_BYTES": 1000, "OUTBOX_EVENTS": 1_000_000}):
+        outbox = Outbox(reader.send)
+    reader.free.clear()
+    running = asyncio.create_task(outbox.run())
+    for offset in range(1, 501):
+        outbox.put_event("task:a", event(offset))
+    assert not outbox.closed
+    reader.free.set()
+    assert told(await reader.read(len(outbox)))[-1][0] == 500
+    running.cancel()
+
+
+async def test_who_takes_no_answers_waits_with_the_next_question(reader):
+    with override_settings(REALTIME={"OUTBOX_BYTES": 100}):
+        outbox = Outbox(reader.send)
+    reader.free.clear()
+    running = asyncio.create_task(outbox.run())
+    outbox.put(json.dumps("x" * 101))
+    await asyncio.sleep(0)  # it is on its way
+    await outbox.room()
+    outbox.put(json.dumps("x" * 101))
+    asking = asyncio.create_task(outbox.room())
+    done, _ = await asyncio.wait([asking], timeout=0)
+    assert not done
+    reader.free.set()
+    async with asyncio.timeout(DEADLINE):
+        await asking
+    running.cancel()
+
+
 @given(st.lists(st.sampled_from(["PROGRESS", "PROGRESS", "STARTED", "RETRY", "SUCCESS"])))
 def test_whatever_comes_every_offset_is_sent_or_counted_and_they_rise(states):
     async def read_all():
@@ -197,3 +297,27 @@ def test_whatever_comes_every_offset_is_sent_or_counted_and_they_rise(states):
         assert message["offset"] == last + message.get("merged", 0) + 1
         last = message["offset"]
     assert last == len(states)
+
+
+async def test_what_waits_of_a_topic_that_may_not_be_seen_any_more_is_not_sent(outbox, reader):
+    reader.free.clear()
+    outbox.put(frames.pong(1))
+    await asyncio.sleep(0)  # the first frame is on its way
+    for offset in (1, 2):
+        outbox.put_event("task:a", event(offset))
+        outbox.put_event("task:b", event(offset, task="b", topic="task:b"))
+    outbox.drop("task:a")
+    outbox.put_event("task:b", event(3, "SUCCESS", task="b", topic="task:b"))
+    outbox.put(frames.pong(2))
+    reader.free.set()
+    sent = await reader.read(5)
+    assert [m.get("topic") for m in sent] == [None, "task:b", "task:b", "task:b", None]
+
+    reader.free.clear()
+    outbox.put_event("task:b", event(4, task="b", topic="task:b"))
+    outbox.drop()
+    outbox.close(CloseCode.SIGNED_OUT, "signed out")
+    reader.free.set()
+    closing, close = await reader.read(2)
+    assert (closing["type"], closing["code"]) == ("closing", 4501)
+    assert close == {"type": "websocket.close", "code": 4501}

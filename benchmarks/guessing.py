@@ -1,0 +1,90 @@
+"""Whether the time of an answer tells a foreign task from one that does not exist.
+
+    python -m benchmarks.guessing
+
+Both get the same bytes. A signed-in user asks for a thousand of each, in turns; the medians must
+be within 5 % of each other.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+ROUNDS = 1000
+#: The larger median over the smaller one, at most.
+TOLERANCE = 1.05
+
+
+def compare(
+    url: str, session: str, foreign: Sequence[str], missing: Sequence[str]
+) -> tuple[float, float]:
+    """Return the medians, in seconds, of the answers about both kinds of tasks."""
+    headers = {"Cookie": f"sessionid={session}"} if session else {}
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+
+    def ask(task_id: str) -> float:
+        begun = time.perf_counter()
+        connection.request("GET", f"/realtime/tasks/{task_id}/", headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 404:
+            raise RuntimeError(f"{answer.status} instead of 404")
+        return time.perf_counter() - begun
+
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(20):
+        ask(missing[0])  # warm
+    for pair in zip(foreign, missing, strict=True):
+        # Whichever is first in a pair may be slower or faster for it.
+        for which in random.sample((0, 1), 2):
+            times[which].append(ask(pair[which]))
+    connection.close()
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def main() -> int:
+    """Measure, print, and return 1 if the medians are further apart than they may be."""
+    from project.processes import Process, free_port
+    from project.run import page_answers, web_command
+
+    from .__main__ import HOST, redis_server, running
+
+    with TemporaryDirectory() as directory, redis_server(Path(directory)):
+        port = free_port()
+        web = Process(
+            "web server", web_command(), env={**os.environ, "HOST": HOST, "PORT": str(port)}
+        )
+        with running(web):
+            web.wait_ready(lambda: page_answers(HOST, port))
+            from django.contrib.auth.models import User
+            from django.test import Client
+
+            from realtime.broker import get_broker
+            from realtime.core.acceptance import Change
+
+            client = Client()
+            client.force_login(User.objects.create_user("somebody"))
+            foreign = [str(uuid.uuid4()) for _ in range(ROUNDS)]
+            for task_id in foreign:
+                get_broker().accept(Change(task_id=task_id, state="STARTED", owner="another"))
+            missing = [str(uuid.uuid4()) for _ in range(ROUNDS)]
+            session = client.cookies["sessionid"].value
+            one, other = compare(f"http://{HOST}:{port}", session, foreign, missing)
+    ratio = max(one, other) / min(one, other)
+    print(f"median of {ROUNDS} answers: foreign {one * 1000:.3f} ms, missing {other * 1000:.3f} ms")
+    print(f"ratio {ratio:.3f}, at most {TOLERANCE}: {'met' if ratio <= TOLERANCE else 'NOT MET'}")
+    return 0 if ratio <= TOLERANCE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""Noticing that somebody may not see any more what they saw: signed out, changed, or withdrawn.
+
+Django's own signals say so in the process where it happens, which need not be the one that holds
+the connection: they are passed on through the channel layer. A message may be lost, and a change
+may come without a signal (``QuerySet.update()``), so each connection also looks by itself, every
+``ACCESS_INTERVAL`` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final, Protocol
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import async_to_sync
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.contrib.auth.signals import user_logged_out
+from django.db import transaction
+from django.db.models.signals import m2m_changed, post_delete, post_save
+
+from realtime.broker.layer import get_layer
+from realtime.core.codes import CloseCode
+from realtime.core.logs import get_logger
+from realtime.ownership import owner_of_user
+
+logger = get_logger("realtime.access")
+
+#: The one group of all processes. Changes of access are rare: a group for each user would cost a
+#: subscription on Redis for each of them.
+_GROUP: Final = "realtime.access"
+#: Seconds that a sign-out may lose to a layer that does not answer.
+_SEND_TIMEOUT: Final = 1.0
+#: Seconds between two attempts to listen.
+_PAUSE: Final = 1.0
+
+
+# Telling: wherever it happens.
+
+
+def connect() -> None:
+    """Connect the receivers. Doing it again changes nothing."""
+    if not apps.is_installed("django.contrib.auth"):
+        return
+    from django.contrib.auth import get_user_model
+    from django.contrib.auth.models import Group
+
+    user_model = get_user_model()
+    _connect(user_logged_out, _on_signed_out)
+    _connect(post_save, _on_saved, user_model)
+    _connect(post_delete, _on_deleted, user_model)
+    _connect(post_delete, _on_group_deleted, Group)
+    for model, field in (
+        (user_model, "groups"),
+        (user_model, "user_permissions"),
+        (Group, "permissions"),
+    ):
+        if hasattr(model, field):  # a user model of one's own may have no permissions
+            _connect(m2m_changed, _on_rights_changed, getattr(model, field).through)
+
+
+def _connect(signal: Any, receiver: Any, sender: Any = None) -> None:
+    name = f"realtime.{receiver.__name__}.{getattr(sender, '__name__', '')}"
+    signal.connect(receiver, sender=sender, weak=False, dispatch_uid=name)
+
+
+def _on_signed_out(request: Any = None, user: Any = None, **_kwargs: Any) -> None:
+    # It is said before the session is gone, so a look could still find it.
+    key = getattr(getattr(request, "session", None), "session_key", None)
+    if owner := owner_of_user(user):
+        _announce(owner, session=fingerprint(key))
+
+
+def _on_saved(
+    instance: Any, created: bool, using: str, update_fields: Any = None, **_kwargs: Any
+) -> None:
+    # Signing in saves the time of it, and nothing else.
+    if not created and set(update_fields or ()) != {"last_login"}:
+        _announce_committed(owner_of_user(instance), using)
+
+
+def _on_deleted(instance: Any, using: str, **_kwargs: Any) -> None:
+    _announce_committed(owner_of_user(instance), using)
+
+
+def _on_group_deleted(using: str, **_kwargs: Any) -> None:
+    _announce_committed("", using)
+
+
+def _on_rights_changed(instance: Any, action: str, using: str, **_kwargs: Any) -> None:
+    if action.startswith("post_"):
+        # A group's rights are those of everybody in it. (A group is no user, so it owns nothing.)
+        _announce_committed(owner_of_user(instance), using)
+
+
+def _announce_committed(owner: str, using: str) -> None:
+    # Whoever hears of it looks into the database: not before it is there.
+    transaction.on_commit(lambda: _announce(owner), using=using, robust=True)
+
+
+def _announce(owner: str, *, session: str = "") -> None:
+    """Tell every process; ``owner`` "" means everybody who sees more than their own."""
+    message = {"type": _GROUP, "owner": owner, "session": session}
+    try:
+        async_to_sync(_send)(message)
+    except Exception as error:  # noqa: BLE001 - the change itself has succeeded, and looks find it
+        logger.warning("announce_failed error=%r", error)
+
+
+async def _send(message: dict[str, Any]) -> None:
+    async with asyncio.timeout(_SEND_TIMEOUT):
+        await get_layer().group_send(_GROUP, message)
+
+
+def fingerprint(session_key: str | None) -> str:
+    """Return what stands for a session in messages: whoever reads it cannot use the session."""
+    return hashlib.sha256(session_key.encode()).hexdigest() if session_key else ""
+
+
+# Hearing: in the process that holds the connections.
+
+
+class Member(Protocol):
+    """A connection of a signed-in user. The methods are called in the event loop."""
+
+    owner: str
+    #: The fingerprint of its session, "" where it has none.
+    session: str
+
+    @property
+    def sees_more(self) -> bool:
+        """Whether it sees anything by a right that can be withdrawn."""
+        ...
+
+    def look_soon(self) -> None:
+        """Look again at what it may see."""
+        ...
+
+    def sign_out(self) -> None:
+        """Its session has ended."""
+        ...
+
+
+class Watch:
+    """The members of one event loop, and the loop that listens for them."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, set[Member]] = {}
+        self._listening: asyncio.Task[None] | None = None
+
+    def join(self, member: Member) -> None:
+        """Tell a member from now on."""
+        self._members.setdefault(member.owner, set()).add(member)
+        if self._listening is None:
+            self._listening = asyncio.get_running_loop().create_task(self._listen())
+
+    def leave(self, member: Member) -> None:
+        """Tell it nothing more; also where it never joined."""
+        members = self._members.get(member.owner, set())
+        members.discard(member)
+        if not members:
+            self._members.pop(member.owner, None)
+
+    async def close(self) -> None:
+        """Stop listening; the next one to join begins anew."""
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                layer = get_layer()
+                channel = await layer.new_channel()
+                await layer.group_add(_GROUP, channel)
+                while True:
+                    self._hear(await layer.receive(channel))
+            except Exception as error:  # noqa: BLE001 - whoever can publish can send anything
+                logger.warning("listen_failed error=%r", error)
+                await asyncio.sleep(_PAUSE)
+
+    def _hear(self, message: Mapping[str, Any]) -> None:
+        if message.get("type") != _GROUP:
+            return
+        owner, session = str(message.get("owner", "")), str(message.get("session", ""))
+        if not owner:
+            for members in tuple(self._members.values()):
+                for member in members:
+                    if member.sees_more:
+                        member.look_soon()
+        for member in tuple(self._members.get(owner, ())):
+            if session and member.session == session:
+                member.sign_out()
+            elif not session:
+                member.look_soon()
+
+
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
+
+
+def get_watch() -> Watch:
+    """Return the running event loop's watch."""
+    return _watches.setdefault(asyncio.get_running_loop(), Watch())
+
+
+# Looking.
+
+
+def look_up(scope: Mapping[str, Any], user: Any) -> Any:
+    """Return a connection's user as they are now, or the close code where they are so no more.
+
+    It asks the database and changes nothing: Django's own way would end the session of a user who
+    is just changing the password.
+    """
+    from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, load_backend
+
+    session = scope.get("session")
+    if not session or SESSION_KEY not in session:  # signed in by something else
+        model = user.__class__
+        fresh = model._default_manager.filter(pk=user.pk).first()  # noqa: SLF001
+        return fresh if getattr(fresh, "is_active", False) else CloseCode.SIGNED_OUT
+    key = session.session_key
+    kept = import_module(django_settings.SESSION_ENGINE).SessionStore(key)
+    if SESSION_KEY not in kept:
+        # One that has expired is not given out, but it is there until it is cleared away.
+        return CloseCode.SESSION_EXPIRED if kept.exists(key) else CloseCode.SIGNED_OUT
+    backend = kept.get(BACKEND_SESSION_KEY)
+    if backend in django_settings.AUTHENTICATION_BACKENDS and str(user.pk) == kept[SESSION_KEY]:
+        fresh = load_backend(backend).get_user(user.pk)
+        if fresh is not None and _is_proven(fresh, kept):
+            return fresh
+    return CloseCode.SIGNED_OUT
+
+
+def _is_proven(user: Any, session: Any) -> bool:
+    """Return whether the session was made under the user's present password."""
+    from django.contrib.auth import HASH_SESSION_KEY
+    from django.utils.crypto import constant_time_compare
+
+    if not hasattr(user, "get_session_auth_hash"):
+        return True
+    valid = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
+    return any(constant_time_compare(session.get(HASH_SESSION_KEY, ""), each) for each in valid)

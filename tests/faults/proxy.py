@@ -1,0 +1,91 @@
+"""A TCP link that goes bad: it swallows, delays, cuts, and takes everything apart."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+from contextlib import suppress
+from urllib.parse import urlsplit, urlunsplit
+
+from .clients import LoopThread
+
+
+class Proxy:
+    """Listens on the loopback and passes on to a server; what it does wrong can be set any time."""
+
+    def __init__(self, loop: LoopThread, target: str, rng: random.Random) -> None:
+        parts = urlsplit(target)
+        assert parts.hostname is not None
+        self._host, self._port = parts.hostname, parts.port or 0
+        self._rng = rng
+        #: Whether nothing arrives any more. A connection that lost something is dead for good,
+        #: and nobody is told: it is half-open.
+        self.swallows = False
+        #: Seconds by which each part of a stream is late.
+        self.delay = 0.0
+        #: Whether each byte is a segment.
+        self.takes_apart = False
+        #: How often a part of a stream is its last: the connection is reset in its middle.
+        self.cuts = 0.0
+        port = loop.call(self._listen())
+        #: The target's address, by way of this link.
+        self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{port}"))
+
+    async def _listen(self) -> int:
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        port: int = server.sockets[0].getsockname()[1]
+        return port
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            self._reset(writer)
+            return
+        both = (writer, far_writer)
+        alive = asyncio.Event()
+        alive.set()
+        with suppress(asyncio.CancelledError):  # when all ends; asyncio would complain of it
+            await asyncio.gather(
+                self._pump(reader, far_writer, both, alive),
+                self._pump(far_reader, writer, both, alive),
+            )
+
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        both: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
+        alive: asyncio.Event,
+    ) -> None:
+        try:
+            while data := await reader.read(65536):
+                if self.swallows:
+                    alive.clear()
+                if not alive.is_set():
+                    continue
+                if self.delay:
+                    await asyncio.sleep(self.delay)
+                cut = self._rng.random() < self.cuts
+                if cut:
+                    data = data[: self._rng.randrange(len(data))]
+                for start in range(len(data)) if self.takes_apart else (0,):
+                    writer.write(data[start : start + 1] if self.takes_apart else data)
+                    await writer.drain()
+                if cut:
+                    break
+            else:
+                writer.close()  # the other side has said all
+                return
+        except OSError:
+            pass
+        for end in both:
+            self._reset(end)
+
+    def _reset(self, writer: asyncio.StreamWriter) -> None:
+        if not writer.is_closing():
+            linger = struct.pack("ii", 1, 0)  # RST instead of FIN
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()

@@ -1,0 +1,134 @@
+"""What the oracle must find. It judges everything else, so nobody else can judge it."""
+
+import json
+
+import pytest
+
+from realtime.core.position import Position
+from tests.faults.clients import Feed
+from tests.faults.oracle import LOG_VARIABLE, Callback, Oracle, Truth, judge, write
+from tests.faults.report import Row, write_guarantees
+
+TRUTHS = {"a": Truth(10.0, "SUCCESS", 1)}
+
+
+def told(*words, epoch="e"):
+    """Callbacks from "version:run.attempt:state[=result]"."""
+    story = []
+    for word in words:
+        version, place, said = word.split(":")
+        state, _, result = said.partition("=")
+        run, attempt = place.split(".")
+        story.append(
+            Callback(
+                at=10.5,
+                task="a",
+                epoch=epoch,
+                version=int(version),
+                run=int(run),
+                attempt=int(attempt),
+                state=state,
+                result=int(result) if result else None,
+            )
+        )
+    return story
+
+
+def verdict(story, truths=None, **options):
+    return judge(TRUTHS if truths is None else truths, {"client": (["a"], story)}, **options)
+
+
+def counts(found):
+    return {
+        kind: getattr(found, kind)
+        for kind in ("lost", "doubled", "reordered", "wrong")
+        if getattr(found, kind)
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["1:1.0:PENDING", "2:1.0:STARTED", "3:1.0:SUCCESS=1"], {}),
+        (["2:1.0:STARTED", "5:1.0:STALLED", "6:1.0:STARTED", "7:1.0:SUCCESS=1"], {"wrong": 1}),
+        (["1:1.0:STARTED", "2:1.0:RETRY", "3:1.1:RECEIVED", "4:1.1:SUCCESS=1"], {}),
+        (["1:1.0:STARTED", "2:2.0:STARTED", "3:2.0:SUCCESS=1"], {}),
+        ([], {"lost": 1}),
+        (["1:1.0:STARTED"], {"lost": 1}),
+        (["1:1.0:FAILURE"], {"wrong": 1}),
+        (["1:1.0:SUCCESS=2"], {"wrong": 1}),
+        (["1:1.0:SUCCESS=1", "1:1.0:SUCCESS=1"], {"doubled": 1, "reordered": 1}),
+        (["1:1.0:FAILURE", "2:1.0:FAILURE"], {"doubled": 1, "wrong": 1}),
+        (["2:1.0:STARTED", "1:1.0:RECEIVED", "3:1.0:SUCCESS=1"], {"reordered": 1}),
+        (["1:1.0:STARTED", "2:1.0:RECEIVED", "3:1.0:SUCCESS=1"], {"reordered": 1}),
+        (["1:1.1:STARTED", "2:1.0:RETRY", "3:1.1:SUCCESS=1"], {"reordered": 1}),
+        (["1:2.0:STARTED", "2:1.0:STARTED", "3:2.0:SUCCESS=1"], {"reordered": 1}),
+        (["1:1.0:SUCCESS=1", "2:2.0:STARTED"], {"lost": 1, "reordered": 1}),
+    ],
+)
+def test_what_a_client_was_told_is_held_to_the_truth(words, expected):
+    assert counts(verdict(told(*words))) == expected
+
+
+def test_a_task_that_never_ended_is_wrong_and_not_lost():
+    assert counts(verdict(told("1:1.0:STARTED"), truths={})) == {"wrong": 1}
+
+
+def test_a_task_whose_worker_went_may_stall():
+    story = told("1:1.0:STARTED", "2:1.0:STALLED", "3:1.0:LOST")
+    assert counts(verdict(story, {"a": Truth(1.0, "LOST")}, may_stall=["a"])) == {}
+
+
+def test_versions_begin_again_in_a_new_epoch_and_an_ending_does_not():
+    ending = told("5:1.0:SUCCESS=1", epoch="one")
+    assert counts(verdict(told("4:1.0:STARTED", epoch="one") + told("1:1.0:SUCCESS=1"))) == {}
+    assert counts(verdict(ending + told("1:1.0:SUCCESS=1"))) == {"doubled": 1, "reordered": 1}
+
+
+def test_latency_is_from_the_outcome_or_from_when_the_client_came():
+    assert verdict(told("1:1.0:SUCCESS=1")).latencies == [0.5]
+    assert verdict(told("1:1.0:SUCCESS=1"), not_before=10.25).latencies == [0.25]
+
+
+def test_the_log_is_read_as_it_grows_and_a_success_stays(tmp_path, monkeypatch):
+    oracle = Oracle(tmp_path / "log")
+    monkeypatch.setenv(LOG_VARIABLE, str(oracle.path))
+    write("SUCCESS", "a", result=1)
+    with oracle.path.open("a") as file:
+        file.write('{"at": 1, "what": "FAI')
+    oracle.look()
+    assert oracle.truths["a"].result == 1
+    with oracle.path.open("a") as file:
+        file.write('LURE", "task": "b"}\n')
+    write("SUCCESS", "a", result=2)
+    oracle.look()
+    assert (oracle.truths["a"].result, oracle.truths["b"].state) == (1, "FAILURE")
+
+
+def test_a_client_notes_what_the_contract_forbids():
+    feed = Feed("task:a")
+    status = {"task_id": "a", "version": 1, "state": "STARTED", "run": 1, "attempt": 0}
+    assert feed.replace(Position("e", 4), [status]) == [status]
+    assert feed.take(Position("e", 6), 1, status | {"version": 2})
+    for offset, merged in ((6, 0), (8, 0), (5, 0)):
+        with pytest.raises(ValueError, match="after"):
+            feed.take(Position("e", offset), merged, status | {"version": 3})
+    assert feed.replace(Position("e", 9), [status]) == []
+
+
+def test_the_table_is_put_between_its_marks(tmp_path, monkeypatch):
+    page = tmp_path / "guarantees.md"
+    page.write_text("before\n<!-- faults: begin -->\nstale words\n<!-- faults: end -->\nafter\n")
+    monkeypatch.setattr("tests.faults.report.GUARANTEES", page)
+    row = Row.of("1", "a fault", 7, verdict(told("1:1.0:SUCCESS=1")), broken=[])
+    beside = Row.of("1", "a fault", 7, verdict([]), broken=[], contrast=True)
+    write_guarantees([row, beside], "make faults", 7)
+    text = page.read_text()
+    assert text.startswith("before\n<!-- faults: begin -->\nPrinted by `make faults` with seed 7")
+    assert "| 1 | a fault | 1 | 0 | 0 | 0 | 0 | 0.50 | 0.50 | 0.50 | - |" in text
+    assert "| 1 | a fault | 1 | 1 | 0 | 0 | 0 | - | - | - | - |" in text
+    assert text.endswith("<!-- faults: end -->\nafter\n")
+    assert "stale words" not in text
+    assert row.holds
+    assert not beside.holds
+    assert json.dumps(vars(row))

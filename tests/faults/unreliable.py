@@ -1,0 +1,56 @@
+"""Faults of the channel layer between the store and the web process."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from django.conf import settings
+
+from .batch import PROMISE, batch
+from .family import Family, Outcome, fault
+
+
+class Unreliable(Family):
+    """A web process for each rate, with a layer that is as bad as that."""
+
+    name = "unreliable"
+    lane = "overtaken"
+
+    def begin(self) -> None:
+        redis = self.stage.redis("redis")
+        self.stage.use(redis.url, redis.url)
+        self.stage.worker(concurrency=4)
+
+    @fault("18a", "1 % of messages lost, 1 % doubled, 1 % late", short=200, long=1500)
+    def slightly_unreliable(self, size: int) -> Outcome:
+        return self._unreliable(size, 0.01)
+
+    @fault("18b", "10 % of messages lost, 10 % doubled, 10 % late", short=200, long=1500)
+    def unreliable(self, size: int) -> Outcome:
+        return self._unreliable(size, 0.1)
+
+    @fault("18c", "every message lost", short=200, long=1000)
+    def deaf(self, size: int) -> Outcome:
+        return self._unreliable(size, 1.0)
+
+    def _unreliable(self, size: int, rate: float) -> Outcome:
+        stage = self.stage
+        rates = dict.fromkeys(("lose", "double", "late"), rate) | {"seed": stage.seed}
+        layer = settings.CHANNEL_LAYERS["default"] | {
+            "BACKEND": "tests.faults.layer.UnreliableLayer"
+        }
+        web, url = stage.web(
+            settings={"CHANNEL_LAYERS": {"default": layer}},
+            FAULTS_RATES=json.dumps(rates),
+        )
+        with batch(stage, size, url) as made:
+            for number in range(size):
+                made.send(stage.tasks.noop, number)
+                time.sleep(0.005)
+            outcome = Outcome(made.settle())
+        web.stop()
+        p99 = outcome.verdict.percentile(0.99)
+        # Half a second for a machine that is busy with all of this.
+        outcome.require(p99 <= PROMISE + 0.5, f"p99 is {p99:.1f} s")
+        return outcome

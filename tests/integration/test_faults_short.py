@@ -1,0 +1,42 @@
+"""The fault runner, with a choice of its rows: `make faults` has them all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from project.processes import ROOT
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+COUNTS = ("lost", "doubled", "reordered", "wrong")
+
+
+def run(path: Path, *arguments: str) -> list[dict[str, Any]]:
+    command = [sys.executable, "-m", "tests.faults", "--json", str(path), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    rows: list[dict[str, Any]] = json.loads(path.read_text())
+    return rows
+
+
+def test_nothing_is_lost_doubled_reordered_or_wrong(tmp_path: Path) -> None:
+    rows = run(tmp_path / "rows", "--only", "1,7,24", "--no-contrast")
+    assert [row["number"] for row in rows] == ["1", "7", "24"]
+    assert all(row["tasks"] >= 20 for row in rows)
+    assert not any(row[count] for row in rows for count in COUNTS)
+
+
+def test_every_ending_arrives_where_every_message_is_lost_and_the_oracle_sees_the_difference(
+    tmp_path: Path,
+) -> None:
+    rows = run(tmp_path / "rows", "--only", "18c")
+    [ours] = [row for row in rows if not row["contrast"]]
+    [usual] = [row for row in rows if row["contrast"]]
+    assert not any(ours[count] for count in COUNTS)
+    assert usual["lost"] == usual["tasks"] == ours["tasks"]

@@ -1,0 +1,148 @@
+"""How much one client, one user and one address may ask for, and what more is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from tests.wire import Client, connect, fresh_id, say, token_for
+
+pytestmark = pytest.mark.integration
+
+
+async def assert_ended_by_rate(client: Client) -> list[Any]:
+    assert await client.close_code() == 4503
+    *frames, closing = client.waiting()
+    assert (closing["type"], closing["code"], closing["reconnect"]) == ("closing", 4503, False)
+    return frames
+
+
+async def test_a_flood_of_frames_ends_the_connection(service: Any) -> None:
+    task_id = fresh_id()
+    topic = f"task:{task_id}"
+    async with connect(service) as client, connect(service) as neighbour:
+        await neighbour.subscribe(topic, token=token_for(service, topic))
+        for number in range(200):
+            await client.socket.send(json.dumps({"type": "ping", "id": number}))
+        *pongs, error = await assert_ended_by_rate(client)
+        assert {frame["type"] for frame in pongs} == {"pong"}
+        assert 50 <= len(pongs) <= 60, "a burst is forgiven"
+        assert (error["type"], error["code"]) == ("error", "limit")
+        assert "10 frames a second" in error["message"]
+        say(task_id, "SUCCESS")
+        assert (await neighbour.event(topic))["status"]["state"] == "SUCCESS"
+
+
+async def test_who_keeps_the_pace_may_go_on(service: Any) -> None:
+    async with connect(service) as client:
+        for _ in range(70):  # 40 at once, then 8 a second
+            assert (await client.ask("ping"))["type"] == "pong"
+
+
+async def test_frames_that_are_too_many_are_not_looked_at(service: Any) -> None:
+    """Whatever they are: it is the limit that answers."""
+    async with connect(service) as client:
+        for number in range(50):
+            await client.socket.send(json.dumps({"type": "ping", "id": number}))
+        for _ in range(20):
+            await client.socket.send("x" * 20_000)
+        frames = await assert_ended_by_rate(client)
+        assert frames[-1]["code"] == "limit"
+
+
+@pytest.mark.parametrize("ask", ["subscribe", "cancel"])
+async def test_the_twentieth_refusal_in_a_minute_ends_the_connection(
+    service: Any, ask: str
+) -> None:
+    async with connect(service) as client:
+        for number in range(20):
+            assert (await client.ask("ping"))["type"] == "pong", number
+            key = {"topic": f"task:{fresh_id()}"} if ask == "subscribe" else {"task_id": "no"}
+            assert (await client.ask(ask, **key))["code"] == "not_found"
+        assert await assert_ended_by_rate(client) == []
+
+
+async def turned_away(service: Any, words: str, **who: Any) -> None:
+    async with connect(service, **who) as client:
+        assert client.welcome["type"] == "error", "it is not welcome"
+        assert client.welcome["code"] == "limit"
+        assert words in client.welcome["message"]
+        assert await client.close_code() == 1013
+        (closing,) = client.waiting()
+        assert (closing["type"], closing["code"], closing["reconnect"]) == ("closing", 1013, True)
+
+
+async def welcomed(stack: AsyncExitStack, service: Any, count: int = 1, **who: Any) -> None:
+    for _ in range(count):
+        client = await stack.enter_async_context(connect(service, **who))
+        assert client.welcome["type"] == "welcome"
+
+
+async def test_the_eleventh_connection_of_a_user_is_turned_away_until_one_ends(
+    service: Any, people: Any
+) -> None:
+    clerk = {"session": people.clerk.session}
+    async with AsyncExitStack() as stack:
+        await welcomed(stack, service, 9, **clerk)
+        async with connect(service, **clerk) as tenth:
+            assert tenth.welcome["type"] == "welcome"
+            await turned_away(service, "10 connections a user", **clerk)
+            await welcomed(stack, service, session=people.boss.session)
+            await welcomed(stack, service)
+        await until_welcome(service, **clerk)
+
+
+async def until_welcome(service: Any, **who: Any) -> None:
+    """Connect until there is room: that a connection has ended is noticed a moment later."""
+    async with asyncio.timeout(10):
+        while True:
+            async with connect(service, **who) as client:
+                if client.welcome["type"] == "welcome":
+                    return
+
+
+async def test_an_address_has_so_many_connections_whatever_it_says_about_itself(
+    start_service: Callable[..., Any],
+) -> None:
+    service = start_service(WORKERS="1", REALTIME='{"CONNECTIONS_PER_ADDRESS": 3}')
+    async with AsyncExitStack() as stack:
+        await welcomed(stack, service, 3)
+        await turned_away(service, "3 connections an address")
+        for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Client-IP"):
+            forged = [(name, "203.0.113.9")]
+            await turned_away(service, "3 connections an address", headers=forged)
+    await until_welcome(service)
+
+
+async def test_behind_a_proxy_the_address_is_what_the_proxy_was_asked_from(
+    start_service: Callable[..., Any],
+) -> None:
+    service = start_service(
+        WORKERS="1", REALTIME='{"CONNECTIONS_PER_ADDRESS": 2, "TRUSTED_PROXIES": 1}'
+    )
+
+    def by_way_of(*hops: str) -> dict[str, Any]:
+        return {"headers": [("X-Forwarded-For", hop) for hop in hops]}
+
+    async with AsyncExitStack() as stack:
+        await welcomed(stack, service, 2, **by_way_of("203.0.113.9"))
+        # The client may write what it likes; the proxy adds where it was asked from.
+        for forged in ("198.51.100.1, 203.0.113.9", "x, y,203.0.113.9"):
+            await turned_away(service, "2 connections an address", **by_way_of(forged))
+        await turned_away(
+            service, "2 connections an address", **by_way_of("198.51.100.1", "203.0.113.9")
+        )
+        await welcomed(stack, service, 2, **by_way_of("203.0.113.9, 198.51.100.1"))
+
+
+async def test_a_process_has_so_many_connections(start_service: Callable[..., Any]) -> None:
+    service = start_service(WORKERS="1", REALTIME='{"CONNECTIONS": 3}')
+    async with AsyncExitStack() as stack:
+        await welcomed(stack, service, 3)
+        await turned_away(service, "no room")
+    await until_welcome(service)

@@ -1,0 +1,572 @@
+"""The server itself: readers that are slow, clients that are rude, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from project.processes import ROOT, Process, free_port
+from project.run import page_answers, web_command
+from tests.until import until
+from tests.wire import INSIDE, connect, fresh_id, request, say, token_for
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+HOST = "127.0.0.1"
+DEADLINE = 20.0  #: seconds
+MIB = 1024 * 1024
+
+
+@dataclass
+class Web:
+    """A web process of the test's own, on the session's Redis and database."""
+
+    url: str
+    ws_url: str
+    data_dir: Path
+    port: int
+    process: Process
+
+    def memory(self) -> int:
+        """Bytes that the process holds."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) * 1024
+
+    def says(self, text: str, count: int = 1) -> bool:
+        return self.process.log().count(text) >= count
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        os.kill(self.process.pid, number)
+
+    def exit_code(self) -> int | None:
+        until(lambda: self.process.returncode is not None, DEADLINE)
+        return self.process.returncode
+
+
+@pytest.fixture
+def start_web(service: Any) -> Iterator[Callable[..., Web]]:
+    """Start a web process: `start_web(SLOW_TIMEOUT=2.0)` with these keys of REALTIME."""
+    with ExitStack() as stack:
+
+        def start(command: list[str] | None = None, **settings: Any) -> Web:
+            port = free_port()
+            env = {
+                **service.web.env,
+                "PORT": str(port),
+                "DJANGO_SETTINGS_MODULE": "tests.settings",
+                "REALTIME": json.dumps({"CONNECTIONS_PER_ADDRESS": 10_000, **settings}),
+            }
+            given = [part.replace("{port}", str(port)) for part in command or web_command()]
+            process = Process("web", given, env=env)
+            stack.callback(process.kill)
+            process.start()
+            process.wait_ready(lambda: page_answers(HOST, port))
+            return Web(
+                url=f"http://{HOST}:{port}",
+                ws_url=f"ws://{HOST}:{port}/realtime/ws/",
+                data_dir=service.data_dir,
+                port=port,
+                process=process,
+            )
+
+        yield start
+
+
+# By hand, for what no client does
+
+
+def handshake(web: Web, *headers: str, path: str = "/realtime/ws/") -> bytes:
+    key = base64.b64encode(bytes(16)).decode()
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: {HOST}:{web.port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {key}",
+        "Sec-WebSocket-Version: 13",
+        *headers,
+    ]
+    if not any(line.startswith("Origin") for line in headers):
+        lines.append(f"Origin: {web.url}")
+    return "\r\n".join([*lines, "", ""]).encode("utf-8")
+
+
+def frame(payload: bytes, first: int = 0x81) -> bytes:
+    """A masked frame; the mask is zero, so the payload is as it is."""
+    size = len(payload)
+    length = struct.pack("!B", 0x80 | size) if size < 126 else struct.pack("!BH", 0xFE, size)
+    return bytes([first]) + length + bytes(4) + payload
+
+
+@pytest.fixture
+def dial() -> Iterator[Callable[..., socket.socket]]:
+    with ExitStack() as stack:
+
+        def connected(web: Web, *, window: int = 0) -> socket.socket:
+            made = stack.enter_context(socket.socket())
+            if window:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+            made.settimeout(DEADLINE)
+            made.connect((HOST, web.port))
+            return made
+
+        yield connected
+
+
+def answer(connection: socket.socket) -> bytes:
+    """All that is said until the other end closes."""
+    parts = []
+    with suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def head(connection: socket.socket) -> bytes:
+    """What is said up to the end of a head."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        part = connection.recv(1)
+        assert part, data
+        data += part
+    return data
+
+
+def body(connection: socket.socket) -> bytes:
+    """What follows a head: to the last chunk, or to the close."""
+    data = b""
+    with suppress(ConnectionResetError):
+        while not data.endswith(b"0\r\n\r\n") and (part := connection.recv(65536)):
+            data += part
+    return data
+
+
+def flood(task_id: str, count: int, size: int = 50_000) -> None:
+    """Publish progress, each with so much text."""
+    for current in range(count):
+        progress = {"current": current, "total": count, "message": "x" * size}
+        assert say(task_id, "PROGRESS", progress=progress)
+
+
+LOT = 100 * MIB
+
+
+def pour(connection: socket.socket, data: bytes) -> int:
+    """Send this again and again until nobody takes it any more, or a lot is sent; how much."""
+    sent = 0
+    with suppress(TimeoutError):
+        while sent < LOT:
+            sent += connection.send(data)
+    return sent
+
+
+# Slow readers
+
+
+def stuck(web: Web, connection: socket.socket, topic: str) -> None:
+    """Connect and subscribe, as somebody who will not read."""
+    connection.sendall(handshake(web))
+    assert head(connection).startswith(b"HTTP/1.1 101 ")
+    token = token_for(web, topic)
+    subscribe = {"type": "subscribe", "id": 1, "topic": topic, "token": token}
+    connection.sendall(frame(json.dumps(subscribe).encode()))
+
+
+async def test_readers_that_never_read_cost_little_and_are_cut_while_others_notice_nothing(
+    start_web: Callable[..., Web], dial: Callable[..., socket.socket]
+) -> None:
+    readers, patience, events = 20, 2.0, 150
+    web = start_web(SLOW_TIMEOUT=patience)
+    task_id = fresh_id()
+    topic = f"task:{task_id}"
+    for _ in range(readers):
+        stuck(web, dial(web, window=4096), topic)
+    async with connect(web) as healthy:
+        await healthy.subscribe(topic, token=token_for(web, topic))
+        before, began = web.memory(), time.monotonic()
+        most, waits = 0, []
+        for offset in range(1, events + 1):
+            flood(task_id, 1)
+            said = time.monotonic()
+            assert (await healthy.event(topic))["offset"] == offset
+            waits.append(time.monotonic() - said)
+            most = max(most, web.memory() - before)
+        sent = time.monotonic() - began
+        assert await asyncio.to_thread(until, lambda: web.says("connection_closed", readers), 15)
+        took = time.monotonic() - began
+        assert (await healthy.ask("ping"))["type"] == "pong"
+    assert web.says("connection_slow", readers)
+    assert most < 64 * MIB, f"{events} events of 50 kB for {readers} readers"
+    assert took < sent + patience + 5
+    print(
+        f"\n{readers} never-readers, {events} events of 50 kB: +{most / MIB:.1f} MiB, "
+        f"all cut {took - sent:.1f} s after the last; "
+        f"a healthy reader's median {1000 * sorted(waits)[events // 2]:.1f} ms"
+    )
+
+
+def test_who_reads_too_late_is_told_why_and_asked_to_come_back(
+    start_web: Callable[..., Web], dial: Callable[..., socket.socket]
+) -> None:
+    web = start_web(SLOW_TIMEOUT=1.0)
+    task_id = fresh_id()
+    connection = dial(web, window=4096)
+    stuck(web, connection, f"task:{task_id}")
+    assert until(lambda: flood(task_id, 5) or web.says("connection_slow"), DEADLINE)
+    *_, closing, closed = answer(connection).rpartition(b'{"type":"closing"')
+    said, _, _ = closed.partition(b"}")
+    assert closing
+    assert json.loads(b'{"type":"closing"' + said + b"}")["code"] == 4001
+    assert b'"reconnect":true' in said
+    assert closed.endswith(b"\x88\x02" + struct.pack("!H", 4001))
+
+
+def test_who_asks_without_reading_the_answers_is_not_read_any_more(
+    start_web: Callable[..., Web], dial: Callable[..., socket.socket]
+) -> None:
+    web = start_web(FRAME_BURST=1_000_000_000, SLOW_TIMEOUT=60.0)
+    task_id = fresh_id()
+    connection = dial(web, window=4096)
+    stuck(web, connection, f"task:{task_id}")
+    flood(task_id, 150)
+    before = web.memory()
+    connection.settimeout(2.0)
+    assert pour(connection, frame(b'{"type":"ping","id":1}') * 5_000) < LOT
+    assert web.memory() - before < 32 * MIB
+
+
+# The end
+
+
+async def test_sigterm_under_two_hundred_sockets_closes_each_with_1012(
+    start_web: Callable[..., Web],
+) -> None:
+    web = start_web(DRAIN_SECONDS=1.0, IDLE_TIMEOUT=60.0)
+    count = 200
+
+    async def stay() -> tuple[int, dict[str, Any]]:
+        async with connect(web) as client:
+            opened.release()
+            code = await client.close_code()
+            times.append(time.monotonic())
+            return code, client.waiting()[-1]
+
+    opened = asyncio.Semaphore(0)
+    times: list[float] = []
+    async with asyncio.TaskGroup() as group:
+        staying = [group.create_task(stay()) for _ in range(count)]
+        for _ in range(count):
+            await opened.acquire()
+        began = time.monotonic()
+        web.end()
+    codes = [task.result()[0] for task in staying]
+    assert codes == [1012] * count
+    for task in staying:
+        closing = task.result()[1]
+        assert (closing["type"], closing["code"], closing["reconnect"]) == ("closing", 1012, True)
+    assert 0.8 < max(times) - min(times) < 4, "spread over the second"
+    assert await asyncio.to_thread(web.exit_code) == 0
+    took = time.monotonic() - began
+    assert took < 6
+    assert "Traceback" not in web.process.log()
+    assert "destroyed" not in web.process.log()
+    print(f"\nSIGTERM under {count} sockets: every close 1012, exit 0 after {took:.1f} s")
+
+
+def test_with_nobody_there_the_end_takes_no_time(start_web: Callable[..., Web]) -> None:
+    web = start_web(DRAIN_SECONDS=60.0)
+    assert request(web, "GET", "/realtime/healthz").code == 200
+    began = time.monotonic()
+    web.end()
+    assert web.exit_code() == 0
+    assert time.monotonic() - began < 10
+
+
+async def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_once(
+    start_web: Callable[..., Web],
+) -> None:
+    web = start_web(DRAIN_SECONDS=60.0)
+    assert (await asyncio.to_thread(request, web, "GET", "/realtime/readyz")).code == 200
+    async with connect(web) as one, connect(web) as other:
+        web.end()
+        assert await asyncio.to_thread(until, lambda: web.says("draining"), DEADLINE)
+        readyz = await asyncio.to_thread(request, web, "GET", "/realtime/readyz")
+        healthz = await asyncio.to_thread(request, web, "GET", "/realtime/healthz")
+        assert (readyz.code, healthz.code) == (503, 200)
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(web).__aenter__()
+        assert refused.value.response.status_code == 503
+        assert refused.value.response.headers["Retry-After"]
+        began = time.monotonic()
+        web.end()
+        assert await asyncio.to_thread(web.exit_code) == 1
+        assert time.monotonic() - began < 10
+        await one.close_code()
+        await other.close_code()
+
+
+LIFESPAN = """
+import asyncio, os, sys
+import django
+django.setup()
+from realtime.web.server import serve
+
+async def application(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup" and "fail" in sys.argv:
+                await send({"type": "lifespan.startup.failed", "message": "no wind"})
+                return
+            print("heard", message["type"], flush=True)
+            await send({"type": message["type"] + ".complete"})
+    elif scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+serve(application, "127.0.0.1", int(os.environ["PORT"]))
+"""
+
+
+def test_the_application_is_told_of_its_beginning_and_its_end(
+    start_web: Callable[..., Web],
+) -> None:
+    web = start_web([sys.executable, "-c", LIFESPAN])
+    assert web.says("heard lifespan.startup")
+    assert not web.says("heard lifespan.shutdown")
+    web.end()
+    assert web.exit_code() == 0
+    assert web.says("heard lifespan.shutdown")
+
+
+def test_an_application_that_cannot_start_is_not_served(service: Any) -> None:
+    env = {**service.web.env, "PORT": str(free_port())}
+    command = [sys.executable, "-c", LIFESPAN, "fail"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "no wind" in done.stderr
+
+
+# Rude clients
+
+
+@pytest.mark.parametrize(
+    "said",
+    {
+        "nothing": b"",
+        "half a head": b"GET / HTTP/1.1\r\nHost: x",
+        "half a body": b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nhello",
+    }.items(),
+    ids=lambda case: case[0],
+)
+def test_who_stops_in_the_middle_is_cut(
+    start_web: Callable[..., Web], dial: Callable[..., socket.socket], said: tuple[str, bytes]
+) -> None:
+    web = start_web(REQUEST_TIMEOUT=1.0)
+    began = time.monotonic()
+    connection = dial(web)
+    connection.sendall(said[1])
+    answer(connection)
+    assert time.monotonic() - began < 6
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_who_sends_a_head_byte_by_byte_is_cut(
+    start_web: Callable[..., Web], dial: Callable[..., socket.socket], earlier: int
+) -> None:
+    web = start_web(REQUEST_TIMEOUT=1.0)
+    connection = dial(web)
+    for _ in range(earlier):
+        connection.sendall(f"HEAD / HTTP/1.1\r\nHost: {HOST}:{web.port}\r\n\r\n".encode())
+        assert head(connection).startswith(b"HTTP/1.1 200 ")
+    connection.settimeout(0.2)
+    began = time.monotonic()
+    connection.sendall(b"GET / HTTP/1.1\r\nX: ")
+    while time.monotonic() - began < 10:
+        try:
+            if not connection.recv(100):
+                break
+        except TimeoutError:
+            connection.sendall(b"x")
+        except ConnectionError:
+            break
+    assert time.monotonic() - began < 6
+
+
+def test_a_connection_is_kept_between_requests(
+    start_web: Callable[..., Web], dial: Callable[..., socket.socket]
+) -> None:
+    web = start_web(REQUEST_TIMEOUT=1.0)
+    connection = dial(web)
+    ask = f"GET /realtime/healthz HTTP/1.1\r\nHost: {HOST}:{web.port}\r\n\r\n".encode()
+    for _ in range(2):
+        connection.sendall(ask)
+        assert head(connection).startswith(b"HTTP/1.1 200 ")
+        while connection.recv(1) != b"\n":
+            pass
+        connection.settimeout(1.5)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(DEADLINE)
+
+
+async def test_a_thousand_half_open_handshakes_do_not_hinder_a_good_one(
+    start_web: Callable[..., Web], dial: Callable[..., socket.socket]
+) -> None:
+    web = start_web()
+    for _ in range(1000):
+        dial(web).sendall(b"GET /realtime/ws/ HTTP/1.1\r\nHost: x\r\nUpgr")
+    waits = []
+    for _ in range(50):
+        began = time.monotonic()
+        async with connect(web):
+            waits.append(time.monotonic() - began)
+    assert max(waits) < 2
+    print(
+        f"\nbeside 1,000 half-open handshakes a good one takes at most {1000 * max(waits):.0f} ms"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    {
+        "subprotocol not ASCII": ("/realtime/ws/", "Sec-WebSocket-Protocol: é"),
+        "the same subprotocol twice": ("/realtime/ws/", "Sec-WebSocket-Protocol: a, a"),
+        "an Origin that cannot be read": ("/realtime/ws/", "Origin: http://[::1"),
+        "an Origin with a bad port": ("/realtime/ws/", "Origin: http://a:b"),
+        "a bad extension": (
+            "/realtime/ws/",
+            "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=99",
+        ),
+        "a control character in the path": ("/realtime/\x1b[31mws/", "X-A: b"),
+        "a control character in a header": ("/realtime/ws/", "X-A: a\x0bb"),
+        "600 headers": ("/realtime/ws/", "\r\n".join(f"X-{i}: 1" for i in range(600))),
+        "a header 10,000 times": ("/realtime/ws/", "\r\n".join(["X: 1"] * 10_000)),
+    }.values(),
+)
+def test_a_bad_handshake_is_refused_without_a_sight_of_the_inside(
+    service: Any, dial: Callable[..., socket.socket], path: str, header: str
+) -> None:
+    web = session_web(service)
+    connection = dial(web)
+    with suppress(ConnectionError):
+        connection.sendall(handshake(web, header, path=path))
+    said = (head(connection) + body(connection)).decode("latin-1")
+    assert re.match(r"HTTP/1\.1 (400|403) ", said), said
+    assert not INSIDE.search(said)
+    assert "invalid literal" not in said
+    assert "window_bits" not in said
+    assert "\x1b" not in service.web.log()
+
+
+def session_web(service: Any) -> Web:
+    port = int(service.web.env["PORT"])
+    return Web(service.url, service.ws_url, service.data_dir, port, service.web)
+
+
+def test_compression_is_not_negotiated(service: Any, dial: Callable[..., socket.socket]) -> None:
+    web = session_web(service)
+    connection = dial(web)
+    connection.sendall(handshake(web, "Sec-WebSocket-Extensions: permessage-deflate"))
+    said = head(connection)
+    assert said.startswith(b"HTTP/1.1 101 ")
+    assert b"extensions" not in said.lower()
+
+
+def test_nobody_tells_the_server_its_root_path(service: Any) -> None:
+    plain = request(service, "GET", "/").body
+    forged = request(service, "GET", "/", headers={"Daphne-Root-Path": "/evil"}).body
+    assert b"/evil" not in forged
+    assert (b"action=" in forged) == (b"action=" in plain)
+
+
+@pytest.mark.parametrize(
+    "said",
+    {
+        "a million empty fragments": frame(b"", 0x01) + frame(b"", 0x00) * 1_000_000,
+        "an announced 10 GiB": b"\x81\xff" + struct.pack("!Q", 10 * 1024 * MIB) + bytes(4),
+    }.items(),
+    ids=lambda case: case[0],
+)
+def test_what_is_over_the_servers_own_limit_is_closed_with_1009(
+    service: Any, dial: Callable[..., socket.socket], said: tuple[str, bytes]
+) -> None:
+    web = session_web(service)
+    connection = dial(web)
+    connection.sendall(handshake(web))
+    head(connection)
+    before = web.memory()
+    with suppress(ConnectionError):
+        connection.sendall(said[1])
+        connection.sendall(b"x" * 1000)
+    assert struct.pack("!H", 1009) in answer(connection).partition(b"\x88")[2][:3]
+    assert web.memory() - before < 16 * MIB
+
+
+# manage.py serve
+
+
+def test_it_serves_and_takes_as_many_descriptors_as_it_may(start_web: Callable[..., Web]) -> None:
+    web = start_web([sys.executable, "manage.py", "serve", f"{HOST}:{{port}}"])
+    assert request(web, "GET", "/realtime/readyz").code == 200
+    limits = Path(f"/proc/{web.process.pid}/limits").read_text()
+    soft, hard = re.search(r"Max open files +(\S+) +(\S+)", limits).groups()  # type: ignore[union-attr]
+    assert soft == hard == str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    web.end(signal.SIGINT)
+    assert web.exit_code() == 0
+
+
+def serve(service: Any, address: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "manage.py", "serve", address]
+    given = {**service.web.env, **env}
+    return subprocess.run(
+        command, cwd=ROOT, env=given, capture_output=True, text=True, check=False, timeout=DEADLINE
+    )
+
+
+@pytest.mark.parametrize(
+    ("env", "remedy"),
+    [
+        ({"DJANGO_DEBUG": "1"}, "Set DEBUG = False"),
+        ({"DJANGO_SECRET_KEY": "django-insecure-" + "a1b2c3d4e5" * 6}, "50 random characters"),
+        ({"DJANGO_SECRET_KEY": "short"}, "50 random characters"),
+        ({"DJANGO_ALLOWED_HOSTS": "*"}, "Name the hosts"),
+    ],
+)
+def test_it_refuses_dangerous_settings_and_says_what_to_change(
+    service: Any, env: dict[str, str], remedy: str
+) -> None:
+    done = serve(service, str(free_port()), **env)
+    assert done.returncode == 1
+    assert remedy in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_taken_port_is_an_error(service: Any) -> None:
+    done = serve(service, service.web.env["PORT"])
+    assert done.returncode == 1
+    assert "Listen failure" in done.stderr
+
+
+def test_what_is_no_address_is_an_error(service: Any) -> None:
+    done = serve(service, "nowhere")
+    assert done.returncode == 1
+    assert "no address" in done.stderr

@@ -1,0 +1,104 @@
+"""Counting: what fits, what does not, and that nothing is remembered of who is gone."""
+
+import pytest
+from django.test import override_settings
+
+from realtime.web import limits
+from realtime.web.limits import Bucket, Connections, Window, client_address
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until `clock.now` is set."""
+
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(limits, "time", clock)
+    return clock
+
+
+def test_a_bucket_lets_a_burst_through_and_then_the_rate(clock):
+    bucket = Bucket(rate=10, burst=50)
+    assert [bucket.take() for _ in range(51)] == [True] * 50 + [False]
+    clock.now += 0.25
+    assert [bucket.take() for _ in range(3)] == [True, True, False]
+    clock.now += 3600
+    assert [bucket.take() for _ in range(51)] == [True] * 50 + [False], "never more than the burst"
+
+
+def test_a_window_is_full_at_the_last_one_in_time(clock):
+    window = Window(3, 60)
+    assert [window.add(), window.add()] == [False, False]
+    clock.now += 60
+    assert not window.add()
+    clock.now += 1
+    assert not window.add()
+    assert window.add()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("CONNECTIONS", "no room for more connections"),
+        ("CONNECTIONS_PER_USER", "at most 2 connections a user"),
+        ("CONNECTIONS_PER_ADDRESS", "at most 2 connections an address"),
+    ],
+)
+def test_there_is_room_again_when_somebody_has_left(setting, words):
+    with override_settings(REALTIME={setting: 2}):
+        found = Connections()
+        assert [found.enter("192.0.2.1", "7") for _ in range(3)] == ["", "", words]
+        found.leave("192.0.2.1", "7")
+        assert found.enter("192.0.2.1", "7") == ""
+
+
+def test_neither_visitors_nor_those_without_an_address_are_one_user_or_one_address():
+    with override_settings(REALTIME={"CONNECTIONS_PER_USER": 1, "CONNECTIONS_PER_ADDRESS": 1}):
+        found = Connections()
+        assert [found.enter("", "") for _ in range(3)] == ["", "", ""]
+
+
+def test_nothing_is_kept_of_those_who_are_gone():
+    found = Connections()
+    for number in range(100):
+        found.enter(f"192.0.2.{number}", str(number))
+    for number in range(100):
+        found.leave(f"192.0.2.{number}", str(number))
+    assert (len(found), found._by_owner, found._by_address) == (0, {}, {})
+
+
+def scope(peer, *forwarded):
+    headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
+    return {"client": (peer, 1234) if peer is not None else None, "headers": headers}
+
+
+@pytest.mark.parametrize(
+    ("proxies", "peer", "forwarded", "address"),
+    [
+        (0, "192.0.2.1", [], "192.0.2.1"),
+        (0, "192.0.2.1", ["203.0.113.9"], "192.0.2.1"),
+        (0, None, [], ""),
+        (0, "::ffff:192.0.2.1", [], "192.0.2.1"),
+        (0, "2001:db8:1:2:3:4:5:6", [], "2001:db8:1:2::/64"),
+        (1, "10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+        (1, "10.0.0.1", ["6.6.6.6, 203.0.113.9"], "203.0.113.9"),
+        (1, "10.0.0.1", ["6.6.6.6", "203.0.113.9"], "203.0.113.9"),
+        (1, None, ["203.0.113.9"], "203.0.113.9"),
+        (2, "10.0.0.1", ["6.6.6.6, 203.0.113.9, 10.0.0.2"], "203.0.113.9"),
+        (2, "10.0.0.1", ["203.0.113.9"], "10.0.0.1"),
+        (1, "10.0.0.1", [], "10.0.0.1"),
+        (1, "10.0.0.1", [""], "10.0.0.1"),
+        (1, "10.0.0.1", ["[2001:db8::1]"], "2001:db8::/64"),
+        (1, "10.0.0.1", ["x" * 1000], "x" * 64),
+    ],
+)
+def test_the_address_is_the_peers_or_that_which_the_configured_proxy_named(
+    proxies, peer, forwarded, address
+):
+    with override_settings(REALTIME={"TRUSTED_PROXIES": proxies}):
+        assert client_address(scope(peer, *forwarded)) == address

@@ -1,0 +1,72 @@
+"""The end of a process, as its connections see it."""
+
+import asyncio
+import time
+
+import pytest
+
+from realtime.web import drain as module
+from realtime.web.drain import drain, enter, is_draining, leave
+
+SPREAD = 0.3  # seconds
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_fresh_process(monkeypatch):
+    monkeypatch.setattr(module, "_closers", set())
+    monkeypatch.setattr(module, "_draining", False)
+
+
+@pytest.fixture
+def closed():
+    """When each connection was closed, by its number."""
+    return {}
+
+
+@pytest.fixture
+def connect(closed):
+    def made(number):
+        def close():
+            closed[number] = time.monotonic()
+
+        enter(close)
+        return close
+
+    return made
+
+
+async def test_every_connection_is_closed_evenly_over_the_time(connect, closed):
+    for number in range(4):
+        connect(number)
+    assert not is_draining()
+    began = time.monotonic()
+    await drain(SPREAD)
+    assert is_draining()
+    assert sorted(closed) == [0, 1, 2, 3]
+    waits = sorted(at - began for at in closed.values())
+    assert waits[0] < 0.05
+    assert SPREAD * 0.6 < waits[-1] < SPREAD
+
+
+async def test_with_no_connection_it_takes_no_time():
+    async with asyncio.timeout(1):
+        await drain(60)
+
+
+async def test_the_last_connection_is_not_waited_for(connect, closed):
+    connect(1)
+    async with asyncio.timeout(1):
+        await drain(60)
+    assert closed
+
+
+async def test_a_connection_that_is_over_is_not_closed(connect, closed):
+    leave(connect(1))
+    await drain(SPREAD)
+    assert not closed
+
+
+async def test_who_comes_while_it_drains_is_sent_on_at_once(connect, closed):
+    await drain(SPREAD)
+    connect(1)
+    assert closed

@@ -1,0 +1,109 @@
+"""What a connection hears of changes elsewhere, and what it does not depend on."""
+
+import asyncio
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.signals import user_logged_out
+from django.test import override_settings
+
+from realtime.broker.layer import get_layer
+from realtime.web import access
+from realtime.web.access import Watch, fingerprint
+
+LAYER = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+NO_REDIS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": ["redis://127.0.0.1:1/0"]},
+    }
+}
+
+
+class Member:
+    def __init__(self, owner, session="", sees_more=False):
+        self.owner, self.session, self.sees_more = owner, session, sees_more
+        self.heard = []
+        self.told = asyncio.Event()
+
+    def look_soon(self):
+        self.heard.append("look")
+        self.told.set()
+
+    def sign_out(self):
+        self.heard.append("out")
+        self.told.set()
+
+
+@pytest.fixture
+async def members():
+    with override_settings(CHANNEL_LAYERS=LAYER):
+        watch = Watch()
+        found = {
+            "alice": Member("1", fingerprint("here")),
+            "alice elsewhere": Member("1", fingerprint("elsewhere")),
+            "bob": Member("2", fingerprint("bobs")),
+            "staff": Member("3", fingerprint("staffs"), sees_more=True),
+            "last": Member("last"),
+        }
+        for member in found.values():
+            watch.join(member)
+        await asyncio.sleep(0)  # the listener joins its group
+        yield found
+        await watch.close()
+
+
+async def tell(members, **message):
+    """Send a message, and wait until one that came after it was heard."""
+    for each in (message, {"owner": "last", "session": ""}):
+        await get_layer().group_send(access._GROUP, {"type": access._GROUP, **each})
+    async with asyncio.timeout(5):
+        await members["last"].told.wait()
+    return {name: member.heard for name, member in members.items() if member.heard}
+
+
+async def test_a_changed_user_is_looked_at_on_every_connection(members):
+    heard = await tell(members, owner="1", session="")
+    assert heard == {"alice": ["look"], "alice elsewhere": ["look"], "last": ["look"]}
+
+
+async def test_a_session_that_ended_closes_its_own_connections(members):
+    heard = await tell(members, owner="1", session=fingerprint("here"))
+    assert heard == {"alice": ["out"], "last": ["look"]}
+
+
+async def test_changed_rights_of_a_group_concern_those_who_see_more_than_their_own(members):
+    heard = await tell(members, owner="", session="")
+    assert heard == {"staff": ["look"], "last": ["look"]}
+
+
+@pytest.mark.parametrize("message", [{}, {"owner": None, "session": []}, {"owner": {}, "x": 1}])
+async def test_a_message_that_is_none_disturbs_nobody(members, message):
+    heard = await tell(members, **message)
+    assert set(heard) <= {"staff", "last"}
+
+
+async def test_who_has_left_hears_nothing(members):
+    watch = Watch()
+    member = Member("1")
+    watch.leave(member)  # never joined
+    watch.join(member)
+    watch.leave(member)
+    assert watch._members == {}
+    await watch.close()
+
+
+def test_signing_out_does_not_fail_where_nobody_can_be_told(caplog):
+    class User:
+        pk, is_authenticated = 7, True
+
+    with override_settings(CHANNEL_LAYERS=NO_REDIS):
+        user_logged_out.send(sender=User, request=None, user=User())
+    assert "announce_failed" in caplog.text
+
+
+@pytest.mark.parametrize("user", [None, AnonymousUser()])
+def test_nobody_is_told_of_a_visitor_who_signs_out(user, caplog):
+    with override_settings(CHANNEL_LAYERS=NO_REDIS):
+        user_logged_out.send(sender=type(user), request=None, user=user)
+    assert caplog.text == ""
