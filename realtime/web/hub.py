@@ -28,8 +28,8 @@ logger = get_logger("realtime.hub")
 #: The layer does not wait for Redis to confirm that it joined a group: a topic just joined is
 #: looked at again after these seconds.
 RECHECKS: Final = (0.25, 1.0)
-#: Seconds between two messages that the hub sends to itself, and that each may take: the layer tells
-#: nobody when it has lost its connection, and with it messages.
+#: Seconds between two messages that the hub sends to itself, and that each may take: the layer
+#: tells nobody when it has lost its connection, and with it messages.
 BEAT: Final = 1.0
 _BEAT_TYPE: Final = "realtime.beat"
 #: Seconds between two attempts to reach a store that does not answer.

@@ -266,7 +266,8 @@ def _left_by_itself() -> BaseException | None:
     """Return the SystemExit that ends this run, unless a signal made it.
 
     Celery 5.6 tells nothing of one, and 5.7 only that the process is gone. A process that is
-    told to end raises SystemExit as well (billiard/common.py, ``_shutdown_cleanup``): MAIN says why.
+    told to end raises SystemExit as well (billiard/common.py, ``_shutdown_cleanup``), and MAIN
+    says why.
     """
     error = sys.exc_info()[1]
     if not isinstance(error, SystemExit):

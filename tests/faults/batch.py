@@ -147,7 +147,7 @@ class Batch:
             and truth.at <= moment
             and callback.state == truth.state
         ]
-        return max([0.0, *(at - moment for at in told)])
+        return max(0.0, max(told, default=moment) - moment)
 
 
 @contextmanager

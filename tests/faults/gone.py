@@ -88,17 +88,18 @@ class Killed(Family):
     def killed_late(self, size: int) -> Outcome:
         killed: dict[str, float] = {}
         with batch(self.stage, size, self.url) as made:
-            for _ in range(size // CHILDREN):
+            # A queue for each, so that the next worker does not run what the last one left.
+            queues = [f"late-{number}" for number in range(size // CHILDREN)]
+            for queue in queues:
                 task = (self.stage.tasks.work_less_and_less, self.folder(), 300.0, 1.0)
-                for task_id in self._kill_worker(made, task, "late", settings=QUICK):
+                for task_id in self._kill_worker(made, task, queue, settings=QUICK):
                     killed[task_id] = time.monotonic()
-            # Only now somebody is there to run them again: what was killed is seen to stall.
             stalled = lambda: all(  # noqa: E731
                 any(callback.state == STALLED for _, callback in made.callbacks(one))
                 for one in killed
             )
             made.until(stalled, 25)
-            worker = self.stage.worker(concurrency=CHILDREN, queue="late", settings=QUICK)
+            worker = self.stage.worker(concurrency=CHILDREN, queue=",".join(queues), settings=QUICK)
             outcome = Outcome(made.settle(may_stall=made.sent))
             self._require_stalled(outcome, made, killed)
             for task_id in made.sent:

@@ -76,35 +76,13 @@ class Plain(Family):
         self.worker = stage.worker(concurrency=CHILDREN)
         self.web, self.url = stage.web()
 
-    @fault("1", "child killed, early ack", short=20, long=300)
-    def child_killed(self, size: int) -> Outcome:
-        with batch(self.stage, size, self.url) as made:
-            kill_children(made, self.stage.tasks.work, killed=FAILURE)
-            outcome = Outcome(made.settle())
-        outcome.within(2.0)
-        return outcome
-
-    @fault("2", "child killed, acks_late + reject_on_worker_lost", short=20, long=300)
-    def child_killed_late(self, size: int) -> Outcome:
-        with batch(self.stage, size, self.url) as made:
-            kill_children(made, self.stage.tasks.work_late, killed=None)
-            outcome = Outcome(made.settle())
-            for task_id in made.sent:
-                runs = len(self.stage.oracle.begun[task_id])
-                for client, callback in made.callbacks(task_id):
-                    if callback.state == SUCCESS and callback.run != runs:
-                        outcome.require(False, f"{client} {task_id}: run {callback.run} of {runs}")
-            twice = sum(len(self.stage.oracle.begun[task_id]) == 2 for task_id in made.sent)
-        outcome.require(twice >= 0.9 * size, f"only {twice} were killed")
-        return outcome
-
     @fault("6", "killed between the stored result and its signal", short=16, long=1000)
     def killed_unannounced(self, size: int) -> Outcome:
         with batch(self.stage, size, self.url) as made:
             for number in range(size):
                 made.send(self.stage.tasks.die_unannounced, number)
-            outcome = Outcome(made.settle(run=30 + size, tell=20))
-        outcome.within(15.0)
+            outcome = Outcome(made.settle(run=30 + size, tell=50))
+        outcome.within(15.0 * self.stage.slack)
         return outcome
 
     @fault("7", "every way to end", short=26, long=390)
@@ -141,6 +119,28 @@ class Plain(Family):
 
             made.until(revoke_what_runs, 20 + 5 * rounds)
             return Outcome(made.settle(unlike_backend=unlike, tell=20))
+
+    @fault("1", "child killed, early ack", short=20, long=300)
+    def child_killed(self, size: int) -> Outcome:
+        with batch(self.stage, size, self.url) as made:
+            kill_children(made, self.stage.tasks.work, killed=FAILURE)
+            outcome = Outcome(made.settle())
+        outcome.within(2.0 * self.stage.slack)
+        return outcome
+
+    @fault("2", "child killed, acks_late + reject_on_worker_lost", short=20, long=300)
+    def child_killed_late(self, size: int) -> Outcome:
+        with batch(self.stage, size, self.url) as made:
+            kill_children(made, self.stage.tasks.work_late, killed=None)
+            outcome = Outcome(made.settle())
+            for task_id in made.sent:
+                runs = len(self.stage.oracle.begun[task_id])
+                for client, callback in made.callbacks(task_id):
+                    if callback.state == SUCCESS and callback.run != runs:
+                        outcome.require(False, f"{client} {task_id}: run {callback.run} of {runs}")
+            twice = sum(len(self.stage.oracle.begun[task_id]) == 2 for task_id in made.sent)
+        outcome.require(twice >= 0.9 * size, f"only {twice} were killed")
+        return outcome
 
     @fault("8", "5 retries each, called and automatic", short=60, long=2000)
     def retries(self, size: int) -> Outcome:
@@ -267,7 +267,7 @@ class Plain(Family):
             made.watch(self.url, owner=True)
             outcome = Outcome(made.settle(not_before=came))
         nowhere.kill()
-        outcome.within(PROMISE)
+        outcome.within(PROMISE * self.stage.slack)
         return outcome
 
 

@@ -14,6 +14,9 @@ from .oracle import Verdict
 GUARANTEES = Path(__file__).parents[2] / "docs" / "guarantees.md"
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 
+#: Findings of a row that are told in words.
+SHOWN = 5
+
 _HEADINGS = (
     "#", "fault", "N", "lost", "doubled", "reordered", "wrong", "p50", "p99", "max", "recovered",
 )  # fmt: skip
@@ -52,14 +55,19 @@ class Row:
         times = [verdict.percentile(share) for share in (0.5, 0.99, 1)]
         p50, p99, worst = (None if math.isnan(one) else round(one, 3) for one in times)
         row = cls(number, title, seed, verdict.tasks, **counts, p50=p50, p99=p99, max=worst, **more)
-        row.broken += verdict.findings[:5]
-        if sum(counts.values()) > len(verdict.findings[:5]):
-            row.broken.append(f"{sum(counts.values())} findings in all")
+        row.broken += verdict.findings
+        if len(row.broken) > SHOWN:
+            row.broken[SHOWN:] = [f"and {len(row.broken) - SHOWN} more"]
         return row
 
     @property
     def holds(self) -> bool:
         return not self.broken
+
+    def place(self) -> tuple[bool, int, str]:
+        """Where it stands in the table."""
+        digits = self.number.rstrip("abcdefgh")
+        return self.contrast, int(digits), self.number
 
     def cells(self) -> list[str]:
         """The row as text."""

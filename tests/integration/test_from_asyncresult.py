@@ -195,6 +195,8 @@ def test_an_expired_record_is_none(service: Any) -> None:
     wait(task.id, timeout=20)
     with redis.Redis.from_url(service.redis_url) as server:
         assert server.delete(f"realtime:task:{task.id}") == 1  # as its expiry does
+        assert realtime.status(task.id).state == "SUCCESS"  # the result backend remembers
+        assert server.delete(f"realtime:task:{task.id}", f"celery-task-meta-{task.id}") == 2
 
     assert realtime.status(task.id) is None
     with pytest.raises(realtime.TaskNotFound):
