@@ -31,6 +31,9 @@ RECHECKS: Final = (0.25, 1.0)
 #: Seconds between two messages that the hub sends to itself, and that each may take: the layer
 #: tells nobody when it has lost its connection, and with it messages.
 BEAT: Final = 1.0
+#: So many beats in a row that did not come back, while the store answers, make the hub join anew.
+REJOIN: Final = 3
+_REJOIN_TIMEOUT: Final = 3.0  #: seconds
 _BEAT_TYPE: Final = "realtime.beat"
 #: Seconds between two attempts to reach a store that does not answer.
 _PAUSE: Final = 0.5
@@ -124,6 +127,7 @@ class Hub:
         #: Whether the last message to itself came back.
         self.hearing = True
         self._heard = asyncio.Event()
+        self._receiving: asyncio.Task[None] | None = None
 
     async def subscribe(
         self, topic: Topic, subscription: Subscription, since: Position | None = None
@@ -184,7 +188,7 @@ class Hub:
         async with self._starting:
             if not self._channel:
                 self._channel = await self._layer.new_channel()
-                self._spawn(self._receive())
+                self._receiving = self._spawn(self._receive())
                 self._spawn(self._check_regularly())
                 self._spawn(self._listen_to_itself())
                 self._spawn(self._close_with_loop())
@@ -292,7 +296,12 @@ class Hub:
         await self._check([name for name, topic in self._watched.items() if topic.can_change])
 
     async def _listen_to_itself(self) -> None:
-        """Notice that the layer is deaf, and look at everything as soon as it hears again."""
+        """Notice that the layer is deaf, and look at everything as soon as it hears again.
+
+        A layer that reconnects does so within a second or two. One whose connection is half-open
+        never does: where the store answers all the same, the hub joins anew.
+        """
+        deaf = 0
         while True:
             await asyncio.sleep(BEAT)
             self._heard.clear()
@@ -304,10 +313,38 @@ class Hub:
                 if self.hearing:
                     logger.warning("layer_deaf error=%r", error)
                 self.hearing = False
+                deaf = deaf + 1 if await self._store_answers() else 0
+                if deaf >= REJOIN:
+                    deaf = 0
+                    await self._rejoin()
                 continue
+            deaf = 0
             if not self.hearing:
                 self.hearing = True
                 await self._check_all()
+
+    async def _store_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(BEAT):
+                await self._broker.positions(["ready"])
+        except Exception:  # noqa: BLE001 - it may be away in many ways
+            return False
+        return True
+
+    async def _rejoin(self) -> None:
+        """Leave the layer's connections behind, and join every group again over new ones."""
+        logger.warning("layer_rejoined topics=%d", len(self._watched))
+        try:
+            async with asyncio.timeout(_REJOIN_TIMEOUT):
+                if self._receiving is not None:
+                    self._receiving.cancel()
+                await self._layer.flush()
+                self._channel = await self._layer.new_channel()
+                self._receiving = self._spawn(self._receive())
+                for name in list(self._watched):
+                    await self._layer.group_add(group_name(name), self._channel)
+        except Exception as error:  # noqa: BLE001 - the next beats will tell, and try again
+            logger.warning("rejoin_failed error=%r", error)
 
     def _suspect(self, name: str, delay: float) -> None:
         """Look at one topic after ``delay`` seconds, together with its neighbours in time."""

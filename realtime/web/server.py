@@ -318,7 +318,9 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
         epoll twice for every frame: together they are more than half of a delivery.
         """
         transport = self.transport
-        if isBinary or options or self.send_queue or self.state != self.STATE_OPEN:
+        if self.state != self.STATE_OPEN:
+            return  # the client is gone; the application will be told, if it was not yet
+        if isBinary or options or self.send_queue:
             super().sendMessage(payload, isBinary, **options)
             return
         frame = text_frame(payload)

@@ -15,7 +15,7 @@ from itertools import count
 from typing import Final
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from realtime.broker import get_broker
 from realtime.conf import conf
@@ -29,7 +29,7 @@ logger = get_logger("realtime.publisher")
 _LOG_INTERVAL: Final = 60.0  # seconds
 _PAUSES: Final = (0.1, 0.2, 0.4, 0.8, 1.0)  # seconds between two attempts to reach Redis
 #: What Redis answers while it can't write now but may later: such a change is kept.
-_PASSING: Final = ("OOM", "LOADING", "READONLY", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN")
+_PASSING: Final = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "OOM", "READONLY")
 
 
 @dataclass(slots=True)
@@ -181,8 +181,10 @@ class Publisher:
 
 def _is_passing(error: BaseException) -> bool:
     """Return whether the same change may be accepted later."""
+    if isinstance(error, OutOfMemoryError | ReadOnlyError):
+        return True  # redis-py has taken the code out of the text
     if isinstance(error, ResponseError):
-        return str(error).startswith(_PASSING) or "OOM" in str(error)
+        return str(error).startswith(_PASSING)
     return isinstance(error, RedisError | OSError)
 
 

@@ -35,15 +35,17 @@ class Links(Family):
         self.to_clients = Proxy(loop, self.url, stage.rng)
 
     def _partition(self, size: int, link: Proxy) -> Outcome:
+        back = 0.0
+
         def swallow() -> None:
             link.swallows = True
 
         def heal() -> None:
-            link.swallows = False
+            nonlocal back
+            link.swallows, back = False, time.monotonic()
 
         with batch(self.stage, size, self.url) as made:
             under_load(made, PARTITION + 3, [(1.0, swallow), (1.0 + PARTITION, heal)])
-            back = time.monotonic() - 2.0
             stalls = made.sent[:2] if link is self.to_worker else ()
             outcome = Outcome(made.settle(tell=40, may_stall=stalls))
             outcome.recovered = made.recovery(back)
@@ -61,7 +63,7 @@ class Links(Family):
         outcome.verdict.add(after)
         deaf = after.percentile(0.5)
         outcome.require(deaf <= 0.5, f"deaf afterwards: p50 {deaf:.2f} s")
-        outcome.note = f"p50 afterwards {after.percentile(0.5):.2f} s"
+        outcome.note = f"p50 afterwards {deaf:.2f} s"
         return outcome
 
     @fault("16a", "partition between worker and Redis, half-open after", short=150, long=500)

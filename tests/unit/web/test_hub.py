@@ -293,6 +293,26 @@ async def test_a_layer_that_was_deaf_is_noticed_and_caught_up_with_at_once(world
     assert hub.hearing
 
 
+async def test_a_layer_that_stays_deaf_is_joined_anew(world, monkeypatch):
+    hub, broker, layer = world
+    monkeypatch.setattr(hub_module, "BEAT", 0.05)
+    reader = await Reader().join(hub)
+    layer.deaf, layer.fault = True, lambda _message: []
+    flush = layer.flush
+
+    async def heal():
+        layer.deaf, layer.fault = False, lambda message: [message]
+        await flush()
+
+    monkeypatch.setattr(layer, "flush", heal)
+    await until(lambda: not hub.hearing)
+    await until(lambda: hub.hearing)
+    begin(broker)
+    await reader.until(bool)
+    assert layer.groups["realtime.task.t"]
+    assert offsets(reader.told) == [1]
+
+
 async def until(condition):
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - it is the hub's own state

@@ -11,7 +11,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.test import override_settings
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 from realtime.broker.redis import RedisBroker
 from realtime.core.acceptance import Change
@@ -92,12 +92,17 @@ def test_a_full_queue_gives_up_progress_first_and_endings_last(broker, publisher
 
 def test_redis_that_is_full_is_waited_for_and_nonsense_is_not(broker, publisher):
     broker.reachable.clear()
-    broker.error = ResponseError("OOM command not allowed when used memory > 'maxmemory'")
-    assert not publisher.publish(change("full"))
-    assert publisher.waiting() == 1
-    broker.reachable.set()
-    assert publisher.flush(5)
-    broker.reachable.clear()
+    for passing in (
+        OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        ReadOnlyError("You can't write against a read only replica."),
+        ResponseError("MISCONF Redis is configured to save RDB snapshots"),
+    ):
+        broker.error = passing
+        assert not publisher.publish(change("full"))
+        assert publisher.waiting() == 1
+        broker.reachable.set()
+        assert publisher.flush(5)
+        broker.reachable.clear()
     broker.error = ResponseError("ERR wrong number of arguments")
     assert not publisher.publish(change("nonsense"))
     assert (publisher.waiting(), publisher.counters.failed) == (0, 1)
