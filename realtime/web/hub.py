@@ -313,9 +313,8 @@ class Hub:
                 if self.hearing:
                     logger.warning("layer_deaf error=%r", error)
                 self.hearing = False
-                deaf = deaf + 1 if await self._store_answers() else 0
+                deaf += await self._store_answers()
                 if deaf >= REJOIN:
-                    deaf = 0
                     await self._rejoin()
                 continue
             deaf = 0
