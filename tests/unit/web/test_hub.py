@@ -293,6 +293,18 @@ async def test_a_layer_that_was_deaf_is_noticed_and_caught_up_with_at_once(world
     assert hub.hearing
 
 
+async def test_a_gap_is_repaired_at_once_and_not_at_the_next_look(world):
+    hub, broker, layer = world
+    with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
+        reader = await Reader().join(hub)
+        await asyncio.sleep(1.3)  # the looks that follow a join are over
+        layer.fault = lambda message: [message] if message["state"] == "PROGRESS" else []
+        begin(broker)
+        progress(broker, 1)
+        await reader.until(lambda told: len(told) == 2)
+    assert offsets(reader.told) == [1, 2]
+
+
 async def test_a_layer_that_stays_deaf_is_joined_anew(world, monkeypatch):
     hub, broker, layer = world
     monkeypatch.setattr(hub_module, "BEAT", 0.05)
