@@ -59,7 +59,7 @@ def chosen(only: set[str], *, long: bool, contrast: bool) -> list[type[Family]]:
         family
         for family in FAMILIES
         if (contrast or not family.contrast)
-        and any(is_chosen(one.number, only) and (long or one.short) for one in family.faults())
+        and any(is_chosen(one.number, only) for one, _ in family.faults(long=long))
     ]
 
 
@@ -137,9 +137,8 @@ def run_family(name: str, only: set[str], *, seed: int, long: bool) -> int:
         stage = Stage(Path(directory), seed=seed, long=long)
         try:
             family = kind(stage)
-            for one in kind.faults():
-                size = one.long if long else one.short
-                if not size or not is_chosen(one.number, only):
+            for one, size in kind.faults(long=long):
+                if not is_chosen(one.number, only):
                     continue
                 stage.rng.seed(f"{seed} {one.number}")
                 outcome = one.run(family, size)

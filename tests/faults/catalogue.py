@@ -1,7 +1,14 @@
 """All families, those of one lane in their order."""
 
 from .away import Away
-from .contrast import UsualAway, UsualPlain, UsualUnreliable
+from .contrast import (
+    UsualAway,
+    UsualKilled,
+    UsualLinks,
+    UsualOvertaken,
+    UsualPlain,
+    UsualUnreliable,
+)
 from .family import Family
 from .gone import Killed, Overtaken
 from .links import Links
@@ -18,4 +25,7 @@ FAMILIES: list[type[Family]] = [
     Overtaken,
     Unreliable,
     UsualAway,
+    UsualKilled,
+    UsualLinks,
+    UsualOvertaken,
 ]

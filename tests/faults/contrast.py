@@ -12,9 +12,11 @@ from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import WebSocketException
 
 from .away import Away
+from .family import Family
+from .gone import Killed, Overtaken
+from .links import Links
 from .oracle import Callback
 from .plain import Plain
-from .stage import Stage
 from .unreliable import Unreliable
 
 
@@ -79,43 +81,60 @@ class TutorialClient:
             await asyncio.sleep(self._rng.uniform(0, 0.5))
 
 
-def make_usual(stage: Stage) -> None:
-    """Let a stage have the usual way's processes and clients."""
-    stage.env["DJANGO_SETTINGS_MODULE"] = "tests.faults.tutorial_settings"
-    stage.celery_app = "tests.faults.tutorial:app"
-    stage.asgi_application = "tests.faults.tutorial:application"
-    stage.client = TutorialClient
-    stage.is_contrast = True
+class Usual(Family):
+    """A family's rows for the usual way: its processes and its clients."""
+
+    contrast = True
+
+    def begin(self) -> None:
+        self.stage.env["DJANGO_SETTINGS_MODULE"] = "tests.faults.tutorial_settings"
+        self.stage.celery_app = "tests.faults.tutorial:app"
+        self.stage.asgi_application = "tests.faults.tutorial:application"
+        self.stage.client = TutorialClient
+        self.stage.is_contrast = True
+        super().begin()
 
 
-class UsualPlain(Plain):
+# It keeps nothing, so there is nothing to empty (12) and no history to come back to (22).
+
+
+class UsualPlain(Usual, Plain):
     name = "usual-plain"
     lane = "usual"
-    contrast = True
     picks = ("1", "2", "6", "7", "8", "24")
-
-    def begin(self) -> None:
-        make_usual(self.stage)
-        super().begin()
+    more = ("9", "19", "26")
 
 
-class UsualUnreliable(Unreliable):
+class UsualUnreliable(Usual, Unreliable):
     name = "usual-unreliable"
     lane = "usual"
-    contrast = True
     picks = ("18b", "18c")
-
-    def begin(self) -> None:
-        make_usual(self.stage)
-        super().begin()
+    more = ("18a",)
 
 
-class UsualAway(Away):
+class UsualLinks(Usual, Links):
+    name = "usual-links"
+    lane = "usual"
+    picks = ()
+    more = ("16a", "16b", "17a", "17b")
+
+
+class UsualAway(Usual, Away):
     name = "usual-away"
     lane = "overtaken"
-    contrast = True
     picks = ("11", "14a")
+    more = ("14b", "15")
 
-    def begin(self) -> None:
-        make_usual(self.stage)
-        super().begin()
+
+class UsualKilled(Usual, Killed):
+    name = "usual-killed"
+    lane = "killed"
+    picks = ()
+    more = ("3", "4")
+
+
+class UsualOvertaken(Usual, Overtaken):
+    name = "usual-overtaken"
+    lane = "overtaken"
+    picks = ()
+    more = ("5", "10")

@@ -56,8 +56,9 @@ class Family:
     lane: ClassVar[str] = "busy"
     #: Whether it is the usual way, of which nothing is required.
     contrast: ClassVar[bool] = False
-    #: The rows it has, where these are not all.
-    picks: ClassVar[Collection[str]] = ()
+    #: The rows it has, where these are not all, and those that only the long form adds.
+    picks: ClassVar[Collection[str] | None] = None
+    more: ClassVar[Collection[str]] = ()
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -68,9 +69,13 @@ class Family:
         raise NotImplementedError
 
     @classmethod
-    def faults(cls) -> Iterator[Fault]:
-        """Its rows, in the order of their doing."""
+    def faults(cls, *, long: bool) -> Iterator[tuple[Fault, int]]:
+        """Its rows with their sizes, in the order of their doing."""
+        picks = cls.picks if cls.picks is None else {*cls.picks, *(cls.more if long else ())}
         for kind in cls.__mro__:
             for found in vars(kind).values():
-                if isinstance(found, Fault) and (not cls.picks or found.number in cls.picks):
-                    yield found
+                if isinstance(found, Fault) and (picks is None or found.number in picks):
+                    # What the usual way loses it loses soon.
+                    size = found.long if long and not cls.contrast else found.short
+                    if size:
+                        yield found, size
