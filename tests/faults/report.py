@@ -121,7 +121,9 @@ def write_guarantees(rows: Iterable[Row], command: str, seed: int) -> None:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    lines = [_HEADINGS, ("---:", "---", *["---:"] * (len(_HEADINGS) - 2))]
-    return "\n".join(
-        "| " + " | ".join(cells) + " |" for cells in [*lines, *(r.cells() for r in rows)]
-    )
+    lines = [
+        (*_HEADINGS, "besides"),
+        ("---:", "---", *["---:"] * (len(_HEADINGS) - 2), "---"),
+        *((*row.cells(), row.note) for row in rows),
+    ]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
