@@ -21,7 +21,9 @@ from realtime.core.logs import get_logger
 from realtime.core.position import Position, Step, step
 from realtime.core.states import SUCCESS
 from realtime.core.status import Status
-from realtime.core.topics import Topic, group_name
+from realtime.core.topics import TASK, Topic, group_name
+
+from .recall import arecall
 
 logger = get_logger("realtime.hub")
 
@@ -274,6 +276,10 @@ class Hub:
         watched.repair = None
         if not reading.recovered:
             watched.deliver(reading)
+            if not reading.texts and watched.topic.kind == TASK:
+                # The store lost it, perhaps with an ending that nobody here was told. Should the
+                # result backend hold that, it comes back as an event.
+                self._spawn(arecall(watched.topic.ident))
         for event in reading.events(watched.name):
             watched.deliver(event)
         # The store is the truth: what still does not follow on is looked at again, not believed.

@@ -177,6 +177,26 @@ async def test_a_store_that_was_emptied_is_told_as_a_new_epoch(world):
     assert reader.told[1:] == [("event", 1, "STARTED"), ("event", 2, "SUCCESS")]
 
 
+async def test_an_ending_that_an_emptied_store_lost_is_remembered(world, monkeypatch):
+    hub, broker, layer = world
+
+    async def stored(task_id):
+        layer.fault = lambda message: [message]
+        broker.accept(Change(task_id=task_id, state="SUCCESS", stored=True))
+        return True
+
+    monkeypatch.setattr(hub_module, "arecall", stored)
+    reader = await Reader().join(hub)
+    begin(broker)
+    await reader.until(lambda told: told == [("event", 1, "STARTED")])
+    layer.fault = lambda message: []  # its ending is accepted, and lost with the store
+    succeed(broker)
+    broker._records.clear()
+    broker._logs.clear()
+    await reader.until(lambda told: told[-1] == ("event", 1, "SUCCESS"))
+    assert reader.told[1:] == [("snapshot", 0, []), ("event", 1, "SUCCESS")]
+
+
 async def test_a_store_that_went_back_is_noticed(world):
     hub, broker, _ = world
     begin(broker)
