@@ -17,9 +17,12 @@ from realtime.core.status import Status
 from realtime.core.topics import Topic
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Event:
-    """One status as it was accepted, with its place in a topic. ``text`` is the status's JSON."""
+    """One status as it was accepted, with its place in a topic. ``text`` is the status's JSON.
+
+    Compared by identity, so that what is made of it once is cheaply found again for each reader.
+    """
 
     topic: str
     position: Position

@@ -1,22 +1,20 @@
 -- Read one topic: what was missed since a position, if every event of it is kept; else the current
 -- statuses. A topic without events is given its epoch, so that its first event follows on.
 --
+-- Before this text stand, as locals, what is the same for every call: see redis.py.
 -- KEYS[1]  the topic's position             KEYS[2]  its log
 -- KEYS[3]  the task's record, or the list of the topic's tasks
 -- ARGV[1]  prefix of the records            ARGV[2]  "1" for a topic of many tasks
 -- ARGV[3]  epoch of the asked position, or ""
 -- ARGV[4]  offset of the asked position     ARGV[5]  epoch for a topic that has none, or ""
--- ARGV[6]  seconds to keep a topic that has no event yet
--- ARGV[7]  the status's keys in order, "key=initial …"
 -- Returns  {epoch, offset, "1" if recovered, text, …}
 
-local position = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
-local epoch, offset = position[1], tonumber(position[2] or '0') or 0
+local epoch, offset = string.match(redis.call('GET', KEYS[1]) or '', '^([^ ]+) (%d+)$')
+offset = tonumber(offset or '0')
 if not epoch then
   epoch = ARGV[5]
   if epoch ~= '' then
-    redis.call('HSET', KEYS[1], 'epoch', epoch, 'offset', 0)
-    redis.call('EXPIRE', KEYS[1], ARGV[6])
+    redis.call('SET', KEYS[1], epoch .. ' 0', 'EX', RECORD_TTL)
     redis.call('DEL', KEYS[2])
   end
 end
@@ -35,21 +33,15 @@ if ARGV[3] ~= '' and ARGV[3] == epoch then
   end
 end
 
-local keys, initials = {}, {}
-for key, initial in string.gmatch(ARGV[7], '([^= ]+)=([^ ]+)') do
-  keys[#keys + 1] = key
-  initials[#initials + 1] = initial
-end
 local function add(record)
-  local texts = redis.call('HMGET', record, unpack(keys))
+  local texts = redis.call('HMGET', record, unpack(FIELDS))
   if not texts[1] then -- no task_id: the record has expired
     return false
   end
-  local parts = {}
-  for i, key in ipairs(keys) do
-    parts[i] = '"' .. key .. '":' .. (texts[i] or initials[i])
+  for i = 1, #FIELDS do
+    texts[i] = texts[i] or INITIAL[i]
   end
-  answer[#answer + 1] = '{' .. table.concat(parts, ',') .. '}'
+  answer[#answer + 1] = string.format(STATUS, unpack(texts))
   return true
 end
 

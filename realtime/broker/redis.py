@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
+import hiredis
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
@@ -21,7 +22,7 @@ from redis.retry import Retry
 from realtime.conf import conf
 from realtime.core.acceptance import TOKENS_KEPT, Change
 from realtime.core.position import Position
-from realtime.core.states import TERMINAL, rank
+from realtime.core.states import rank
 from realtime.core.status import FIELDS, INITIAL, Status
 from realtime.core.topics import Topic, group_name, topics_of
 
@@ -30,7 +31,8 @@ from .layer import group_prefix
 
 #: Records that are read in one go.
 _CHUNK: Final = 500
-_SHAPE: Final = " ".join(f"{key}={INITIAL[key]}" for key in FIELDS)
+#: What the rule remembers of a record, besides the status.
+_RULE: Final = ("_rank", "_counter", "_token", "_tokens", "_owner", "_topics")
 
 
 def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -38,11 +40,61 @@ def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield items[start : start + _CHUNK]
 
 
+def _constants() -> str:
+    """Return, as Lua's locals, what the scripts need to know and no call changes."""
+    settings = conf()
+    status = ",".join(f'"{key}":%s' for key in FIELDS)
+    kept = (*FIELDS, *_RULE)
+    named: dict[str, str | int | Sequence[str] | dict[str, int]] = {
+        "FIELDS": FIELDS,
+        "INITIAL": [INITIAL[key] for key in FIELDS],
+        "STATUS": f"{{{status}}}",
+        "KEPT": kept,
+        "AT": {key: place for place, key in enumerate(kept, 1)},
+        "PREFIX": f"{settings.PREFIX}:",
+        "GROUP_PREFIX": group_prefix(),
+        "RECORD_TTL": settings.RECORD_TTL,
+        "UNFINISHED_TTL": settings.UNFINISHED_TTL,
+        "HISTORY_SIZE": settings.HISTORY_SIZE,
+        "HISTORY_TTL": settings.HISTORY_TTL,
+        "SNAPSHOT_SIZE": settings.SNAPSHOT_SIZE,
+        "TOKENS_KEPT": TOKENS_KEPT,
+    }
+    return "".join(f"local {name} = {_in_lua(value)}\n" for name, value in named.items())
+
+
+def _in_lua(value: str | int | Sequence[str] | dict[str, int]) -> str:
+    if isinstance(value, str | int):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}={place}' for key, place in value.items())}}}"
+    return f"{{{','.join(map(_in_lua, value))}}}"
+
+
+def _epoch() -> str:
+    """Return a name that no other count of a topic has."""
+    return os.urandom(6).hex()  # not from `random`, which a task may have seeded
+
+
+def _position(text: str) -> Position:
+    epoch, _, offset = text.partition(" ")
+    return Position(epoch, int(offset))
+
+
+@lru_cache(maxsize=1024)
+def _topics(task_id: str, owner: str) -> str:
+    """Return a task's topics as the script reads them."""
+    return " ".join(
+        f"{topic} {group_name(topic)} {'many' if number else 'one'}"
+        for number, topic in enumerate(topics_of(task_id, owner))
+    )
+
+
 class _Script:
     """A Lua file of this folder, called by its hash."""
 
     def __init__(self, name: str) -> None:
-        self.source = files(__package__).joinpath(name).read_text()
+        self.source = _constants() + files(__package__).joinpath(name).read_text()
         # The commands are spelled out instead of using register_script(): the same script is
         # called through a synchronous and through an asynchronous client.
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
@@ -60,10 +112,6 @@ class _Script:
             return await client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
         except NoScriptError:
             return await client.execute_command("EVAL", self.source, len(keys), *keys, *args)
-
-
-_ACCEPT: Final = _Script("accept.lua")
-_READ: Final = _Script("read.lua")
 
 
 def _exchange(connection: Any, command: Any) -> Any:
@@ -91,7 +139,8 @@ class RedisBroker(Broker):
 
     def __init__(self) -> None:
         self._prefix = f"{conf().PREFIX}:"
-        self._group_prefix = group_prefix()
+        self._accepting = _Script("accept.lua")
+        self._reading = _Script("read.lua")
         self._client: redis.Redis | None = None
         #: Connections that no thread uses just now.
         self._free: list[Any] = []
@@ -101,12 +150,7 @@ class RedisBroker(Broker):
         )
 
     def accept(self, change: Change) -> int:
-        settings = conf()
-        ended = change.state in TERMINAL
-        topics = topics_of(change.task_id, change.owner)
         args: list[Any] = [
-            self._prefix,
-            self._group_prefix,
             change.task_id,
             change.state,
             rank(change.state),
@@ -116,17 +160,8 @@ class RedisBroker(Broker):
             "" if change.counter is None else change.counter,
             "1" if change.stored else "",
             change.owner,
-            " ".join(
-                f"{topic} {group_name(topic)} {settings.SNAPSHOT_SIZE if number else 0}"
-                for number, topic in enumerate(topics)
-            ),
-            secrets.token_urlsafe(6),
-            settings.RECORD_TTL if ended else settings.UNFINISHED_TTL,
-            settings.UNFINISHED_TTL,
-            settings.HISTORY_SIZE,
-            settings.HISTORY_TTL,
-            TOKENS_KEPT,
-            _SHAPE,
+            _topics(change.task_id, change.owner),
+            _epoch(),
         ]
         for field in change.fields.items():
             args += field
@@ -139,7 +174,7 @@ class RedisBroker(Broker):
         return statuses[0] if statuses else None
 
     def statuses(self, topic: Topic) -> list[Status]:
-        reply = _READ.call(self._sync(), *self._question(topic, None, epoch=""))
+        reply = self._reading.call(self._sync(), *self._question(topic, None, epoch=""))
         return [Status.from_json(text) for text in reply[3:]]
 
     def renew_lease(self, worker: str, seconds: float) -> None:
@@ -205,16 +240,16 @@ class RedisBroker(Broker):
         return None if owner is None else str(owner)
 
     async def read(self, topic: Topic, since: Position | None = None) -> Reading:
-        question = self._question(topic, since, epoch=secrets.token_urlsafe(6))
-        epoch, offset, recovered, *texts = await _READ.acall(self._async(), *question)
+        question = self._question(topic, since, epoch=_epoch())
+        epoch, offset, recovered, *texts = await self._reading.acall(self._async(), *question)
         return Reading(Position(epoch, int(offset)), recovered == "1", texts)
 
     async def positions(self, topics: Sequence[str]) -> list[Position | None]:
         pipeline = self._async().pipeline(transaction=False)
-        for topic in topics:
-            pipeline.hmget(self._key("position", topic), "epoch", "offset")
-        replies = await pipeline.execute()
-        return [Position(epoch, int(offset)) if epoch else None for epoch, offset in replies]
+        for chunk in _chunks(topics):
+            pipeline.mget([self._key("place", topic) for topic in chunk])
+        found = [text for texts in await pipeline.execute() for text in texts]
+        return [_position(text) if text else None for text in found]
 
     async def close(self) -> None:
         client = self._clients.pop(asyncio.get_running_loop(), None)
@@ -231,16 +266,13 @@ class RedisBroker(Broker):
         self, topic: Topic, since: Position | None, *, epoch: str
     ) -> tuple[list[str], list[Any]]:
         tasks = self._key("tasks", topic) if topic.holds_many else self._record(topic.ident)
-        keys = [self._key("position", topic), self._key("log", topic), tasks]
-        settings = conf()
+        keys = [self._key("place", topic), self._key("log", topic), tasks]
         return keys, [
             self._key("task", ""),
             "1" if topic.holds_many else "",
             since.epoch if since else "",
             since.offset if since else 0,
             epoch,
-            settings.RECORD_TTL,
-            _SHAPE,
         ]
 
     def _accept(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
@@ -256,10 +288,12 @@ class RedisBroker(Broker):
         except IndexError:
             connection = client.connection_pool.make_connection()
         try:
-            command = connection.pack_command("EVALSHA", _ACCEPT.sha, len(keys), *keys, *args)
+            # redis-py's own looks at each argument first, which takes longer than the rest.
+            sha = self._accepting.sha
+            command = [hiredis.pack_command(("EVALSHA", sha, len(keys), *keys, *args))]
             return _exchange(connection, command)
         except NoScriptError:
-            return _ACCEPT.call(client, keys, args)
+            return self._accepting.call(client, keys, args)
         finally:
             self._free.append(connection)
 

@@ -39,7 +39,7 @@ from .cancel import request_cancel
 from .drain import enter, leave
 from .hub import Hub, Subscription, get_hub
 from .limits import Bucket, Window, client_address, connections
-from .outbox import Outbox, Send
+from .outbox import Outbox, Send, Write
 from .recall import arecall
 
 logger = get_logger("realtime.connection")
@@ -121,7 +121,8 @@ class TaskConsumer(AsyncConsumer):
         self.entered = True
         settings = conf()
         self.hub: Hub = get_hub()
-        self.outbox = Outbox(cast(Send, self.scope.get("realtime.send", self.send)))
+        send = cast(Send, self.scope.get("realtime.send", self.send))
+        self.outbox = Outbox(send, cast(Write | None, self.scope.get("realtime.write")))
         self.outbox.put(
             frames.welcome(
                 ping=settings.PING,

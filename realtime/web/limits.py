@@ -62,10 +62,15 @@ class Connections:
     def __len__(self) -> int:
         return self._open
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for anybody."""
+        return self._open >= conf().CONNECTIONS
+
     def enter(self, address: str, owner: str) -> str:
         """Count a connection in and return ""; or return why there is no room for it."""
         settings = conf()
-        if self._open >= settings.CONNECTIONS:
+        if self.full:
             return "no room for more connections"
         if owner and self._by_owner[owner] >= settings.CONNECTIONS_PER_USER:
             return f"at most {settings.CONNECTIONS_PER_USER} connections a user"

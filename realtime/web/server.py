@@ -7,13 +7,14 @@ place says what it answers.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import re
 import resource
 import signal
 import sys
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from realtime.core.codes import CloseCode
 from realtime.core.logs import escaped, get_logger
 
 from .drain import drain, is_draining
+from .limits import connections
 
 logger = get_logger("realtime.server")
 
@@ -49,6 +51,8 @@ INBOX_BYTES: Final = 64 * 1024
 MESSAGE_BYTES: Final = 512
 #: Fragments of one message.
 FRAGMENTS: Final = 256
+#: Seconds after which a client that finds no room is asked to come back.
+RETRY_AFTER: Final = 10
 #: Characters of an address that the access log shows.
 LOGGED: Final = 1000
 
@@ -195,8 +199,9 @@ class Request(WebRequest):  # type: ignore[misc]
             return self.basic_error(400, b"Bad Request", "Invalid characters in path")
         if self._is_handshake():
             if is_draining():
-                self.responseHeaders.setRawHeaders(b"Retry-After", [b"1"])
-                return self.basic_error(503, b"Service Unavailable", "The server restarts")
+                return self._send_on("The server restarts", seconds=1)
+            if connections.full:  # said before it costs an upgrade and a look at the session
+                return self._send_on("No room for more connections", seconds=RETRY_AFTER)
             # Daphne answers 500, with the exception's text.
             if not all(value.isascii() for value in self._values(b"Sec-WebSocket-Protocol")):
                 return self.basic_error(400, b"Bad Request", "Invalid subprotocol")
@@ -236,6 +241,10 @@ class Request(WebRequest):  # type: ignore[misc]
             b"\r\n%b" % (len(body), body)
         )
         self._cut = self.channel.callLater(LINGER, self.channel.transport.abortConnection)
+
+    def _send_on(self, reason: str, *, seconds: int) -> None:
+        self.responseHeaders.setRawHeaders(b"Retry-After", [b"%d" % seconds])
+        self.basic_error(503, b"Service Unavailable", reason)
 
     def _is_handshake(self) -> bool:
         return [value.lower() for value in self._values(b"Upgrade")[:1]] == [b"websocket"]
@@ -292,6 +301,8 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
     ) -> None:
         """Refuse the handshake. As shipped the reason is an exception's text and what was sent."""
         headers = [*(responseHeaders or ()), ("Content-Length", "0"), ("Connection", "close")]
+        if reason.startswith("HTTP Origin header"):  # it cannot be read: nobody's own page
+            code = HTTPStatus.FORBIDDEN
         super().failHandshake(HTTPStatus(code).phrase, code, headers)
 
     def onClose(self, wasClean: bool, code: int, reason: str) -> None:  # noqa: N802, N803
@@ -312,27 +323,34 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
             self._fail_connection(self.CLOSE_STATUS_CODE_MESSAGE_TOO_BIG, "too many fragments")
 
     def sendMessage(self, payload: bytes, isBinary: bool = False, **options: Any) -> None:  # noqa: N802, N803 - autobahn's names
-        """Send one message, at once where nothing waits before it.
-
-        autobahn's own way makes the text of a log line that nobody reads, and Twisted's changes
-        epoll twice for every frame: together they are more than half of a delivery.
-        """
-        transport = self.transport
+        """Send one message. autobahn's own way makes the text of a log line that nobody reads."""
         if self.state != self.STATE_OPEN:
             return  # the client is gone; the application will be told, if it was not yet
         if isBinary or options or self.send_queue:
             super().sendMessage(payload, isBinary, **options)
             return
         frame = text_frame(payload)
-        if transport.connected and not (
-            transport.disconnecting or transport.dataBuffer or transport._tempDataBuffer  # noqa: SLF001
-        ):
-            sent = transport.writeSomeData(frame)
-            if sent == len(frame):
-                return
-            if isinstance(sent, int):  # else an error, which the next write meets again
-                frame = frame[sent:]
-        transport.write(frame)
+        if not self._write_at_once(frame):
+            self.transport.write(frame)
+
+    def write_text(self, text: str) -> bool:
+        """Send a text at once where nothing waits before it; return whether it was taken."""
+        if self.state != self.STATE_OPEN or self.send_queue:
+            return False
+        return self._write_at_once(_frame_of(text))
+
+    def _write_at_once(self, frame: bytes) -> bool:
+        """Write past Twisted's buffer: through it, each frame changes epoll twice."""
+        transport = self.transport
+        if transport.dataBuffer or transport._tempDataBuffer:  # noqa: SLF001
+            return False
+        if transport.disconnecting or not transport.connected:
+            return False
+        sent = transport.writeSomeData(frame)
+        if sent != len(frame):
+            # An error is met again by the next write.
+            transport.write(frame[sent:] if isinstance(sent, int) else frame)
+        return True
 
     def serverClose(self, code: int | None = None) -> None:  # noqa: N802 - Daphne's name
         """Close. autobahn's `sendClose` refuses 1012 and 1013, which are newer than it knows."""
@@ -347,6 +365,12 @@ def text_frame(payload: bytes) -> bytes:
     if length < 1 << 16:
         return b"\x81\x7e%b%b" % (length.to_bytes(2, "big"), payload)
     return b"\x81\x7f%b%b" % (length.to_bytes(8, "big"), payload)
+
+
+@lru_cache(maxsize=1)
+def _frame_of(text: str) -> bytes:
+    """Return a text's frame: one event's text goes to many sockets in a row."""
+    return text_frame(text.encode())
 
 
 class Server(DaphneServer):  # type: ignore[misc]
@@ -395,6 +419,10 @@ class Server(DaphneServer):  # type: ignore[misc]
             logger.error("startup_failed %s", error)
             self.failed = True
             return
+        # What was loaded stays. To look through all of it, every now and then, for what can be
+        # thrown away would stop the loop for a tenth of a second each time.
+        gc.collect()
+        gc.freeze()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._asked_to_end)
         super().run()
@@ -410,6 +438,7 @@ class Server(DaphneServer):  # type: ignore[misc]
             return super().create_application(protocol, scope)
         inbox = Inbox(protocol.transport)
         scope["asgi"] = {"version": "3.0"}
+        scope["realtime.write"] = protocol.write_text
         running = self.application(scope, inbox.get, partial(self.handle_reply, protocol))
         self.connections[protocol]["application_instance"] = asyncio.ensure_future(running)
         return inbox

@@ -214,7 +214,7 @@ def test_a_record_outlives_its_end_by_a_day_and_its_silence_by_a_week(clean_redi
     for change in life[1:]:
         broker.accept(change)
     assert 0 < client.ttl("realtime:task:t") <= 86400
-    assert 0 < client.ttl("realtime:position:task:t") <= 86400
+    assert 0 < client.ttl("realtime:place:task:t") <= 86400
     assert 0 < client.ttl("realtime:log:task:t") <= 600
     assert all(client.ttl(key) > 0 for key in client.scan_iter("realtime:*"))
     client.close()

@@ -321,3 +321,86 @@ async def test_what_waits_of_a_topic_that_may_not_be_seen_any_more_is_not_sent(o
     closing, close = await reader.read(2)
     assert (closing["type"], closing["code"]) == ("closing", 4501)
     assert close == {"type": "websocket.close", "code": 4501}
+
+
+class Socket(Reader):
+    """A reader that can also be written to at once, while nothing waits in its buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.clear = True
+
+    def write(self, text):
+        if self.clear:
+            self.sent.put_nowait({"type": "websocket.send", "text": text})
+        return self.clear
+
+
+@pytest.fixture
+async def socket():
+    return Socket()
+
+
+@pytest.fixture
+async def direct(socket):
+    outbox = Outbox(socket.send, socket.write)
+    running = asyncio.create_task(outbox.run())
+    yield outbox
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_who_keeps_up_is_written_to_at_once(direct, socket):
+    direct.put(frames.pong(1))
+    direct.put_reading("task:a", Position("e", 0), frames.snapshot("task:a", Position("e", 0), []))
+    direct.put_event("task:a", event(1))
+    assert socket.sent.qsize() == 3
+    assert [m["type"] for m in await socket.read(3)] == ["pong", "snapshot", "event"]
+
+
+async def test_nothing_overtakes_what_waits_or_is_on_its_way(direct, socket):
+    socket.clear = False
+    socket.free.clear()
+    direct.put_event("task:a", event(1, "STARTED"))
+    socket.clear = True
+    direct.put_event("task:a", event(2, "RETRY"))  # the first one waits
+    socket.free.set()
+    assert [offset for offset, *_ in told(await socket.read(2))] == [1, 2]
+    await asyncio.sleep(0)  # nothing is on its way any more
+
+    socket.clear = False
+    socket.free.clear()
+    direct.put_event("task:a", event(3, "STARTED"))
+    await asyncio.sleep(0)  # it is on its way, and nothing waits
+    socket.clear = True
+    direct.put_event("task:a", event(4, "SUCCESS"))
+    socket.free.set()
+    assert [offset for offset, *_ in told(await socket.read(2))] == [3, 4]
+    await asyncio.sleep(0)
+    direct.put_event("task:a", event(5))
+    assert socket.sent.qsize() == 1
+
+
+async def test_the_merged_are_counted_from_what_was_written_at_once(direct, socket):
+    direct.put_event("task:a", event(1))
+    socket.clear = False
+    socket.free.clear()
+    for number in range(ROOM + 1):
+        direct.put(frames.pong(number))
+    await asyncio.sleep(0)  # the first one is on its way, the others crowd
+    for offset in range(2, 12):
+        direct.put_event("task:a", event(offset))
+    socket.free.set()
+    assert told(await socket.read(ROOM + 3)) == [(1, "PROGRESS", 0), (11, "PROGRESS", 9)]
+
+
+async def test_nothing_is_written_to_who_was_given_up(socket):
+    with override_settings(REALTIME={"OUTBOX_BYTES": 100}):
+        outbox = Outbox(socket.send, socket.write)
+    socket.clear = False
+    socket.free.clear()
+    while not outbox.closed:
+        outbox.put(json.dumps("x" * 101))
+    socket.clear = True
+    outbox.put_event("task:a", event(1, "SUCCESS"))
+    assert socket.sent.qsize() == 0
