@@ -9,15 +9,18 @@ receives through the real layer.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
-from channels.layers import channel_layers
+from channels.layers import InMemoryChannelLayer, channel_layers
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
 from realtime.conf import conf
+from realtime.core.jsontext import dumps
 from realtime.core.position import Position
+from realtime.core.topics import TASK
 
 from .base import Event
 
@@ -46,8 +49,26 @@ def get_layer() -> ChannelLayer:
     return _own_layer()
 
 
+def make_layer() -> ChannelLayer:
+    """Return a layer like the configured one, with connections of its own; in memory the one.
+
+    Whoever has it may flush it: that would make others who share a layer deaf.
+    """
+    layer = get_layer()
+    if isinstance(layer, InMemoryChannelLayer):
+        return layer
+    alias = conf().CHANNEL_LAYER
+    if alias in getattr(django_settings, "CHANNEL_LAYERS", {}):
+        return cast(ChannelLayer, channel_layers.make_backend(alias))
+    return _new_layer()
+
+
 @lru_cache(maxsize=1)
 def _own_layer() -> ChannelLayer:
+    return _new_layer()
+
+
+def _new_layer() -> ChannelLayer:
     from channels_redis.pubsub import RedisPubSubChannelLayer
 
     # redis-py 8 gives up an idle read after 5 s by default; a subscriber idles for hours.
@@ -75,20 +96,26 @@ def to_message(event: Event) -> dict[str, Any]:
     }
 
 
-def from_message(message: dict[str, Any]) -> Event | None:
-    """Read a group message; None for one that is not an event."""
-    try:
-        if message["type"] != MESSAGE_TYPE:
-            return None
-        return Event(
-            topic=message["topic"],
-            position=Position(message["epoch"], message["offset"]),
-            task_id=message["task_id"],
-            state=message["state"],
-            text=message["status"],
-        )
-    except (KeyError, TypeError):
-        return None
+def from_message(message: Mapping[str, Any]) -> Event | None:
+    """Read a group message; None for one that is not an event, or not of the topic it names.
+
+    Whoever can publish on Redis can send anything.
+    """
+    match message:
+        case {
+            "type": "realtime.event",
+            "topic": str(topic),
+            "epoch": str(epoch),
+            "offset": int(offset),
+            "task_id": str(task_id),
+            "state": str(state),
+            "status": str(text),
+        }:
+            # A status begins with its task's id: see `compose`, and `accept.lua`.
+            whose = text.startswith(f'{{"task_id":{dumps(task_id)},')
+            if whose and (topic == f"{TASK}:{task_id}" or not topic.startswith(f"{TASK}:")):
+                return Event(topic, Position(epoch, offset), task_id, state, text)
+    return None
 
 
 def _forget(*, setting: str, **_kwargs: object) -> None:

@@ -31,6 +31,8 @@ from .layer import group_prefix
 
 #: Records that are read in one go.
 _CHUNK: Final = 500
+#: Connections of one event loop.
+_CONNECTIONS: Final = 16
 #: What the rule remembers of a record, besides the status.
 _RULE: Final = ("_rank", "_counter", "_token", "_tokens", "_owner", "_topics")
 
@@ -317,11 +319,16 @@ class RedisBroker(Broker):
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
-            client = self._clients[loop] = redis.asyncio.Redis.from_url(
+            timeout = conf().CHECK_INTERVAL
+            # A storm of subscriptions waits for its turn: without a bound it would be a storm of
+            # connections, and at redis-py's own one it would fail.
+            pool = redis.asyncio.BlockingConnectionPool.from_url(
                 conf().REDIS_URL,
                 decode_responses=True,
-                socket_timeout=2 * conf().CHECK_INTERVAL,
-                socket_connect_timeout=conf().CHECK_INTERVAL,
-                max_connections=None,
+                socket_timeout=2 * timeout,
+                socket_connect_timeout=timeout,
+                max_connections=_CONNECTIONS,
+                timeout=2 * timeout,
             )
+            client = self._clients[loop] = redis.asyncio.Redis.from_pool(pool)
         return client

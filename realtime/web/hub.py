@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from realtime.broker import get_broker
 from realtime.broker.base import Event, Reading
-from realtime.broker.layer import ChannelLayer, from_message, get_layer
+from realtime.broker.layer import ChannelLayer, from_message, make_layer
 from realtime.conf import conf
 from realtime.core.logs import get_logger
 from realtime.core.position import Position, Step, step
@@ -35,7 +35,7 @@ RECHECKS: Final = (0.25, 1.0)
 BEAT: Final = 1.0
 #: So many beats in a row that did not come back, while the store answers, make the hub join anew.
 REJOIN: Final = 3
-_REJOIN_TIMEOUT: Final = 3.0  #: seconds
+_JOIN_TIMEOUT: Final = 3.0  #: seconds
 _BEAT_TYPE: Final = "realtime.beat"
 #: Seconds between two attempts to reach a store that does not answer.
 _PAUSE: Final = 0.5
@@ -82,7 +82,16 @@ class Subscription:
 class _Watched:
     """A topic that this process watches: its subscriptions, and where they all stand."""
 
-    __slots__ = ("backlog", "name", "position", "repair", "state", "subscriptions", "topic")
+    __slots__ = (
+        "backlog",
+        "name",
+        "position",
+        "repair",
+        "state",
+        "subscriptions",
+        "text",
+        "topic",
+    )
 
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
@@ -94,6 +103,8 @@ class _Watched:
         self.repair: asyncio.Task[None] | None = None
         #: The last known state, for a topic of one task.
         self.state = ""
+        #: What the event at this position said; "" where it was read instead.
+        self.text = ""
 
     def deliver(self, item: Event | Reading) -> None:
         self.position = item.position
@@ -103,10 +114,15 @@ class _Watched:
 
     def learn(self, item: Event | Reading) -> None:
         """Take note of the state of a topic of one task."""
+        self.text = item.text if isinstance(item, Event) else ""
         if isinstance(item, Event):
             self.state = item.state
         elif not self.topic.holds_many:
             self.state = Status.from_json(item.texts[-1]).state if item.texts else ""
+
+    def denies(self, event: Event) -> bool:
+        """Return whether another event than this one was delivered for its place."""
+        return self.text not in ("", event.text)
 
     @property
     def can_change(self) -> bool:
@@ -118,7 +134,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._broker = get_broker()
-        self._layer: ChannelLayer = get_layer()
+        self._layer: ChannelLayer = make_layer()
         self._channel = ""
         self._watched: dict[str, _Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,7 +142,7 @@ class Hub:
         self._starting = asyncio.Lock()
         #: Whether the last look at the store succeeded.
         self.healthy = True
-        #: Whether the last message to itself came back.
+        #: Whether the layer brings anything: at least what the hub sends to itself.
         self.hearing = True
         self._heard = asyncio.Event()
         self._receiving: asyncio.Task[None] | None = None
@@ -221,9 +237,8 @@ class Hub:
                 logger.warning("message_unreadable error=%r", error)
                 await asyncio.sleep(0)
                 continue
-            if message == {"type": _BEAT_TYPE}:
-                self._heard.set()
-            elif event := from_message(message):
+            self._heard.set()
+            if event := from_message(message):
                 self._dispatch(event)
 
     def _dispatch(self, event: Event) -> None:
@@ -238,6 +253,13 @@ class Hub:
         match step(watched.position, event.position):
             case Step.DELIVER:
                 watched.deliver(event)
+                if not watched.can_change:
+                    # Nobody looks at it again: a last time, whether it is true.
+                    self._suspect(watched.name, RECHECKS[0])
+            case Step.DROP if event.position == watched.position and watched.denies(event):
+                # Two events at one place, so one of them is forged: the store knows which.
+                watched.position = Position("", 0)
+                self._repair(watched)
             case Step.GAP:
                 watched.backlog.append(event)
                 self._repair(watched)
@@ -307,9 +329,12 @@ class Hub:
         A layer that reconnects does so within a second or two. One whose connection is half-open
         never does: where the store answers all the same, the hub joins anew.
         """
-        deaf = 0
+        loop, deaf = asyncio.get_running_loop(), 0
         while True:
+            due = loop.time() + BEAT
             await asyncio.sleep(BEAT)
+            if loop.time() - due > BEAT / 4:
+                continue  # who is too busy to hear anything in time is not deaf
             self._heard.clear()
             try:
                 async with asyncio.timeout(BEAT):
@@ -319,7 +344,7 @@ class Hub:
                 if self.hearing:
                     logger.warning("layer_deaf error=%r", error)
                 self.hearing = False
-                deaf += await self._store_answers()
+                deaf = deaf + 1 if await self._store_answers() else 0
                 if deaf >= REJOIN:
                     await self._rejoin()
                 continue
@@ -330,24 +355,30 @@ class Hub:
 
     async def _store_answers(self) -> bool:
         try:
-            async with asyncio.timeout(BEAT):
+            async with asyncio.timeout(BEAT / 4):
                 await self._broker.positions(["ready"])
         except Exception:  # noqa: BLE001 - it may be away in many ways
             return False
         return True
 
     async def _rejoin(self) -> None:
-        """Leave the layer's connections behind, and join every group again over new ones."""
+        """Join every group again, over connections of a new layer's, and leave the old one."""
         logger.warning("layer_rejoined topics=%d", len(self._watched))
+        old, receiving, layer = self._layer, self._receiving, make_layer()
         try:
-            async with asyncio.timeout(_REJOIN_TIMEOUT):
-                if self._receiving is not None:
-                    self._receiving.cancel()
-                await self._layer.flush()
-                self._channel = await self._layer.new_channel()
-                self._receiving = self._spawn(self._receive())
-                for name in list(self._watched):
-                    await self._layer.group_add(group_name(name), self._channel)
+            async with asyncio.timeout(_JOIN_TIMEOUT):
+                channel = await layer.new_channel()
+            # Both at once: who subscribes meanwhile joins the new one.
+            self._layer, self._channel = layer, channel
+            self._receiving = self._spawn(self._receive())
+            if receiving is not None:
+                receiving.cancel()
+            for name in list(self._watched):
+                async with asyncio.timeout(_JOIN_TIMEOUT):
+                    await layer.group_add(group_name(name), channel)
+            if old is not layer:
+                async with asyncio.timeout(_JOIN_TIMEOUT):
+                    await old.flush()
         except Exception as error:  # noqa: BLE001 - the next beats will tell, and try again
             logger.warning("rejoin_failed error=%r", error)
 
@@ -364,10 +395,10 @@ class Hub:
     def _check_suspects(self, due: float) -> None:
         names = self._suspects.pop(due, ())
         if names:
-            self._spawn(self._check([name for name in names if name in self._watched]))
+            self._spawn(self._check(list(names)))
 
     async def _check(self, names: Sequence[str]) -> None:
-        while names:
+        while names := [name for name in names if name in self._watched]:
             known = {name: self._watched[name].position for name in names}
             try:
                 positions = await self._broker.positions(names)
@@ -375,7 +406,6 @@ class Hub:
                 self._unhealthy(error)
                 # Messages may have been lost meanwhile: look again as soon as it answers.
                 await asyncio.sleep(_PAUSE)
-                names = [name for name in names if name in self._watched]
                 continue
             self.healthy = True
             for name, position in zip(names, positions, strict=True):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import time
 
 import pytest
 from channels.layers import InMemoryChannelLayer
@@ -73,7 +74,6 @@ async def world(monkeypatch):
     """A hub, a memory broker and a faulty layer between them, with quick checks."""
     layer = FaultyLayer()
     monkeypatch.setattr(layer_module, "get_layer", lambda: layer)
-    monkeypatch.setattr(hub_module, "get_layer", lambda: layer)
     monkeypatch.setattr("realtime.broker.memory.get_layer", lambda: layer)
     monkeypatch.setattr(hub_module, "_PAUSE", 0.01)
     given = {"BROKER": "realtime.broker.memory.MemoryBroker", "CHECK_INTERVAL": 0.2}
@@ -230,6 +230,54 @@ async def test_a_forged_message_is_not_believed_and_disturbs_nothing(world):
     ]
 
 
+def forge(offset, epoch, state="SUCCESS", task_id="t"):
+    text = json.dumps({"task_id": task_id, "state": state}, separators=(",", ":"))
+    return layer_module.to_message(Event("task:t", Position(epoch, offset), task_id, state, text))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"offset": "2"},
+        {"offset": None},
+        {"epoch": 7},
+        {"status": 7},
+        {"status": {}},
+        {"task_id": None},
+        {"task_id": "other"},
+        {"status": '{"task_id":"other","state":"SUCCESS"}'},
+    ],
+)
+async def test_what_is_no_event_of_its_topic_is_not_told_and_makes_nobody_deaf(world, wrong):
+    hub, broker, layer = world
+    begin(broker)
+    reader = await Reader().join(hub)
+    await layer.group_send("realtime.task.t", forge(2, reader.first.position.epoch) | wrong)
+    succeed(broker)
+    await reader.until(lambda told: told)
+    assert reader.told == [("event", 2, "SUCCESS")]
+    assert not hub._receiving.done()
+
+
+async def test_an_ending_that_never_was_is_taken_back(world):
+    hub, broker, layer = world
+    begin(broker)
+    reader = await Reader().join(hub)
+    await layer.group_send("realtime.task.t", forge(2, reader.first.position.epoch))
+    await reader.until(lambda told: len(told) == 2)
+    assert reader.told == [("event", 2, "SUCCESS"), ("snapshot", 1, ["STARTED"])]
+
+
+async def test_of_two_events_at_one_place_the_store_says_which_is_true(world):
+    hub, broker, layer = world
+    begin(broker)
+    reader = await Reader().join(hub)
+    layer.fault = lambda message: [forge(2, reader.first.position.epoch, "PROGRESS"), message]
+    succeed(broker)
+    await reader.until(lambda told: len(told) == 2)
+    assert reader.told == [("event", 2, "PROGRESS"), ("snapshot", 2, ["SUCCESS"])]
+
+
 async def test_joining_while_events_come_sees_each_exactly_once(world):
     hub, broker, _ = world
     begin(broker)
@@ -325,24 +373,47 @@ async def test_a_gap_is_repaired_at_once_and_not_at_the_next_look(world):
     assert offsets(reader.told) == [1, 2]
 
 
-async def test_a_layer_that_stays_deaf_is_joined_anew(world, monkeypatch):
+async def test_a_layer_that_stays_deaf_is_left_for_a_new_one(world, monkeypatch):
     hub, broker, layer = world
     monkeypatch.setattr(hub_module, "BEAT", 0.05)
     reader = await Reader().join(hub)
     layer.deaf, layer.fault = True, lambda _message: []
-    flush = layer.flush
-
-    async def heal():
-        layer.deaf, layer.fault = False, lambda message: [message]
-        await flush()
-
-    monkeypatch.setattr(layer, "flush", heal)
+    fresh = FaultyLayer()
+    monkeypatch.setattr(hub_module, "make_layer", lambda: fresh)
+    monkeypatch.setattr("realtime.broker.memory.get_layer", lambda: fresh)
     await until(lambda: not hub.hearing)
+    joining = asyncio.create_task(Reader().join(hub, Topic("task", "meanwhile")))
     await until(lambda: hub.hearing)
+    await joining
     begin(broker)
     await reader.until(bool)
-    assert layer.groups["realtime.task.t"]
+    assert fresh.groups["realtime.task.t"]
+    assert fresh.groups["realtime.task.meanwhile"]
+    assert not layer.groups
     assert offsets(reader.told) == [1]
+
+
+async def test_a_layer_that_still_brings_something_is_not_deaf(world, monkeypatch):
+    hub, broker, layer = world
+    monkeypatch.setattr(hub_module, "BEAT", 0.05)
+    await Reader().join(hub)
+    begin(broker)
+    layer.deaf = True  # what the hub sends to itself waits behind much else
+    for counter in range(1, 30):
+        progress(broker, counter)
+        await asyncio.sleep(0.02)
+        assert hub.hearing
+
+
+async def test_who_is_too_busy_to_hear_is_not_taken_to_be_deaf(world, monkeypatch):
+    hub, _, layer = world
+    monkeypatch.setattr(hub_module, "BEAT", 0.05)
+    await Reader().join(hub)
+    layer.deaf = True
+    for _ in range(20):
+        await asyncio.sleep(0)
+        time.sleep(0.07)  # noqa: ASYNC251 - the loop stands still
+    assert hub.hearing
 
 
 async def until(condition):
@@ -364,6 +435,17 @@ async def test_the_last_to_leave_takes_the_process_out_of_the_group(world):
     three = await Reader().join(hub)
     succeed(broker)
     await three.until(lambda told: told and told[-1][2] == "SUCCESS")
+
+
+async def test_a_topic_that_is_left_before_it_is_looked_at_disturbs_no_look(world, monkeypatch):
+    hub, broker, layer = world
+    layer.fault = lambda _message: []
+    one, other = await Reader().join(hub), await Reader().join(hub, Topic("task", "other"))
+    look = asyncio.create_task(hub._check(["task:other", "task:t"]))
+    await hub.unsubscribe(Topic("task", "other"), other.subscription)
+    begin(broker)
+    await look
+    await one.until(bool)
 
 
 async def test_a_closed_hub_begins_anew(world):
