@@ -8,16 +8,21 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from celery import current_app
+from celery.app import backends
+from celery.backends.base import DisabledBackend
 from django.conf import settings as django_settings
 from django.core import checks
 from django.utils.module_loading import import_string
 
 from .conf import conf
 from .exceptions import SettingsError
+from .results import is_readable
 
 _PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 #: Seconds that a token, which cannot be withdrawn, should be good for at most.
 _TOKEN_AGE: Final = 900
+#: Seconds, where nobody says it (kombu/transport/redis.py).
+_VISIBILITY_TIMEOUT: Final = 3600
 
 
 @checks.register("realtime")
@@ -69,27 +74,70 @@ def check_layer(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
 @checks.register("realtime")
 def check_celery(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
     """Check that what makes Celery itself safer does not contradict itself."""
+    return [*_useless_rejects(), *_early_redeliveries(), *_silent_backends()]
+
+
+def _useless_rejects() -> Iterator[checks.CheckMessage]:
     celery = current_app.conf
-    found: list[checks.CheckMessage] = []
     if celery.task_reject_on_worker_lost and not celery.task_acks_late:
-        found.append(
-            checks.Warning(
-                "Celery's task_reject_on_worker_lost has no effect without task_acks_late.",
-                hint="Set both, for tasks that may run twice, or neither.",
-                id="realtime.W002",
-            )
+        who = "for all tasks"
+    else:
+        # What a task does not say itself it has from the settings.
+        tasks = current_app.tasks.values()
+        who = ", ".join(t.name for t in tasks if t.reject_on_worker_lost and not t.acks_late)
+    if who:
+        yield checks.Warning(
+            f"Celery's task_reject_on_worker_lost has no effect without task_acks_late: {who}.",
+            hint="Set both, for tasks that may run twice, or neither.",
+            id="realtime.W002",
         )
-    visibility = celery.broker_transport_options.get("visibility_timeout")
-    if visibility and celery.task_acks_late and visibility <= (celery.task_time_limit or 0):
-        found.append(
-            checks.Warning(
-                f"Celery's visibility_timeout of {visibility} s is not above the task_time_limit"
-                f" of {celery.task_time_limit} s: a task that still runs is delivered again.",
+
+
+def _early_redeliveries() -> Iterator[checks.CheckMessage]:
+    celery = current_app.conf
+    options = celery.broker_transport_options
+    visibility = options.get("visibility_timeout")
+    if visibility is None and str(celery.broker_url).startswith(("redis", "sentinel")):
+        visibility = _VISIBILITY_TIMEOUT
+    if not visibility:
+        return  # a broker that knows when a worker is gone
+    limits = {"task_time_limit": celery.task_time_limit} if celery.task_acks_late else {}
+    limits |= {task.name: task.time_limit for task in current_app.tasks.values() if task.acks_late}
+    for name, limit in limits.items():
+        if limit and visibility <= limit:
+            yield checks.Warning(
+                f"Celery's visibility_timeout of {visibility} s is not above the time limit of"
+                f" {limit} s ({name}): a task that still runs is delivered again.",
                 hint="Raise broker_transport_options['visibility_timeout'].",
                 id="realtime.W003",
             )
+            break
+    interval = options.get("unacked_restore_interval", 10)
+    sweep = interval * options.get("unacked_restore_throttle", 10)
+    if visibility < sweep:
+        yield checks.Warning(
+            f"Celery's visibility_timeout of {visibility} s is shorter than the {sweep} s after"
+            " which a worker looks for messages that are overdue.",
+            hint="Set broker_transport_options['unacked_restore_throttle'] = 1.",
+            id="realtime.W005",
         )
-    return found
+
+
+def _silent_backends() -> Iterator[checks.CheckMessage]:
+    celery = current_app
+    try:
+        url = celery.backend_cls or celery.conf.result_backend
+        found: Any = backends.by_url(url, celery.loader)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, Celery says so itself
+        return
+    kind = found[0]
+    if kind is not DisabledBackend and not is_readable(kind):
+        yield checks.Warning(
+            f"The result backend {kind.__name__} cannot be asked how tasks have ended, so an"
+            " ending that no signal told, or that is older than its record, stays unknown.",
+            hint="Use Redis or another key-value store, or a database.",
+            id="realtime.W004",
+        )
 
 
 @checks.register("realtime")

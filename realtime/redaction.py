@@ -52,6 +52,12 @@ def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
     return jsontext.encode_result(told, limit=limit)
 
 
+def result_fields(value: Any) -> dict[str, str]:
+    """Return what a status says of a result: itself, or that it had to be left out."""
+    text, truncated = encode_result(value, limit=conf().MAX_RESULT_BYTES)
+    return {"result": text, "truncated": jsontext.dumps(truncated)}
+
+
 def _redacted_text(kind: str, value: object) -> object:
     if not conf().REDACT:
         return value

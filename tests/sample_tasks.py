@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import current_task, group, shared_task
+from celery import chain, current_task, group, shared_task
 from celery.exceptions import Ignore, Reject
 
 from realtime import set_progress, track
@@ -48,6 +48,11 @@ def hold(path: str) -> str:
             return "released"
         time.sleep(0.01)
     raise TimeoutError("nobody released it")
+
+
+@shared_task
+def hold_and_fail(path: str) -> None:
+    raise ValueError(hold(path))
 
 
 @shared_task
@@ -163,3 +168,48 @@ def secret(password: str) -> None:
 @shared_task
 def who_am_i() -> str:
     return str(current_task.request.id)
+
+
+@shared_task
+def return_an_object() -> object:
+    return object()
+
+
+@shared_task(bind=True)
+def replace_by_chain(self: Any, x: int, y: int) -> Any:
+    return self.replace(chain(add.s(x, y), add.s(1)))
+
+
+@shared_task(bind=True)
+def replace_by_group(self: Any, x: int, y: int) -> Any:
+    return self.replace(group(echo.s(x), echo.s(y)))
+
+
+@shared_task(soft_time_limit=0.2)
+def pass_softly() -> None:
+    time.sleep(0.5)
+
+
+@shared_task(time_limit=0.2)
+def pass_hard() -> None:
+    time.sleep(0.5)
+
+
+_met: set[int] = set()
+
+
+@shared_task
+def meet(size: int, number: int) -> int:
+    """Report progress while all the others do, in one process."""
+    set_progress(0, 3, message=f"task {number}")
+    _met.add(number)
+    for _ in range(1000):
+        if len(_met) == size:
+            break
+        time.sleep(0.005)
+    else:
+        raise TimeoutError("the others did not come")
+    for step in range(1, 4):
+        set_progress(step, 3, message=f"task {number}")
+        time.sleep(0.01)
+    return number

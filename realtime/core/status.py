@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Self
 
+from . import jsontext
 from .states import SUCCESS, TERMINAL
 
 
@@ -75,3 +76,13 @@ INITIAL: Final = dict.fromkeys(FIELDS, "null") | {"truncated": "false", "cancell
 def compose(texts: Mapping[str, str]) -> str:
     """Put a status together from the JSON text of its keys. ``accept.lua`` does the same."""
     return "{" + ",".join(f'"{key}":{texts.get(key, INITIAL[key])}' for key in FIELDS) + "}"
+
+
+def ending(finished_at: str = "") -> dict[str, str]:
+    """Return what every ending says, as JSON text by key; its outcome is laid over it."""
+    now = jsontext.timestamp()
+    keys = ("error", "eta", "retry_at", "cancelling")
+    return {key: INITIAL[key] for key in keys} | {
+        "finished_at": finished_at or now,
+        "updated_at": now,
+    }

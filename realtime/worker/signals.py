@@ -12,8 +12,10 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from celery import current_task, signals
+from celery.app.task import Context
 
 from realtime import redaction
 from realtime.conf import conf
@@ -29,6 +31,7 @@ from realtime.core.states import (
     STARTED,
     SUCCESS,
 )
+from realtime.core.status import ending
 from realtime.ownership import current_owner
 from realtime.results import stored_endings
 
@@ -39,11 +42,25 @@ from .runs import Run, remember, run_of
 #: The message header that carries the owner and the time of publishing.
 HEADER: Final = "realtime"
 
-#: Kombu's default (kombu/transport/redis.py), and how often it looks for what is overdue.
-_VISIBILITY_TIMEOUT: Final = 3600
-_SWEEP: Final = 100
+#: Kombu's defaults (kombu/transport/redis.py): seconds until a message is overdue, between two
+#: turns, and turns between two looks for what is overdue.
+_TRANSPORT: Final = {
+    "visibility_timeout": 3600,
+    "unacked_restore_interval": 10,
+    "unacked_restore_throttle": 10,
+}
 #: Seconds that an ending process waits for its last changes to be sent.
 _FLUSH_TIMEOUT: Final = 1.0
+
+#: What MAIN holds, by task id: its signal of a failure carries nothing of the message.
+_received: Final[WeakValueDictionary[str, Any]] = WeakValueDictionary()
+
+#: Signatures that are no tasks, and which of their arguments hold some (celery/canvas.py).
+_CANVASES: Final = {
+    "celery.chain": ("tasks",),
+    "celery.group": ("tasks",),
+    "celery.chord": ("header", "body"),
+}
 
 
 def connect() -> None:
@@ -69,6 +86,7 @@ def stamp_message(
     run = _publishing_run(headers)
     if run is None:
         headers[HEADER] = {"owner": _owner_to_stamp(), "published_at": published_at}
+        _hand_over(body)
         return
     headers[HEADER] = {"published_at": published_at, **_header(run.request)}
     if headers.get("retries", 0) > run.request.retries:
@@ -85,7 +103,13 @@ def say_pending(headers: Mapping[str, Any] | None = None, body: Any = None, **_k
     if not headers or "id" not in headers or _publishing_run(headers) is not None:
         return
     _publish_pending(headers["id"], headers.get("retries", 0), headers)
-    for task_id, name in _carried(body):
+    carried = dict(_carried(body))
+    if carried and current_task:
+        # What the running task's own message carries was said when that one was published.
+        request = current_task.request
+        for task_id, _ in _followers(request.chain, request.chord):
+            carried.pop(task_id, None)
+    for task_id, name in carried.items():
         _publish_pending(task_id, 0, {**headers, "task": name, "parent_id": None, "eta": None})
 
 
@@ -111,36 +135,53 @@ def _publish_pending(task_id: str, attempt: int, headers: Mapping[str, Any]) -> 
     _publish(task_id, PENDING, fields, attempt=attempt, owner=_header(headers).get("owner", ""))
 
 
+def _hand_over(body: Any) -> None:
+    """Note that the running task is replaced, where a message carries its id for later.
+
+    That is so when it is replaced by more than one task (celery/app/task.py, ``replace``): the
+    last of them goes on under its id.
+    """
+    run = run_of(current_task.request) if current_task else None
+    if run is not None and run.request.id in dict(_carried(body)):
+        run.finished = True
+
+
 def _carried(body: Any) -> Iterator[tuple[str, str]]:
     """Yield (id, name) of the tasks that wait inside a message: a chain's rest, a chord's body.
 
     Message protocol 2: the body is ``(args, kwargs, {"chain", "chord", …})``, the chain reversed.
     """
+    embed = _embedded(body)
+    yield from _followers(embed.get("chain"), embed.get("chord"))
+
+
+def _embedded(body: Any) -> Mapping[str, Any]:
     embed = body[2] if isinstance(body, list | tuple) and len(body) == 3 else None
-    if not isinstance(embed, Mapping):
-        return
-    # What the running task's own message carries was said when that one was published.
-    inherited = (
-        {_id_of(link) for link in (current_task.request.chain or ())} if current_task else ()
-    )
-    for task_id, name in _followers(embed.get("chain"), embed.get("chord")):
-        if task_id not in inherited:
-            yield task_id, name
+    return embed if isinstance(embed, Mapping) else {}
 
 
 def _followers(chain: Any, chord: Any) -> Iterator[tuple[str, str]]:
     """Yield (id, name) of what waits for a task: its chain's rest, its chord's body."""
     for signature in (*reversed(chain or ()), chord):
-        task_id = _id_of(signature)
-        if task_id and not signature["task"].startswith("celery."):
-            yield task_id, signature["task"]
+        yield from _tasks_of(signature)
 
 
-def _id_of(signature: Any) -> str | None:
+def _tasks_of(signature: Any) -> Iterator[tuple[str, str]]:
+    """Yield (id, name) of each task that a signature holds, and of what waits for it in turn.
+
+    A member of a chord names the same body as the next one: what is yielded may be so twice.
+    """
     if not isinstance(signature, Mapping):
-        return None
-    task_id = (signature.get("options") or {}).get("task_id")
-    return str(task_id) if task_id else None
+        return
+    name, options = signature.get("task", ""), signature.get("options") or {}
+    if name in _CANVASES:
+        for key in _CANVASES[name]:
+            held = (signature.get("kwargs") or {}).get(key)
+            for each in (held,) if isinstance(held, Mapping) else held or ():
+                yield from _tasks_of(each)
+    elif task_id := options.get("task_id"):
+        yield str(task_id), name
+    yield from _followers(options.get("chain"), options.get("chord"))
 
 
 # Receiving: in MAIN.
@@ -148,6 +189,7 @@ def _id_of(signature: Any) -> str | None:
 
 def say_received(request: Any = None, **_kwargs: Any) -> None:
     """Say RECEIVED: a worker holds the task, perhaps until its ETA."""
+    _received[request.id] = request
     headers = request.request_dict
     fields = _identity(request.name, headers) | {
         "eta": jsontext.timestamp_of(headers.get("eta")),
@@ -158,12 +200,13 @@ def say_received(request: Any = None, **_kwargs: Any) -> None:
     _publish(request.id, RECEIVED, fields, attempt=attempt, owner=owner)
 
 
-def say_unknown(id: str | None = None, name: str = "", exc: Any = None, **_kwargs: Any) -> None:  # noqa: A002
+def say_unknown(message: Any = None, id: str = "", name: str = "", **_kwargs: Any) -> None:  # noqa: A002
     """Say FAILURE of a message whose task this worker does not know."""
     if id:
         error = f'{{"type":"NotRegistered","message":{jsontext.encode_text(name)}}}'
-        fields = {"name": jsontext.encode_text(name), **_ended(), "error": error}
+        fields = {"name": jsontext.encode_text(name), **ending(), "error": error}
         _publish(id, FAILURE, fields)
+        _say_of_followers(Context(message.headers, **_embedded(message.payload)), FAILURE, error)
 
 
 def say_revoked(
@@ -172,7 +215,7 @@ def say_revoked(
     """Say REVOKED: cancelled while it waited or ran, or expired before it could run."""
     how = "expired" if expired else "terminated" if terminated else "revoked"
     error = f'{{"type":"TaskRevokedError","message":"{how}"}}'
-    fields = _identity(request.task, vars(request)) | _ended() | {"error": error}
+    fields = _identity(request.task, vars(request)) | ending() | {"error": error}
     owner = _header(request).get("owner", "")
     _publish(request.id, REVOKED, fields, attempt=request.retries, owner=owner)
     _say_of_followers(request, REVOKED, error)
@@ -217,15 +260,17 @@ def say_failure(
     error = redaction.encode_error(exception)
     run = run_of(sender.request) if sender is not None else None
     if run is not None and run.request.id == task_id:
-        run.finish(FAILURE, _ended() | {"error": error})
-        _say_of_followers(run.request, FAILURE, error)
+        _end(run, FAILURE, error)
     elif task_id:
         # MAIN knows that the process is gone, not that it had stored its result before.
         state, stored = _stored_ending(task_id)
         if state == SUCCESS:
             publisher.publish(Change(task_id=task_id, state=SUCCESS, stored=True, fields=stored))
         else:
-            _publish(task_id, FAILURE, _ended() | {"error": error})
+            _publish(task_id, FAILURE, ending() | {"error": error})
+            if request := _received.get(task_id):
+                context = request._context  # noqa: SLF001 - as Celery hands it to other signals
+                _say_of_followers(context, FAILURE, error)
 
 
 def say_retry(request: Any = None, reason: Any = None, **_kwargs: Any) -> None:
@@ -251,15 +296,20 @@ def say_rest(
     if state == SUCCESS:  # the result could not be stored, and so was not announced
         run.finish(SUCCESS, _success_fields(task, retval))
     elif state == FAILURE:
-        run.finish(FAILURE, _ended() | {"error": redaction.encode_error(retval)})
+        _end(run, FAILURE, redaction.encode_error(retval))
     elif state == "IGNORED":
         # Celery stores nothing, so for it the task runs for ever. It has ended, without a result.
-        ignored = '{"type":"Ignore","message":"the task asked to be ignored"}'
-        run.finish(REVOKED, _ended() | {"error": ignored})
+        _end(run, REVOKED, '{"type":"Ignore","message":"the task asked to be ignored"}')
     elif state is None and (error := _left_by_itself()):
-        run.finish(FAILURE, _ended() | {"error": redaction.encode_error(error)})
+        _end(run, FAILURE, redaction.encode_error(error))
     elif state == "REJECTED" and not getattr(retval, "requeue", False):
-        run.finish(FAILURE, _ended() | {"error": redaction.encode_error(retval)})
+        _end(run, FAILURE, redaction.encode_error(retval))
+
+
+def _end(run: Run, state: str, error: str) -> None:
+    """Say that a run did not succeed, and so that what waits for it never will run."""
+    run.finish(state, ending() | {"error": error})
+    _say_of_followers(run.request, state, error)
 
 
 def _left_by_itself() -> BaseException | None:
@@ -333,24 +383,11 @@ def _identity(name: object, headers: Mapping[str, Any]) -> dict[str, str]:
     return {key: jsontext.encode_text(text) for key, text in texts.items() if text}
 
 
-def _ended() -> dict[str, str]:
-    now = jsontext.timestamp()
-    return {
-        "error": NULL,
-        "eta": NULL,
-        "retry_at": NULL,
-        "cancelling": "false",
-        "finished_at": now,
-        "updated_at": now,
-    }
-
-
 def _success_fields(task: Any, result: Any) -> dict[str, str]:
     if task.request.ignore_result or task.ignore_result:
-        text, truncated = NULL, False  # asked for: nobody keeps it
-    else:
-        text, truncated = redaction.encode_result(result, limit=conf().MAX_RESULT_BYTES)
-    return _ended() | {"result": text, "truncated": jsontext.dumps(truncated)}
+        # Asked for: nobody keeps it.
+        return ending() | {"result": NULL, "truncated": "false"}
+    return ending() | redaction.result_fields(result)
 
 
 def _patience(task: Any) -> int:
@@ -359,18 +396,22 @@ def _patience(task: Any) -> int:
     if not acks_late:
         return conf().LOST_AFTER  # its message is gone from the broker
     options = task.app.conf.broker_transport_options
-    visibility = options.get("visibility_timeout", _VISIBILITY_TIMEOUT)
-    return conf().LOST_AFTER + int(visibility) + _SWEEP
+    overdue, interval, throttle = (int(options.get(key, _TRANSPORT[key])) for key in _TRANSPORT)
+    return conf().LOST_AFTER + overdue + interval * throttle
 
 
 def _say_of_followers(request: Any, state: str, error: str) -> None:
     """Say of the tasks that wait for one that did not succeed that they never will run.
 
-    Celery stores that without a signal (celery/backends/base.py, ``mark_as_failure``), and for
-    what follows a revoked task not at all.
+    Celery stores that without a signal (celery/backends/base.py, ``mark_as_failure``); not of
+    all of them, and of what follows a revoked task not at all. A chord's body always fails.
     """
-    for task_id, _ in _followers(request.chain, request.chord):
-        _publish(task_id, state, _ended() | {"error": error})
+    fields, owner = ending() | {"error": error}, _header(request).get("owner", "")
+    said = dict.fromkeys(_tasks_of(request.chord), FAILURE)
+    said |= dict.fromkeys(_followers(request.chain, None), state)
+    for (task_id, name), theirs in said.items():
+        named = {"name": jsontext.encode_text(name)}
+        _publish(task_id, theirs, fields | named, owner=owner)
 
 
 def _stored_ending(task_id: str) -> tuple[str, dict[str, str]]:

@@ -9,10 +9,10 @@ from typing import Any
 import celery
 
 from realtime import redaction
-from realtime.conf import conf
 from realtime.core import jsontext
 from realtime.core.acceptance import Change
 from realtime.core.states import CUSTOM_RANK, FAILURE, PROGRESS, SUCCESS, TERMINAL, rank
+from realtime.core.status import ending
 
 from .publisher import publisher
 from .runs import run_of
@@ -73,13 +73,10 @@ class Task(celery.Task):  # type: ignore[type-arg]
 
 
 def _outcome(state: str, meta: Mapping[str, Any]) -> dict[str, str]:
-    fields = {}
+    fields = ending() if state in TERMINAL else {}
     if state == SUCCESS:
-        text, truncated = redaction.encode_result(dict(meta), limit=conf().MAX_RESULT_BYTES)
-        fields = {"result": text, "truncated": jsontext.dumps(truncated)}
+        fields |= redaction.result_fields(dict(meta))
     elif state == FAILURE:
         name, message = meta.get("exc_type", FAILURE), meta.get("exc_message", "")
-        fields = {"error": redaction.encode_told_error(name, message)}
-    if state in TERMINAL:
-        fields["finished_at"] = jsontext.timestamp()
+        fields["error"] = redaction.encode_told_error(name, message)
     return fields

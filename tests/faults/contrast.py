@@ -101,7 +101,7 @@ class Usual(Family):
 class UsualPlain(Usual, Plain):
     name = "usual-plain"
     lane = "usual"
-    picks = ("1", "2", "6", "7", "8", "24")
+    picks = ("1", "2", "6", "7", "7b", "8", "24")
     more = ("9", "19", "26")
 
 

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import celery
-from celery import shared_task
+from celery import chain, group, shared_task
 from celery.exceptions import Ignore, Reject
 
 from realtime import set_progress
@@ -153,6 +153,33 @@ def reject(self: Any) -> None:
 @shared_task(bind=True)
 def replace(self: Any, value: Any) -> Any:
     return self.replace(noop.s(value))
+
+
+@shared_task(bind=True, max_retries=None)
+def retry_and_fail(self: Any, attempts: int) -> None:
+    if self.request.retries < attempts:
+        raise self.retry(exc=ConnectionError("down"), countdown=0)
+    write("FAILURE", self.request.id)
+    raise ValueError("no luck after all")
+
+
+@shared_task(bind=True)
+def replace_by(self: Any, how: str) -> Any:
+    """Put a canvas in its place; what ends under its id tells how that went."""
+    canvas = {
+        "task": noop.si("new"),
+        "chain": chain(add.si(1, 2), noop.si("new")),
+        "group": group(add.si("a", ""), add.si("b", "")),
+        "broken chain": chain(fail.si(), noop.si("never")),
+        "broken group": group(add.si(1, 2), fail.si()),
+    }
+    return self.replace(canvas[how])
+
+
+@shared_task
+def add(x: Any, y: Any) -> Any:
+    """Say nothing: a part of something else, whose id nobody knows."""
+    return x + y
 
 
 class _KilledAfterStoring:

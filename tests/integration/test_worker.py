@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from asgiref.sync import async_to_sync
 from celery import chain, chord, group
+from celery.utils import uuid
 
 import realtime
 from project.celery import app
@@ -302,6 +303,37 @@ def test_a_chord_shows_its_body_from_the_beginning(tmp_path):
     assert realtime.status(result.id) is not None
     release.touch()
     assert wait(result.id).result == 6
+
+
+def test_what_a_chain_holds_is_known_before_its_turn_and_ends_with_what_breaks_it(tmp_path):
+    release = tmp_path / "go"
+    parts = [sample_tasks.add.si(n, n).set(task_id=uuid()) for n in range(2)]
+    body = sample_tasks.total.s().set(task_id=uuid())
+    last = chain(
+        sample_tasks.hold_and_fail.si(str(release)), chord(parts, body), sample_tasks.add.s(1)
+    ).apply_async()
+    ids = [part.id for part in parts] + [body.id, last.id]
+    assert [realtime.status(task_id).state for task_id in ids] == ["PENDING"] * 4
+    release.touch()
+    for task_id in ids:
+        status = wait(task_id)
+        assert (status.state, status.error["message"]) == ("FAILURE", "released")
+
+
+def test_what_follows_a_task_that_the_workers_parent_ended_ends_with_it():
+    body = sample_tasks.total.s().set(task_id=uuid())
+    part = sample_tasks.add.si(1, 1).set(task_id=uuid())
+    # Celery stores nothing of a part that it has not made yet, so nobody finds it there.
+    chain(sample_tasks.exceed_hard.si(), chord([part], body)).apply_async()
+    for task_id in (part.id, body.id):
+        status = wait(task_id)
+        assert (status.state, status.error["type"]) == ("FAILURE", "TimeLimitExceeded")
+
+
+def test_a_task_that_was_replaced_by_a_chain_ends_once_and_as_the_chain_does():
+    statuses = ended(sample_tasks.replace_by_chain.delay(20, 22).id)
+    assert (statuses[-1].state, statuses[-1].result) == ("SUCCESS", 43)
+    assert sum(status.terminal for status in statuses) == 1
 
 
 def test_the_members_of_a_group_share_its_id():

@@ -1,6 +1,7 @@
 """The system checks: a mistake is found at the start, and its remedy said."""
 
 import pytest
+from celery import Celery
 from django.core.checks import run_checks
 from django.test import override_settings
 
@@ -79,26 +80,58 @@ def test_without_the_middleware_there_is_a_warning():
     assert "realtime.middleware.OwnerMiddleware" in warnings["realtime.W001"].hint
 
 
+def warnings(monkeypatch, conf, **task):
+    # Without the tasks that other modules share with every app.
+    monkeypatch.setattr("celery._state._on_app_finalizers", set())
+    app = Celery("checked", broker="redis://", backend="redis://", set_as_current=False)
+    app.conf.update(conf)
+
+    @app.task(name="a.task", shared=False, **task)
+    def a_task():
+        pass
+
+    monkeypatch.setattr("realtime.checks.current_app", app)
+    return {found.id: found.msg for found in check_celery()}
+
+
+def visible(**options):
+    return {"broker_transport_options": options}
+
+
+LATE = {"task_acks_late": True}
+
+
 @pytest.mark.parametrize(
-    ("conf", "ids"),
+    ("conf", "task", "ids"),
     [
-        ({}, []),
-        ({"task_reject_on_worker_lost": True}, ["realtime.W002"]),
-        ({"task_reject_on_worker_lost": True, "task_acks_late": True}, []),
-        (
-            {
-                "task_acks_late": True,
-                "task_time_limit": 600,
-                "broker_transport_options": {"visibility_timeout": 300},
-            },
-            ["realtime.W003"],
-        ),
+        ({}, {}, set()),
+        ({"task_reject_on_worker_lost": True}, {}, {"realtime.W002"}),
+        ({"task_reject_on_worker_lost": True} | LATE, {}, set()),
+        ({}, {"reject_on_worker_lost": True}, {"realtime.W002"}),
+        ({}, {"reject_on_worker_lost": True, "acks_late": True}, set()),
+        (LATE, {"reject_on_worker_lost": True}, set()),
+        ({"task_time_limit": 600} | LATE | visible(visibility_timeout=300), {}, {"realtime.W003"}),
+        ({"task_time_limit": 600} | visible(visibility_timeout=300), {}, set()),
+        ({"task_time_limit": 7200} | LATE, {}, {"realtime.W003"}),
+        ({"task_time_limit": 7200, "broker_url": "amqp://"} | LATE, {}, set()),
+        ({}, {"acks_late": True, "time_limit": 3600}, {"realtime.W003"}),
+        ({}, {"acks_late": True, "time_limit": 3599}, set()),
+        (visible(visibility_timeout=60), {}, {"realtime.W005"}),
+        (visible(visibility_timeout=60, unacked_restore_throttle=1), {}, set()),
+        ({"result_backend": "rpc://"}, {}, {"realtime.W004"}),
+        ({"result_backend": "db+sqlite://"}, {}, set()),
+        ({"result_backend": None}, {}, set()),
+        ({"result_backend": "no.such:Backend"}, {}, set()),
     ],
 )
-def test_celery_settings_that_contradict_each_other_are_named(conf, ids, monkeypatch):
-    for key, value in conf.items():
-        monkeypatch.setitem(celery_app.conf, key, value)
-    assert [found.id for found in check_celery()] == ids
+def test_celery_settings_that_contradict_each_other_are_named(monkeypatch, conf, task, ids):
+    assert set(warnings(monkeypatch, conf, **task)) == ids
+
+
+def test_the_task_that_contradicts_itself_is_named(monkeypatch):
+    assert "a.task" in warnings(monkeypatch, {}, reject_on_worker_lost=True)["realtime.W002"]
+    late = {"acks_late": True, "time_limit": 9999}
+    assert "9999 s (a.task)" in warnings(monkeypatch, {}, **late)["realtime.W003"]
 
 
 @pytest.mark.parametrize("key", ["CAN_SUBSCRIBE", "REDACT"])

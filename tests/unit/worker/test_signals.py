@@ -1,0 +1,83 @@
+"""What is read from messages and settings."""
+
+from types import SimpleNamespace
+
+import pytest
+from celery import Celery, chain, chord, group
+
+from realtime.conf import conf
+from realtime.worker.signals import _followers, _patience, say_unknown
+
+app = Celery("messages", set_as_current=False)
+
+
+@app.task(name="messages.step", shared=False)
+def step():
+    pass
+
+
+def named(task_id):
+    return step.si().set(task_id=task_id)
+
+
+def ids(*signatures, body=None):
+    """Who waits for a task whose message carries this: a chain's rest, and a chord's body."""
+    rest = [signature.__json__() for signature in reversed(signatures)]
+    return [task_id for task_id, _ in _followers(rest, body)]
+
+
+@pytest.mark.parametrize(
+    ("signatures", "waiting"),
+    [
+        ([named("a"), named("b")], "ab"),
+        ([group(named("a"), named("b"))], "ab"),
+        ([chain(named("a"), group(named("b"), named("c")))], "abc"),
+        ([chord([named("a"), named("b")], named("c")), named("d")], "abcd"),
+        ([chord([chord([named("a")], named("b")), named("c")], named("d"))], "abcd"),
+        ([named("a").set(chord=named("b").set(chain=[named("d"), named("c")]))], "abcd"),
+        ([step.si()], ""),
+    ],
+)
+def test_everything_that_waits_is_found_in_its_order(signatures, waiting):
+    assert "".join(ids(*signatures)) == waiting
+
+
+def test_a_message_that_carries_nothing_has_nobody_waiting():
+    assert ids() == []
+    assert ids(body="no signature") == []
+
+
+@pytest.mark.parametrize(
+    ("late", "options", "seconds"),
+    [
+        (False, {}, 0),
+        (True, {}, 3600 + 100),
+        (True, {"visibility_timeout": 60}, 60 + 100),
+        (True, {"visibility_timeout": 60, "unacked_restore_throttle": 1}, 60 + 10),
+        (True, {"unacked_restore_interval": 60}, 3600 + 600),
+    ],
+)
+def test_a_task_is_lost_when_nothing_will_deliver_it_again(late, options, seconds):
+    settings = SimpleNamespace(task_acks_late=late, broker_transport_options=options)
+    task = SimpleNamespace(acks_late=None, app=SimpleNamespace(conf=settings))
+    assert _patience(task) == conf().LOST_AFTER + seconds
+
+
+@pytest.mark.parametrize(
+    ("embed", "told"),
+    [
+        ({"chain": [dict(named("c")), dict(named("b"))], "chord": None}, "abc"),
+        ({"chain": None, "chord": dict(named("b"))}, "ab"),
+        (None, "a"),
+    ],
+)
+def test_what_waits_for_a_task_that_no_worker_knows_fails_with_it(monkeypatch, embed, told):
+    changes = []
+    monkeypatch.setattr("realtime.worker.signals.publisher.publish", changes.append)
+    headers = {"id": "a", "task": "nobody.wrote.this", "realtime": {"owner": "7"}}
+    message = SimpleNamespace(headers=headers, payload=([], {}, embed))
+    say_unknown(message=message, id="a", name="nobody.wrote.this", exc=KeyError())
+    assert "".join(sorted(change.task_id for change in changes)) == told
+    assert {change.state for change in changes} == {"FAILURE"}
+    assert all("NotRegistered" in change.fields["error"] for change in changes)
+    assert {change.owner for change in changes[1:]} <= {"7"}
