@@ -6,7 +6,9 @@ of its own. Each pytest-xdist worker has its own set.
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import hypothesis
@@ -26,8 +29,8 @@ from project.celery import app as celery_app
 from project.processes import ROOT, Process, free_port
 from project.redis_server import embedded_redis
 from project.run import page_answers, web_command, worker_answers, worker_command
-
-HOST = "127.0.0.1"
+from tests.people import People, make_people
+from tests.raw import DEADLINE, HOST, Web
 
 # How long an example takes says something about the machine, not about the code.
 hypothesis.settings.register_profile(
@@ -158,6 +161,12 @@ def service(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterato
         stop(running)
 
 
+@pytest.fixture(scope="session")
+def people(service: Service) -> People:
+    """Users of the session's service."""
+    return make_people(service)
+
+
 @pytest.fixture
 def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
     """Start a service of the test's own: `start_service(WORKERS="4", DJANGO_DEBUG="1")`.
@@ -177,6 +186,54 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
             return running
 
         yield start
+
+
+@pytest.fixture
+def start_web(service: Service) -> Iterator[Callable[..., Web]]:
+    """Start a web process: `start_web(SLOW_TIMEOUT=2.0)` with these keys of REALTIME.
+
+    It shares the session's Redis, database and worker.
+    """
+    with ExitStack() as stack:
+
+        def start(command: list[str] | None = None, **settings: Any) -> Web:
+            port = free_port()
+            env = {
+                **service.web.env,
+                "PORT": str(port),
+                "DJANGO_SETTINGS_MODULE": "tests.settings",
+                "REALTIME": json.dumps({"CONNECTIONS_PER_ADDRESS": 10_000, **settings}),
+            }
+            given = [part.replace("{port}", str(port)) for part in command or web_command()]
+            process = Process("web", given, env=env)
+            stack.callback(process.kill)
+            process.start()
+            process.wait_ready(lambda: page_answers(HOST, port))
+            return Web(
+                url=f"http://{HOST}:{port}",
+                ws_url=f"ws://{HOST}:{port}/realtime/ws/",
+                data_dir=service.data_dir,
+                port=port,
+                process=process,
+            )
+
+        yield start
+
+
+@pytest.fixture
+def dial() -> Iterator[Callable[..., socket.socket]]:
+    """Open a TCP connection to a web process; `window` bytes are taken without being read."""
+    with ExitStack() as stack:
+
+        def connected(web: Web, *, window: int = 0) -> socket.socket:
+            made = stack.enter_context(socket.socket())
+            if window:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+            made.settimeout(DEADLINE)
+            made.connect((HOST, web.port))
+            return made
+
+        yield connected
 
 
 def launch(data_dir: Path, redis_url: str, server: Process | None, env: dict[str, str]) -> Service:

@@ -7,13 +7,17 @@ import functools
 import json
 import secrets
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, Concatenate, Final, NoReturn, ParamSpec
 
 from asgiref.sync import sync_to_async
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.multipartparser import MultiPartParserError
+from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.csrf import logger as csrf_logger
 from django.utils.cache import add_never_cache_headers
-from django.views.decorators.csrf import csrf_protect
+from django.utils.log import log_response
+from django.views.decorators.csrf import csrf_exempt
 
 from realtime.broker import get_broker
 from realtime.core.codes import ErrorCode
@@ -28,6 +32,7 @@ from realtime.results import stored_result
 from .auth import Refused, authorise, authorise_cancel, not_found
 from .cancel import request_cancel
 from .drain import is_draining
+from .hub import get_hub
 from .recall import arecall
 from .tokens import make_token, read_token
 
@@ -38,6 +43,7 @@ View = Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponse]]
 _STATUS: Final = {
     ErrorCode.BAD_REQUEST: 400,
     ErrorCode.UNAUTHORIZED: 401,
+    ErrorCode.FORBIDDEN: 403,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.TOO_LARGE: 413,
     ErrorCode.LIMIT: 429,
@@ -62,9 +68,15 @@ def _answers(*methods: str) -> Callable[[View[P]], View[P]]:
                 refusal["Allow"] = allowed
                 return refusal
             try:
+                if request.method not in ("GET", "HEAD"):
+                    await sync_to_async(_check_csrf)(request)
                 response = await view(request, *args, **kwargs)
             except Refused as refused:
                 response = _error(refused.code, str(refused))
+            except RequestDataTooBig:
+                response = _error(ErrorCode.TOO_LARGE, "the body is too large")
+            except (BadRequest, MultiPartParserError, SuspiciousOperation):
+                response = _error(ErrorCode.BAD_REQUEST, "the body cannot be read")
             except Exception:
                 ref = secrets.token_hex(4)
                 logger.exception("request_failed ref=%s", ref)
@@ -72,9 +84,36 @@ def _answers(*methods: str) -> Callable[[View[P]], View[P]]:
             add_never_cache_headers(response)
             return response
 
-        return answer
+        # Django's middleware would answer with a page, before any view is asked.
+        return csrf_exempt(answer)
 
     return wrap
+
+
+class _CsrfCheck(CsrfViewMiddleware):
+    """Django's own check of where a request comes from, with the contract's answer."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> NoReturn:
+        log_response(
+            "Forbidden (%s): %s",
+            reason,
+            request.path,
+            response=HttpResponse(status=403),
+            request=request,
+            logger=csrf_logger,
+        )
+        raise Refused(ErrorCode.FORBIDDEN, "the CSRF token is missing or wrong")
+
+
+def _check_csrf(request: HttpRequest) -> None:
+    """Raise Refused for what another page may have made a browser ask for."""
+
+    def view(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse()
+
+    check = _CsrfCheck(view)
+    check.process_request(request)
+    check.process_view(request, view, (), {})
 
 
 def _error(
@@ -109,7 +148,6 @@ async def result(request: HttpRequest, task_id: str) -> HttpResponse:
 
 
 @_answers("POST")
-@csrf_protect
 async def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
     """Pass on the wish to cancel a task."""
     topic = _task_topic(task_id)
@@ -119,7 +157,6 @@ async def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
 
 
 @_answers("POST")
-@csrf_protect
 async def tokens(request: HttpRequest) -> HttpResponse:
     """Answer with a token for topics that the caller may see."""
     if request.content_type != "application/json":
@@ -137,9 +174,11 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 
 @_answers("GET", "HEAD")
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """Answer whether new work is welcome: not while the store is out of reach, nor at the end."""
+    """Answer whether new work is welcome: not while nothing is heard, nor at the end."""
     if is_draining():
         return _error(ErrorCode.INTERNAL, "this process is about to end", status=503)
+    if not get_hub().hearing:
+        return _error(ErrorCode.INTERNAL, "the channel layer does not answer", status=503)
     try:
         async with asyncio.timeout(_READY_TIMEOUT):
             await get_broker().positions(["ready"])
@@ -188,8 +227,6 @@ def _whole_result(task_id: str) -> str | None:
 def _asked_topics(request: HttpRequest) -> list[Topic]:
     try:
         topics = json.loads(request.body)["topics"]
-    except RequestDataTooBig:
-        raise Refused(ErrorCode.TOO_LARGE, "the body is too large") from None
     except (KeyError, TypeError, ValueError, RecursionError):
         raise Refused(ErrorCode.BAD_REQUEST, 'the body must be {"topics": [...]}') from None
     if not isinstance(topics, list) or not 1 <= len(topics) <= _TOPICS_OF_A_TOKEN:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import pytest
-from django.core import signing
 from websockets.exceptions import InvalidStatus
 
-from realtime import make_token
+from benchmarks.guessing import compare
 from realtime.core.status import Status
 from realtime.web.tokens import read_token
 from tests.wire import connect, fresh_id, request, say, secret_of, token_for
@@ -52,76 +50,6 @@ async def test_listed_pages_may_connect_too_and_idle_connections_are_sent_away(
             pass
 
 
-@pytest.mark.parametrize(
-    "origin",
-    [
-        pytest.param(None, id="missing"),
-        pytest.param("null", id="null"),
-        pytest.param("https://evil.example", id="foreign"),
-        pytest.param("http://127.0.0.1:1", id="other-port"),
-        pytest.param("http://127.0.0.1", id="no-port"),
-        pytest.param("http://localhost:{port}", id="other-name-of-the-same-machine"),
-        pytest.param("https://127.0.0.1:{port}", id="other-scheme"),
-        pytest.param("ws://127.0.0.1:{port}", id="scheme-of-the-socket"),
-        pytest.param("http://127.0.0.1.:{port}", id="trailing-dot"),
-        pytest.param("http://127.0.0.1:{port}/", id="trailing-slash"),
-        pytest.param("http://127.0.0.1:{port}@evil.example", id="disguised-as-a-user"),
-        pytest.param("http://user@127.0.0.1:{port}", id="with-a-user"),
-    ],
-)
-async def test_any_other_page_is_refused(service: Any, origin: str | None) -> None:
-    given = origin and origin.format(port=service.url.rpartition(":")[2])
-    with pytest.raises(InvalidStatus) as refused:
-        async with connect(service, origin=given):
-            pass
-    assert refused.value.response.status_code == 403
-
-
-@pytest.mark.parametrize("second", ["own", "https://evil.example"])
-async def test_two_origins_are_refused(service: Any, second: str) -> None:
-    more = ("Origin", service.url if second == "own" else second)
-    with pytest.raises(InvalidStatus) as refused:
-        async with connect(service, headers=[more]):
-            pass
-    # Where they do not even read as one address, the server has refused them before.
-    assert refused.value.response.status_code in (400, 403)
-
-
-@pytest.mark.parametrize("origin", ["", "*", "http://[::1", "http://127.0.0.1:{port}.evil.example"])
-async def test_what_is_no_origin_at_all_is_refused(service: Any, origin: str) -> None:
-    with pytest.raises(InvalidStatus) as refused:
-        async with connect(service, origin=origin.format(port=service.url.rpartition(":")[2])):
-            pass
-    assert refused.value.response.status_code in (400, 403)
-
-
-async def test_a_session_does_not_make_a_foreign_page_welcome(service: Any, people: Any) -> None:
-    with pytest.raises(InvalidStatus) as refused:
-        async with connect(service, session=people.alice.session, origin="https://evil.example"):
-            pass
-    assert refused.value.response.status_code == 403
-
-
-async def test_the_page_of_a_name_that_django_does_not_serve_is_refused(service: Any) -> None:
-    """As a name that was pointed at this machine: page and host agree, but are nobody's."""
-    reader_host = "rebound.example"
-    status = request(
-        service,
-        "GET",
-        "/realtime/ws/",
-        csrf=False,
-        headers={
-            "Host": reader_host,
-            "Origin": f"http://{reader_host}",
-            "Connection": "Upgrade",
-            "Upgrade": "websocket",
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        },
-    ).code
-    assert status == 403
-
-
 async def test_any_other_address_is_refused(service: Any) -> None:
     class Elsewhere:
         url, data_dir = service.url, service.data_dir
@@ -142,25 +70,6 @@ async def test_the_owner_sees_the_task(service: Any, people: Any) -> None:
     async with connect(service, session=people.alice.session) as client:
         answer = await client.subscribe(f"task:{task_id}")
         assert answer["snapshot"][0]["task_id"] == task_id
-
-
-async def test_a_foreign_task_an_unknown_one_and_no_id_at_all_get_the_same_bytes(
-    service: Any, people: Any
-) -> None:
-    foreign, nobodys = fresh_id(), fresh_id()
-    say(foreign, "PENDING", owner=people.alice.key)
-    say(nobodys, "PENDING")
-    for session in ("", people.bob.session, people.clerk.session):
-        async with connect(service, session=session) as client:
-            heard = set()
-            for ident in (foreign, nobodys, fresh_id(), "not-a-uuid"):
-                await client.send({"type": "subscribe", "id": 1, "topic": f"task:{ident}"})
-                heard.add(await client.socket.recv())
-            (text,) = heard
-            assert text == (
-                '{"type":"error","id":1,"code":"not_found",'
-                '"message":"no such task, or not for you"}'
-            )
 
 
 async def test_a_refused_subscription_gets_no_event(service: Any, people: Any) -> None:
@@ -188,6 +97,24 @@ async def test_staff_with_the_permission_see_everybodys_task(
         assert (await client.subscribe(f"task:{task_id}"))["type"] == "subscribed"
         answer = await client.subscribe(f"task:{fresh_id()}")
         assert answer["code"] == "not_found", "never PENDING of an id nobody published"
+
+
+def test_the_time_of_an_answer_does_not_tell_a_foreign_task_from_none(
+    service: Any, people: Any
+) -> None:
+    foreign = [fresh_id() for _ in range(200)]
+    for task_id in foreign:
+        say(task_id, "STARTED", owner=people.alice.key)
+    # `python -m benchmarks.guessing` holds the medians of a thousand to 5 %. A busy machine
+    # wavers more than that: here it is a coarse difference, such as another query, that fails.
+    ratios = []
+    for session in (people.bob.session, people.clerk.session, ""):
+        for _ in range(4):
+            one, other = compare(service.url, session, foreign, [fresh_id() for _ in foreign])
+            ratios.append(one / other)
+            if 0.85 < ratios[-1] < 1.15:
+                break
+        assert 0.85 < ratios[-1] < 1.15, ratios
 
 
 # All that somebody started
@@ -238,16 +165,6 @@ async def test_somebody_elses_topic_is_not_found_but_for_staff_with_the_permissi
                 assert answer == {"type": "error", "id": 1, **NOT_FOUND}
 
 
-@pytest.mark.parametrize("session", ["", "forged0000000000000000000000000"])
-async def test_without_a_signed_in_user_user_me_is_unauthorized(
-    service: Any, people: Any, session: str
-) -> None:
-    async with connect(service, session=session) as client:
-        for topic in ("user:me", f"user:{people.alice.key}"):
-            answer = await client.subscribe(topic)
-            assert (answer["type"], answer["code"]) == ("error", "unauthorized")
-
-
 # Tokens
 
 
@@ -283,48 +200,6 @@ async def test_a_token_for_a_user_is_their_topic_under_both_names_and_each_of_th
         say(mine, "STARTED", owner=owner)
         got = {(await client.event())["topic"] for _ in range(3)}
         assert got == {"user:me", f"user:{owner}", f"task:{mine}"}
-
-
-async def test_a_bad_token_is_unauthorized_whatever_is_wrong_with_it(
-    service: Any, people: Any
-) -> None:
-    task_id = fresh_id()
-    topic = f"task:{task_id}"
-    say(task_id, "PENDING", owner=people.alice.key)
-    good = token_for(service, topic)
-    with secret_of(service):
-        with mock.patch("realtime.web.tokens.time.time", return_value=1_700_000_000):
-            expired = make_token([topic])[0]
-        other_salt = signing.dumps({"topics": [topic], "ends": 2**40}, salt="another.purpose")
-    forged = make_token([topic])[0]  # signed, with another key
-    tokens = {
-        "forged": forged,
-        "expired": expired,
-        "made for something else": other_salt,
-        "changed": good[:-1] + ("A" if good[-1] != "A" else "B"),
-        "for another topic": token_for(service, f"task:{fresh_id()}"),
-        "empty": "",
-        "no token": "x:y:z",
-        "not ASCII": "é€😀",
-    }
-    # The owner's session does not help: a token, where one is given, decides alone.
-    async with connect(service, session=people.alice.session) as client:
-        for what, token in tokens.items():
-            answer = await client.subscribe(topic, token=token)
-            assert (answer["type"], answer.get("code")) == ("error", "unauthorized"), what
-        assert (await client.subscribe(topic, token=good))["type"] == "subscribed"
-
-
-async def test_a_token_in_the_address_grants_nothing(service: Any) -> None:
-    task_id = fresh_id()
-    say(task_id, "PENDING")
-    token = token_for(service, f"task:{task_id}")
-
-    class Secretive:
-        url, data_dir, ws_url = service.url, service.data_dir, f"{service.ws_url}?token={token}"
-
-    async with connect(Secretive) as client:
-        assert (await client.subscribe(f"task:{task_id}"))["code"] == "not_found"
 
 
 # Visitors

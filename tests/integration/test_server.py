@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import os
 import re
 import resource
 import signal
@@ -14,149 +12,20 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from project.processes import ROOT, Process, free_port
-from project.run import page_answers, web_command
+from project.processes import ROOT, free_port
+from tests.raw import DEADLINE, HOST, MIB, Web, answer, frame, handshake, head
 from tests.until import until
-from tests.wire import INSIDE, connect, fresh_id, request, say, token_for
+from tests.wire import connect, fresh_id, request, say, token_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
-
-HOST = "127.0.0.1"
-DEADLINE = 20.0  #: seconds
-MIB = 1024 * 1024
-
-
-@dataclass
-class Web:
-    """A web process of the test's own, on the session's Redis and database."""
-
-    url: str
-    ws_url: str
-    data_dir: Path
-    port: int
-    process: Process
-
-    def memory(self) -> int:
-        """Bytes that the process holds."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) * 1024
-
-    def says(self, text: str, count: int = 1) -> bool:
-        return self.process.log().count(text) >= count
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        os.kill(self.process.pid, number)
-
-    def exit_code(self) -> int | None:
-        until(lambda: self.process.returncode is not None, DEADLINE)
-        return self.process.returncode
-
-
-@pytest.fixture
-def start_web(service: Any) -> Iterator[Callable[..., Web]]:
-    """Start a web process: `start_web(SLOW_TIMEOUT=2.0)` with these keys of REALTIME."""
-    with ExitStack() as stack:
-
-        def start(command: list[str] | None = None, **settings: Any) -> Web:
-            port = free_port()
-            env = {
-                **service.web.env,
-                "PORT": str(port),
-                "DJANGO_SETTINGS_MODULE": "tests.settings",
-                "REALTIME": json.dumps({"CONNECTIONS_PER_ADDRESS": 10_000, **settings}),
-            }
-            given = [part.replace("{port}", str(port)) for part in command or web_command()]
-            process = Process("web", given, env=env)
-            stack.callback(process.kill)
-            process.start()
-            process.wait_ready(lambda: page_answers(HOST, port))
-            return Web(
-                url=f"http://{HOST}:{port}",
-                ws_url=f"ws://{HOST}:{port}/realtime/ws/",
-                data_dir=service.data_dir,
-                port=port,
-                process=process,
-            )
-
-        yield start
-
-
-# By hand, for what no client does
-
-
-def handshake(web: Web, *headers: str, path: str = "/realtime/ws/") -> bytes:
-    key = base64.b64encode(bytes(16)).decode()
-    lines = [
-        f"GET {path} HTTP/1.1",
-        f"Host: {HOST}:{web.port}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Key: {key}",
-        "Sec-WebSocket-Version: 13",
-        *headers,
-    ]
-    if not any(line.startswith("Origin") for line in headers):
-        lines.append(f"Origin: {web.url}")
-    return "\r\n".join([*lines, "", ""]).encode("utf-8")
-
-
-def frame(payload: bytes, first: int = 0x81) -> bytes:
-    """A masked frame; the mask is zero, so the payload is as it is."""
-    size = len(payload)
-    length = struct.pack("!B", 0x80 | size) if size < 126 else struct.pack("!BH", 0xFE, size)
-    return bytes([first]) + length + bytes(4) + payload
-
-
-@pytest.fixture
-def dial() -> Iterator[Callable[..., socket.socket]]:
-    with ExitStack() as stack:
-
-        def connected(web: Web, *, window: int = 0) -> socket.socket:
-            made = stack.enter_context(socket.socket())
-            if window:
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
-            made.settimeout(DEADLINE)
-            made.connect((HOST, web.port))
-            return made
-
-        yield connected
-
-
-def answer(connection: socket.socket) -> bytes:
-    """All that is said until the other end closes."""
-    parts = []
-    with suppress(ConnectionResetError):
-        while part := connection.recv(65536):
-            parts.append(part)
-    return b"".join(parts)
-
-
-def head(connection: socket.socket) -> bytes:
-    """What is said up to the end of a head."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        part = connection.recv(1)
-        assert part, data
-        data += part
-    return data
-
-
-def body(connection: socket.socket) -> bytes:
-    """What follows a head: to the last chunk, or to the close."""
-    data = b""
-    with suppress(ConnectionResetError):
-        while not data.endswith(b"0\r\n\r\n") and (part := connection.recv(65536)):
-            data += part
-    return data
 
 
 def flood(task_id: str, count: int, size: int = 50_000) -> None:
@@ -365,50 +234,7 @@ def test_an_application_that_cannot_start_is_not_served(service: Any) -> None:
     assert "no wind" in done.stderr
 
 
-# Rude clients
-
-
-@pytest.mark.parametrize(
-    "said",
-    {
-        "nothing": b"",
-        "half a head": b"GET / HTTP/1.1\r\nHost: x",
-        "half a body": b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nhello",
-    }.items(),
-    ids=lambda case: case[0],
-)
-def test_who_stops_in_the_middle_is_cut(
-    start_web: Callable[..., Web], dial: Callable[..., socket.socket], said: tuple[str, bytes]
-) -> None:
-    web = start_web(REQUEST_TIMEOUT=1.0)
-    began = time.monotonic()
-    connection = dial(web)
-    connection.sendall(said[1])
-    answer(connection)
-    assert time.monotonic() - began < 6
-
-
-@pytest.mark.parametrize("earlier", [0, 1])
-def test_who_sends_a_head_byte_by_byte_is_cut(
-    start_web: Callable[..., Web], dial: Callable[..., socket.socket], earlier: int
-) -> None:
-    web = start_web(REQUEST_TIMEOUT=1.0)
-    connection = dial(web)
-    for _ in range(earlier):
-        connection.sendall(f"HEAD / HTTP/1.1\r\nHost: {HOST}:{web.port}\r\n\r\n".encode())
-        assert head(connection).startswith(b"HTTP/1.1 200 ")
-    connection.settimeout(0.2)
-    began = time.monotonic()
-    connection.sendall(b"GET / HTTP/1.1\r\nX: ")
-    while time.monotonic() - began < 10:
-        try:
-            if not connection.recv(100):
-                break
-        except TimeoutError:
-            connection.sendall(b"x")
-        except ConnectionError:
-            break
-    assert time.monotonic() - began < 6
+# Keeping a connection
 
 
 def test_a_connection_is_kept_between_requests(
@@ -426,99 +252,6 @@ def test_a_connection_is_kept_between_requests(
         with pytest.raises(TimeoutError):
             connection.recv(1)
         connection.settimeout(DEADLINE)
-
-
-async def test_a_thousand_half_open_handshakes_do_not_hinder_a_good_one(
-    start_web: Callable[..., Web], dial: Callable[..., socket.socket]
-) -> None:
-    web = start_web()
-    for _ in range(1000):
-        dial(web).sendall(b"GET /realtime/ws/ HTTP/1.1\r\nHost: x\r\nUpgr")
-    waits = []
-    for _ in range(50):
-        began = time.monotonic()
-        async with connect(web):
-            waits.append(time.monotonic() - began)
-    assert max(waits) < 2
-    print(
-        f"\nbeside 1,000 half-open handshakes a good one takes at most {1000 * max(waits):.0f} ms"
-    )
-
-
-@pytest.mark.parametrize(
-    ("path", "header"),
-    {
-        "subprotocol not ASCII": ("/realtime/ws/", "Sec-WebSocket-Protocol: é"),
-        "the same subprotocol twice": ("/realtime/ws/", "Sec-WebSocket-Protocol: a, a"),
-        "an Origin that cannot be read": ("/realtime/ws/", "Origin: http://[::1"),
-        "an Origin with a bad port": ("/realtime/ws/", "Origin: http://a:b"),
-        "a bad extension": (
-            "/realtime/ws/",
-            "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=99",
-        ),
-        "a control character in the path": ("/realtime/\x1b[31mws/", "X-A: b"),
-        "a control character in a header": ("/realtime/ws/", "X-A: a\x0bb"),
-        "600 headers": ("/realtime/ws/", "\r\n".join(f"X-{i}: 1" for i in range(600))),
-        "a header 10,000 times": ("/realtime/ws/", "\r\n".join(["X: 1"] * 10_000)),
-    }.values(),
-)
-def test_a_bad_handshake_is_refused_without_a_sight_of_the_inside(
-    service: Any, dial: Callable[..., socket.socket], path: str, header: str
-) -> None:
-    web = session_web(service)
-    connection = dial(web)
-    with suppress(ConnectionError):
-        connection.sendall(handshake(web, header, path=path))
-    said = (head(connection) + body(connection)).decode("latin-1")
-    assert re.match(r"HTTP/1\.1 (400|403) ", said), said
-    assert not INSIDE.search(said)
-    assert "invalid literal" not in said
-    assert "window_bits" not in said
-    assert "\x1b" not in service.web.log()
-
-
-def session_web(service: Any) -> Web:
-    port = int(service.web.env["PORT"])
-    return Web(service.url, service.ws_url, service.data_dir, port, service.web)
-
-
-def test_compression_is_not_negotiated(service: Any, dial: Callable[..., socket.socket]) -> None:
-    web = session_web(service)
-    connection = dial(web)
-    connection.sendall(handshake(web, "Sec-WebSocket-Extensions: permessage-deflate"))
-    said = head(connection)
-    assert said.startswith(b"HTTP/1.1 101 ")
-    assert b"extensions" not in said.lower()
-
-
-def test_nobody_tells_the_server_its_root_path(service: Any) -> None:
-    plain = request(service, "GET", "/").body
-    forged = request(service, "GET", "/", headers={"Daphne-Root-Path": "/evil"}).body
-    assert b"/evil" not in forged
-    assert (b"action=" in forged) == (b"action=" in plain)
-
-
-@pytest.mark.parametrize(
-    "said",
-    {
-        "a million empty fragments": frame(b"", 0x01) + frame(b"", 0x00) * 1_000_000,
-        "an announced 10 GiB": b"\x81\xff" + struct.pack("!Q", 10 * 1024 * MIB) + bytes(4),
-    }.items(),
-    ids=lambda case: case[0],
-)
-def test_what_is_over_the_servers_own_limit_is_closed_with_1009(
-    service: Any, dial: Callable[..., socket.socket], said: tuple[str, bytes]
-) -> None:
-    web = session_web(service)
-    connection = dial(web)
-    connection.sendall(handshake(web))
-    head(connection)
-    before = web.memory()
-    with suppress(ConnectionError):
-        connection.sendall(said[1])
-        connection.sendall(b"x" * 1000)
-    assert struct.pack("!H", 1009) in answer(connection).partition(b"\x88")[2][:3]
-    assert web.memory() - before < 16 * MIB
 
 
 # manage.py serve

@@ -57,6 +57,16 @@ def test_there_is_room_again_when_somebody_has_left(setting, words):
         assert found.enter("192.0.2.1", "7") == ""
 
 
+def test_a_process_is_full_when_its_last_place_is_taken():
+    with override_settings(REALTIME={"CONNECTIONS": 1}):
+        counted = Connections()
+        assert not counted.full
+        counted.enter("198.51.100.1", "")
+        assert counted.full
+        counted.leave("198.51.100.1", "")
+        assert not counted.full
+
+
 def test_neither_visitors_nor_those_without_an_address_are_one_user_or_one_address():
     with override_settings(REALTIME={"CONNECTIONS_PER_USER": 1, "CONNECTIONS_PER_ADDRESS": 1}):
         found = Connections()

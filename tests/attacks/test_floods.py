@@ -1,16 +1,18 @@
-"""How much one client, one user and one address may ask for, and what more is answered."""
+"""Who asks for more than is theirs: frames, refusals, subscriptions, connections."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
-from tests.wire import Client, connect, fresh_id, say, token_for
+from tests.raw import Web
+from tests.wire import Client, connect, fresh_id, request, say, token_for
 
 pytestmark = pytest.mark.integration
 
@@ -107,42 +109,53 @@ async def until_welcome(service: Any, **who: Any) -> None:
 
 
 async def test_an_address_has_so_many_connections_whatever_it_says_about_itself(
-    start_service: Callable[..., Any],
+    start_web: Callable[..., Web],
 ) -> None:
-    service = start_service(WORKERS="1", REALTIME='{"CONNECTIONS_PER_ADDRESS": 3}')
+    web = start_web(CONNECTIONS_PER_ADDRESS=4)  # of which its neighbour has one
     async with AsyncExitStack() as stack:
-        await welcomed(stack, service, 3)
-        await turned_away(service, "3 connections an address")
+        await welcomed(stack, web, 3)
+        await turned_away(web, "4 connections an address")
         for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Client-IP"):
             forged = [(name, "203.0.113.9")]
-            await turned_away(service, "3 connections an address", headers=forged)
-    await until_welcome(service)
+            await turned_away(web, "4 connections an address", headers=forged)
+    await until_welcome(web)
 
 
 async def test_behind_a_proxy_the_address_is_what_the_proxy_was_asked_from(
-    start_service: Callable[..., Any],
+    start_web: Callable[..., Web],
 ) -> None:
-    service = start_service(
-        WORKERS="1", REALTIME='{"CONNECTIONS_PER_ADDRESS": 2, "TRUSTED_PROXIES": 1}'
-    )
+    web = start_web(CONNECTIONS_PER_ADDRESS=2, TRUSTED_PROXIES=1)
 
     def by_way_of(*hops: str) -> dict[str, Any]:
         return {"headers": [("X-Forwarded-For", hop) for hop in hops]}
 
     async with AsyncExitStack() as stack:
-        await welcomed(stack, service, 2, **by_way_of("203.0.113.9"))
+        await welcomed(stack, web, 2, **by_way_of("203.0.113.9"))
         # The client may write what it likes; the proxy adds where it was asked from.
         for forged in ("198.51.100.1, 203.0.113.9", "x, y,203.0.113.9"):
-            await turned_away(service, "2 connections an address", **by_way_of(forged))
+            await turned_away(web, "2 connections an address", **by_way_of(forged))
         await turned_away(
-            service, "2 connections an address", **by_way_of("198.51.100.1", "203.0.113.9")
+            web, "2 connections an address", **by_way_of("198.51.100.1", "203.0.113.9")
         )
-        await welcomed(stack, service, 2, **by_way_of("203.0.113.9, 198.51.100.1"))
+        await welcomed(stack, web, 2, **by_way_of("203.0.113.9, 198.51.100.1"))
 
 
-async def test_a_process_has_so_many_connections(start_service: Callable[..., Any]) -> None:
-    service = start_service(WORKERS="1", REALTIME='{"CONNECTIONS": 3}')
+async def test_a_full_process_answers_the_handshake_with_when_to_come_back(
+    start_web: Callable[..., Web],
+) -> None:
+    web = start_web(CONNECTIONS=4)  # of which its neighbour has one
     async with AsyncExitStack() as stack:
-        await welcomed(stack, service, 3)
-        await turned_away(service, "no room")
-    await until_welcome(service)
+        await welcomed(stack, web, 3)
+        for _ in range(3):
+            with pytest.raises(InvalidStatus) as refused:
+                await stack.enter_async_context(connect(web))
+            response = refused.value.response
+            assert response.status_code == 503
+            assert int(response.headers["Retry-After"]) >= 1
+        healthz = await asyncio.to_thread(request, web, "GET", "/realtime/healthz")
+        assert healthz.code == 200
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(InvalidStatus):
+                await until_welcome(web)
+                break

@@ -1,42 +1,24 @@
-"""What a broken or hostile client may send, and that nobody else notices."""
+"""Frames that a broken or hostile client may send."""
 
 from __future__ import annotations
 
-import json
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from decimal import Decimal
+from contextlib import asynccontextmanager, suppress
 from typing import Any
-from uuid import UUID
 
 import pytest
-from websockets.exceptions import ConnectionClosed
 
-from tests import unsayable_tasks
-from tests.sample_tasks import echo
-from tests.wire import Client, connect, fresh_id, request, say, strict_json, token_for
+from tests.raw import answer, frame, handshake, head, web_of
+from tests.wire import Client, connect, fresh_id
 
 pytestmark = pytest.mark.integration
 
 FRAME_BYTES = 16 * 1024
 
-
-@pytest.fixture
-async def neighbour(service: Any) -> AsyncIterator[Callable[[], Any]]:
-    """A healthy client beside; what is yielded holds that it still gets its events in time."""
-    task_id = fresh_id()
-    topic = f"task:{task_id}"
-    async with connect(service) as client:
-        await client.subscribe(topic, token=token_for(service, topic))
-        yield lambda: say(task_id, "PROGRESS")
-        version = say(task_id, "SUCCESS")
-        events = await client.ending(topic)
-        assert [event["offset"] for event in events] == list(range(1, version + 1))
-        assert await client.has_nothing()
-
-
 NO_FRAMES = {
+    "empty": "",
     "not JSON": "hello",
     "half an object": '{"type":"ping","id":1',
     "two objects": '{"type":"ping","id":1}{"type":"ping","id":2}',
@@ -149,7 +131,7 @@ async def after_one_bad_frame(service: Any) -> AsyncIterator[Client]:
 
 @pytest.mark.parametrize("frame", NO_FRAMES.values(), ids=NO_FRAMES)
 async def test_what_is_no_frame_is_a_bad_request_and_the_connection_goes_on(
-    service: Any, neighbour: Callable[[], Any], frame: str | bytes
+    service: Any, frame: str | bytes
 ) -> None:
     async with after_one_bad_frame(service) as client:
         await client.send(frame)
@@ -157,7 +139,6 @@ async def test_what_is_no_frame_is_a_bad_request_and_the_connection_goes_on(
         assert (answer["type"], answer["code"]) == ("error", "bad_request")
         assert answer["message"]
         assert "id" not in answer
-        neighbour()
 
 
 @pytest.mark.parametrize("frame", BAD_FRAMES.values(), ids=BAD_FRAMES)
@@ -171,20 +152,7 @@ async def test_a_frame_with_a_mistake_is_a_bad_request_under_its_id(
         assert answer["message"]
 
 
-async def test_an_empty_text_frame_disturbs_nothing(service: Any) -> None:
-    async with connect(service) as client:
-        await client.send("")
-        await client.send({"type": "ping", "id": 1})
-        frames = [await client.next()]
-        if frames[0]["type"] == "error":  # a server may as well pass it on
-            assert frames[0]["code"] == "bad_request"
-            frames.append(await client.next())
-        assert frames[-1] == {"type": "pong", "id": 1}
-
-
-async def test_the_fifth_bad_request_in_ten_seconds_ends_the_connection(
-    service: Any, neighbour: Callable[[], Any]
-) -> None:
+async def test_the_fifth_bad_request_in_ten_seconds_ends_the_connection(service: Any) -> None:
     async with connect(service) as client:
         bad: list[Any] = ["hello", b"\x00", "[" * 9_000, {"type": "no", "id": 4}, {"type": "no"}]
         for frame in bad[:4]:
@@ -201,7 +169,6 @@ async def test_the_fifth_bad_request_in_ten_seconds_ends_the_connection(
             "message": closing["message"],
             "reconnect": False,
         }
-        neighbour()
 
 
 async def test_refusals_are_no_bad_requests(service: Any) -> None:
@@ -212,9 +179,7 @@ async def test_refusals_are_no_bad_requests(service: Any) -> None:
 
 
 @pytest.mark.parametrize("letter", ["a", "ä"])
-async def test_a_frame_of_one_byte_too_many_ends_the_connection(
-    service: Any, neighbour: Callable[[], Any], letter: str
-) -> None:
+async def test_a_frame_of_one_byte_too_many_ends_the_connection(service: Any, letter: str) -> None:
     def frame(size: int) -> str:
         empty = '{"type":"ping","id":1,"x":""}'
         rest = size - len(empty)
@@ -233,123 +198,67 @@ async def test_a_frame_of_one_byte_too_many_ends_the_connection(
         assert (error["type"], error["code"]) == ("error", "too_large")
         assert "16384" in error["message"]
         assert (closing["type"], closing["code"], closing["reconnect"]) == ("closing", 4509, False)
-        neighbour()
 
 
 @pytest.mark.parametrize("frame", ["[" * 200_000, "x" * 1_000_000, b"\x00" * 100_000])
 async def test_a_huge_frame_ends_nothing_but_its_connection(
-    service: Any, neighbour: Callable[[], Any], frame: str | bytes
+    service: Any, frame: str | bytes
 ) -> None:
     async with connect(service) as client:
         await client.send(frame)
         assert await client.close_code() == 4509
         assert [each["type"] for each in client.waiting()] == ["error", "closing"]
-        neighbour()
 
 
-async def test_text_that_is_no_utf_8_ends_nothing_but_its_connection(
-    service: Any, neighbour: Callable[[], Any]
-) -> None:
-    async with connect(service) as client:
-        await client.socket.send(b"\xff\xfe", text=True)
-        with pytest.raises(ConnectionClosed):
-            await client.next()
-        neighbour()
+# Below the frames of the protocol: those of the WebSocket itself (RFC 6455, section 5)
 
-
-async def test_nothing_of_this_was_an_error_of_the_server(service: Any) -> None:
-    async with connect(service) as client:
-        frames: list[Any] = [*NO_FRAMES.values()]
-        frames += [{**bad, "id": 1} for bad in BAD_FRAMES.values()]
-        for frame in frames:
-            async with connect(service) as other:
-                await other.send(frame)
-                await other.next()
-        assert (await client.ask("ping"))["type"] == "pong"
-    log = service.web.log()
-    assert "frame_failed" not in log
-    assert "Traceback" not in log
-
-
-# Results that JSON cannot say
-
-DEEP: Any = 1
-for _ in range(60):
-    DEEP = [DEEP]
-
-#: What a task returns; what its status says, and whether that is all.
-RESULTS: dict[str, tuple[Any, Any, bool]] = {
-    "a datetime": (datetime(2026, 11, 22, 8, tzinfo=UTC), "2026-11-22T08:00:00+00:00", False),
-    "a UUID": (UUID(int=5), "00000000-0000-0000-0000-000000000005", False),
-    "a Decimal": (Decimal("1.10"), "1.10", False),
-    "2^64": (2**64, 2**64, False),
-    "bytes": (b"\x00\xff", None, True),
-    "NaN": (float("nan"), None, True),
-    "infinity": ({"x": [float("inf")]}, None, True),
-    "half a surrogate pair": ("\ud800", None, True),
-    "nested deeply": (DEEP, DEEP, False),
-    "text": ("Überfällig \u2028 😀 </script>", "Überfällig \u2028 😀 </script>", False),
-    "just small enough": ("x" * 4094, "x" * 4094, False),
-    "one byte too large": ("x" * 4095, None, True),
-    "a megabyte": ("x" * 1_000_000, None, True),
-    "nothing": (None, None, False),
+UNMASKED = b"\x81\x05hello"
+BROKEN = {
+    "unmasked": (UNMASKED, 1002),
+    "a reserved bit": (frame(b"hello", 0xC1), 1002),
+    "all reserved bits": (frame(b"hello", 0xF1), 1002),
+    "a reserved opcode": (frame(b"hello", 0x83), 1002),
+    "a reserved control opcode": (frame(b"", 0x8B), 1002),
+    "a ping of 126 bytes": (frame(b"x" * 126, 0x89), 1002),
+    "a ping in fragments": (frame(b"x", 0x09), 1002),
+    "what continues nothing": (frame(b"x", 0x80), 1002),
+    "a text within a text": (frame(b"x", 0x01) + frame(b"x"), 1002),
+    "no UTF-8": (frame(b"\xff\xfe"), 1007),
+    "no UTF-8 over two fragments": (frame(b"\xce", 0x01) + frame(b"\x20", 0x80), 1007),
+    "an overlong slash": (frame(b"\xc0\xaf"), 1007),
+    "half a surrogate pair": (frame(b"\xed\xa0\x80"), 1007),
 }
 
 
-@pytest.mark.parametrize("case", RESULTS.values(), ids=RESULTS)
-async def test_whatever_a_task_returns_its_ending_arrives_as_strict_json(
-    service: Any, case: tuple[Any, Any, bool]
+@pytest.mark.parametrize("code", [b"", b"\x03", b"\x03\xed"])
+def test_a_close_that_says_nothing_or_what_nobody_may_say_cuts_the_connection_off(
+    service: Any, dial: Callable[..., socket.socket], code: bytes
 ) -> None:
-    value, result, truncated = case
-    task_id = fresh_id()
-    topic = f"task:{task_id}"
-    token = token_for(service, topic)
-    async with connect(service) as client:
-        await client.subscribe(topic, token=token)
-        echo.apply_async((value,), task_id=task_id)
-        status = (await client.ending(topic))[-1]["status"]
-        again = await client.subscribe(topic, token=token)
-    assert (status["state"], status["result"], status["truncated"]) == (
-        "SUCCESS",
-        result,
-        truncated,
-    )
-    assert again["snapshot"] == [status]
-    whole = request(service, "GET", f"/realtime/tasks/{task_id}/result/", token=token)
-    assert whole.code == 200
-    expected = value if truncated and _sayable(value) else result
-    assert strict_json(whole.body.decode()) == expected
+    web = web_of(service)
+    connection = dial(web)
+    connection.sendall(handshake(web))
+    assert head(connection).startswith(b"HTTP/1.1 101 ")
+    connection.sendall(frame(code, 0x88))
+    with suppress(ConnectionResetError):  # the other side has said its last word
+        while connection.recv(1000):
+            pass
 
 
-async def test_what_the_result_backend_cannot_say_ends_the_task_as_the_backend_says(
-    start_service: Callable[..., Any],
+@pytest.mark.parametrize("case", BROKEN.values(), ids=BROKEN)
+def test_what_is_no_websocket_frame_cuts_the_connection_off(
+    service: Any, dial: Callable[..., socket.socket], case: tuple[bytes, int]
 ) -> None:
-    service = start_service(WORKERS="1", CELERY_IMPORTS=unsayable_tasks.__name__)
-    heard, stored = {}, {}
-    async with connect(service) as client:
-        for what in unsayable_tasks.MAKERS:
-            task_id = fresh_id()
-            topic = f"task:{task_id}"
-            await client.subscribe(topic, token=token_for(service, topic))
-            unsayable_tasks.give.apply_async((what,), task_id=task_id)
-            status = (await client.ending(topic))[-1]["status"]
-            heard[what] = status["state"], status["truncated"]
-            stored[what] = unsayable_tasks.give.AsyncResult(task_id).state
-            assert status["result"] is None
-            assert bool(status["error"]) == (status["state"] == "FAILURE")
-        assert await client.has_nothing()
-    assert {what: state for what, (state, _) in heard.items()} == stored
-    assert {what for what, (state, _) in heard.items() if state == "SUCCESS"} == {
-        "one deeper than a reader may stand",
-        "bytes",
-        "ten megabytes",
-    }
-    assert all(truncated == (state == "SUCCESS") for state, truncated in heard.values())
-
-
-def _sayable(value: Any) -> bool:
-    try:
-        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError):
-        return False
-    return True
+    web = web_of(service)
+    connection = dial(web)
+    connection.sendall(handshake(web))
+    assert head(connection).startswith(b"HTTP/1.1 101 ")
+    connection.sendall(case[0])
+    said = b""
+    while b"\x88" not in said:  # the head of a close
+        part = connection.recv(1000)
+        assert part, said
+        said += part
+    with suppress(ConnectionError):  # who answers is not waited for
+        connection.sendall(frame(struct.pack("!H", 1000), 0x88))
+    said += answer(connection)
+    assert said.partition(b"\x88")[2][1:3] == struct.pack("!H", case[1])

@@ -1,12 +1,10 @@
-"""The people that the service knows."""
+"""The people that a service of the tests knows."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from typing import Any
-
-import pytest
 
 #: Run in the service's own Django: each user, and a session in which they are signed in.
 _MAKE_PEOPLE = """
@@ -49,8 +47,7 @@ class People:
     boss: Person
 
 
-@pytest.fixture(scope="session")
-def people(service: Any) -> People:
-    """Users of the session's service."""
+def make_people(service: Any) -> People:
+    """Make the users, and sign each in."""
     made = json.loads(service.manage("shell", "-c", _MAKE_PEOPLE).splitlines()[-1])
     return People(**{name: Person(*given) for name, given in made.items()})

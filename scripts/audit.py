@@ -1,0 +1,119 @@
+"""Ask the tools of others whether this is safe: `make audit`.
+
+Known vulnerabilities of what the locks name (pip-audit), secrets in the tree (detect-secrets), and
+requests of every kind to a running service (Schemathesis, with docs/openapi.json). It needs the
+network, so it is no part of the tests. The tools live in an environment of their own, `.audit/`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bootstrap import REQUIREMENTS, ROOT, uv_environment
+
+UV = ROOT / ".venv" / "bin" / "uv"
+ENVIRONMENT = ROOT / ".audit"
+TOOLS = ENVIRONMENT / "bin"
+#: What was found and looked at: passwords of the tests.
+BASELINE = ".secrets.baseline"
+#: What Schemathesis holds each answer to.
+CHECKS = ["not_a_server_error", "status_code_conformance", "response_schema_conformance"]
+#: Seconds that a service has to become ready.
+PATIENCE = 60
+
+
+def known_vulnerabilities() -> bool:
+    """Return whether none is known of anything that is locked.
+
+    A package that could not be looked up is as bad as one with a vulnerability.
+    """
+    locks = sorted(REQUIREMENTS.glob("*.lock"))
+    pip_audit = [str(TOOLS / "pip-audit"), "--strict", "--disable-pip", "--require-hashes"]
+    service = os.environ.get("ADVISORIES", "pypi")
+    verdicts = [succeeds([*pip_audit, "-s", service, "-r", str(lock)]) for lock in locks]
+    return all(verdicts)
+
+
+def secrets_in_the_tree() -> bool:
+    """Return whether there is none but those of the baseline."""
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
+    hashes = ("--exclude-files", r"\.lock$|package-lock\.json$|\.secrets\.baseline$")
+    return succeeds([TOOLS / "detect-secrets-hook", "--baseline", BASELINE, *hashes, *files])
+
+
+def requests_of_every_kind() -> bool:
+    """Return whether a service answers each as docs/openapi.json says, and none with a 500."""
+    with running_service() as url:
+        proof = "a" * 32
+        return succeeds(
+            [
+                *(TOOLS / "schemathesis", "run", "docs/openapi.json"),
+                *("--url", f"{url}/realtime"),
+                *("--checks", ",".join(CHECKS)),
+                *("--max-examples", "200"),
+                *("--header", f"X-CSRFToken: {proof}", "--header", f"Cookie: csrftoken={proof}"),
+            ]
+        )
+
+
+@contextmanager
+def running_service() -> Iterator[str]:
+    """A service as `make run` starts it, with nothing in it."""
+    port = os.environ.get("PORT", "8765")
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory() as data_dir:
+        env = {**os.environ, "PORT": port, "HOST": "127.0.0.1", "DATA_DIR": data_dir}
+        command = [sys.executable, "-m", "project.run", "--with-parent"]
+        with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL) as running:
+            try:
+                deadline = time.monotonic() + PATIENCE
+                while not is_ready(url) and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                yield url
+            finally:
+                running.terminate()
+
+
+def is_ready(url: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(f"{url}/realtime/readyz", timeout=1) as answer:  # noqa: S310
+        return bool(answer.status == 200)
+    return False
+
+
+def install() -> bool:
+    """Bring `.audit` to what its lock says."""
+    lock = REQUIREMENTS / "audit.lock"
+    into = ["--python", str(TOOLS / "python"), "--require-hashes", "-r", str(lock)]
+    return succeeds(
+        [UV, "venv", "--quiet", "--clear", "--python", sys.executable, ENVIRONMENT]
+    ) and succeeds([UV, "pip", "install", "--quiet", *into])
+
+
+def succeeds(command: Sequence[str | Path]) -> bool:
+    """Run a command here; return whether it ended well."""
+    return subprocess.run(command, cwd=ROOT, env=uv_environment(), check=False).returncode == 0
+
+
+def main() -> int:
+    """Run all of it, then say what became of each."""
+    if not install():
+        return 1
+    parts = [known_vulnerabilities, secrets_in_the_tree, requests_of_every_kind]
+    results = {part.__name__.replace("_", " "): part() for part in parts}
+    for name, clean in results.items():
+        print(f"{name:28} {'clean' if clean else 'NOT CLEAN'}")
+    return 0 if all(results.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Group messages that nobody in the service has sent: by who can publish on Redis."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import redis
+from channels_redis.pubsub import RedisPubSubChannelLayer
+
+from realtime.broker.layer import group_prefix
+from realtime.core.topics import Topic
+from tests.wire import Client, connect, fresh_id, say, token_for
+
+pytestmark = pytest.mark.integration
+
+
+def publish(service: Any, group: str, message: Any) -> None:
+    """Send a message to a topic's group, past the store."""
+    layer = RedisPubSubChannelLayer(hosts=[service.redis_url])
+    payload = message if isinstance(message, bytes) else layer.serialize(message)
+    with redis.Redis.from_url(service.redis_url) as client:
+        assert client.publish(f"{group_prefix()}realtime.{group.replace(':', '.')}", payload)
+
+
+def forged(topic: str, epoch: Any, offset: Any, **status: Any) -> dict[str, Any]:
+    """The message of an event as the script would send it."""
+    known = {"task_id": topic.partition(":")[2], "state": "SUCCESS"} | status
+    return {
+        "type": "realtime.event",
+        "topic": topic,
+        "epoch": epoch,
+        "offset": offset,
+        "task_id": known["task_id"],
+        "state": known["state"],
+        "status": json.dumps(known, separators=(",", ":")),
+    }
+
+
+async def watched(service: Any, client: Client) -> tuple[str, str, dict[str, Any]]:
+    """A running task that the client watches: its id, its topic, and where it stands."""
+    task_id = fresh_id()
+    topic = f"task:{task_id}"
+    say(task_id, "STARTED")
+    return task_id, topic, await client.subscribe(topic, token=token_for(service, topic))
+
+
+async def assert_only_the_truth_follows(client: Client, task_id: str) -> None:
+    """The task ends; nothing is told but what the store says, whichever way."""
+    topic = f"task:{task_id}"
+    version = say(task_id, "SUCCESS", result="the truth")
+    seen: list[dict[str, Any]] = []
+    while not seen or seen[-1]["version"] < version:
+        frame = await client.event(topic)
+        seen += [frame["status"]] if frame["type"] == "event" else frame["snapshot"]
+    assert {(each["task_id"], each["state"]) for each in seen} <= {
+        (task_id, "STARTED"),
+        (task_id, "SUCCESS"),
+    }
+    assert seen[-1]["result"] == "the truth"
+
+
+@pytest.mark.parametrize("offset", [10**9, 2**63, 0, -1])
+async def test_an_absurd_offset_is_read_again_from_the_store(service: Any, offset: int) -> None:
+    async with connect(service) as client:
+        task_id, topic, at = await watched(service, client)
+        publish(service, topic, forged(topic, at["epoch"], offset, result="a lie"))
+        await assert_only_the_truth_follows(client, task_id)
+
+
+async def test_an_epoch_that_never_was_is_read_again_from_the_store(service: Any) -> None:
+    async with connect(service) as client:
+        task_id, topic, at = await watched(service, client)
+        publish(service, topic, forged(topic, "never", at["offset"] + 1, result="a lie"))
+        await assert_only_the_truth_follows(client, task_id)
+
+
+async def test_what_is_no_event_at_all_disturbs_nobody(service: Any) -> None:
+    async with connect(service) as client:
+        task_id, topic, at = await watched(service, client)
+        good = forged(topic, at["epoch"], at["offset"] + 1)
+        for message in (
+            b"",
+            b"\xc1",
+            b"\x93\x01",
+            b"cos\nsystem\n(S'true'\ntR.",
+            {},
+            {"type": "realtime.event"},
+            {"type": "websocket.disconnect"},
+            {"type": "task.update"},
+            {**good, "topic": None},
+            {**good, "topic": ["task"]},
+            {**good, "offset": "1"},
+            {**good, "offset": None},
+            {**good, "offset": 1.5},
+            {**good, "offset": [1]},
+            {**good, "epoch": None},
+            {**good, "epoch": 7},
+            {**good, "status": None},
+            {**good, "status": 7},
+            {**good, "status": {"state": "SUCCESS"}},
+            {**good, "task_id": None},
+            {**good, "state": ["SUCCESS"]},
+        ):
+            publish(service, topic, message)
+        await assert_only_the_truth_follows(client, task_id)
+
+
+async def test_a_message_for_another_users_task_never_reaches_who_watches_ones_own(
+    service: Any, people: Any
+) -> None:
+    """As who would show a victim a task that is not the victim's, or the other way round."""
+    async with (
+        connect(service, session=people.alice.session) as alice,
+        connect(service, session=people.bob.session) as bob,
+    ):
+        own, others = fresh_id(), fresh_id()
+        say(own, "STARTED", owner=people.alice.key)
+        say(others, "STARTED", owner=people.bob.key)
+        at = await alice.subscribe(f"task:{own}")
+        await bob.subscribe(f"task:{others}")
+        # Over the one's group, about the other's task.
+        publish(
+            service,
+            f"task:{own}",
+            forged(f"task:{own}", at["epoch"], at["offset"] + 1, task_id=others, result="secret"),
+        )
+        for client, task_id, key in ((alice, own, people.alice.key), (bob, others, people.bob.key)):
+            say(task_id, "PROGRESS", owner=key)
+            topic = f"task:{task_id}"
+            frame = await client.event(topic)
+            (status,) = [frame["status"]] if frame["type"] == "event" else frame["snapshot"]
+            assert (status["task_id"], status["state"]) == (task_id, "PROGRESS")
+            assert await client.has_nothing()
+
+
+async def test_an_ending_that_never_was_is_taken_back(service: Any) -> None:
+    """It follows on, so it is believed: until the store is looked at, at once for an ending."""
+    async with connect(service) as client:
+        task_id, topic, at = await watched(service, client)
+        publish(service, topic, forged(topic, at["epoch"], at["offset"] + 1, result="a lie"))
+        while (frame := await client.event(topic))["type"] != "snapshot":
+            pass
+        (status,) = frame["snapshot"]
+        assert (status["task_id"], status["state"]) == (task_id, "STARTED")
+
+
+def test_what_is_published_here_is_what_the_service_publishes(service: Any) -> None:
+    """Else these messages would be dropped for the wrong reason."""
+    task_id = fresh_id()
+    topic = Topic("task", task_id)
+    with redis.Redis.from_url(service.redis_url) as client, client.pubsub() as pubsub:
+        pubsub.subscribe(f"{group_prefix()}realtime.task.{task_id}")
+        while pubsub.get_message(timeout=5)["type"] != "subscribe":  # type: ignore[index]
+            pass
+        say(task_id, "STARTED")
+        message = pubsub.get_message(timeout=5)
+    assert message is not None
+    layer = RedisPubSubChannelLayer(hosts=[service.redis_url])
+    real = layer.deserialize(message["data"])
+    assert set(real) == set(forged(str(topic), "e", 1))

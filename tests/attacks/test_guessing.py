@@ -1,0 +1,30 @@
+"""Ids that are guessed: what is somebody else's cannot be told from what is not there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.wire import connect, fresh_id, say
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_foreign_task_an_unknown_one_and_no_id_at_all_get_the_same_bytes(
+    service: Any, people: Any
+) -> None:
+    foreign, nobodys = fresh_id(), fresh_id()
+    say(foreign, "PENDING", owner=people.alice.key)
+    say(nobodys, "PENDING")
+    for session in ("", people.bob.session, people.clerk.session):
+        async with connect(service, session=session) as client:
+            heard = set()
+            for ident in (foreign, nobodys, fresh_id(), "not-a-uuid"):
+                await client.send({"type": "subscribe", "id": 1, "topic": f"task:{ident}"})
+                heard.add(await client.socket.recv())
+            (text,) = heard
+            assert text == (
+                '{"type":"error","id":1,"code":"not_found",'
+                '"message":"no such task, or not for you"}'
+            )

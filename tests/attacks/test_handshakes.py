@@ -1,0 +1,145 @@
+"""Bytes that no client sends: handshakes that are slow, half, or full of tricks."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.raw import HOST, MIB, Web, answer, body, frame, handshake, head, web_of
+from tests.wire import connect, request
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize(
+    "said",
+    {
+        "nothing": b"",
+        "half a head": b"GET / HTTP/1.1\r\nHost: x",
+        "half a body": b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nhello",
+    }.items(),
+    ids=lambda case: case[0],
+)
+def test_who_stops_in_the_middle_is_cut(
+    start_web: Callable[..., Web], dial: Callable[..., socket.socket], said: tuple[str, bytes]
+) -> None:
+    web = start_web(REQUEST_TIMEOUT=1.0)
+    began = time.monotonic()
+    connection = dial(web)
+    connection.sendall(said[1])
+    answer(connection)
+    assert time.monotonic() - began < 6
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_who_sends_a_head_byte_by_byte_is_cut(
+    start_web: Callable[..., Web], dial: Callable[..., socket.socket], earlier: int
+) -> None:
+    web = start_web(REQUEST_TIMEOUT=1.0)
+    connection = dial(web)
+    for _ in range(earlier):
+        connection.sendall(f"HEAD / HTTP/1.1\r\nHost: {HOST}:{web.port}\r\n\r\n".encode())
+        assert head(connection).startswith(b"HTTP/1.1 200 ")
+    connection.settimeout(0.2)
+    began = time.monotonic()
+    connection.sendall(b"GET / HTTP/1.1\r\nX: ")
+    while time.monotonic() - began < 10:
+        try:
+            if not connection.recv(100):
+                break
+        except TimeoutError:
+            connection.sendall(b"x")
+        except ConnectionError:
+            break
+    assert time.monotonic() - began < 6
+
+
+async def test_a_thousand_half_open_handshakes_do_not_hinder_a_good_one(
+    start_web: Callable[..., Web], dial: Callable[..., socket.socket]
+) -> None:
+    web = start_web()
+    for _ in range(1000):
+        dial(web).sendall(b"GET /realtime/ws/ HTTP/1.1\r\nHost: x\r\nUpgr")
+    waits = []
+    for _ in range(50):
+        began = time.monotonic()
+        async with connect(web):
+            waits.append(time.monotonic() - began)
+    assert max(waits) < 2
+    print(
+        f"\nbeside 1,000 half-open handshakes a good one takes at most {1000 * max(waits):.0f} ms"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    {
+        "subprotocol not ASCII": ("/realtime/ws/", "Sec-WebSocket-Protocol: é"),
+        "the same subprotocol twice": ("/realtime/ws/", "Sec-WebSocket-Protocol: a, a"),
+        "a bad extension": (
+            "/realtime/ws/",
+            "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=99",
+        ),
+        "a control character in the path": ("/realtime/\x1b[31mws/", "X-A: b"),
+        "a control character in a header": ("/realtime/ws/", "X-A: a\x0bb"),
+        "600 headers": ("/realtime/ws/", "\r\n".join(f"X-{i}: 1" for i in range(600))),
+        "a header 10,000 times": ("/realtime/ws/", "\r\n".join(["X: 1"] * 10_000)),
+    }.values(),
+)
+def test_a_bad_handshake_is_refused_without_a_sight_of_the_inside(
+    service: Any, dial: Callable[..., socket.socket], path: str, header: str
+) -> None:
+    web = web_of(service)
+    connection = dial(web)
+    with suppress(ConnectionError):
+        connection.sendall(handshake(web, header, path=path))
+    said = (head(connection) + body(connection)).decode("latin-1")
+    assert said.startswith("HTTP/1.1 400 "), said
+    assert "invalid literal" not in said
+    assert "window_bits" not in said
+    assert "\x1b" not in service.web.log()
+
+
+def test_compression_is_not_negotiated(service: Any, dial: Callable[..., socket.socket]) -> None:
+    web = web_of(service)
+    connection = dial(web)
+    connection.sendall(handshake(web, "Sec-WebSocket-Extensions: permessage-deflate"))
+    said = head(connection)
+    assert said.startswith(b"HTTP/1.1 101 ")
+    assert b"extensions" not in said.lower()
+
+
+def test_nobody_tells_the_server_its_root_path(service: Any) -> None:
+    plain = request(service, "GET", "/").body
+    forged = request(service, "GET", "/", headers={"Daphne-Root-Path": "/evil"}).body
+    assert b"/evil" not in forged
+    assert (b"action=" in forged) == (b"action=" in plain)
+
+
+@pytest.mark.parametrize(
+    "said",
+    {
+        "a million empty fragments": frame(b"", 0x01) + frame(b"", 0x00) * 1_000_000,
+        "an announced 10 GiB": b"\x81\xff" + struct.pack("!Q", 10 * 1024 * MIB) + bytes(4),
+    }.items(),
+    ids=lambda case: case[0],
+)
+def test_what_is_over_the_servers_own_limit_is_closed_with_1009(
+    service: Any, dial: Callable[..., socket.socket], said: tuple[str, bytes]
+) -> None:
+    web = web_of(service)
+    connection = dial(web)
+    connection.sendall(handshake(web))
+    head(connection)
+    before = web.memory()
+    with suppress(ConnectionError):
+        connection.sendall(said[1])
+        connection.sendall(b"x" * 1000)
+    assert struct.pack("!H", 1009) in answer(connection).partition(b"\x88")[2][:3]
+    assert web.memory() - before < 16 * MIB

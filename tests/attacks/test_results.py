@@ -1,0 +1,99 @@
+"""Results that JSON cannot say: the ending arrives all the same, and every frame is strict JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests import unsayable_tasks
+from tests.sample_tasks import echo
+from tests.wire import connect, fresh_id, request, strict_json, token_for
+
+pytestmark = pytest.mark.integration
+
+DEEP: Any = 1
+for _ in range(60):
+    DEEP = [DEEP]
+
+#: What a task returns; what its status says, and whether that is all.
+RESULTS: dict[str, tuple[Any, Any, bool]] = {
+    "a datetime": (datetime(2026, 11, 22, 8, tzinfo=UTC), "2026-11-22T08:00:00+00:00", False),
+    "a UUID": (UUID(int=5), "00000000-0000-0000-0000-000000000005", False),
+    "a Decimal": (Decimal("1.10"), "1.10", False),
+    "2^64": (2**64, 2**64, False),
+    "bytes": (b"\x00\xff", None, True),
+    "NaN": (float("nan"), None, True),
+    "infinity": ({"x": [float("inf")]}, None, True),
+    "half a surrogate pair": ("\ud800", None, True),
+    "nested deeply": (DEEP, DEEP, False),
+    "text": ("Überfällig \u2028 😀 </script>", "Überfällig \u2028 😀 </script>", False),
+    "just small enough": ("x" * 4094, "x" * 4094, False),
+    "one byte too large": ("x" * 4095, None, True),
+    "a megabyte": ("x" * 1_000_000, None, True),
+    "nothing": (None, None, False),
+}
+
+
+@pytest.mark.parametrize("case", RESULTS.values(), ids=RESULTS)
+async def test_whatever_a_task_returns_its_ending_arrives_as_strict_json(
+    service: Any, case: tuple[Any, Any, bool]
+) -> None:
+    value, result, truncated = case
+    task_id = fresh_id()
+    topic = f"task:{task_id}"
+    token = token_for(service, topic)
+    async with connect(service) as client:
+        await client.subscribe(topic, token=token)
+        echo.apply_async((value,), task_id=task_id)
+        status = (await client.ending(topic))[-1]["status"]
+        again = await client.subscribe(topic, token=token)
+    assert (status["state"], status["result"], status["truncated"]) == (
+        "SUCCESS",
+        result,
+        truncated,
+    )
+    assert again["snapshot"] == [status]
+    whole = request(service, "GET", f"/realtime/tasks/{task_id}/result/", token=token)
+    assert whole.code == 200
+    expected = value if truncated and _sayable(value) else result
+    assert strict_json(whole.body.decode()) == expected
+
+
+async def test_what_the_result_backend_cannot_say_ends_the_task_as_the_backend_says(
+    start_service: Callable[..., Any],
+) -> None:
+    service = start_service(WORKERS="1", CELERY_IMPORTS=unsayable_tasks.__name__)
+    heard, stored = {}, {}
+    async with connect(service) as client:
+        for what in unsayable_tasks.MAKERS:
+            task_id = fresh_id()
+            topic = f"task:{task_id}"
+            await client.subscribe(topic, token=token_for(service, topic))
+            unsayable_tasks.give.apply_async((what,), task_id=task_id)
+            status = (await client.ending(topic))[-1]["status"]
+            heard[what] = status["state"], status["truncated"]
+            stored[what] = unsayable_tasks.give.AsyncResult(task_id).state
+            assert status["result"] is None
+            assert bool(status["error"]) == (status["state"] == "FAILURE")
+        assert await client.has_nothing()
+    assert {what: state for what, (state, _) in heard.items()} == stored
+    assert {what for what, (state, _) in heard.items() if state == "SUCCESS"} == {
+        "one deeper than a reader may stand",
+        "bytes",
+        "ten megabytes",
+    }
+    assert all(truncated == (state == "SUCCESS") for state, truncated in heard.values())
+
+
+def _sayable(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,124 @@
+"""Speaking to a web process byte by byte, for what no client does.
+
+    web = start_web(SLOW_TIMEOUT=2.0)
+    connection = dial(web)
+    connection.sendall(handshake(web))
+    assert head(connection).startswith(b"HTTP/1.1 101 ")
+    connection.sendall(frame(b"hello"))
+
+Every wait has a deadline, and what is said must be without a trace of the inside.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from project.processes import Process
+from tests.until import until
+from tests.wire import INSIDE
+
+HOST = "127.0.0.1"
+DEADLINE = 20.0  #: seconds
+MIB = 1024 * 1024
+
+
+@dataclass
+class Web:
+    """A web process."""
+
+    url: str
+    ws_url: str
+    data_dir: Path
+    port: int
+    process: Process
+
+    def memory(self) -> int:
+        """Bytes that the process holds."""
+        return memory(self.process)
+
+    def says(self, text: str, count: int = 1) -> bool:
+        return self.process.log().count(text) >= count
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        os.kill(self.process.pid, number)
+
+    def exit_code(self) -> int | None:
+        until(lambda: self.process.returncode is not None, DEADLINE)
+        return self.process.returncode
+
+
+def web_of(service: Any) -> Web:
+    """The web process of a service."""
+    port = int(service.web.env["PORT"])
+    return Web(service.url, service.ws_url, service.data_dir, port, service.web)
+
+
+def memory(process: Process, what: str = "VmRSS") -> int:
+    """Bytes that a process holds; with `VmHWM` the most that it ever held."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(what)).split()[1]) * 1024
+
+
+def handshake(web: Web, *headers: str, path: str = "/realtime/ws/") -> bytes:
+    """A WebSocket's handshake, from the own page unless there is another Origin."""
+    key = base64.b64encode(bytes(16)).decode()
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: {HOST}:{web.port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {key}",
+        "Sec-WebSocket-Version: 13",
+        *headers,
+    ]
+    if not any(line.startswith("Origin") for line in headers):
+        lines.append(f"Origin: {web.url}")
+    return "\r\n".join([*lines, "", ""]).encode("utf-8")
+
+
+def frame(payload: bytes, first: int = 0x81) -> bytes:
+    """A masked frame; the mask is zero, so the payload is as it is."""
+    size = len(payload)
+    length = struct.pack("!B", 0x80 | size) if size < 126 else struct.pack("!BH", 0xFE, size)
+    return bytes([first]) + length + bytes(4) + payload
+
+
+def answer(connection: socket.socket) -> bytes:
+    """All that is said until the other end closes."""
+    parts = []
+    with suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            parts.append(part)
+    return _harmless(b"".join(parts))
+
+
+def head(connection: socket.socket) -> bytes:
+    """What is said up to the end of a head."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        part = connection.recv(1)
+        assert part, data
+        data += part
+    return _harmless(data)
+
+
+def body(connection: socket.socket) -> bytes:
+    """What follows a head: to the last chunk, or to the close."""
+    data = b""
+    with suppress(ConnectionResetError):
+        while not data.endswith(b"0\r\n\r\n") and (part := connection.recv(65536)):
+            data += part
+    return _harmless(data)
+
+
+def _harmless(data: bytes) -> bytes:
+    assert not INSIDE.search(data.decode("latin-1")), data
+    return data

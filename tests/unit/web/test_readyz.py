@@ -1,0 +1,37 @@
+"""Whether a process says that it takes new work."""
+
+import json
+
+import pytest
+from django.conf import settings
+from django.test import RequestFactory, override_settings
+
+from realtime.web import drain, views
+from realtime.web.hub import get_hub
+
+
+@pytest.fixture
+def ask():
+    """Ask the process, with a store that always answers."""
+    given = {"BROKER": "realtime.broker.memory.MemoryBroker"}
+    with override_settings(REALTIME={**settings.REALTIME, **given}):
+        yield lambda: views.readyz(RequestFactory().get("/realtime/readyz"))
+
+
+async def test_a_process_that_hears_is_ready(ask):
+    assert (await ask()).status_code == 200
+
+
+async def test_a_process_that_is_deaf_is_not_ready_until_it_hears_again(ask):
+    hub = get_hub()
+    hub.hearing = False
+    answer = await ask()
+    assert answer.status_code == 503
+    assert json.loads(answer.content)["error"]["code"] == "internal"
+    hub.hearing = True
+    assert (await ask()).status_code == 200
+
+
+async def test_a_process_that_is_about_to_end_is_not_ready(ask, monkeypatch):
+    monkeypatch.setattr(drain, "_draining", True)
+    assert (await ask()).status_code == 503
