@@ -67,7 +67,7 @@ class Settings:
 
     # Server: `manage.py serve`
     BODY_BYTES: int = 20_000_000  #: the largest body of an HTTP request
-    REQUEST_TIMEOUT: float = 10.0  #: seconds for a request's head, and between parts of its body
+    REQUEST_TIMEOUT: float = 9.0  #: seconds for a request's head, and between parts of its body
     DRAIN_SECONDS: float = 3.0  #: seconds over which SIGTERM's closes are spread
 
 

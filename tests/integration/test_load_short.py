@@ -1,0 +1,24 @@
+"""The load runner, with a little of two of its figures: `make load` has all of each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from project.processes import ROOT
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+
+def test_restarts_close_with_1012_and_storms_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    command = [sys.executable, "-m", "tests.load", "--short", "--only", "df", "--json", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    rows = {row["number"]: row for row in json.loads(path.read_text())}
+    assert set(rows) == {"d1", "d2", "d3", "d4", "f1", "f2", "f3", "f4"}
+    assert all(row["holds"] for row in rows.values())

@@ -1,0 +1,158 @@
+"""Readers that never read."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from realtime.conf import conf
+from realtime.web.tokens import make_token
+
+from .client import HOST, TEXT, Timed, frame_bytes, handshake
+from .crowd import MIB, connected, milliseconds
+from .report import Row
+from .stage import LoadStage, percentile
+
+
+class Deaf:
+    """A connection that subscribes, and reads nothing from then on.
+
+    As over a network, and not over the loopback, a segment has at most 1,460 bytes: the kernel
+    bases the size of its buffers on that.
+    """
+
+    def __init__(self, port: int, topic: str) -> None:
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
+        self.socket.connect((HOST, port))
+        self.socket.sendall(handshake(port))
+        while b'"welcome"' not in self.socket.recv(4096, socket.MSG_PEEK):
+            time.sleep(0.001)
+        frame = {"type": "subscribe", "id": 1, "topic": topic, "token": make_token([topic])[0]}
+        self.socket.sendall(frame_bytes(TEXT, json.dumps(frame).encode()))
+        self.closed_at: float | None = None
+        self.code = 0
+
+    def read_on(self) -> None:
+        """Read up to the close frame, and take its code."""
+        self.socket.settimeout(5)
+        tail = b""
+        with suppress(OSError):
+            while data := self.socket.recv(65536):
+                tail = (tail + data)[-4:]
+                if tail[:2] == b"\x88\x02":
+                    self.code = int.from_bytes(tail[2:], "big")
+                    return
+
+
+def deaf_readers(stage: LoadStage) -> Iterator[Row]:
+    """100 sockets that never read, subscribed to a busy topic, beside 50 healthy clients."""
+    count = 100 if stage.long else 20
+    healthy = 50 if stage.long else 10
+    seconds = 38.0 if stage.long else 6.0
+    quick = {} if stage.long else {"SLOW_TIMEOUT": 2.0}
+    patience = quick.get("SLOW_TIMEOUT", conf().SLOW_TIMEOUT)
+    from . import tasks
+
+    slow: list[float] = []
+
+    def on_line(_name: str, line: str) -> None:
+        if "connection_slow" in line:
+            slow.append(time.monotonic())
+
+    with stage.serving(on_line=on_line, **quick) as [web]:
+        ids = [str(uuid.uuid4()) for _ in range(healthy)]
+        busy = [str(uuid.uuid4()) for _ in range(20)]
+        clients = [Timed(one, [web.port], {f"task:{one}": [one]}, stage.rng) for one in ids]
+        with connected(stage, clients):
+
+            def measure() -> list[float]:
+                time.sleep(1.0)  # the publishing tasks begin
+                for client in clients:
+                    client.delays.clear()
+                time.sleep(seconds - 2.0)
+                return [delay for client in clients for delay in client.delays]
+
+            def publish() -> None:
+                tasks.publish.delay(ids, "", 100.0, seconds, 100)
+                tasks.publish.delay(busy, "crowd", 100.0, seconds, 8000)
+
+            publish()
+            before = measure()
+            time.sleep(2.0)
+            memory = web.rss()
+            readers = [Deaf(web.port, "user:crowd") for _ in range(count)]
+            poll = select.poll()
+            by_number = {reader.socket.fileno(): reader for reader in readers}
+            for number in by_number:
+                poll.register(number, 0)  # errors and hang-ups are always told
+            began = time.monotonic()
+            peak = 0
+            publish()
+            with ThreadPoolExecutor(1) as pool:
+                measuring = pool.submit(measure)
+                # Every second one reads again when it has been told why: there is the code.
+                listening = readers[::2]
+                while not measuring.done() or any(one.closed_at is None for one in readers):
+                    now = time.monotonic()
+                    if now - began > seconds + 10:
+                        break
+                    peak = max(peak, web.rss())
+                    for number, _ in poll.poll(50):
+                        poll.unregister(number)
+                        by_number[number].closed_at = now
+                    if len(slow) == count and listening:
+                        for reader in listening:
+                            reader.read_on()
+                            reader.closed_at = reader.closed_at or time.monotonic()
+                        listening = []
+                during = measuring.result()
+            for reader in readers:
+                reader.socket.close()
+    size = f"{count} of {healthy + count} sockets"
+    closed = [one.closed_at - began for one in readers if one.closed_at is not None]
+    codes = Counter(one.code for one in readers[::2] if one.code)
+    grown = (peak - memory) / MIB
+    limit = patience + 5
+    yield Row(
+        "a1",
+        "25: readers that never read: memory of the server",
+        size,
+        f"+{grown:.1f} MiB",
+        "+64 MiB",
+        grown <= 64,
+    )
+    slowest = max(closed, default=float("nan"))
+    yield Row(
+        "a2",
+        "25: the same: closed, counted from the first event",
+        size,
+        f"{len(closed)} closed, last after {slowest:.1f} s",
+        f"{limit:g} s",
+        len(closed) == count and slowest <= limit,
+    )
+    yield Row(
+        "a3",
+        "25: the same: with which code",
+        f"{len(readers[::2])} that look, {count} logged",
+        ", ".join(f"{n} x {code}" for code, n in codes.items()) + f", {len(slow)} logged slow",
+        "4001",
+        codes == {4001: len(readers[::2])} and len(slow) == count,
+    )
+    p99s = percentile(before, 0.99), percentile(during, 0.99)
+    more = p99s[1] / p99s[0] - 1
+    yield Row(
+        "a4",
+        "25: the same: p99 of the others' delay",
+        f"{len(before):,} / {len(during):,} events",
+        f"{milliseconds(p99s[0])} → {milliseconds(p99s[1])} ({more:+.0%})",
+        "+20 %",
+        more <= 0.2,
+    )

@@ -1,0 +1,164 @@
+"""Restarts, a killed process, and storms: under load, and judged by the oracle."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.until import until
+
+from .crowd import crowd, told
+from .report import Row
+from .stage import LoadStage, percentile
+
+
+def restarts(stage: LoadStage) -> Iterator[Row]:
+    """Ten rolling restarts of two processes under load."""
+    count, rounds, rate = (1000, 10, 10.0) if stage.long else (40, 2, 20.0)
+    tasks = 3000 if stage.long else 400
+    quick = {} if stage.long else {"DRAIN_SECONDS": 0.5}
+    with (
+        stage.serving(2, **quick) as webs,
+        crowd(stage, [web.port for web in webs], count, tasks, rate) as made,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        codes_of_exit: list[int] = []
+
+        def restart_all() -> None:
+            codes_of_exit.extend(webs[number % 2].restart() for number in range(rounds))
+
+        began = time.monotonic()
+        restarting = pool.submit(restart_all)
+        made.send_while(restarting.done)
+        restarting.result()
+        took = time.monotonic() - began
+        back = made.all_back()
+        verdict = made.batch.settle(tell=30)
+        closes = Counter(code for client in made.clients for code in client.codes)
+        away = [seconds for client in made.clients for seconds in client.away]
+        refused = sum(client.refused for client in made.clients)
+    size = f"{rounds} restarts in {took:.0f} s, {count:,} clients"
+    yield Row(
+        "d1",
+        "21: rolling restarts: close codes",
+        size,
+        ", ".join(f"{n:,} x {code}" for code, n in closes.most_common()),
+        "all 1012",
+        set(closes) == {1012},
+    )
+    yield Row(
+        "d2",
+        "21: rolling restarts: exit codes",
+        size,
+        f"{codes_of_exit}",
+        "0",
+        not any(codes_of_exit),
+    )
+    yield Row(
+        "d3",
+        "21: rolling restarts: clients back",
+        size,
+        f"p50 {percentile(away, 0.5):.1f} s, p99 {percentile(away, 0.99):.1f} s, "
+        f"{refused:,} refused meanwhile",
+        "all",
+        back,
+    )
+    yield told("d4", "21: rolling restarts: what each client was told", verdict, count)
+
+
+def killed(stage: LoadStage) -> Iterator[Row]:
+    """One of two web processes is killed."""
+    count, rate, tasks = (1000, 20.0, 800) if stage.long else (40, 20.0, 400)
+    with (
+        stage.serving(2) as webs,
+        crowd(stage, [web.port for web in webs], count, tasks, rate) as made,
+    ):
+        mine = [client for client in made.clients if client.port == webs[0].port]
+        killed_at = time.monotonic() + 2.0
+        is_dead: list[bool] = []
+
+        def done() -> bool:
+            if not is_dead and time.monotonic() >= killed_at:
+                webs[0].process.kill()
+                is_dead.append(True)
+            return bool(is_dead) and all(client.stands for client in made.clients)
+
+        made.send_while(done)
+        verdict = made.batch.settle(tell=30)
+        away = [seconds for client in mine for seconds in client.away]
+    p99 = percentile(away, 0.99)
+    yield Row(
+        "e1",
+        "20: web process killed: its clients back",
+        f"{len(away):,} of {count:,} clients",
+        f"p50 {percentile(away, 0.5):.1f} s, p99 {p99:.1f} s, max {max(away):.1f} s",
+        "p99 20 s",
+        p99 <= 20 and len(away) == len(mine),
+    )
+    yield told("e2", "20: web process killed: what each client was told", verdict, count)
+
+
+def storms(stage: LoadStage) -> Iterator[Row]:
+    """All clients are cut at once, again and again, while tasks run."""
+    count, rounds, rate = (2000, 20, 15.0) if stage.long else (50, 3, 20.0)
+    tasks = 4000 if stage.long else 400
+    with (
+        stage.serving() as [web],
+        crowd(stage, [web.port], count, tasks, rate, watched=2) as made,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        slowest: list[float] = []
+
+        def cut_all() -> None:
+            async def cut() -> None:
+                for client in made.clients:
+                    client.cut()
+                # The loop hears of it now.
+                await asyncio.sleep(0)
+
+            for _ in range(rounds):
+                began = time.monotonic()
+                stage.fleet.call(cut())
+                until(lambda: not any(client.stands for client in made.clients), 5)
+                back = made.all_back()
+                slowest.append(time.monotonic() - began)
+                if not back:
+                    return
+
+        storming = pool.submit(cut_all)
+        made.send_while(storming.done)
+        storming.result()
+        verdict = made.batch.settle(tell=30)
+        gaps = sum(len(client.violations) for client in made.clients)
+        ways = Counter(recovered for one in made.clients for _, _, recovered in one.subscribed)
+        refused = sum(client.refused for client in made.clients)
+        failures = sum(client.failures for client in made.clients)
+    size = f"{rounds} x {count:,} clients"
+    yield Row(
+        "f1",
+        "23: all cut at once: all back",
+        size,
+        f"p50 {percentile(slowest, 0.5):.1f} s, max {max(slowest):.1f} s, {refused:,} refused",
+        "25 s",
+        max(slowest) <= 25,
+    )
+    yield Row(
+        "f2",
+        "23: all cut at once: gaps in a topic's events",
+        size,
+        f"{gaps} ({ways[True]:,} recovered)",
+        "0",
+        gaps == 0,
+    )
+    yield Row(
+        "f3",
+        "23: all cut at once: subscriptions that the service failed to answer",
+        size,
+        f"{failures:,} (asked again)",
+        "0",
+        failures == 0,
+    )
+    yield told("f4", "23: all cut at once: what each client was told", verdict, count)

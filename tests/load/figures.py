@@ -1,0 +1,22 @@
+"""All figures."""
+
+from collections.abc import Callable, Iterator
+
+from .deaf import deaf_readers
+from .ends import killed, restarts, storms
+from .handshakes import half_open
+from .held import sockets
+from .leaks import leaks
+from .report import Row
+from .stage import LoadStage
+
+#: In this order: what leaks is looked for while nothing else is in Redis.
+FIGURES: dict[str, Callable[[LoadStage], Iterator[Row]]] = {
+    "g": leaks,
+    "a": deaf_readers,
+    "b": half_open,
+    "c": sockets,
+    "d": restarts,
+    "e": killed,
+    "f": storms,
+}

@@ -1,0 +1,98 @@
+"""Half-open handshakes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .client import HOST, Wire, handshake
+from .crowd import milliseconds, require
+from .report import Row
+from .stage import LoadStage, percentile
+
+
+def half_open(stage: LoadStage) -> Iterator[Row]:
+    """1,000 connections that send nothing, or half a request, beside good handshakes."""
+    count, good = (1000, 300) if stage.long else (100, 50)
+    quick = {} if stage.long else {"REQUEST_TIMEOUT": 3.0}
+    limit = 10.0 if stage.long else 4.0
+    with stage.serving(**quick) as [web]:
+        before = stage.fleet.call(good_handshakes(web.port, good))
+        cut, during = stage.fleet.call(beside_half_open(web.port, count, good), 60)
+    slowest, p99 = max(cut), percentile(during, 0.99)
+    yield Row(
+        "b1",
+        "half-open handshakes: a good one beside them, p99",
+        f"{good} beside {count:,}",
+        f"{milliseconds(p99)} (alone {milliseconds(percentile(before, 0.99))})",
+        "500 ms",
+        p99 <= 0.5,
+    )
+    yield Row(
+        "b2",
+        "half-open handshakes: cut",
+        f"{len(cut):,} of {count:,}",
+        f"last after {slowest:.2f} s",
+        f"{limit:g} s",
+        len(cut) == count and slowest <= limit,
+    )
+
+
+async def good_handshakes(port: int, count: int) -> list[float]:
+    """Seconds of each, from the first SYN to the welcome; four at a time."""
+    taken: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def some() -> None:
+        for _ in range(count // 4):
+            began = time.monotonic()
+            welcome = asyncio.Event()
+            wire = Wire(handshake(port), lambda _text, welcome=welcome: welcome.set())
+            await loop.create_connection(lambda wire=wire: wire, HOST, port)
+            await welcome.wait()
+            taken.append(time.monotonic() - began)
+            wire.cut()
+            await wire.closed
+
+    await asyncio.gather(*(some() for _ in range(4)))
+    return taken
+
+
+class HalfOpen(asyncio.Protocol):
+    """Says too little, and waits to be cut."""
+
+    def __init__(self, says: bytes, on_cut: Callable[[float], None]) -> None:
+        self._says = says
+        self._on_cut = on_cut
+        self._began = time.monotonic()
+
+    def connection_made(self, transport: Any) -> None:
+        transport.write(self._says)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._on_cut(time.monotonic() - self._began)
+
+
+async def beside_half_open(port: int, count: int, good: int) -> tuple[list[float], list[float]]:
+    """Hold so many; return after how many seconds each was cut, and what good ones took."""
+    cut: list[float] = []
+    all_cut = asyncio.Event()
+
+    def note(seconds: float) -> None:
+        cut.append(seconds)
+        if len(cut) == count:
+            all_cut.set()
+
+    loop = asyncio.get_running_loop()
+    half = handshake(port)[:80]
+    opening = (
+        loop.create_connection(lambda n=n: HalfOpen(half if n % 2 else b"", note), HOST, port)
+        for n in range(count)
+    )
+    await asyncio.gather(*opening)
+    taken = await good_handshakes(port, good)
+    require(not cut, "they were cut before the good ones were done")
+    await asyncio.wait_for(all_cut.wait(), 30)
+    return cut, taken

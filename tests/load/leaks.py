@@ -1,0 +1,58 @@
+"""What is left when all have gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from project.processes import Process
+from tests.until import until
+
+from .crowd import MIB, crowd, require
+from .report import Row
+from .stage import LoadStage, Web, descriptors, group, rss
+
+#: Nothing is kept for longer than a round.
+SHORT_LIVED = {"RECORD_TTL": 3, "UNFINISHED_TTL": 10, "HISTORY_TTL": 3}
+
+
+def leaks(stage: LoadStage) -> Iterator[Row]:
+    """Ten rounds of the same: what is left after the first, and after the last."""
+    rounds, count, tasks = (10, 300, 300) if stage.long else (3, 20, 20)
+    service = {"REDIS_URL": stage.server.url, **SHORT_LIVED}
+    settings = {"REALTIME": service, "CELERY_RESULT_EXPIRES": 3}
+    worker = stage.worker(queue="leaks", settings=settings)
+    seen: list[dict[str, float]] = []
+    with stage.serving(**SHORT_LIVED) as [web]:
+        for _ in range(rounds + 1):
+            with crowd(stage, [web.port], count, tasks, 50.0, queue="leaks") as made:
+                made.send_while(lambda made=made: len(made.batch.sent) == tasks)
+                verdict = made.batch.settle()
+                require(verdict.holds, f"{verdict.findings[:3]}")
+            seen.append(what_is_left(stage, web, worker))
+    worker.kill()
+    # The first round of all fills pools and caches.
+    first, last = seen[1], seen[-1]
+    size = f"{rounds} rounds, {count} clients"
+    for number, (name, value) in enumerate(first.items(), 1):
+        ratio = last[name] / value if value else 1.0 + last[name]
+        measured = f"{value:,.4g} → {last[name]:,.4g} ({ratio:.2f})"
+        yield Row(f"g{number}", f"I7: {name}", size, measured, "1.10", ratio <= 1.1)
+
+
+def what_is_left(stage: LoadStage, web: Web, worker: Process) -> dict[str, float]:
+    """What may not grow, once what was kept for a round is gone."""
+    require(until(lambda: not stage.records(), 30), "the records did not expire")
+    inside = web.probe()
+    while (again := web.probe()) != inside:  # connections are still being ended
+        inside = again
+        time.sleep(0.2)
+    pid, children = web.process.pid, group(worker.pid)
+    return {
+        "web process, MiB": rss(pid) / MIB,
+        "web process, file descriptors": descriptors(pid),
+        "web process, asyncio tasks": inside["asyncio tasks"],
+        "worker with its children, MiB": sum(map(rss, children)) / MIB,
+        "worker with its children, file descriptors": sum(map(descriptors, children)),
+        **stage.redis_figures(),
+    }
