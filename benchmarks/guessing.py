@@ -9,15 +9,12 @@ be within 5 % of each other.
 from __future__ import annotations
 
 import http.client
-import os
 import random
 import statistics
 import sys
 import time
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 ROUNDS = 1000
@@ -54,18 +51,12 @@ def compare(
 
 def main() -> int:
     """Measure, print, and return 1 if the medians are further apart than they may be."""
-    from project.processes import Process, free_port
-    from project.run import page_answers, web_command
+    from .peers import REALTIME, peer_named
+    from .stage import QUICK, stage
 
-    from .__main__ import HOST, redis_server, running
-
-    with TemporaryDirectory() as directory, redis_server(Path(directory)):
-        port = free_port()
-        web = Process(
-            "web server", web_command(), env={**os.environ, "HOST": HOST, "PORT": str(port)}
-        )
-        with running(web):
-            web.wait_ready(lambda: page_answers(HOST, port))
+    with stage(QUICK) as there:
+        server = there.serve(peer_named(REALTIME))
+        try:
             from django.contrib.auth.models import User
             from django.test import Client
 
@@ -73,13 +64,15 @@ def main() -> int:
             from realtime.core.acceptance import Change
 
             client = Client()
-            client.force_login(User.objects.create_user("somebody"))
+            client.force_login(User.objects.create_user("somebody else"))
             foreign = [str(uuid.uuid4()) for _ in range(ROUNDS)]
             for task_id in foreign:
                 get_broker().accept(Change(task_id=task_id, state="STARTED", owner="another"))
             missing = [str(uuid.uuid4()) for _ in range(ROUNDS)]
             session = client.cookies["sessionid"].value
-            one, other = compare(f"http://{HOST}:{port}", session, foreign, missing)
+            one, other = compare(f"http://127.0.0.1:{server.port}", session, foreign, missing)
+        finally:
+            there.close()
     ratio = max(one, other) / min(one, other)
     print(f"median of {ROUNDS} answers: foreign {one * 1000:.3f} ms, missing {other * 1000:.3f} ms")
     print(f"ratio {ratio:.3f}, at most {TOLERANCE}: {'met' if ratio <= TOLERANCE else 'NOT MET'}")

@@ -1,46 +1,113 @@
-"""The figures, as a table with each target beside what was reached."""
+"""The figures: what each round measured, and the tables that are made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
+from typing import Any, Self
 
-_WIDTH = 52
 
+@dataclass
+class Table:
+    """One work, done in several ways, several times each."""
 
-@dataclass(frozen=True)
-class Comparison:
-    """One thing, done in our way and in others, several times each."""
-
+    name: str
     title: str
-    #: What each round measured. The first one is compared.
+    #: What a round measures, with its unit.
     columns: Sequence[str]
-    #: Ours, the first way, may cost 1/target of each other one, by the medians.
-    target: float
-    #: By way: for each round, a number for each column.
-    rounds: Mapping[str, Sequence[Sequence[float]]]
+    #: What the cases are, as "sockets"; empty where there is but one.
+    cases: str = ""
+    #: By case and way, for each round a number for each column; None where there is none.
+    rows: dict[tuple[str, str], list[list[float | None]]] = field(default_factory=dict)
+    #: What was not measured, by way, and why.
+    missing: dict[str, str] = field(default_factory=dict)
 
-    def ratios(self) -> dict[str, float]:
-        """Return how many times as much as ours each other way costs."""
-        medians = {way: median(each[0] for each in rounds) for way, rounds in self.rounds.items()}
-        ours = next(iter(medians))
-        return {way: found / medians[ours] for way, found in medians.items() if way != ours}
+    def add(self, way: str, figures: Iterable[float | None], case: object = "") -> None:
+        """Take a round's figures."""
+        self.rows.setdefault((str(case), way), []).append(list(figures))
 
-    @property
-    def is_met(self) -> bool:
-        """Whether the target is reached against every other way."""
-        return all(ratio >= self.target for ratio in self.ratios().values())
+    def values(self, way: str, column: str, case: object = "") -> list[float]:
+        """Return a column's figures, of all rounds. Raises KeyError if it was not measured."""
+        which = list(self.columns).index(column)
+        rounds = self.rows[str(case), way]
+        return [figures[which] for figures in rounds if figures[which] is not None]  # type: ignore[misc]
+
+    def median(self, way: str, column: str, case: object = "") -> float:
+        """Return the median round's figure. Raises KeyError if it was not measured."""
+        values = self.values(way, column, case)
+        if not values:
+            raise KeyError(way)
+        return median(values)
 
     def lines(self) -> list[str]:
-        """Return the table: the smallest and the median round, then the ratios."""
-        lines = [self.title, " " * _WIDTH + "".join(f"{name:>18}" for name in self.columns)]
-        lines += [" " * _WIDTH + f"{'min':>9}{'median':>9}" * len(self.columns)]
-        for way, rounds in self.rounds.items():
-            pairs = [(min(column), median(column)) for column in zip(*rounds, strict=True)]
-            lines += [f"  {way:<{_WIDTH - 2}}" + "".join(f"{a:9.1f}{b:9.1f}" for a, b in pairs)]
-        for way, ratio in self.ratios().items():
-            verdict = "met" if ratio >= self.target else "NOT MET"
-            against = f"{self.columns[0]}, against {way}"
-            lines += [f"  {against}: 1/{ratio:.1f}, target 1/{self.target:g}: {verdict}"]
+        """Return it in Markdown: the median, and behind it the least and the most."""
+        heads = ["way", *([self.cases] if self.cases else []), *self.columns]
+        cells = [
+            [way, *([case] if self.cases else []), *map(_cell, zip(*rounds, strict=True))]
+            for (case, way), rounds in self.rows.items()
+        ]
+        lines = grid(heads, cells)
+        lines += [f"Not measured: {way}, {why}." for way, why in self.missing.items()]
         return lines
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it is kept."""
+        rows = [
+            {"way": way, "case": case, "rounds": rounds}
+            for (case, way), rounds in self.rows.items()
+        ]
+        return {
+            "name": self.name,
+            "title": self.title,
+            "cases": self.cases,
+            "columns": list(self.columns),
+            "rows": rows,
+            "missing": self.missing,
+        }
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Self:
+        """Read what was kept."""
+        rows = {(row["case"], row["way"]): row["rounds"] for row in kept["rows"]}
+        names = ("name", "title", "cases", "missing")
+        known = {name: kept[name] for name in names}
+        return cls(**known, columns=tuple(kept["columns"]), rows=rows)
+
+
+def grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a Markdown table whose columns stand under each other; numbers to the right."""
+    widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
+
+    def line(row: Sequence[str]) -> str:
+        first, *others = (
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "| " + " | ".join([first, *others]) + " |"
+
+    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]) + "|"
+    return [line(heads), rule, *map(line, rows)]
+
+
+def number(value: float) -> str:
+    """Return a figure with three digits that mean something."""
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    middle = number(median(known))
+    if len(known) == 1 or number(min(known)) == number(max(known)):
+        return middle
+    return f"{middle} ({number(min(known))}-{number(max(known))})"
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """Return the value under which that part of them lies."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]

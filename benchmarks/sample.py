@@ -1,55 +1,83 @@
-"""A task that is far from its end. Both ways tell the same of it."""
+"""A task that is far from its end. Every way tells the same of it."""
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from typing import Any
+from typing import Any, Self
 
 from realtime.broker import get_broker
 from realtime.core.acceptance import Change
 from realtime.core.jsontext import dumps, timestamp
+from realtime.core.status import FIELDS
+from realtime.worker.publisher import publisher
 
 _TOTAL = 1_000_000
+_NAME = "tasks.imports.import_csv"
+_numbers = itertools.count(1)
+
+
+def next_message() -> str:
+    """Return a progress message that no other event holds, by which a client knows the event."""
+    return f"row {next(_numbers):09d} read"
+
+
+def progress_of(message: str) -> dict[str, Any]:
+    """Return what a progress event says that its status before did not."""
+    progress = {"current": int(message[4:13]), "total": _TOTAL, "message": message}
+    return {"progress": progress, "updated_at": timestamp()}
+
+
+def status_of(task_id: str, message: str) -> dict[str, Any]:
+    """Return the whole status, for the ways that are given one to send."""
+    now = timestamp()
+    known = {"task_id": task_id, "name": _NAME, "root_id": task_id, "run": 1, "attempt": 0}
+    known |= {"state": "PROGRESS", "version": int(message[4:13]), "published_at": now}
+    known |= {"started_at": now, "truncated": False, "cancelling": False}
+    return dict.fromkeys(FIELDS) | known | progress_of(message)
 
 
 class Sample:
-    """A task that has started, and then only makes progress."""
+    """The same task, told our way: by what a signal's receiver and `set_progress` call."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str) -> None:
         self.task_id = str(uuid.uuid4())
-        self.version = 0
-        published = {"name": "tasks.imports.import_csv", "root_id": self.task_id}
-        self._accept("PENDING", published | {"published_at": timestamp()})
-        self._accept("STARTED", {"started_at": timestamp()}, begins=True)
-        status = get_broker().status(self.task_id)
+        self.owner = owner
+        published = {"name": _NAME, "root_id": self.task_id, "published_at": timestamp()}
+        self._say("PENDING", published)
+        self._say("STARTED", {"started_at": timestamp()}, begins=True)
+        self.version = 2
+
+    @classmethod
+    def known(cls, task_id: str, owner: str) -> Self:
+        """Return one that another process began."""
+        sample = cls.__new__(cls)
+        sample.task_id, sample.owner = task_id, owner
+        status = get_broker().status(task_id)
         assert status is not None
-        self._status = status.as_dict()
+        sample.version = status.version
+        return sample
 
-    def accept(self) -> None:
-        """Tell the next progress our way: kept, logged and published to two topics."""
-        self._accept("PROGRESS", self._progress())
-
-    def next_status(self) -> dict[str, Any]:
-        """Return the next progress as a status, to be told in another way."""
+    def tell(self, message: str) -> None:
+        """Say the next progress: kept, logged and published to two topics."""
         self.version += 1
-        new = {"state": "PROGRESS", "version": self.version, **self._progress()}
-        return self._status | new
+        self._say("PROGRESS", progress_of(message))
 
-    def _progress(self) -> dict[str, Any]:
-        progress = {"current": self.version, "total": _TOTAL, "message": "reading rows"}
-        return {"progress": progress, "updated_at": timestamp()}
+    def check(self) -> None:
+        """Raise unless each change was news: a stale one costs less."""
+        publisher.flush(10)
+        status = get_broker().status(self.task_id)
+        if status is None or status.version != self.version:
+            raise RuntimeError(f"{self.version} changes were told, {status} is kept")
 
-    def _accept(self, state: str, fields: dict[str, Any], *, begins: bool = False) -> None:
+    def _say(self, state: str, fields: dict[str, Any], *, begins: bool = False) -> None:
         change = Change(
             task_id=self.task_id,
             state=state,
             token="" if state == "PENDING" else "a-run-token",
             begins=begins,
-            owner="1",
+            owner=self.owner,
             fields={key: dumps(value) for key, value in fields.items()},
         )
-        version = get_broker().accept(change)
-        # A stale change costs less, and would make us look better than we are.
-        if version != self.version + 1:
-            raise RuntimeError(f"version {version} came after {self.version}")
-        self.version = version
+        if not publisher.publish(change):
+            raise RuntimeError(f"not published: {publisher.counters}")

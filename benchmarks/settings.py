@@ -1,9 +1,46 @@
-"""The project's settings, for clients that all come from one address."""
+"""The settings of all that is measured: the project's, for clients that come from one address.
 
-from typing import Any
+BENCHMARKS_WAY says whose project it is: for any but ours, the service is not installed.
+"""
+
+import os
+from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 from project.settings import *  # noqa: F403
-from project.settings import REALTIME as _REALTIME
+from project.settings import INSTALLED_APPS as _APPS
+from project.settings import MIDDLEWARE as _MIDDLEWARE
+from project.settings import REDIS_URL
 
-_MANY: dict[str, Any] = {"CONNECTIONS_PER_ADDRESS": 100_000, "CONNECTIONS": 100_000}
-globals()["REALTIME"] = _REALTIME | _MANY
+_REDIS = urlsplit(REDIS_URL)
+_HOSTS = [{"address": REDIS_URL, "socket_timeout": None}]
+
+globals()["REALTIME"] = {
+    "REDIS_URL": REDIS_URL,
+    "CHANNEL_LAYER": "pubsub",
+    "CONNECTIONS": 100_000,
+    "CONNECTIONS_PER_ADDRESS": 100_000,
+    "CONNECTIONS_PER_USER": 100_000,
+}
+globals()["CHANNEL_LAYERS"] = {
+    # As the layer's own documentation has it, but for two things without which it would not be
+    # there to be measured: redis-py 8 gives up an idle read after 5 s, and refuses a 101st
+    # connection, of which the layer wants one for each socket.
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {"hosts": [{**_HOSTS[0], "max_connections": 100_000}]},
+    },
+    "pubsub": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": _HOSTS},
+    },
+}
+EVENTSTREAM_REDIS = {"host": _REDIS.hostname, "port": _REDIS.port, "db": 0}
+
+_OPTIONAL = ("django_eventstream", "celery_progress")
+INSTALLED_APPS = [*_APPS, *(app for app in _OPTIONAL if find_spec(app))]
+MIDDLEWARE = _MIDDLEWARE
+if os.environ.get("BENCHMARKS_WAY", "realtime") != "realtime":
+    INSTALLED_APPS = [app for app in INSTALLED_APPS if app != "realtime"]
+    MIDDLEWARE = [each for each in MIDDLEWARE if not each.startswith(("realtime.", "project."))]
+    ROOT_URLCONF = "benchmarks.peers.urls"

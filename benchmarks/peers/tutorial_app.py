@@ -1,7 +1,4 @@
-"""The usual way: a group per task, and a consumer that forwards what the group is sent.
-
-Written as the Channels tutorial has it, to be served by Daphne as shipped.
-"""
+"""The usual way's web process."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Any, cast
 
 from django.core.asgi import get_asgi_application
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 django_application = get_asgi_application()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
@@ -34,13 +31,31 @@ class TutorialConsumer(AsyncJsonWebsocketConsumer):
 
     async def task_update(self, message: dict[str, Any]) -> None:
         """Send a status on."""
-        await self.send_json(message)
+        await self.send_json(message["status"])
 
 
-routes: list[Any] = [path("<slug:group>/", cast(Any, TutorialConsumer.as_asgi()))]
-application = ProtocolTypeRouter(
-    {
-        "http": django_application,
-        "websocket": AuthMiddlewareStack(URLRouter(routes)),
-    }
-)
+class PubSubConsumer(TutorialConsumer):
+    """The same, on the other layer."""
+
+    channel_layer_alias = "pubsub"
+
+
+def routes(prefix: str) -> list[Any]:
+    """Return the consumer's paths, one for each layer."""
+    return [
+        path(f"{prefix}pubsub/<slug:group>/", cast(Any, PubSubConsumer.as_asgi())),
+        path(f"{prefix}default/<slug:group>/", cast(Any, TutorialConsumer.as_asgi())),
+    ]
+
+
+with_sessions = AuthMiddlewareStack(URLRouter(routes("")))
+without = URLRouter(routes("plain/"))
+
+
+async def websocket(scope: Any, receive: Any, send: Any) -> None:
+    """Signed in, or not asked."""
+    chosen: Any = without if scope["path"].startswith("/plain/") else with_sessions
+    await chosen(scope, receive, send)
+
+
+application = ProtocolTypeRouter({"http": django_application, "websocket": cast(Any, websocket)})

@@ -1,0 +1,37 @@
+"""A floor: one PUBLISH in the worker, and a server that does nothing but pass it on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from benchmarks.sockets import Hello, upgrade
+
+from .base import Peer, Server, Tell
+
+
+class Bare(Peer):
+    """redis-py and asyncio's protocols."""
+
+    server = "bare_server"
+
+    def command(self, port: int, directory: Path) -> list[str]:
+        return [sys.executable, "-m", f"benchmarks.peers.{self.server}", str(port)]
+
+    def hello(self, server: Server, ident: str, cookie: str) -> Hello:
+        return [(upgrade(f"/{ident}", server.port, cookie), b"\r\n\r\n")]
+
+    def publisher(self, ident: str, task: Any = None) -> Tell:
+        from benchmarks.sample import status_of
+        from realtime.core.jsontext import dumps
+
+        client = redis.Redis.from_url(os.environ["REDIS_URL"])
+
+        def tell(message: str) -> None:
+            client.publish(ident, dumps(status_of(ident, message)))
+
+        return tell

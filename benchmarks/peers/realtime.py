@@ -1,0 +1,59 @@
+"""Ours: the project's server, and what a signal's receiver or `set_progress` calls."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.sockets import Hello, frame, upgrade
+from project.run import page_answers, web_command
+
+from .base import Peer, Server, Tell
+
+
+class Realtime(Peer):
+    """A task is known before it is watched, and belongs to the user who watches it."""
+
+    way = "realtime"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._samples: dict[str, Any] = {}
+
+    def command(self, port: int, directory: Path) -> list[str]:
+        return web_command()
+
+    def environment(self, port: int) -> Mapping[str, str]:
+        return {"BENCHMARKS_WAY": self.way, "HOST": "127.0.0.1", "PORT": str(port)}
+
+    def answers(self, port: int) -> bool:
+        return page_answers("127.0.0.1", port)
+
+    def ident(self) -> str:
+        from benchmarks.sample import Sample
+
+        sample = Sample(os.environ["BENCHMARKS_OWNER"])
+        self._samples[sample.task_id] = sample
+        return sample.task_id
+
+    def hello(self, server: Server, ident: str, cookie: str) -> Hello:
+        subscribe = json.dumps({"type": "subscribe", "id": 1, "topic": f"task:{ident}"})
+        return [
+            (upgrade("/realtime/ws/", server.port, cookie), b'"welcome"'),
+            (frame(subscribe), b'"subscribed"'),
+        ]
+
+    def publisher(self, ident: str, task: Any = None) -> Tell:
+        if ident not in self._samples:  # told of in another process
+            from benchmarks.sample import Sample
+
+            self._samples[ident] = Sample.known(ident, os.environ["BENCHMARKS_OWNER"])
+        tell: Tell = self._samples[ident].tell
+        return tell
+
+    def check(self) -> None:
+        for sample in self._samples.values():
+            sample.check()

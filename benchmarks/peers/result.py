@@ -1,0 +1,26 @@
+"""Polling: the task stores its progress, and a view looks at `AsyncResult`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .base import Peer, Tell, daphne
+
+
+class Result(Peer):
+    """What most projects begin with."""
+
+    path = "/result/{}/"
+
+    def command(self, port: int, directory: Path) -> list[str]:
+        return daphne(port, "benchmarks.peers.tutorial_app:application")
+
+    def publisher(self, ident: str, task: Any = None) -> Tell:
+        from benchmarks.sample import progress_of
+
+        def tell(message: str) -> None:
+            meta = progress_of(message)["progress"]
+            task.update_state(task_id=ident, state="PROGRESS", meta=meta)
+
+        return tell

@@ -1,0 +1,48 @@
+"""The usual way: a group for each task, and a consumer that sends on what the group is sent.
+
+Written as the Channels tutorial has it, and served as shipped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from benchmarks.sockets import Hello, upgrade
+
+from .base import Peer, Server, Tell, daphne, uvicorn
+
+
+class Tutorial(Peer):
+    """A consumer with `send_json`, on either layer and either server."""
+
+    def __init__(
+        self, name: str, *, layer: str = "pubsub", uvicorn: bool = False, sessions: bool = True
+    ) -> None:
+        super().__init__(name)
+        self.layer = layer
+        self.uvicorn = uvicorn
+        if uvicorn:
+            self.needs = ("uvicorn", "websockets")  # type: ignore[misc]
+        self._path = f"/{layer}/" if sessions else f"/plain/{layer}/"
+
+    def command(self, port: int, directory: Path) -> list[str]:
+        serve = uvicorn if self.uvicorn else daphne
+        return serve(port, "benchmarks.peers.tutorial_app:application")
+
+    def hello(self, server: Server, ident: str, cookie: str) -> Hello:
+        return [(upgrade(f"{self._path}{ident}/", server.port, cookie), b"\r\n\r\n")]
+
+    def publisher(self, ident: str, task: Any = None) -> Tell:
+        from asgiref.sync import async_to_sync
+        from channels.layers import get_channel_layer
+
+        from benchmarks.sample import status_of
+
+        layer: Any = cast(Any, get_channel_layer(self.layer))
+
+        def tell(message: str) -> None:
+            status = status_of(ident, message)
+            async_to_sync(layer.group_send)(ident, {"type": "task.update", "status": status})
+
+        return tell

@@ -1,0 +1,277 @@
+"""The load: thousands of connections that take what they are sent.
+
+One loop over epoll, and no more work for a frame than to know it: a client library would use
+several times the CPU time of the server that is measured.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+
+#: What is sent, and what has to be in the answer before the next is sent.
+Hello = Sequence[tuple[bytes, bytes]]
+
+#: Seconds for all sockets to come, and for one event to reach them all.
+DEADLINE = 120.0
+#: Handshakes under way at once where nothing else is said: Daphne as shipped lets 50 wait.
+AT_ONCE = 20
+_CHUNK = 256 * 1024
+
+
+class LoadError(Exception):
+    """A connection did not do what it should have; the text says what it did."""
+
+
+def upgrade(path: str, port: int, cookie: str = "") -> bytes:
+    """Return a WebSocket's handshake (RFC 6455, section 4.1)."""
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: 127.0.0.1:{port}",
+        f"Origin: http://127.0.0.1:{port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+    ]
+    if cookie:
+        lines.append(f"Cookie: sessionid={cookie}")
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def frame(payload: str | bytes, opcode: int = 1) -> bytes:
+    """Return a client's frame; its mask is zero, which leaves the payload as it is."""
+    data = payload.encode() if isinstance(payload, str) else payload
+    size = len(data)
+    if size < 126:
+        head = bytes([0x80 | opcode, 0x80 | size])
+    else:
+        head = bytes([0x80 | opcode, 0x80 | 126]) + struct.pack(">H", size)
+    return head + b"\0\0\0\0" + data
+
+
+class Group(list["Socket"]):
+    """Sockets that were opened together."""
+
+    #: Why one of them is gone.
+    lost = ""
+
+
+class Socket:
+    """One connection: first its hello, then events."""
+
+    __slots__ = (
+        *("_port", "_said", "attempts", "began", "buffer", "group", "hello", "is_ready", "link"),
+        *("ready_at", "stream", "taken"),
+    )
+
+    def __init__(self, port: int, hello: Hello, stream: bool, group: Group) -> None:
+        self._port, self._said = port, hello
+        self.group = group
+        self.stream = stream  #: plain bytes, and no frames
+        self.taken = 0
+        self.is_ready = False
+        self.ready_at = 0.0
+        self.attempts = 0
+        self.began = time.perf_counter()
+        self.connect()
+
+    def connect(self) -> int:
+        """Connect, for the first time or again; return the file descriptor."""
+        self.attempts += 1
+        self.hello = list(self._said)
+        self.buffer = b""
+        self.link = socket.socket()
+        self.link.setblocking(False)
+        # No TIME_WAIT, of which there would be tens of thousands.
+        self.link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.link.connect_ex(("127.0.0.1", self._port))
+        return self.link.fileno()
+
+
+class Sockets:
+    """Connections of one process, in one thread. Times are in seconds, by `time.perf_counter`."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._by_fd: dict[int, Socket] = {}
+        self._marker = b"\0"
+        self._arrivals: list[float] = []
+        self._coming = 0
+        self._attempts = 1
+
+    def __len__(self) -> int:
+        return len(self._by_fd)
+
+    def open(
+        self,
+        port: int,
+        hellos: Sequence[Hello],
+        *,
+        at_once: int = AT_ONCE,
+        stream: bool = False,
+        attempts: int = 1,
+    ) -> Group:
+        """Open a connection for each hello; return them when the last one has had its answers.
+
+        One that is lost on the way comes again, if it may.
+        """
+        self._attempts = attempts
+        opened = Group()
+        until = time.monotonic() + DEADLINE
+        waiting = list(reversed(hellos))
+        while waiting or self._coming:
+            while waiting and self._coming < at_once:
+                one = Socket(port, waiting.pop(), stream, opened)
+                opened.append(one)
+                self._coming += 1
+                self._by_fd[one.link.fileno()] = one
+                self._epoll.register(one.link.fileno(), select.EPOLLOUT)
+            self._turn(opened, until)
+        return opened
+
+    def deliver(
+        self, marker: str, tell: Callable[[str], None], to: Group, *, count: int = 0
+    ) -> list[float]:
+        """Tell what holds the marker, wait until all have it; return the seconds of each.
+
+        With a count, so many of them.
+        """
+        self.expect(marker)
+        began = time.perf_counter()
+        tell(marker)
+        return [at - began for at in self.take(count or len(to), to)]
+
+    def expect(self, marker: str) -> None:
+        """Look for this from now on."""
+        self._marker = marker.encode()
+        self._arrivals = []
+
+    def take(self, count: int, of: Group) -> list[float]:
+        """Return the moments of so many arrivals."""
+        until = time.monotonic() + DEADLINE
+        while len(self._arrivals) < count:
+            self._turn(of, until)
+        return self._arrivals
+
+    def idle(self, seconds: float) -> None:
+        """Do nothing but answer pings."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            for fd, what in self._epoll.poll(left):
+                self._handle(fd, what)
+
+    def close(self) -> None:
+        """Drop every connection."""
+        for fd, one in self._by_fd.items():
+            self._epoll.unregister(fd)
+            one.link.close()
+        self._by_fd.clear()
+        self._coming = 0
+
+    def _turn(self, group: Group, until: float) -> None:
+        for fd, what in self._epoll.poll(1.0, 1024):
+            self._handle(fd, what)
+        if group.lost:
+            raise LoadError(group.lost)
+        if time.monotonic() > until:
+            raise LoadError(f"{self._coming} are still connecting, {len(self._arrivals)} arrived")
+
+    def _handle(self, fd: int, what: int) -> None:
+        one = self._by_fd.get(fd)
+        if one is None:
+            return  # lost a moment ago
+        if what & select.EPOLLOUT:
+            if error := one.link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self._lost(one, f"connecting failed, {error}")
+                return
+            self._epoll.modify(fd, select.EPOLLIN)
+            self._send(one, one.hello[0][0])
+            return
+        try:
+            data = one.link.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(one, str(error))
+            return
+        now = time.perf_counter()
+        if not data:
+            self._lost(one, "closed")
+            return
+        if one.buffer:
+            data = one.buffer + data
+            one.buffer = b""
+        if not one.is_ready:
+            self._greet(one, data, now)
+        elif one.stream:
+            if self._marker in data:
+                self._arrived(one, now)
+            else:
+                one.buffer = data[-len(self._marker) :]
+        else:
+            self._frames(one, data, now)
+
+    def _send(self, one: Socket, data: bytes) -> None:
+        try:
+            one.link.send(data)
+        except OSError as error:
+            self._lost(one, str(error))
+
+    def _lost(self, one: Socket, why: str) -> None:
+        fd = one.link.fileno()
+        if fd not in self._by_fd:
+            return  # it is known
+        self._epoll.unregister(fd)
+        del self._by_fd[fd]
+        one.link.close()
+        if one.is_ready or one.attempts >= self._attempts:
+            one.group.lost = f"a connection was lost: {why}, after {one.buffer[-300:]!r}"
+            return
+        fd = one.connect()
+        self._by_fd[fd] = one
+        self._epoll.register(fd, select.EPOLLOUT)
+
+    def _greet(self, one: Socket, data: bytes, now: float) -> None:
+        _sent, wanted = one.hello[0]
+        if wanted not in data:
+            if data.startswith(b"HTTP/1.1 ") and data[9:12] not in (b"101", b"200"):
+                one.group.lost = f"the handshake was refused: {data[:300]!r}"
+            one.buffer = data
+            return
+        one.hello.pop(0)
+        if one.hello:
+            self._send(one, one.hello[0][0])
+            return
+        one.is_ready = True
+        one.ready_at = now
+        self._coming -= 1
+
+    def _frames(self, one: Socket, data: bytes, now: float) -> None:
+        at, end = 0, len(data)
+        while end - at >= 2:
+            opcode, size, body = data[at] & 15, data[at + 1], at + 2
+            if size == 126:
+                size, body = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
+            elif size == 127:
+                size, body = int.from_bytes(data[at + 2 : at + 10], "big"), at + 10
+            if end < body + size:
+                break
+            payload = data[body : body + size]
+            at = body + size
+            if self._marker in payload:
+                self._arrived(one, now)
+            elif opcode == 9:
+                self._send(one, frame(payload, 10))
+            elif opcode == 8:
+                one.group.lost = f"a connection was closed: {payload!r}"
+            elif payload == b"2":  # Engine.IO's ping
+                self._send(one, frame("3"))
+        one.buffer = data[at:]
+
+    def _arrived(self, one: Socket, now: float) -> None:
+        one.taken += 1
+        self._arrivals.append(now)

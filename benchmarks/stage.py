@@ -1,0 +1,141 @@
+"""What everything is measured on: a Redis, a database with a user, servers and workers."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from project.processes import Process, free_port
+from project.redis_server import embedded_redis
+
+from . import machine
+from .peers import Missing, Peer, Server
+from .report import Table
+
+
+@dataclass
+class Size:
+    """How much is measured."""
+
+    rounds: int = 5
+    seconds: float = 0.4  #: of a round, where it is time that ends one
+    calls: int = 300  #: publishes a round
+    quick: bool = False
+
+
+FULL = Size()
+QUICK = Size(rounds=3, seconds=0.3, calls=100, quick=True)
+
+
+@dataclass
+class Stage:
+    """What a work is given."""
+
+    size: Size
+    directory: Path
+    redis_url: str
+    redis: Process
+    session: str  #: of the user who watches
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def close(self) -> None:
+        """End what a work has started."""
+        self._stack.close()
+        gc.collect()  # it is off while something is measured
+
+    def serve(self, peer: Peer, *, name: str = "") -> Server:
+        """Start a way's server on the core for servers, and wait until it answers."""
+        port = free_port()
+        directory = self.directory / f"{port}"
+        directory.mkdir()
+        command = peer.command(port, directory)
+        process = self._process(
+            f"server of {peer.name}", command, machine.SERVER_CORES, **peer.environment(port)
+        )
+        process.wait_ready(lambda: peer.answers(port))
+        pids = _children(process.pid) if peer.forks else [process.pid]
+        return Server(port, pids)
+
+    def serve_all(self, peers: Sequence[Peer], table: Table) -> dict[Peer, Server]:
+        """Start what is installed; the table says what is not."""
+        servers = {}
+        for peer in peers:
+            try:
+                peer.check_present()
+            except Missing as missing:
+                table.missing[peer.name] = str(missing)
+                continue
+            servers[peer] = self.serve(peer)
+        return servers
+
+    def worker(self, way: str, queue: str, *options: str, children: int = 1) -> Process:
+        """Start a worker of a way, on all cores; it takes from its own queue only."""
+        from project.run import worker_answers, worker_command
+
+        node = f"{queue}@benchmarks"
+        command = worker_command(node, children)
+        command[command.index("project.celery:app")] = "benchmarks.celery:app"
+        command[command.index("INFO")] = "WARNING"
+        command += ["-Q", queue, *options]
+        process = self._process(f"worker of {way}", command, machine.CORES, BENCHMARKS_WAY=way)
+        process.wait_ready(lambda: worker_answers(node, self.redis_url), timeout=60)
+        return process
+
+    def _process(
+        self, name: str, command: list[str], cores: Sequence[int], **environment: str
+    ) -> Process:
+        process = Process(name, command, env={**os.environ, **environment})
+        self._stack.callback(process.kill)
+        process.start()
+        os.sched_setaffinity(process.pid, cores)
+        return process
+
+
+@contextmanager
+def stage(size: Size) -> Iterator[Stage]:
+    """Start an empty Redis, and let this process and those that it starts use it."""
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        server, url = embedded_redis(directory / "redis", keep=False)
+        try:
+            os.environ.update(
+                DJANGO_SETTINGS_MODULE="benchmarks.settings",
+                DATA_DIR=str(directory),
+                REDIS_URL=url,
+                CELERY_BROKER_URL=url,
+                CELERY_RESULT_BACKEND=url,
+            )
+            machine.prepare()
+            os.sched_setaffinity(server.pid, machine.LOAD_CORES)
+            yield _furnished(size, directory, url, server)
+        finally:
+            server.kill()
+
+
+def _furnished(size: Size, directory: Path, url: str, server: Process) -> Stage:
+    # Only now: the settings are read when they are imported.
+    import django
+
+    django.setup()
+    from django.contrib.auth.models import User
+    from django.core.management import call_command
+    from django.db import connections
+    from django.test import Client
+
+    call_command("migrate", interactive=False, verbosity=0)
+    user: Any = User.objects.create_user("somebody")
+    client = Client()
+    client.force_login(user)
+    connections.close_all()
+    os.environ["BENCHMARKS_OWNER"] = str(user.pk)
+    return Stage(size, directory, url, server, client.cookies["sessionid"].value)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

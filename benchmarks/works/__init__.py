@@ -1,0 +1,1 @@
+"""The works: one module each, with `NAME` and `run(stage) -> Table`."""

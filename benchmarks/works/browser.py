@@ -1,0 +1,239 @@
+"""From the call in a worker's task to the callback in Chromium, while the server is at work.
+
+The load is another task's events, to 100 sockets of the same server, as many as make its process
+use that part of a core. What polls may skip an event: it counts as seen with the first one that is
+not older.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from typing import Any, Self
+
+from benchmarks import machine, peers
+from benchmarks.peers import Missing, Peer, Server, peer_named
+from benchmarks.report import Table, percentile
+from benchmarks.sockets import Sockets
+from benchmarks.stage import Stage
+
+from .delivery import Crowd
+
+NAME = "browser"
+LOADS = (1, 10, 50)
+CROWD = 100
+EVENTS = 30
+GAP = 0.05  # seconds between two events
+#: Seconds that the last event may take to be seen.
+TAIL = 3.0
+DEADLINE = 60.0
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ARGUMENTS = ("--disable-gpu", "--no-first-run", "--disable-background-networking")
+
+_SEEN = """
+    window.seen = [];
+    const see = message => {
+        const at = (performance.timeOrigin + performance.now()) / 1000;
+        if (message) window.seen.push([message, at]);
+    };
+"""
+#: By way: its page's address, the scripts it needs, and what follows a task.
+FOLLOW: dict[str, tuple[str, tuple[str, ...], str]] = {
+    peers.REALTIME: (
+        "/realtime/healthz",
+        (),
+        """const { connect } = await import("/static/realtime/client.js");
+        connect().task(id).onProgress(progress => see(progress.message));""",
+    ),
+    peers.TUTORIAL: (
+        "/result/none/",
+        (),
+        """const socket = new WebSocket(`ws://${location.host}/pubsub/${id}/`);
+        socket.onmessage = event => see(JSON.parse(event.data).progress.message);
+        await new Promise(opened => socket.onopen = opened);""",
+    ),
+    peers.PROGRESS: (
+        "/result/none/",
+        ("celery_progress.js", "websockets.js"),
+        """CeleryWebSocketProgressBar.initProgressBar(
+            `/ws/progress/${id}/`,
+            { onProgress: (bar, text, progress) => see(progress.description) });""",
+    ),
+    peers.POLLED: (
+        "/result/none/",
+        ("celery_progress.js",),
+        """CeleryProgressBar.initProgressBar(
+            `/celery-progress/${id}/`,
+            { onProgress: (bar, text, progress) => see(progress.description) });""",
+    ),
+    peers.RESULT: (
+        "/result/none/",
+        (),
+        """setInterval(async () => {
+            const { info } = await (await fetch(`/result/${id}/`)).json();
+            see(info?.message);
+        }, 1000);""",
+    ),
+}
+#: These have no sockets to put a load on.
+POLLING = (peers.POLLED, peers.RESULT)
+
+
+def run(stage: Stage) -> Table:
+    """Measure every way at every load; they take turns, round by round."""
+    table = Table(
+        NAME, "From a worker to the callback in Chromium", ("p50 ms", "p99 ms"), cases="load %"
+    )
+    try:
+        browser_path = _find()
+    except Missing as missing:
+        table.missing["all of it"] = str(missing)
+        return table
+    servers = stage.serve_all([peer_named(way) for way in FOLLOW], table)
+    for way in ("realtime", "peer"):
+        stage.worker(way, f"browser-{way}")
+    sockets = Sockets()
+    with Chromium(browser_path) as browser:
+        crowds = {
+            peer: Crowd(sockets, peer, server, CROWD, stage.session)
+            for peer, server in servers.items()
+            if peer.name not in POLLING
+        }
+        for load in LOADS:
+            for _ in range(stage.size.rounds):
+                for peer, server in servers.items():
+                    if peer.name in POLLING and load != LOADS[0]:
+                        continue
+                    delays = _delays(
+                        stage, browser, sockets, peer, server, crowds.get(peer), load / 100
+                    )
+                    figures = [1000 * percentile(delays, part) for part in (0.5, 0.99)]
+                    table.add(peer.name, figures, load)
+    sockets.close()
+    return table
+
+
+def _delays(
+    stage: Stage,
+    browser: Chromium,
+    sockets: Sockets,
+    peer: Peer,
+    server: Server,
+    crowd: Crowd | None,
+    load: float,
+) -> list[float]:
+    from benchmarks.tasks import pace
+
+    ident = peer.ident()
+    browser.follow(peer.name, f"http://127.0.0.1:{server.port}", ident, stage.session)
+    try:
+        # What polls is not to be in step with the task.
+        gap = 0.11 if peer.name in POLLING else GAP
+        arguments = (peer.name, ident, EVENTS, gap)
+        result = pace.apply_async(arguments, queue=f"browser-{peer.way}")
+        _work(sockets, server, crowd, load, result.ready)
+        told = result.get(timeout=DEADLINE)
+        until = time.monotonic() + TAIL
+        while not (seen := browser.seen()) or seen[-1][0] < told[-1][0]:
+            if time.monotonic() > until:
+                raise RuntimeError(f"{peer.name}: the last event was not seen, {seen[-1:]} was")
+            sockets.idle(0.02)
+    finally:
+        browser.leave()
+    messages = [message for message, _ in seen]
+    return [seen[bisect_left(messages, message)][1] - at for message, _, at in told]
+
+
+def _work(
+    sockets: Sockets,
+    server: Server,
+    crowd: Crowd | None,
+    load: float,
+    is_over: Callable[[], bool],
+) -> None:
+    """Keep the server at work until it is over."""
+    from benchmarks.sample import next_message
+
+    cpu, began = machine.cpu_time(server.pids), time.perf_counter()
+    looked = began
+    while True:
+        now = time.perf_counter()
+        if now - looked > 0.2:
+            looked = now
+            if is_over():
+                return
+        if crowd is None:
+            sockets.idle(0.01)
+        elif machine.cpu_time(server.pids) - cpu < load * 1e6 * (now - began):
+            message = next_message()
+            sockets.deliver(message, crowd.tell, crowd.members)
+        else:
+            sockets.idle(0.002)
+
+
+def _find() -> str:
+    given = os.environ.get("CHROMIUM")
+    path = next((path for name in (given, *NAMES) if name and (path := shutil.which(name))), None)
+    if path is None:
+        raise Missing("there is no Chromium")
+    return path
+
+
+class Chromium:
+    """A browser with one page. It lives in a thread: `async_to_sync` refuses one with a loop."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._context: Any = None
+
+    def __enter__(self) -> Self:
+        self._thread.submit(self._start).result()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._thread.submit(self._stop).result()
+        self._thread.shutdown()
+
+    def follow(self, way: str, origin: str, ident: str, session: str) -> None:
+        """Open a page, and return when it follows a task."""
+        self._thread.submit(self._follow, way, origin, ident, session).result()
+
+    def seen(self) -> list[tuple[str, float]]:
+        """Return the messages that the page was told, and when."""
+        found: list[tuple[str, float]] = self._thread.submit(
+            lambda: self._page.evaluate("window.seen")
+        ).result()
+        return found
+
+    def leave(self) -> None:
+        """Close the page."""
+        self._thread.submit(self._context.close).result()
+
+    def _start(self) -> None:
+        from playwright.sync_api import sync_playwright
+
+        arguments = [*ARGUMENTS, "--no-sandbox"] if os.geteuid() == 0 else list(ARGUMENTS)
+        self._playwright = sync_playwright().start()
+        self._browser = self._playwright.chromium.launch(executable_path=self._path, args=arguments)
+
+    def _stop(self) -> None:
+        self._browser.close()
+        self._playwright.stop()
+
+    def _follow(self, way: str, origin: str, ident: str, session: str) -> None:
+        where, scripts, follow = FOLLOW[way]
+        self._context = self._browser.new_context()
+        self._context.add_cookies([{"name": "sessionid", "value": session, "url": origin}])
+        self._page = self._context.new_page()
+        self._page.goto(origin + where)
+        for script in scripts:
+            path = files("celery_progress") / "static" / "celery_progress" / script
+            self._page.add_script_tag(path=str(path))
+        self._page.evaluate(f"async id => {{ {_SEEN} {follow} }}", ident)
+        self._page.wait_for_timeout(300)  # to connect and subscribe

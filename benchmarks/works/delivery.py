@@ -1,0 +1,112 @@
+"""What one delivery costs the web process: many sockets watch one task.
+
+The next event is published when every socket has taken the last one, so that no way can save work
+by putting events together.
+"""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks import machine, peers
+from benchmarks.peers import Peer, Server, peer_named
+from benchmarks.report import Table, percentile
+from benchmarks.sample import next_message
+from benchmarks.sockets import LoadError, Sockets
+from benchmarks.stage import Stage
+
+NAME = "delivery"
+WAYS = (
+    *(peers.REALTIME, peers.TUTORIAL, peers.CORE, peers.UVICORN, peers.PROGRESS),
+    *(peers.SOCKET_IO, peers.EVENTSTREAM, peers.BARE, peers.BROADCAST, peers.NCHAN),
+)
+QUICK = (peers.REALTIME, peers.TUTORIAL, peers.BARE)
+SIZES = (1, 10, 100, 200, 1000, 5000)
+#: Those that are measured at the largest size too; the time is what limits them.
+LARGE = (*QUICK, peers.SOCKET_IO, peers.BROADCAST, peers.NCHAN)
+COLUMNS = ("CPU µs a delivery", "deliveries/s", "p50 ms", "p99 ms")
+#: A round ends after so many deliveries, or three events, if its time is over; or after so many
+#: events.
+DELIVERIES, MOST = 1000, 200
+WARM_UP = 3
+#: More sockets than this process can hold are not kept by all ways at once.
+TOGETHER = 12_000
+
+
+def run(stage: Stage) -> Table:
+    """Measure every way at every size; they take turns, round by round."""
+    table = Table(NAME, "One event to the sockets of one task", COLUMNS, cases="sockets")
+    ways = [peer_named(way) for way in (QUICK if stage.size.quick else WAYS)]
+    servers = stage.serve_all(ways, table)
+    for size in (200,) if stage.size.quick else SIZES:
+        those = [peer for peer in servers if size != SIZES[-1] or peer.name in LARGE]
+        together = size * len(those) <= TOGETHER
+        for group in [those] if together else [[peer] for peer in those]:
+            _measure(stage, table, {peer: servers[peer] for peer in group}, size)
+    return table
+
+
+class Crowd:
+    """The sockets of one way, all of which watch one task."""
+
+    def __init__(
+        self, sockets: Sockets, peer: Peer, server: Server, size: int, session: str
+    ) -> None:
+        self.server = server
+        self.sockets = sockets
+        ident = peer.ident()
+        hello = peer.hello(server, ident, session)
+        self.members = sockets.open(server.port, [hello] * size, stream=peer.stream)
+        self.tell = peer.publisher(ident)
+        machine.rest(server.pids)
+
+    def warm(self) -> None:
+        """Deliver the first events: a group may not be joined yet when its members are let in."""
+        for _ in range(WARM_UP):
+            self.sockets.deliver(next_message(), self.tell, self.members)
+
+    def round(self, seconds: float) -> list[float]:
+        """Deliver for a while; return the figures."""
+        delays: list[float] = []
+        taken = [one.taken for one in self.members]
+        cpu, began, events = machine.cpu_time(self.server.pids), time.perf_counter(), 0
+        while events < MOST and (
+            len(delays) < min(DELIVERIES, 3 * len(self.members))
+            or time.perf_counter() < began + seconds
+        ):
+            delays += self.sockets.deliver(next_message(), self.tell, self.members)
+            events += 1
+        elapsed = time.perf_counter() - began
+        cpu = machine.cpu_time(self.server.pids) - cpu
+        if any(
+            one.taken - before != events for one, before in zip(self.members, taken, strict=True)
+        ):
+            raise LoadError("a socket has taken an event twice")
+        return [
+            cpu / len(delays),
+            len(delays) / elapsed,
+            1000 * percentile(delays, 0.5),
+            1000 * percentile(delays, 0.99),
+        ]
+
+
+def _measure(stage: Stage, table: Table, servers: dict[Peer, Server], size: int) -> None:
+    # One for all: who waits for its turn answers pings meanwhile, or it would be cut off.
+    sockets = Sockets()
+    crowds: dict[Peer, Crowd] = {}
+    try:
+        for number in range(stage.size.rounds + 1):
+            for peer, server in servers.items():
+                try:
+                    if number == 0:
+                        crowds[peer] = Crowd(sockets, peer, server, size, stage.session)
+                        crowds[peer].warm()
+                    elif peer in crowds:
+                        table.add(peer.name, crowds[peer].round(stage.size.seconds), size)
+                except LoadError as error:
+                    table.missing[f"{peer.name}, {size} sockets"] = str(error)
+                    crowds.pop(peer, None)
+    finally:
+        sockets.close()
+        for server in servers.values():
+            machine.rest(server.pids)

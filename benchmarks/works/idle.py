@@ -1,0 +1,75 @@
+"""What a socket costs while nothing happens: signed in, and subscribed to a task of its own.
+
+The memory is that of the process (RSS), less what it held before the first socket came; the
+kernel's buffers are not in it.
+"""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks import machine, peers
+from benchmarks.peers import Peer, Server, peer_named
+from benchmarks.report import Table
+from benchmarks.sockets import LoadError, Sockets
+from benchmarks.stage import Stage
+
+NAME = "idle"
+SIZES = (100, 1000, 5000, 10_000)
+#: Each with how many of these sizes it is measured at; the time is what limits them.
+WAYS = {
+    peers.REALTIME: 4,
+    peers.TUTORIAL: 4,
+    peers.CORE: 2,
+    peers.UVICORN: 2,
+    peers.SOCKET_IO: 2,
+    peers.BARE: 4,
+}
+#: Seconds over which the CPU time of doing nothing is taken.
+SECONDS = 3.0
+
+
+def run(stage: Stage) -> Table:
+    """Measure every way at every size."""
+    table = Table(
+        NAME,
+        "Idle sockets, each subscribed to one task",
+        ("KiB each", "seconds to connect", "CPU % of a core"),
+        cases="sockets",
+    )
+    for way, sizes in WAYS.items():
+        peer = peer_named(way)
+        for server in stage.serve_all([peer], table).values():
+            _measure(stage, table, peer, server, SIZES[:sizes])
+        stage.close()
+    return table
+
+
+def _measure(
+    stage: Stage, table: Table, peer: Peer, server: Server, sizes: tuple[int, ...]
+) -> None:
+    sockets = Sockets()
+    try:
+        _open(stage, sockets, peer, server, 5)  # what is made once is no socket's
+        sockets.close()
+        machine.rest(server.pids)
+        before, seconds = machine.memory(server.pids), 0.0
+        for size in sizes:
+            seconds += _open(stage, sockets, peer, server, size - len(sockets))
+            machine.rest(server.pids, timeout=5)
+            cpu = machine.cpu_time(server.pids)
+            sockets.idle(SECONDS)
+            cpu = machine.cpu_time(server.pids) - cpu
+            each = (machine.memory(server.pids) - before) / size
+            table.add(peer.name, [each, seconds, cpu / SECONDS / 10_000], size)
+    except LoadError as error:
+        table.missing[f"{peer.name}, over {len(sockets)} sockets"] = str(error)
+    finally:
+        sockets.close()
+
+
+def _open(stage: Stage, sockets: Sockets, peer: Peer, server: Server, count: int) -> float:
+    hellos = [peer.hello(server, peer.ident(), stage.session) for _ in range(count)]
+    began = time.perf_counter()
+    sockets.open(server.port, hellos)
+    return time.perf_counter() - began

@@ -1,0 +1,52 @@
+"""From the call in a worker's task to the frame at a client, with nothing else to do."""
+
+from __future__ import annotations
+
+from benchmarks import machine, peers
+from benchmarks.peers import Peer, Server, peer_named
+from benchmarks.report import Table, percentile
+from benchmarks.sockets import Sockets
+from benchmarks.stage import Stage
+
+NAME = "latency"
+WAYS = (
+    *(peers.REALTIME, peers.TUTORIAL, peers.CORE, peers.UVICORN, peers.PROGRESS),
+    *(peers.SOCKET_IO, peers.EVENTSTREAM, peers.BARE, peers.BROADCAST),
+)
+EVENTS = 60
+GAP = 0.01  # seconds between two events
+DEADLINE = 60.0
+
+
+def run(stage: Stage) -> Table:
+    """Measure every way; they take turns, round by round."""
+    table = Table(NAME, "From a worker to one client", ("p50 ms", "p99 ms"))
+    servers = stage.serve_all([peer_named(way) for way in WAYS], table)
+    queues = {}
+    for peer in servers:
+        if peer.way not in queues:
+            queues[peer.way] = f"latency-{peer.way}"
+            stage.worker(peer.way, queues[peer.way])
+    for _ in range(stage.size.rounds):
+        for peer, server in servers.items():
+            delays = _delays(stage, peer, server, queues[peer.way])
+            table.add(peer.name, [1000 * percentile(delays, part) for part in (0.5, 0.99)])
+    return table
+
+
+def _delays(stage: Stage, peer: Peer, server: Server, queue: str) -> list[float]:
+    from benchmarks.tasks import pace
+
+    ident = peer.ident()
+    sockets = Sockets()
+    try:
+        hello = peer.hello(server, ident, stage.session)
+        client = sockets.open(server.port, [hello], stream=peer.stream)
+        machine.rest(server.pids)
+        sockets.expect("row 0")
+        result = pace.apply_async((peer.name, ident, EVENTS, GAP), queue=queue)
+        arrivals = sockets.take(EVENTS, client)
+        told = result.get(timeout=DEADLINE)
+    finally:
+        sockets.close()
+    return [at - began for at, (_, began, _) in zip(arrivals, told, strict=True)]

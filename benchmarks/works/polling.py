@@ -1,0 +1,58 @@
+"""What it costs the web process when pages ask, instead of being told."""
+
+from __future__ import annotations
+
+import http.client
+import time
+import uuid
+
+from benchmarks import machine, peers
+from benchmarks.peers import Server, peer_named
+from benchmarks.peers.result import Result
+from benchmarks.report import Table, percentile
+from benchmarks.stage import Stage
+
+NAME = "polling"
+#: By way, the seconds between two looks of a page.
+WAYS = {peers.POLLED: 0.5, peers.RESULT: 1.0}
+LOOKS = 200
+
+
+def run(stage: Stage) -> Table:
+    """Measure every way; they take turns, round by round."""
+    table = Table(
+        NAME,
+        "Looking at one task over HTTP, one request after another",
+        ("CPU µs a look", "p50 ms", "p99 ms", "cores for 1,000 pages"),
+    )
+    servers = stage.serve_all([peer_named(way) for way in WAYS], table)
+    for number in range(stage.size.rounds + 1):
+        for peer, server in servers.items():
+            assert isinstance(peer, Result)
+            figures = _looks(stage, peer, server)
+            if number:  # the first one warms
+                pages = figures[0] * 1000 / WAYS[peer.name] / 1e6
+                table.add(peer.name, [*figures, pages])
+    return table
+
+
+def _looks(stage: Stage, peer: Result, server: Server) -> list[float]:
+    from benchmarks.celery import app
+
+    ident = str(uuid.uuid4())
+    app.backend.store_result(ident, {"current": 1, "total": 2, "message": "row"}, "PROGRESS")
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    path, headers = peer.path.format(ident), {"Cookie": f"sessionid={stage.session}"}
+    delays = []
+    cpu = machine.cpu_time(server.pids)
+    for _ in range(LOOKS):
+        began = time.perf_counter()
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        delays.append(time.perf_counter() - began)
+        if b"PROGRESS" not in text:
+            raise RuntimeError(f"{answer.status}: {text[:300]!r}")
+    cpu = machine.cpu_time(server.pids) - cpu
+    connection.close()
+    return [cpu / LOOKS, *(1000 * percentile(delays, part) for part in (0.5, 0.99))]

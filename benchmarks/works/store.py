@@ -1,0 +1,86 @@
+"""What it costs Redis: one event, and what is kept of a task."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import redis
+
+from benchmarks import machine, peers
+from benchmarks.peers import Missing, peer_named
+from benchmarks.report import Table
+from benchmarks.sample import next_message
+from benchmarks.stage import Stage
+
+NAME = "store"
+WAYS = (peers.REALTIME, peers.TUTORIAL, peers.CORE, peers.SOCKET_IO, peers.BARE)
+EVENTS = 500
+TASKS = 1000
+
+
+def run(stage: Stage) -> Table:
+    """Measure every way; they take turns, round by round. Nobody is subscribed."""
+    table = Table(
+        NAME,
+        "What Redis does for one event, and what it keeps of tasks that have ended",
+        ("commands", "bytes in", "bytes out", "CPU µs", "KiB per 1,000 tasks"),
+    )
+    tells = {}
+    for way in WAYS:
+        try:
+            peer_named(way).check_present()
+        except Missing as missing:
+            table.missing[way] = str(missing)
+            continue
+        tells[way] = peer_named(way).publisher(peer_named(way).ident())
+    with redis.Redis.from_url(stage.redis_url) as client:
+        for _ in range(stage.size.rounds):
+            for way, tell in tells.items():
+                tell(next_message())
+                before, cpu = _counted(client), machine.cpu_time([stage.redis.pid])
+                for _ in range(EVENTS):
+                    tell(next_message())
+                cpu = machine.cpu_time([stage.redis.pid]) - cpu
+                spent = [b - a for a, b in zip(before, _counted(client), strict=True)]
+                spent[0] -= 1  # the first INFO
+                kept = _kept(client) if way == peers.REALTIME else None
+                table.add(way, [*(each / EVENTS for each in (*spent, cpu)), kept])
+    return table
+
+
+def _counted(client: Any) -> list[int]:
+    stats = client.info("stats")
+    names = ("total_commands_processed", "total_net_input_bytes", "total_net_output_bytes")
+    return [stats[name] for name in names]
+
+
+def _kept(client: Any) -> float:
+    """Return the KiB that tasks take once they have ended, with their topics and logs."""
+    from realtime.broker import get_broker
+    from realtime.core.acceptance import Change
+    from realtime.core.jsontext import dumps, timestamp
+
+    before = client.info("memory")["used_memory"]
+    owner = f"owner-{uuid.uuid4().hex[:8]}"
+    for _ in range(TASKS):
+        task_id, token = str(uuid.uuid4()), uuid.uuid4().hex[:8]
+        now = timestamp()
+        said: tuple[tuple[str, str, dict[str, str]], ...] = (
+            ("PENDING", "", {"name": dumps("tasks.imports.import_csv"), "published_at": now}),
+            ("RECEIVED", "", {"updated_at": now}),
+            ("STARTED", token, {"started_at": now}),
+            ("SUCCESS", token, {"result": dumps({"rows": 120_000}), "finished_at": now}),
+        )
+        for state, run, fields in said:
+            get_broker().accept(
+                Change(
+                    task_id=task_id,
+                    state=state,
+                    token=run,
+                    begins=state == "STARTED",
+                    owner=owner,
+                    fields=fields,
+                )
+            )
+    return float(client.info("memory")["used_memory"] - before) / 1024

@@ -1,0 +1,93 @@
+"""What listening to a worker costs its tasks: how many it does a second, with everything on.
+
+The tasks wait in a queue of their own until the worker is told of it. Each returns the moment at
+which it was done; the rate is that of the last nine tenths.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+
+import redis
+
+from benchmarks import peers
+from benchmarks.report import Table
+from benchmarks.stage import Stage
+
+NAME = "tasks"
+CHILDREN = 2
+DEADLINE = 120.0
+#: The name, what listens to the signals, and the worker's options.
+WAYS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("off", "off", ()),
+    (peers.REALTIME, "realtime", ()),
+    (peers.TUTORIAL, "tutorial", ()),
+    ("Celery's events (-E)", "off", ("-E",)),
+)
+#: Each by its name in tasks.py.
+NO_OP, NAP = "no-op", "50 ms"
+
+
+def run(stage: Stage) -> Table:
+    """Measure every way; they take turns, round by round."""
+    size = stage.size
+    table = Table(
+        NAME,
+        f"Tasks a second, {CHILDREN} prefork children, every event on",
+        ("tasks/s",),
+        cases="task",
+    )
+    ways = WAYS[:3] if size.quick else WAYS
+    nodes = {}
+    for number, (way, listener, options) in enumerate(ways):
+        nodes[way] = f"tasks{number}"
+        stage.worker(listener, nodes[way], *options, children=CHILDREN)
+    #: So that a round takes some 2 s in each way.
+    counts = {way: round(2 * rate([node], NO_OP, 200)) for way, node in nodes.items()}
+    for _ in range(size.rounds):
+        for way, node in nodes.items():
+            table.add(way, [rate([node], NO_OP, counts[way])], NO_OP)
+    for _ in range(size.rounds):
+        for way, node in nodes.items():
+            table.add(way, [rate([node], NAP, 60 if size.quick else 120)], NAP)
+    return table
+
+
+def rate(nodes: list[str], kind: str, count: int) -> float:
+    """Let idle workers do so many tasks; return how many they did a second."""
+    from benchmarks.celery import app
+
+    queue, destination = f"{nodes[0]}-waiting", [f"{node}@benchmarks" for node in nodes]
+    task_ids = [str(uuid.uuid4()) for _ in range(count)]
+    # Past `apply_async`, which would subscribe this process to each result: it is not to be busy
+    # while the worker is.
+    with app.producer_pool.acquire(block=True) as producer:
+        for task_id in task_ids:
+            message = app.amqp.create_task_message(task_id, kind, args=(), kwargs={})
+            app.amqp.send_task_message(producer, kind, message, queue=queue)
+    app.control.add_consumer(queue, destination=destination, reply=True, timeout=5)
+    try:
+        done = sorted(_results(task_ids))
+    finally:
+        app.control.cancel_consumer(queue, destination=destination, reply=True, timeout=5)
+    first = count // 10
+    return (count - 1 - first) / (done[-1] - done[first])
+
+
+def _results(task_ids: list[str]) -> list[float]:
+    """Wait until all are done, looking at the last ones only; return what they returned."""
+    keys = [f"celery-task-meta-{task_id}" for task_id in task_ids]
+    until = time.monotonic() + DEADLINE
+    with redis.Redis.from_url(os.environ["REDIS_URL"], decode_responses=True) as client:
+        for some in (keys[-1:], keys):
+            while True:
+                kept = [json.loads(text or "{}") for text in client.mget(some)]
+                if all(each.get("status") == "SUCCESS" for each in kept):
+                    break
+                if time.monotonic() > until:
+                    raise RuntimeError("the worker did not do its tasks")
+                time.sleep(0.05)
+    return [each["result"] for each in kept]
