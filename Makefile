@@ -1,26 +1,39 @@
 # make run    the service, on this machine    (HOST, PORT, REDIS_URL, WORKERS, DATA_DIR)
 # make test   all tests, in random order      (ARGS="-k name" picks some)
 # make faults what is promised, under every fault (docs/guarantees.md)
+# make load   what one web process holds, and how it ends (docs/guarantees.md)
 # make bench  what is claimed about speed, measured (docs/performance.md)
+# make audit  known vulnerabilities, secrets, requests of every kind (docs/security.md)
 # make check  what can be said without running it
 PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := run
-.PHONY: run test faults bench machine matrix check fix lock clean runtime dev
+.PHONY: run test faults load bench bench-quick machine matrix audit check fix lock clean runtime dev benchenv
 
 run: runtime
 	@exec $(VENV) -m project.run --with-parent
 
 test: dev
-	@CHROMIUM="$$($(PYTHON) scripts/chromium.py)" $(VENV) -m pytest -n 2 $(ARGS)
+	@CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" \
+	FIREFOX="$$($(PYTHON) scripts/browser.py firefox)" $(VENV) -m pytest -n 2 $(ARGS)
 
 # Every fault of the catalogue, at most 3 minutes; LONG=1 does more of each, at most 45.
 faults: dev
 	@$(VENV) -m tests.faults $(if $(LONG),--long --write) $(ARGS)
 
-bench: dev
-	@$(VENV) -m benchmarks
+# What a web process holds, and how it ends: 20 minutes of a machine that does nothing else.
+# ARGS="--only cd" picks some, ARGS=--write updates the docs, ARGS=--short does a little of each.
+load: dev
+	@$(VENV) -m tests.load $(ARGS)
+
+# All of it, some 25 minutes; ARGS="--only delivery" picks some, ARGS=--write updates the docs.
+bench: benchenv
+	@CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" $(VENV) -m benchmarks $(ARGS)
+
+# The targets that need no browser and no crowd, at most 2 minutes: ratios, not times.
+bench-quick: benchenv
+	@$(VENV) -m benchmarks --quick $(ARGS)
 
 machine: dev
 	EXAMPLES=10000 $(VENV) -m pytest -q --timeout 1800 tests/unit/core/test_machine.py
@@ -28,6 +41,10 @@ machine: dev
 # Other releases of Celery, redis-py and Django than those of the lock.
 matrix: dev
 	$(VENV) scripts/matrix.py
+
+# Known vulnerabilities, secrets in the tree, requests of every kind. It needs the network.
+audit: dev
+	$(VENV) scripts/audit.py
 
 check: dev
 	$(VENV) -m ruff check .
@@ -45,10 +62,13 @@ lock: dev
 	$(VENV) scripts/lock.py
 
 clean:
-	rm -rf .venv .matrix .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage node_modules build dist
+	rm -rf .venv .matrix .audit .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage node_modules build dist
 
 runtime:
 	@$(PYTHON) scripts/bootstrap.py
 
 dev:
 	@$(PYTHON) scripts/bootstrap.py --dev
+
+benchenv:
+	@$(PYTHON) scripts/bootstrap.py --bench

@@ -2,6 +2,7 @@
 
     python3 scripts/bootstrap.py           what `make run` needs
     python3 scripts/bootstrap.py --dev     the same, and what the tests and checks need
+    python3 scripts/bootstrap.py --bench   the first, and what the benchmarks compare with
 
 It is done once per lock: a stamp inside `.venv` says what it was made from, and when
 that still holds this script ends at once. Where packages come from (index, find-links,
@@ -26,6 +27,9 @@ REQUIREMENTS = ROOT / "requirements"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 MINIMUM = (3, 11)
+#: Locks besides the runtime's. Each is compiled under the runtime lock's constraints and holds all
+#: of it, and none contradicts another: what one adds to .venv leaves the others as they are.
+ADDITIONS = ("dev", "bench")
 
 
 class BootstrapError(Exception):
@@ -33,7 +37,7 @@ class BootstrapError(Exception):
 
 
 def main(arguments: list[str]) -> int:
-    wanted = ["runtime", "dev"] if "--dev" in arguments else ["runtime"]
+    wanted = ["runtime", *(name for name in ADDITIONS if f"--{name}" in arguments)]
     try:
         check_python(sys.version_info[:2])
         # Two commands at once (`make run` in one terminal, `make test` in another) must not
@@ -64,7 +68,7 @@ def check_python(version: tuple[int, ...]) -> None:
 
 def ensure(wanted: list[str]) -> None:
     """Bring .venv to what the locks in `wanted` say."""
-    if any(stamp_of(name) not in ("", expected_stamp(name)) for name in ("runtime", "dev")):
+    if any(stamp_of(name) not in ("", expected_stamp(name)) for name in ("runtime", *ADDITIONS)):
         say("the locks, the Python or the folder changed: making .venv anew")
         shutil.rmtree(VENV)
     missing = [name for name in wanted if stamp_of(name) != expected_stamp(name)]
@@ -74,9 +78,9 @@ def ensure(wanted: list[str]) -> None:
         # No stamp: there is none, or an earlier run was interrupted half-way.
         shutil.rmtree(VENV, ignore_errors=True)
         make_venv()
-    install(wanted[-1])
-    # The dev lock is compiled under the runtime lock's constraints and holds all of it.
-    for name in wanted:
+    for name in [name for name in missing if name in ADDITIONS] or missing:
+        install(name)
+    for name in missing:
         (VENV / f"stamp-{name}").write_text(expected_stamp(name))
 
 

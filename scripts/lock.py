@@ -12,8 +12,14 @@ COMPILE += ["--python-version", "3.11", "--generate-hashes", "--no-emit-index-ur
 COMPILE += ["--no-header", "--no-annotate"]
 
 #: In this order: what the tests run with is what `make run` runs with, so the runtime lock
-#: binds the dev lock.
-LOCKS = {"bootstrap": [], "runtime": [], "dev": ["-c", "runtime.lock"]}
+#: binds the dev lock; and the bench lock is installed beside it, so it is bound by that.
+LOCKS = {
+    "bootstrap": [],
+    "runtime": [],
+    "dev": ["-c", "runtime.lock"],
+    "bench": ["-c", "dev.lock"],
+    "audit": [],  # in an environment of its own
+}
 
 
 def main() -> int:

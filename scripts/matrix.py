@@ -17,7 +17,9 @@ from bootstrap import uv_environment
 ROOT = Path(__file__).resolve().parent.parent
 UV = ROOT / ".venv" / "bin" / "uv"
 TESTS = [
+    "tests/attacks",
     "tests/unit/core",
+    "tests/unit/test_results.py",
     "tests/unit/web",
     "tests/unit/worker",
     "tests/integration/test_broker.py",

@@ -64,6 +64,14 @@ def table(page: str, heading: str) -> dict[str, list[str]]:
     return {bare(first): rest for first, *rest in rows(section(read(page), heading))}
 
 
+def named_tests(file: Path) -> set[str]:
+    """The names of a file's tests."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    names = {node.name for node in tree.body if isinstance(node, kinds)}
+    return {name for name in names if name.startswith("test_")}
+
+
 # The protocol
 
 
@@ -199,15 +207,57 @@ def test_every_public_name_is_described() -> None:
 
 
 def test_every_row_from_asyncresult_has_its_test() -> None:
-    source = ast.parse(FROM_ASYNCRESULT.read_text(encoding="utf-8"))
-    tests = {
-        node.name
-        for node in source.body
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.name.startswith("test_")
-    }
     named = [bare(row[-1]) for row in rows(read("docs/from-asyncresult.md"))]
-    assert set(named) == tests
+    assert set(named) == named_tests(FROM_ASYNCRESULT)
+
+
+# Attacks
+
+
+def test_every_attack_is_listed_with_its_test_and_no_other_is() -> None:
+    listed = {
+        name
+        for *_, tests in rows(read("docs/security.md"))
+        for name in re.findall(r"`([\w/]+\.py::test_\w+)`", tests)
+    }
+    files = {file: ROOT / "tests" / file for file in {name.partition("::")[0] for name in listed}}
+    there = {f"{file}::{test}" for file, path in files.items() for test in named_tests(path)}
+    assert listed <= there
+    attacks = [*(ROOT / "tests/attacks").glob("test_*.py"), ROOT / "tests/browser/test_attacks.py"]
+    for file in attacks:
+        name = file.relative_to(ROOT / "tests").as_posix()
+        assert {f"{name}::{test}" for test in named_tests(file)} <= listed
+
+
+def test_every_line_of_the_list_of_attacks_is_there() -> None:
+    assert {int(row[0]) for row in rows(read("docs/security.md"))} == set(range(1, 21))
+
+
+# OpenAPI
+
+
+def test_openapi_describes_every_request_and_nothing_else() -> None:
+    described = json.loads(read("docs/openapi.json"))
+    known = {str(each.pattern) for each in urls.urlpatterns}
+    known = {pattern.replace("<str:", "{").replace(">", "}") for pattern in known}
+    assert {path.removeprefix("/") for path in described["paths"]} == known
+    methods = {
+        re.sub(r"{.*?}", "<id>", f"/realtime{path}"): set(operations) - {"parameters"}
+        for path, operations in described["paths"].items()
+    }
+    for request in table("docs/protocol.md", "## HTTP"):
+        method, path = re.split(r"[ `]+", request)[:2]
+        assert methods.get(path, {method.lower()}) == {method.lower()}
+
+
+def test_openapi_describes_a_status_an_error_and_a_topic_as_they_are() -> None:
+    schemas = json.loads(read("docs/openapi.json"))["components"]["schemas"]
+    status, error = schemas["Status"], schemas["Error"]["properties"]["error"]
+    assert tuple(status["properties"]) == tuple(status["required"]) == FIELDS
+    assert set(error["properties"]["code"]["enum"]) == set(codes.ErrorCode)
+    kinds = re.fullmatch(r"\^\((.*?)\):.*", schemas["Topic"]["pattern"])
+    assert kinds is not None
+    assert set(kinds[1].split("|")) == topics._KINDS
 
 
 def blocks(page: str, file: str) -> str:

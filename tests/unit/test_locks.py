@@ -30,7 +30,7 @@ def names(path: Path) -> set[str]:
 
 def test_there_is_a_lock_for_each_list_of_requirements() -> None:
     assert {p.stem for p in LOCKS} == {p.stem for p in REQUIREMENTS.glob("*.in")}
-    assert {p.stem for p in LOCKS} == {"bootstrap", "runtime", "dev"}
+    assert {p.stem for p in LOCKS} == {"bootstrap", "runtime", "dev", "bench", "audit"}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
@@ -64,8 +64,37 @@ def test_the_tests_run_with_what_make_run_runs_with() -> None:
     assert set(pins(REQUIREMENTS / "runtime.lock")) <= set(pins(REQUIREMENTS / "dev.lock"))
 
 
+def test_what_is_measured_is_what_make_run_runs_with() -> None:
+    assert set(pins(REQUIREMENTS / "runtime.lock")) <= set(pins(REQUIREMENTS / "bench.lock"))
+
+
+def test_the_tests_and_the_benchmarks_fit_into_one_venv() -> None:
+    dev, bench = pins(REQUIREMENTS / "dev.lock"), pins(REQUIREMENTS / "bench.lock")
+    both = names(REQUIREMENTS / "dev.lock") & names(REQUIREMENTS / "bench.lock")
+    apart = {pin for pin in set(dev) ^ set(bench) if re.split(r"[=\[]", pin)[0] in both}
+    assert apart == set()
+
+
 def test_the_lock_of_the_javascript_tools_holds_no_address() -> None:
     lock = json.loads((ROOT / "package-lock.json").read_text())
     packages = {name: entry for name, entry in lock["packages"].items() if name}
     assert [name for name, entry in packages.items() if "resolved" in entry] == []
     assert [name for name, entry in packages.items() if "integrity" not in entry] == []
+
+
+#: The first release without a known hole that matters here, and what the hole was.
+FLOORS = {
+    "daphne": ("4.2.3", "CVE-2026-44545, CVE-2026-44546 before 4.2.2; 4.2.3 is what was tried"),
+}
+
+
+def test_no_release_with_a_known_hole_is_allowed() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    for name, (floor, why) in FLOORS.items():
+        assert f'"{name}>={floor}"' in pyproject, why
+        (pin,) = [pin for pin in pins(REQUIREMENTS / "runtime.lock") if pin.startswith(f"{name}==")]
+        assert version(pin.partition("==")[2]) >= version(floor), why
+
+
+def version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
