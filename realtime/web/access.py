@@ -1,19 +1,16 @@
-"""Noticing that somebody may not see any more what they saw: signed out, changed, or withdrawn.
+"""Who a connection's user is by now, and telling every process that it may have changed.
 
 Django's own signals say so in the process where it happens, which need not be the one that holds
-the connection: they are passed on through the channel layer. A message may be lost, and a change
-may come without a signal (``QuerySet.update()``), so each connection also looks by itself, every
-``ACCESS_INTERVAL`` seconds.
+the connection: they are passed on through the channel layer, to ``watch.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, Final, Protocol
-from weakref import WeakKeyDictionary
+from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 from django.apps import apps
@@ -31,11 +28,9 @@ logger = get_logger("realtime.access")
 
 #: The one group of all processes. Changes of access are rare: a group for each user would cost a
 #: subscription on Redis for each of them.
-_GROUP: Final = "realtime.access"
+GROUP: Final = "realtime.access"
 #: Seconds that a sign-out may lose to a layer that does not answer.
 _SEND_TIMEOUT: Final = 1.0
-#: Seconds between two attempts to listen.
-_PAUSE: Final = 1.0
 
 
 # Telling: wherever it happens.
@@ -103,7 +98,7 @@ def _announce_committed(owner: str, using: str) -> None:
 
 def _announce(owner: str, *, session: str = "") -> None:
     """Tell every process; ``owner`` "" means everybody who sees more than their own."""
-    message = {"type": _GROUP, "owner": owner, "session": session}
+    message = {"type": GROUP, "owner": owner, "session": session}
     try:
         async_to_sync(_send)(message)
     except Exception as error:  # noqa: BLE001 - the change itself has succeeded, and looks find it
@@ -112,7 +107,7 @@ def _announce(owner: str, *, session: str = "") -> None:
 
 async def _send(message: dict[str, Any]) -> None:
     async with asyncio.timeout(_SEND_TIMEOUT):
-        await get_layer().group_send(_GROUP, message)
+        await get_layer().group_send(GROUP, message)
 
 
 def fingerprint(session_key: str | None) -> str:
@@ -120,94 +115,18 @@ def fingerprint(session_key: str | None) -> str:
     return hashlib.sha256(session_key.encode()).hexdigest() if session_key else ""
 
 
-# Hearing: in the process that holds the connections.
-
-
-class Member(Protocol):
-    """A connection of a signed-in user. The methods are called in the event loop."""
-
-    owner: str
-    #: The fingerprint of its session, "" where it has none.
-    session: str
-
-    @property
-    def sees_more(self) -> bool:
-        """Whether it sees anything by a right that can be withdrawn."""
-        ...
-
-    def look_soon(self) -> None:
-        """Look again at what it may see."""
-        ...
-
-    def sign_out(self) -> None:
-        """Its session has ended."""
-        ...
-
-
-class Watch:
-    """The members of one event loop, and the loop that listens for them."""
-
-    def __init__(self) -> None:
-        self._members: dict[str, set[Member]] = {}
-        self._listening: asyncio.Task[None] | None = None
-
-    def join(self, member: Member) -> None:
-        """Tell a member from now on."""
-        self._members.setdefault(member.owner, set()).add(member)
-        if self._listening is None:
-            self._listening = asyncio.get_running_loop().create_task(self._listen())
-
-    def leave(self, member: Member) -> None:
-        """Tell it nothing more; also where it never joined."""
-        members = self._members.get(member.owner, set())
-        members.discard(member)
-        if not members:
-            self._members.pop(member.owner, None)
-
-    async def close(self) -> None:
-        """Stop listening; the next one to join begins anew."""
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                layer = get_layer()
-                channel = await layer.new_channel()
-                await layer.group_add(_GROUP, channel)
-                while True:
-                    self._hear(await layer.receive(channel))
-            except Exception as error:  # noqa: BLE001 - whoever can publish can send anything
-                logger.warning("listen_failed error=%r", error)
-                await asyncio.sleep(_PAUSE)
-
-    def _hear(self, message: Mapping[str, Any]) -> None:
-        if message.get("type") != _GROUP:
-            return
-        owner, session = str(message.get("owner", "")), str(message.get("session", ""))
-        if not owner:
-            for members in tuple(self._members.values()):
-                for member in members:
-                    if member.sees_more:
-                        member.look_soon()
-        for member in tuple(self._members.get(owner, ())):
-            if session and member.session == session:
-                member.sign_out()
-            elif not session:
-                member.look_soon()
-
-
-_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
-
-
-def get_watch() -> Watch:
-    """Return the running event loop's watch."""
-    return _watches.setdefault(asyncio.get_running_loop(), Watch())
-
-
 # Looking.
+
+
+def look_up_all(asked: Sequence[tuple[Mapping[str, Any], Any]]) -> list[Any]:
+    """Return for each scope and user what :func:`look_up` does, or the exception that it raised."""
+    found: list[Any] = []
+    for scope, user in asked:
+        try:
+            found.append(look_up(scope, user))
+        except Exception as error:  # noqa: BLE001 - one session that is broken is not the others'
+            found.append(error)
+    return found
 
 
 def look_up(scope: Mapping[str, Any], user: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from channels.consumer import AsyncConsumer, get_handler_name
-from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 
 from realtime.conf import conf
@@ -24,7 +22,7 @@ from realtime.core.topics import TASK, Topic
 from realtime.exceptions import FrameError
 from realtime.ownership import owner_of_user
 
-from .access import fingerprint, get_watch, look_up
+from .access import fingerprint
 from .auth import (
     Grant,
     Reason,
@@ -41,6 +39,7 @@ from .hub import Hub, Subscription, get_hub
 from .limits import Bucket, Window, client_address, connections
 from .outbox import Outbox, Send, Write
 from .recall import arecall
+from .watch import get_watch
 
 logger = get_logger("realtime.connection")
 
@@ -91,9 +90,7 @@ class TaskConsumer(AsyncConsumer):
         self.bad_requests = Window(BAD_REQUESTS, BAD_REQUESTS_WINDOW)
         self.refusals = Window(settings.REFUSALS, REFUSALS_WINDOW)
         self.bucket = Bucket(settings.FRAME_RATE, settings.FRAME_BURST)
-        #: Set when it should look at once whether the user still is who they were.
-        self.suspicious = asyncio.Event()
-        #: How often it has looked.
+        #: How often it was looked at whether the user still is who they were.
         self.looks = 0
         self.tasks: list[asyncio.Task[None]] = []
         self.closing = False
@@ -134,7 +131,6 @@ class TaskConsumer(AsyncConsumer):
         self._spawn(self._watch_idle())
         if self.owner:
             get_watch().join(self)
-            self._spawn(self._watch_access())
         enter(self._restart)
         logger.info("connection_opened user=%s", getattr(self.user, "pk", None))
 
@@ -278,10 +274,6 @@ class TaskConsumer(AsyncConsumer):
         """Whether it sees anything by a right that can be withdrawn."""
         return any(each.grant.reason is Reason.RIGHT for each in self.subscriptions.values())
 
-    def look_soon(self) -> None:
-        """Look at once whether the user still is who they were, and may what they might."""
-        self.suspicious.set()
-
     def sign_out(self) -> None:
         """Close: the session has ended."""
         self._shut_out(CloseCode.SIGNED_OUT)
@@ -291,21 +283,8 @@ class TaskConsumer(AsyncConsumer):
             self.outbox.drop()
         self._close(code, _ENDED[code])
 
-    async def _watch_access(self) -> None:
-        while not self.closing:
-            # Not all at once: those who came together after a restart would stay together.
-            pause = conf().ACCESS_INTERVAL * random.uniform(0.8, 1.0)  # noqa: S311
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self.suspicious.wait()
-            self.suspicious.clear()
-            try:
-                await self._look()
-            except Exception as error:  # noqa: BLE001 - the database may be away in many ways
-                logger.warning("look_failed user=%s error=%r", self.owner, error)
-
-    async def _look(self) -> None:
-        found = await database_sync_to_async(look_up)(self.scope, self.user)
+    async def looked(self, found: Any) -> None:
+        """Take who the user is by now, and see what they still may."""
         if isinstance(found, CloseCode):
             self._shut_out(found)
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,17 +17,18 @@ _ADDRESS_LENGTH: Final = 64
 class Window:
     """Says when something has happened so many times in so many seconds."""
 
-    __slots__ = ("_seconds", "_times")
+    __slots__ = ("_count", "_seconds", "_times")
 
     def __init__(self, count: int, seconds: float) -> None:
-        self._seconds = seconds
-        self._times: deque[float] = deque(maxlen=count)
+        self._count, self._seconds = count, seconds
+        # No deque: an empty one is 700 bytes, and most connections do nothing that is counted.
+        self._times: list[float] = []
 
     def add(self) -> bool:
         """Count once more; return whether that was too often."""
         now = time.monotonic()
-        self._times.append(now)
-        return len(self._times) == self._times.maxlen and now - self._times[0] < self._seconds
+        self._times = [*self._times, now][-self._count :]
+        return len(self._times) == self._count and now - self._times[0] < self._seconds
 
 
 class Bucket:

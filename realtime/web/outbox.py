@@ -74,7 +74,8 @@ class Outbox:
         #: Where the reader of each topic stands, by what was sent.
         self._sent: dict[str, Position] = {}
         self._filled = asyncio.Event()
-        self._emptied = asyncio.Event()
+        #: There while somebody waits for room: an event is a kilobyte.
+        self._emptied: asyncio.Event | None = None
         #: When the reader last took something; None while nothing waits to be taken.
         self._taken: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -116,7 +117,7 @@ class Outbox:
         for number, item in tuple(self._waiting.items()):
             if topic is None or (isinstance(item, _Reading | _Event) and item.topic == topic):
                 self._size -= _size(self._waiting.pop(number))
-        self._emptied.set()
+        self._tell_of_room()
 
     def close(self, code: CloseCode, message: str) -> None:
         """Say why and close, after all that waits is sent."""
@@ -126,7 +127,7 @@ class Outbox:
     async def room(self) -> None:
         """Wait until less than OUTBOX_BYTES wait: who takes no answers may not ask for more."""
         while self._size >= self._limit and not self.closed:
-            self._emptied.clear()
+            self._emptied = asyncio.Event()
             await self._emptied.wait()
 
     async def run(self) -> None:
@@ -158,7 +159,7 @@ class Outbox:
                 if self._timer is None:
                     self._timer = loop.call_later(self._patience, self._look, loop)
                 await self._send({"type": "websocket.send", "text": self._frame(number, item)})
-                self._emptied.set()
+                self._tell_of_room()
             self._taken = None
             self._filled.clear()
             await self._filled.wait()
@@ -185,12 +186,16 @@ class Outbox:
         if self._sending is not None:
             self._sending.reschedule(0)  # long ago: now
 
+    def _tell_of_room(self) -> None:
+        if self._emptied is not None:
+            self._emptied.set()
+
     def _end(self) -> None:
         self.closed = True
         self._waiting.clear()
         self._progress.clear()
         self._size = 0
-        self._emptied.set()
+        self._tell_of_room()
 
     async def _close_slow(self) -> None:
         logger.info("connection_slow")

@@ -60,24 +60,27 @@ LOGGED: Final = 1000
 class Flow:
     """Whether a transport takes more: Twisted says so to a push producer (daphne#170)."""
 
-    def __init__(self) -> None:
-        self._open = asyncio.Event()
-        self._open.set()
+    #: There while the buffer is full: an event is a kilobyte.
+    _emptied: asyncio.Event | None = None
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
         """The buffer is full."""
-        self._open.clear()
+        if self._emptied is None:
+            self._emptied = asyncio.Event()
 
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
         """The buffer is empty."""
-        self._open.set()
+        if self._emptied is not None:
+            self._emptied.set()
+            self._emptied = None
 
     #: Nobody reads any more, so nobody is to wait either.
     stopProducing = resumeProducing  # noqa: N815 - Twisted's name
 
     async def wait(self) -> None:
         """Return when the transport takes more."""
-        await self._open.wait()
+        while self._emptied is not None:
+            await self._emptied.wait()
 
 
 class Inbox(asyncio.Queue[dict[str, Any]]):

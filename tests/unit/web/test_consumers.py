@@ -10,9 +10,9 @@ from django.test import override_settings
 
 from realtime.broker import get_broker
 from realtime.core.acceptance import Change
-from realtime.web.access import get_watch
 from realtime.web.consumers import TaskConsumer
 from realtime.web.tokens import make_token
+from realtime.web.watch import get_watch
 
 DEADLINE = 5  # seconds
 SCOPE = {

@@ -1,15 +1,17 @@
-"""What a connection hears of changes elsewhere, and what it does not depend on."""
+"""How a connection is looked at again: when something was heard of, and all the same if not."""
 
 import asyncio
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.signals import user_logged_out
 from django.test import override_settings
 
 from realtime.broker.layer import get_layer
-from realtime.web import access
-from realtime.web.access import Watch, fingerprint
+from realtime.web import watch as watch_module
+from realtime.web.access import GROUP, fingerprint
+from realtime.web.watch import Watch
 
 LAYER = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 NO_REDIS = {
@@ -21,18 +23,32 @@ NO_REDIS = {
 
 
 class Member:
+    scope = None
+
     def __init__(self, owner, session="", sees_more=False):
         self.owner, self.session, self.sees_more = owner, session, sees_more
+        self.user = owner
         self.heard = []
         self.told = asyncio.Event()
 
-    def look_soon(self):
+    async def looked(self, found):
+        assert found == f"now {self.owner}"
         self.heard.append("look")
         self.told.set()
 
     def sign_out(self):
         self.heard.append("out")
         self.told.set()
+
+
+def look_up_all(asked):
+    return [OSError("no database") if user == "broken" else f"now {user}" for _, user in asked]
+
+
+@pytest.fixture(autouse=True)
+def users(monkeypatch):
+    """What the database knows of each user."""
+    monkeypatch.setattr(watch_module, "look_up_all", look_up_all)
 
 
 @pytest.fixture
@@ -56,7 +72,7 @@ async def members():
 async def tell(members, **message):
     """Send a message, and wait until one that came after it was heard."""
     for each in (message, {"owner": "last", "session": ""}):
-        await get_layer().group_send(access._GROUP, {"type": access._GROUP, **each})
+        await get_layer().group_send(GROUP, {"type": GROUP, **each})
     async with asyncio.timeout(5):
         await members["last"].told.wait()
     return {name: member.heard for name, member in members.items() if member.heard}
@@ -91,6 +107,31 @@ async def test_who_has_left_hears_nothing(members):
     watch.leave(member)
     assert watch._members == {}
     await watch.close()
+
+
+async def test_everybody_is_looked_at_again_in_time_though_one_cannot_be(caplog):
+    often = {**settings.REALTIME, "ACCESS_INTERVAL": 0.5}
+    with override_settings(CHANNEL_LAYERS=LAYER, REALTIME=often):
+        watch = Watch()
+        members = [Member(str(number)) for number in range(47)]
+        broken = Member("broken")
+        for member in (*members, broken):
+            watch.join(member)
+        for _ in range(2):
+            async with asyncio.timeout(2):
+                await asyncio.gather(*(member.told.wait() for member in members))
+            for member in members:
+                member.told.clear()
+        counts = [len(member.heard) for member in members]
+        assert max(counts) - min(counts) <= 1
+        assert broken.heard == []
+        assert "look_failed user=broken" in caplog.text
+        left = members.pop()
+        watch.leave(left)
+        before = len(left.heard)
+        await asyncio.gather(*(member.told.wait() for member in members))
+        assert len(left.heard) == before
+        await watch.close()
 
 
 def test_signing_out_does_not_fail_where_nobody_can_be_told(caplog):

@@ -1,0 +1,175 @@
+"""Looking again at what connections may see: regularly, and at once where a change was heard of.
+
+A message may be lost, and a change may come without a signal (``QuerySet.update()``), so every
+connection of a signed-in user is looked at once in ``ACCESS_INTERVAL`` seconds. One task looks at
+all of them, some at a time: a task for each would cost each socket memory, and each look a
+connection to the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Any, Final, Protocol
+from weakref import WeakKeyDictionary
+
+from channels.db import database_sync_to_async
+
+from realtime.broker.layer import get_layer
+from realtime.conf import conf
+from realtime.core.logs import get_logger
+
+from .access import GROUP, look_up_all
+
+logger = get_logger("realtime.access")
+
+#: Seconds between two attempts to listen.
+_PAUSE: Final = 1.0
+#: So many times in ``ACCESS_INTERVAL`` some connections have their turn.
+_TURNS: Final = 30
+#: What is left of ``ACCESS_INTERVAL`` for a look that takes its time.
+_HASTE: Final = 0.8
+#: Users that are looked up in one go: handshakes wait for the same thread.
+_BATCH: Final = 20
+
+
+class Member(Protocol):
+    """A connection of a signed-in user. The methods are called in the event loop."""
+
+    owner: str
+    #: The fingerprint of its session, "" where it has none.
+    session: str
+    scope: Any
+    user: Any
+
+    @property
+    def sees_more(self) -> bool:
+        """Whether it sees anything by a right that can be withdrawn."""
+        ...
+
+    async def looked(self, found: Any) -> None:
+        """Take what ``look_up`` has found of its user."""
+        ...
+
+    def sign_out(self) -> None:
+        """Its session has ended."""
+        ...
+
+
+class Watch:
+    """The members of one event loop, the task that listens for them, and the one that looks."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, set[Member]] = {}
+        #: Whose turn is next comes first.
+        self._turns: dict[Member, None] = {}
+        #: Who is looked at without a turn.
+        self._soon: dict[Member, None] = {}
+        self._heard = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def join(self, member: Member) -> None:
+        """Look at a member from now on."""
+        self._members.setdefault(member.owner, set()).add(member)
+        self._turns[member] = None
+        if not self._tasks:
+            loop = asyncio.get_running_loop()
+            self._tasks = [loop.create_task(each) for each in (self._listen(), self._look())]
+
+    def leave(self, member: Member) -> None:
+        """Look at it no more; also where it never joined."""
+        members = self._members.get(member.owner, set())
+        members.discard(member)
+        if not members:
+            self._members.pop(member.owner, None)
+        self._turns.pop(member, None)
+        self._soon.pop(member, None)
+
+    async def close(self) -> None:
+        """Stop; the next one to join begins anew."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # Hearing
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                layer = get_layer()
+                channel = await layer.new_channel()
+                await layer.group_add(GROUP, channel)
+                while True:
+                    self._hear(await layer.receive(channel))
+            except Exception as error:  # noqa: BLE001 - whoever can publish can send anything
+                logger.warning("listen_failed error=%r", error)
+                await asyncio.sleep(_PAUSE)
+
+    def _hear(self, message: Mapping[str, Any]) -> None:
+        if message.get("type") != GROUP:
+            return
+        owner, session = str(message.get("owner", "")), str(message.get("session", ""))
+        if not owner:
+            self._look_soon([member for member in self._turns if member.sees_more])
+        for member in tuple(self._members.get(owner, ())):
+            if session and member.session == session:
+                member.sign_out()
+            elif not session:
+                self._look_soon([member])
+
+    def _look_soon(self, members: Sequence[Member]) -> None:
+        self._soon.update(dict.fromkeys(members))
+        self._heard.set()
+
+    # Looking
+
+    async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        last, share = loop.time(), 0.0
+        while True:
+            interval = _HASTE * conf().ACCESS_INTERVAL
+            with suppress(TimeoutError):
+                async with asyncio.timeout(interval / _TURNS):
+                    await self._heard.wait()
+            self._heard.clear()
+            now = loop.time()
+            share = min(1.0, share + (now - last) / interval)
+            last, count = now, int(share * len(self._turns))
+            if count:
+                share -= count / len(self._turns)
+            members = [*self._soon, *(m for m in islice(self._turns, count) if m not in self._soon)]
+            self._soon = {}
+            for start in range(0, len(members), _BATCH):
+                try:
+                    await self._look_at(members[start : start + _BATCH])
+                except Exception as error:  # noqa: BLE001 - the next look may succeed
+                    logger.warning("look_failed error=%r", error)
+
+    async def _look_at(self, members: Sequence[Member]) -> None:
+        for member in members:
+            if member in self._turns:
+                del self._turns[member]
+                self._turns[member] = None
+        asked = [(member.scope, member.user) for member in members]
+        found = await database_sync_to_async(look_up_all)(asked)
+        await asyncio.gather(*map(_tell, members, found))
+
+
+async def _tell(member: Member, found: Any) -> None:
+    try:
+        if isinstance(found, Exception):
+            raise found
+        await member.looked(found)
+    except Exception as error:  # noqa: BLE001 - the database may be away in many ways
+        logger.warning("look_failed user=%s error=%r", member.owner, error)
+
+
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
+
+
+def get_watch() -> Watch:
+    """Return the running event loop's watch."""
+    return _watches.setdefault(asyncio.get_running_loop(), Watch())
