@@ -86,6 +86,11 @@ TARGETS = (
     ),
     Target(
         "one event to one of 1,000 sockets, against the tutorial",
+        _ratio("own", "CPU µs an event", peers.REALTIME, peers.TUTORIAL, str(own.SIZES[0])),
+        *(1 / 4, 1 / 8, _part),
+    ),
+    Target(
+        f"the same, of {own.AT_ONCE} at once",
         _ratio("own", "CPU µs, many at once", peers.REALTIME, peers.TUTORIAL, str(own.SIZES[0])),
         *(1 / 4, 1 / 8, _part),
     ),

@@ -275,6 +275,17 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
     _cut: Any = None
     _fragments = 0
 
+    def _connectionMade(self) -> None:  # noqa: N802 - autobahn's name
+        """Copy autobahn's options to this server's class, once.
+
+        As shipped they are copied to each connection, and made into a text for a log line that
+        nobody reads.
+        """
+        for name in self.CONFIG_ATTRS:
+            setattr(type(self), name, getattr(self.factory, name))
+        type(self).CONFIG_ATTRS = []
+        super()._connectionMade()
+
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """The handshake begins."""
         super().connectionMade()
@@ -407,7 +418,7 @@ class Server(DaphneServer):  # type: ignore[misc]
 
     @ws_factory.setter
     def ws_factory(self, shipped: WebSocketFactory) -> None:
-        shipped.protocol = Socket
+        shipped.protocol = type("Socket", (Socket,), {})  # with this server's options
         # A close code where the protocol allows one, instead of a reset. autobahn offers no
         # compression unless it is asked to: a few bytes would become a megabyte.
         shipped.setProtocolOptions(failByDrop=False, closeHandshakeTimeout=CLOSE_TIMEOUT)
@@ -455,6 +466,8 @@ class Server(DaphneServer):  # type: ignore[misc]
 
     def log_action(self, protocol: Any, action: str, details: dict[str, Any]) -> None:
         """Write the access log's line: one, of a bounded length, whatever a stranger put in it."""
+        if action == "connecting":
+            return  # whether it connected is said in a moment
         shown = {
             key: escaped(value)[:LOGGED] if isinstance(value, str) else value
             for key, value in details.items()

@@ -130,7 +130,8 @@ class Plain(Canvases, Family):
     def child_killed_late(self, size: int) -> Outcome:
         with batch(self.stage, size, self.url) as made:
             kill_children(made, self.stage.tasks.work_late, killed=None)
-            outcome = Outcome(made.settle())
+            # The second runs wait behind the first ones.
+            outcome = Outcome(made.settle(run=60 + size))
             for task_id in made.sent:
                 runs = len(self.stage.oracle.begun[task_id])
                 for client, callback in made.callbacks(task_id):
