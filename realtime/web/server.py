@@ -282,7 +282,8 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
         nobody reads.
         """
         for name in self.CONFIG_ATTRS:
-            setattr(type(self), name, getattr(self.factory, name))
+            option = getattr(self.factory, name)
+            setattr(type(self), name, staticmethod(option) if callable(option) else option)
         type(self).CONFIG_ATTRS = []
         super()._connectionMade()
 
