@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn, TypeGuard
 from realtime.exceptions import FrameError
 
 from .codes import CloseCode, ErrorCode
-from .jsontext import dumps
+from .jsontext import RESULT_DEPTH, depth_of, dumps
 from .position import Position
 from .topics import TASK, Topic
 
@@ -77,7 +77,8 @@ def parse(text: str) -> ClientFrame:
     except (ValueError, RecursionError):
         # Deep nesting is a RecursionError, a number of thousands of digits a ValueError.
         raise FrameError("a frame is one JSON object") from None
-    if not isinstance(frame, dict):
+    # How deep it may be depends on the Python, but for this.
+    if not isinstance(frame, dict) or depth_of(text) > RESULT_DEPTH:
         raise FrameError("a frame is one JSON object")
     frame_id = frame.get("id")
     if not _is_whole(frame_id, -_MAX_NUMBER):

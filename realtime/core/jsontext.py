@@ -43,12 +43,13 @@ def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
         size = len(text.encode())
     except Exception:  # noqa: BLE001 - a user's object may raise anything while it is read
         return NULL, True
-    if limit is not None and (size > limit or _depth(text) > RESULT_DEPTH):
+    if limit is not None and (size > limit or depth_of(text) > RESULT_DEPTH):
         return NULL, True
     return text, False
 
 
-def _depth(text: str) -> int:
+def depth_of(text: str) -> int:
+    """Return how deep the lists and objects of a JSON text are nested, without reading it."""
     depth = deepest = 0
     for mark in _MARKS.findall(text):
         if mark in "[{":
