@@ -62,7 +62,7 @@ class Settings:
     OUTBOX_BYTES: int = 512 * 1024  #: waiting for one slow connection before it is closed
     SLOW_TIMEOUT: float = 30.0  #: seconds a connection may take nothing of what it is sent
     PING: int = 25  #: seconds after which a silent client pings
-    IDLE_TIMEOUT: float = 10.0  #: seconds a connection may stay without a subscription
+    IDLE_TIMEOUT: float = 10.0  #: seconds until a connection's first subscription
     CHECK_INTERVAL: float = 5.0  #: seconds between two looks at the positions in the store
 
     # Server: `manage.py serve`

@@ -9,7 +9,8 @@ import os
 from project.settings import *  # noqa: F403
 from project.settings import REALTIME
 
-#: All the clients of all the tests come from one address.
-ONE_ADDRESS = {"CONNECTIONS_PER_ADDRESS": 1000}
+#: All the clients of all the tests come from one address, and some prepare for long before they
+#: subscribe.
+PATIENT = {"CONNECTIONS_PER_ADDRESS": 1000, "IDLE_TIMEOUT": 60}
 
-REALTIME = REALTIME | ONE_ADDRESS | json.loads(os.environ.get("REALTIME", "{}"))
+REALTIME = REALTIME | PATIENT | json.loads(os.environ.get("REALTIME", "{}"))

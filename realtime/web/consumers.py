@@ -115,8 +115,12 @@ class TaskConsumer(AsyncConsumer):
         await self.send({"type": "websocket.accept"})
         if full := connections.enter(self.address, self.owner):
             await self._turn_away(full)
-        self.entered = True
         settings = conf()
+        #: Until the first subscription.
+        self.idle = asyncio.get_running_loop().call_later(
+            settings.IDLE_TIMEOUT, self._close, CloseCode.IDLE, "nothing was subscribed"
+        )
+        self.entered = True
         self.hub: Hub = get_hub()
         send = cast(Send, self.scope.get("realtime.send", self.send))
         self.outbox = Outbox(send, cast(Write | None, self.scope.get("realtime.write")))
@@ -128,7 +132,6 @@ class TaskConsumer(AsyncConsumer):
             )
         )
         self._spawn(self.outbox.run())
-        self._spawn(self._watch_idle())
         if self.owner:
             get_watch().join(self)
         enter(self._restart)
@@ -212,6 +215,7 @@ class TaskConsumer(AsyncConsumer):
             if not await still_stands(granted, self.user):
                 await self.hub.unsubscribe(granted.topic, subscription)
                 raise not_found()
+        self.idle.cancel()
         # Asking again begins again. The earlier one stood until here, so a token that is renewed
         # leaves no gap, whatever goes wrong meanwhile.
         earlier = self.subscriptions.pop(frame.topic, None)
@@ -313,11 +317,6 @@ class TaskConsumer(AsyncConsumer):
         if self.bad_requests.add():
             self._close(CloseCode.BAD_REQUESTS, "too many frames that are not of the protocol")
 
-    async def _watch_idle(self) -> None:
-        await asyncio.sleep(conf().IDLE_TIMEOUT)
-        if not self.subscriptions:
-            self._close(CloseCode.IDLE, "nothing was subscribed")
-
     def _close(self, code: CloseCode, message: str) -> None:
         if not self.closing:
             self.closing = True
@@ -335,6 +334,7 @@ class TaskConsumer(AsyncConsumer):
         leave(self._restart)
         if self.entered:
             connections.leave(self.address, self.owner)
+            self.idle.cancel()
             get_watch().leave(self)
         for task in self.tasks:
             task.cancel()

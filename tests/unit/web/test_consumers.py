@@ -23,10 +23,12 @@ SCOPE = {
 
 
 @pytest.fixture(autouse=True)
-def _quick():
+def idle_timeout(request):
+    """Seconds, as a test names them by `parametrize`."""
+    seconds = getattr(request, "param", 60)
     with override_settings(
         ALLOWED_HOSTS=["testserver"],
-        REALTIME={"BROKER": "realtime.broker.memory.MemoryBroker", "IDLE_TIMEOUT": 0.05},
+        REALTIME={"BROKER": "realtime.broker.memory.MemoryBroker", "IDLE_TIMEOUT": seconds},
         CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
     ):
         yield
@@ -52,6 +54,7 @@ async def connection():
         await consumer.hub.close()
 
 
+@pytest.mark.parametrize("idle_timeout", [0.05], indirect=True)
 async def test_a_connection_without_a_subscription_is_told_so_and_closed(connection):
     socket, _ = connection
     assert await receive(socket) == {
@@ -63,7 +66,9 @@ async def test_a_connection_without_a_subscription_is_told_so_and_closed(connect
     assert await receive(socket) == {"type": "websocket.close", "code": 4000}
 
 
-async def test_a_connection_with_a_subscription_may_be_silent(connection):
+@pytest.mark.parametrize("idle_timeout", [1.0], indirect=True)
+@pytest.mark.parametrize("ends", [False, True])
+async def test_a_connection_that_has_subscribed_may_be_silent(connection, ends):
     socket, consumer = connection
     subscribe = {
         "type": "subscribe",
@@ -73,11 +78,13 @@ async def test_a_connection_with_a_subscription_may_be_silent(connection):
     }
     await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
     assert (await receive(socket))["type"] == "subscribed"
-    idle = [task for task in consumer.tasks if "idle" in task.get_coro().__qualname__]
-    async with asyncio.timeout(DEADLINE):
-        await asyncio.gather(*idle)
-    await socket.send_input({"type": "websocket.receive", "text": '{"type":"ping","id":2}'})
-    assert await receive(socket) == {"type": "pong", "id": 2}
+    if ends:
+        unsubscribe = {"type": "unsubscribe", "id": 2, "topic": "task:a"}
+        await socket.send_input({"type": "websocket.receive", "text": json.dumps(unsubscribe)})
+        assert (await receive(socket))["type"] == "unsubscribed"
+    await asyncio.sleep(consumer.idle.when() - asyncio.get_running_loop().time() + 0.01)
+    await socket.send_input({"type": "websocket.receive", "text": '{"type":"ping","id":3}'})
+    assert await receive(socket) == {"type": "pong", "id": 3}
 
 
 async def test_a_right_that_is_lost_while_subscribing_is_noticed():
