@@ -13,6 +13,9 @@ from realtime.web import watch as watch_module
 from realtime.web.access import GROUP, fingerprint
 from realtime.web.watch import Watch
 
+# Looks go through Django's thread for the database, whatever they ask there.
+pytestmark = pytest.mark.django_db
+
 LAYER = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 NO_REDIS = {
     "default": {
