@@ -140,6 +140,10 @@ for i = 1, #INITIAL do
 end
 local status = string.format(STATUS, unpack(record, 1, #INITIAL))
 
+-- A map of MessagePack is its size and its pairs: what the topics' messages share is packed once.
+local MAP_OF_SEVEN = string.char(0x87)
+local event = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
+  'state', string.sub(record[AT.state], 2, -2), 'status', status)
 for topic, group, number in string.gmatch(record[AT._topics], '([^ ]+) ([^ ]+) ([^ ]+)') do
   local position, log = PREFIX .. 'place:' .. topic, PREFIX .. 'log:' .. topic
   local many, tasks = number == 'many', PREFIX .. 'tasks:' .. topic
@@ -154,16 +158,14 @@ for topic, group, number in string.gmatch(record[AT._topics], '([^ ]+) ([^ ]+) (
   if many then
     if redis.call('ZADD', tasks, 'NX', offset, task_id) == 1 then
       redis.call('ZREMRANGEBYRANK', tasks, 0, -1 - SNAPSHOT_SIZE)
+      redis.call('EXPIRE', tasks, UNFINISHED_TTL)
     end
-    redis.call('EXPIRE', tasks, UNFINISHED_TTL)
   end
   if redis.call('RPUSH', log, status) > HISTORY_SIZE then
     redis.call('LPOP', log)
   end
   redis.call('EXPIRE', log, HISTORY_TTL)
-  redis.call('PUBLISH', GROUP_PREFIX .. group, cmsgpack.pack({
-    type = 'realtime.event', topic = topic, epoch = epoch, offset = offset,
-    task_id = task_id, state = string.sub(record[AT.state], 2, -2), status = status,
-  }))
+  redis.call('PUBLISH', GROUP_PREFIX .. group,
+    MAP_OF_SEVEN .. cmsgpack.pack('topic', topic, 'epoch', epoch, 'offset', offset) .. event)
 end
 return version

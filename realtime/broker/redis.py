@@ -42,8 +42,8 @@ def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield items[start : start + _CHUNK]
 
 
-def _constants() -> str:
-    """Return, as Lua's locals, what the scripts need to know and no call changes."""
+def _constants(script: str) -> str:
+    """Return, as Lua's locals, what a script needs to know and no call changes."""
     settings = conf()
     status = ",".join(f'"{key}":%s' for key in FIELDS)
     kept = (*FIELDS, *_RULE)
@@ -62,7 +62,9 @@ def _constants() -> str:
         "SNAPSHOT_SIZE": settings.SNAPSHOT_SIZE,
         "TOKENS_KEPT": TOKENS_KEPT,
     }
-    return "".join(f"local {name} = {_in_lua(value)}\n" for name, value in named.items())
+    return "".join(
+        f"local {name} = {_in_lua(value)}\n" for name, value in named.items() if name in script
+    )
 
 
 def _in_lua(value: str | int | Sequence[str] | dict[str, int]) -> str:
@@ -96,7 +98,8 @@ class _Script:
     """A Lua file of this folder, called by its hash."""
 
     def __init__(self, name: str) -> None:
-        self.source = _constants() + files(__package__).joinpath(name).read_text()
+        text = files(__package__).joinpath(name).read_text()
+        self.source = _constants(text) + text
         # The commands are spelled out instead of using register_script(): the same script is
         # called through a synchronous and through an asynchronous client.
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()

@@ -7,8 +7,9 @@ table of cases.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from .states import CUSTOM_RANK, STALLED, STARTED, SUCCESS, TERMINAL_RANK, rank
 
@@ -16,9 +17,8 @@ from .states import CUSTOM_RANK, STALLED, STARTED, SUCCESS, TERMINAL_RANK, rank
 TOKENS_KEPT: Final = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One word about one task, before anybody decided whether it is news.
+class Change(NamedTuple):
+    """One word about one task, before anybody decided whether it is news. By keywords alone.
 
     ``fields`` holds JSON text by status key. Some words come from beside the run (the publisher,
     the worker's parent process, the reconciler): they carry no ``token`` and speak of whichever
@@ -44,7 +44,7 @@ class Change:
     worker: str = ""
     #: Seconds that the run, once stalled, may still be delivered again; told with ``worker``.
     patience: int = 0
-    fields: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

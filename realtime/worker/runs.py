@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from celery import current_task
 
@@ -111,4 +111,6 @@ def run_of(request: Any) -> Run | None:
 
 def current_run() -> Run | None:
     """Return the run that this code is part of; None outside of a task."""
-    return run_of(current_task.request) if current_task else None
+    # Asked once, where the proxy would ask twice.
+    task = cast(Any, current_task)._get_current_object()  # noqa: SLF001
+    return run_of(task.request) if task else None
