@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn, TypeGuard
 from realtime.exceptions import FrameError
 
 from .codes import CloseCode, ErrorCode
-from .jsontext import RESULT_DEPTH, depth_of, dumps
+from .jsontext import DEPTH, depth_of, dumps
 from .position import Position
 from .topics import TASK, Topic
 
@@ -78,7 +78,7 @@ def parse(text: str) -> ClientFrame:
         # Deep nesting is a RecursionError, a number of thousands of digits a ValueError.
         raise FrameError("a frame is one JSON object") from None
     # How deep it may be depends on the Python, but for this.
-    if not isinstance(frame, dict) or depth_of(text) > RESULT_DEPTH:
+    if not isinstance(frame, dict) or depth_of(text) > DEPTH:
         raise FrameError("a frame is one JSON object")
     frame_id = frame.get("id")
     if not _is_whole(frame_id, -_MAX_NUMBER):

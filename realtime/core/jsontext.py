@@ -13,7 +13,7 @@ from typing import Any, Final
 NULL: Final = "null"
 
 #: Python's reader gives up somewhere below its recursion limit of 1,000, less what runs already.
-RESULT_DEPTH: Final = 200
+DEPTH: Final = 200
 _MARKS: Final = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*"')
 
 #: Made once: `json.dumps()` makes one for each call, which takes as long as most of the texts here.
@@ -43,7 +43,7 @@ def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
         size = len(text.encode())
     except Exception:  # noqa: BLE001 - a user's object may raise anything while it is read
         return NULL, True
-    if limit is not None and (size > limit or depth_of(text) > RESULT_DEPTH):
+    if limit is not None and (size > limit or depth_of(text) > DEPTH):
         return NULL, True
     return text, False
 
@@ -76,8 +76,10 @@ def encode_text(value: object, *, limit: int = MESSAGE_LENGTH) -> str:
         text = str(value)
     except Exception:  # noqa: BLE001 - a user's exception may fail to describe itself
         text = f"<unprintable {type(value).__name__}>"
-    # A lone surrogate is legal in a str and illegal in UTF-8.
-    return dumps(text[:limit].encode(errors="replace").decode())
+    text = text[:limit]
+    if not text.isascii():  # a lone surrogate is legal in a str and illegal in UTF-8
+        text = text.encode(errors="replace").decode()
+    return dumps(text)
 
 
 def encode_error(name: object, message: object) -> str:
@@ -114,8 +116,9 @@ def timestamp(moment: datetime.datetime | None = None) -> str:
         moment = datetime.datetime.now(datetime.UTC)
     elif moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
-    text = moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
-    return f'"{text.removesuffix("+00:00")}Z"'
+    else:
+        moment = moment.astimezone(datetime.UTC)
+    return f'"{moment.isoformat(timespec="milliseconds")[:-6]}Z"'  # without its "+00:00"
 
 
 def timestamp_of(text: str | None) -> str:

@@ -250,7 +250,7 @@ def say_success(sender: Any = None, result: Any = None, **_kwargs: Any) -> None:
     """Say SUCCESS, with the result where it is small enough."""
     run = run_of(sender.request)
     if run is not None:
-        run.finish(SUCCESS, _success_fields(sender, result))
+        run.finish(SUCCESS, _success_fields(sender, run, result))
 
 
 def say_failure(
@@ -294,7 +294,7 @@ def say_rest(
     if run is None or run.finished:
         return
     if state == SUCCESS:  # the result could not be stored, and so was not announced
-        run.finish(SUCCESS, _success_fields(task, retval))
+        run.finish(SUCCESS, _success_fields(task, run, retval))
     elif state == FAILURE:
         _end(run, FAILURE, redaction.encode_error(retval))
     elif state == "IGNORED":
@@ -383,8 +383,8 @@ def _identity(name: object, headers: Mapping[str, Any]) -> dict[str, str]:
     return {key: jsontext.encode_text(text) for key, text in texts.items() if text}
 
 
-def _success_fields(task: Any, result: Any) -> dict[str, str]:
-    if task.request.ignore_result or task.ignore_result:
+def _success_fields(task: Any, run: Run, result: Any) -> dict[str, str]:
+    if run.request.ignore_result or task.ignore_result:
         # Asked for: nobody keeps it.
         return ending() | {"result": NULL, "truncated": "false"}
     return ending() | redaction.result_fields(result)
