@@ -359,12 +359,12 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
         transport = self.transport
         if transport.dataBuffer or transport._tempDataBuffer:  # noqa: SLF001
             return False
-        if transport.disconnecting or not transport.connected:
-            return False
-        sent = transport.writeSomeData(frame)
+        try:
+            sent = transport.socket.send(frame)
+        except OSError:
+            sent = 0  # it does not take any, or is gone: the next write meets it again
         if sent != len(frame):
-            # An error is met again by the next write.
-            transport.write(frame[sent:] if isinstance(sent, int) else frame)
+            transport.write(frame[sent:])
         return True
 
     def serverClose(self, code: int | None = None) -> None:  # noqa: N802 - Daphne's name
