@@ -23,6 +23,7 @@ TESTS = [
     "tests/unit/web",
     "tests/unit/worker",
     "tests/integration/test_broker.py",
+    "tests/integration/test_intake.py",
     "tests/integration/test_worker.py",
     "tests/integration/test_reconciler.py",
     "tests/integration/test_wire.py",

@@ -59,14 +59,14 @@ class Subscription:
         self._backlog: list[Event | Reading] | None = []
         self._floor = Position("", 0)
 
-    def take(self, item: Event | Reading) -> None:
-        """Pass on what this reader does not know yet."""
+    def take(self, item: Event | Reading, before: Position | None = None) -> None:
+        """Pass on what this reader does not know yet; whoever stands at ``before`` does not."""
         if self._backlog is not None:
             self._backlog.append(item)
         elif isinstance(item, Reading):
             self._floor = item.position
             self.on_snapshot(item.position, item.texts)
-        elif step(self._floor, item.position) is not Step.DROP:
+        elif self._floor is before or step(self._floor, item.position) is not Step.DROP:
             self._floor = item.position
             self.on_event(item)
 
@@ -107,10 +107,10 @@ class _Watched:
         self.text = ""
 
     def deliver(self, item: Event | Reading) -> None:
-        self.position = item.position
+        before, self.position = self.position, item.position
         self.learn(item)
         for subscription in tuple(self.subscriptions):
-            subscription.take(item)
+            subscription.take(item, before)
 
     def learn(self, item: Event | Reading) -> None:
         """Take note of the state of a topic of one task."""
@@ -134,7 +134,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._broker = get_broker()
-        self._layer: ChannelLayer = make_layer()
+        self._layer = self._make_layer()
         self._channel = ""
         self._watched: dict[str, _Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -229,7 +229,16 @@ class Hub:
 
     # Events
 
+    def _make_layer(self) -> ChannelLayer:
+        def hear(message: Any) -> None:
+            if layer is self._layer:  # and not one that was left, whose connection still ends
+                self._hear(message)
+
+        layer = make_layer(hear)
+        return layer
+
     async def _receive(self) -> None:
+        """Receive from a layer that does not call :meth:`_hear` by itself."""
         while True:
             try:
                 message = await self._layer.receive(self._channel)
@@ -237,9 +246,12 @@ class Hub:
                 logger.warning("message_unreadable error=%r", error)
                 await asyncio.sleep(0)
                 continue
-            self._heard.set()
-            if event := from_message(message):
-                self._dispatch(event)
+            self._hear(message)
+
+    def _hear(self, message: Any) -> None:
+        self._heard.set()
+        if event := from_message(message):
+            self._dispatch(event)
 
     def _dispatch(self, event: Event) -> None:
         watched = self._watched.get(event.topic)
@@ -364,7 +376,7 @@ class Hub:
     async def _rejoin(self) -> None:
         """Join every group again, over connections of a new layer's, and leave the old one."""
         logger.warning("layer_rejoined topics=%d", len(self._watched))
-        old, receiving, layer = self._layer, self._receiving, make_layer()
+        old, receiving, layer = self._layer, self._receiving, self._make_layer()
         try:
             async with asyncio.timeout(_JOIN_TIMEOUT):
                 channel = await layer.new_channel()

@@ -259,6 +259,11 @@ async def test_what_is_no_event_of_its_topic_is_not_told_and_makes_nobody_deaf(w
     assert not hub._receiving.done()
 
 
+@pytest.mark.parametrize("message", [7, None, "type", ["type"], {1: 2}, {"type": ["t"]}])
+def test_what_is_no_message_is_no_event(message):
+    assert layer_module.from_message(message) is None
+
+
 async def test_an_ending_that_never_was_is_taken_back(world):
     hub, broker, layer = world
     begin(broker)
@@ -379,7 +384,7 @@ async def test_a_layer_that_stays_deaf_is_left_for_a_new_one(world, monkeypatch)
     reader = await Reader().join(hub)
     layer.deaf, layer.fault = True, lambda _message: []
     fresh = FaultyLayer()
-    monkeypatch.setattr(hub_module, "make_layer", lambda: fresh)
+    monkeypatch.setattr(hub_module, "make_layer", lambda _hear: fresh)
     monkeypatch.setattr("realtime.broker.memory.get_layer", lambda: fresh)
     await until(lambda: not hub.hearing)
     joining = asyncio.create_task(Reader().join(hub, Topic("task", "meanwhile")))
@@ -391,6 +396,42 @@ async def test_a_layer_that_stays_deaf_is_left_for_a_new_one(world, monkeypatch)
     assert fresh.groups["realtime.task.meanwhile"]
     assert not layer.groups
     assert offsets(reader.told) == [1]
+
+
+async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(world, monkeypatch):
+    hub, broker, layer = world
+    monkeypatch.setattr(hub_module, "BEAT", 0.05)
+    given, passed = [], []
+
+    def make_layer(hear):
+        given.append(hear)
+        return FaultyLayer()
+
+    def through(number):
+        def give(message):
+            given[number](message)
+            passed.append(number)
+            return []
+
+        return give
+
+    monkeypatch.setattr(hub_module, "make_layer", make_layer)
+    hub._layer = hub._make_layer()
+    reader = await Reader().join(hub)
+    layer.fault = through(0)
+    begin(broker)
+    await until(lambda: passed == [0])
+    assert offsets(reader.told) == [1]
+    hub._layer.deaf = True
+    await until(lambda: len(given) == 2 and hub.hearing)
+    monkeypatch.setattr(broker, "positions", lambda _topics: asyncio.Event().wait())
+    progress(broker, 1)
+    await until(lambda: passed == [0, 0])
+    assert offsets(reader.told) == [1]
+    layer.fault = through(1)
+    progress(broker, 2)
+    await reader.until(lambda told: len(told) == 3)
+    assert offsets(reader.told) == [1, 2, 3]
 
 
 async def test_a_layer_that_still_brings_something_is_not_deaf(world, monkeypatch):
