@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.sessions import CookieMiddleware, SessionMiddleware
 from django.urls import path, re_path
 
 from .web.consumers import TaskConsumer
 from .web.reconciler import reconciler
+from .web.sign_in import UserMiddleware
 
 #: For a project that routes WebSockets of its own, beside its own routes.
 websocket_urlpatterns: list[Any] = [path("realtime/ws/", cast(Any, TaskConsumer.as_asgi()))]
@@ -22,7 +23,7 @@ def application(django_application: Any) -> ProtocolTypeRouter:
     """
     reconciler.start()
     sockets = URLRouter([*websocket_urlpatterns, re_path(r"", cast(Any, _refuse))])
-    authenticated = cast(Any, AuthMiddlewareStack(sockets))
+    authenticated = cast(Any, CookieMiddleware(SessionMiddleware(UserMiddleware(sockets))))
 
     async def websocket(scope: Any, receive: Any, send: Any) -> None:
         # The session middleware looks at the session before each frame that it passes on, which

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
 
@@ -118,15 +118,26 @@ def fingerprint(session_key: str | None) -> str:
 # Looking.
 
 
+def find_users(scopes: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return for each scope the user of its session, or the exception that it raised."""
+    return [_or_error(find_user, scope) for scope in scopes]
+
+
+def find_user(scope: Mapping[str, Any]) -> Any:
+    """Return the user of a scope's session, as Django does for a request.
+
+    Channels' own way ends a session that was begun under one of ``SECRET_KEY_FALLBACKS``.
+    """
+    from django.contrib.auth import SESSION_KEY
+    from django.contrib.auth.models import AnonymousUser
+
+    session = scope["session"]
+    return (_user_of(session) if SESSION_KEY in session else None) or AnonymousUser()
+
+
 def look_up_all(asked: Sequence[tuple[Mapping[str, Any], Any]]) -> list[Any]:
     """Return for each scope and user what :func:`look_up` does, or the exception that it raised."""
-    found: list[Any] = []
-    for scope, user in asked:
-        try:
-            found.append(look_up(scope, user))
-        except Exception as error:  # noqa: BLE001 - one session that is broken is not the others'
-            found.append(error)
-    return found
+    return [_or_error(look_up, scope, user) for scope, user in asked]
 
 
 def look_up(scope: Mapping[str, Any], user: Any) -> Any:
@@ -135,7 +146,7 @@ def look_up(scope: Mapping[str, Any], user: Any) -> Any:
     It asks the database and changes nothing: Django's own way would end the session of a user who
     is just changing the password.
     """
-    from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, load_backend
+    from django.contrib.auth import SESSION_KEY
 
     session = scope.get("session")
     if not session or SESSION_KEY not in session:  # signed in by something else
@@ -147,20 +158,35 @@ def look_up(scope: Mapping[str, Any], user: Any) -> Any:
     if SESSION_KEY not in kept:
         # One that has expired is not given out, but it is there until it is cleared away.
         return CloseCode.SESSION_EXPIRED if kept.exists(key) else CloseCode.SIGNED_OUT
-    backend = kept.get(BACKEND_SESSION_KEY)
-    if backend in django_settings.AUTHENTICATION_BACKENDS and str(user.pk) == kept[SESSION_KEY]:
-        fresh = load_backend(backend).get_user(user.pk)
-        if fresh is not None and _is_proven(fresh, kept):
-            return fresh
-    return CloseCode.SIGNED_OUT
+    same = str(user.pk) == kept[SESSION_KEY]
+    return (_user_of(kept) if same else None) or CloseCode.SIGNED_OUT
 
 
-def _is_proven(user: Any, session: Any) -> bool:
-    """Return whether the session was made under the user's present password."""
-    from django.contrib.auth import HASH_SESSION_KEY
+def _or_error(function: Callable[..., Any], *asked: Any) -> Any:
+    try:
+        return function(*asked)
+    except Exception as error:  # noqa: BLE001 - one session that is broken is not the others'
+        return error
+
+
+def _user_of(session: Any) -> Any:
+    """Return whom a session is of, if it was made under the user's present password; or None."""
+    from django.contrib.auth import (
+        BACKEND_SESSION_KEY,
+        HASH_SESSION_KEY,
+        SESSION_KEY,
+        get_user_model,
+        load_backend,
+    )
     from django.utils.crypto import constant_time_compare
 
+    backend = session.get(BACKEND_SESSION_KEY)
+    if backend not in django_settings.AUTHENTICATION_BACKENDS:
+        return None
+    key = get_user_model()._meta.pk.to_python(session[SESSION_KEY])  # noqa: SLF001
+    user: Any = load_backend(backend).get_user(key)
     if not hasattr(user, "get_session_auth_hash"):
-        return True
+        return user
     valid = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
-    return any(constant_time_compare(session.get(HASH_SESSION_KEY, ""), each) for each in valid)
+    told = session.get(HASH_SESSION_KEY, "")
+    return user if any(constant_time_compare(told, each) for each in valid) else None
