@@ -8,6 +8,7 @@ network, so it is no part of the tests. The tools live in an environment of thei
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,7 +49,11 @@ def secrets_in_the_tree() -> bool:
     done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
     files = [name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
     hashes = ("--exclude-files", r"\.lock$|package-lock\.json$|\.secrets\.baseline$")
-    return succeeds([TOOLS / "detect-secrets-hook", "--baseline", BASELINE, *hashes, *files])
+    with tempfile.TemporaryDirectory() as directory:
+        # A copy: where nothing is new but a line has moved, the hook rewrites it and ends with 3.
+        known = shutil.copy(ROOT / BASELINE, directory)
+        hook = TOOLS / "detect-secrets-hook"
+        return succeeds([hook, "--baseline", known, *hashes, *files], endings=(0, 3))
 
 
 def requests_of_every_kind() -> bool:
@@ -99,9 +104,10 @@ def install() -> bool:
     ) and succeeds([UV, "pip", "install", "--quiet", *into])
 
 
-def succeeds(command: Sequence[str | Path]) -> bool:
-    """Run a command here; return whether it ended well."""
-    return subprocess.run(command, cwd=ROOT, env=uv_environment(), check=False).returncode == 0
+def succeeds(command: Sequence[str | Path], *, endings: Sequence[int] = (0,)) -> bool:
+    """Run a command here; return whether it ended well, with one of these codes."""
+    done = subprocess.run(command, cwd=ROOT, env=uv_environment(), check=False)
+    return done.returncode in endings
 
 
 def main() -> int:

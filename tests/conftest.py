@@ -33,6 +33,9 @@ from realtime.worker.publisher import publisher
 from tests.people import People, make_people
 from tests.raw import DEADLINE, HOST, Web
 
+#: Seconds that a process has to become ready, on a machine that is busy.
+READY = 60.0
+
 # How long an example takes says something about the machine, not about the code.
 hypothesis.settings.register_profile(
     "shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -99,7 +102,8 @@ def speaking_to(url: str) -> Iterator[None]:
     before = celery_app.conf.broker_url
     with override_settings(
         REDIS_URL=url,
-        REALTIME={"REDIS_URL": url},
+        # What a test publishes itself must arrive, on a machine that is busy too.
+        REALTIME={"REDIS_URL": url, "PUBLISH_TIMEOUT": 5.0},
         CHANNEL_LAYERS={"default": layer},
         CELERY_BROKER_URL=url,
         CELERY_RESULT_BACKEND=url,
@@ -152,8 +156,8 @@ class Service:
         """Return when both answer, at the start and after a restart."""
         port = urlsplit(self.url).port
         assert port is not None
-        self.web.wait_ready(lambda: page_answers(HOST, port))
-        self.worker.wait_ready(lambda: worker_answers(self.node, self.redis_url))
+        self.web.wait_ready(lambda: page_answers(HOST, port), timeout=READY)
+        self.worker.wait_ready(lambda: worker_answers(self.node, self.redis_url), timeout=READY)
 
 
 @pytest.fixture(scope="session")
@@ -218,7 +222,7 @@ def start_web(service: Service) -> Iterator[Callable[..., Web]]:
             process = Process("web", given, env=env)
             stack.callback(process.kill)
             process.start()
-            process.wait_ready(lambda: page_answers(HOST, port))
+            process.wait_ready(lambda: page_answers(HOST, port), timeout=READY)
             return Web(
                 url=f"http://{HOST}:{port}",
                 ws_url=f"ws://{HOST}:{port}/realtime/ws/",

@@ -11,31 +11,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 django_application = get_asgi_application()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
-from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import path  # noqa: E402
 
-
-class TutorialConsumer(AsyncJsonWebsocketConsumer):
-    """Joins the group in its path, and sends on each message's status."""
-
-    async def connect(self) -> None:
-        """Join, then accept."""
-        self.group = self.scope["url_route"]["kwargs"]["group"]
-        await self.channel_layer.group_add(self.group, self.channel_name)
-        await self.accept()
-
-    async def disconnect(self, code: int) -> None:
-        """Leave."""
-        await self.channel_layer.group_discard(self.group, self.channel_name)
-
-    async def task_update(self, message: dict[str, Any]) -> None:
-        """Send a status on."""
-        await self.send_json(message["status"])
+from benchmarks.tutorial import TutorialConsumer  # noqa: E402
 
 
 class PubSubConsumer(TutorialConsumer):
-    """The same, on the other layer."""
+    """The same, on the Pub/Sub layer."""
 
     channel_layer_alias = "pubsub"
 

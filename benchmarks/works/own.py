@@ -19,19 +19,21 @@ from benchmarks.report import Table, percentile
 from benchmarks.sample import next_message
 from benchmarks.sockets import Group, LoadError, Sockets
 from benchmarks.stage import Stage
+from benchmarks.works import delivery
 
 NAME = "own"
-WAYS = (
-    *(peers.REALTIME, peers.TUTORIAL, peers.CORE, peers.UVICORN, peers.SOCKET_IO),
-    *(peers.EVENTSTREAM, peers.BARE, peers.BROADCAST, peers.NCHAN),
-)
+WAYS = tuple(way for way in delivery.WAYS if way != peers.PROGRESS)
 QUICK = (peers.REALTIME, peers.TUTORIAL)
 SIZES = (1000, 5000)
 #: Those that are measured at the larger size too; the time is what limits them.
 LARGE = (peers.REALTIME, peers.TUTORIAL, peers.BARE)
 COLUMNS = ("CPU µs an event", "p50 ms", "p99 ms", "CPU µs, many at once")
 LEAST = 20
-AT_ONCE = 200
+#: The core layer drops what is more than that for one process.
+AT_ONCE = 100
+#: Seconds in which a server comes to rest, or is measured all the same: many that hold thousands
+#: of sockets never do, and meanwhile nobody answers their pings.
+REST = 10.0
 
 
 def run(stage: Stage) -> Table:
@@ -57,7 +59,7 @@ def _measure(stage: Stage, table: Table, peer: Peer, server: Server, size: int) 
         hellos = [peer.hello(server, ident, stage.session) for ident in idents]
         crowd = sockets.open(server.port, hellos, stream=peer.stream)
         tells = [peer.publisher(ident) for ident in random.sample(idents, AT_ONCE)]
-        machine.rest(server.pids)
+        machine.rest(server.pids, timeout=REST)
         for number in range(stage.size.rounds + 1):
             delays: list[float] = []
             cpu, began = machine.cpu_time(server.pids), time.perf_counter()

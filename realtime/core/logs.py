@@ -7,7 +7,7 @@ import re
 import traceback
 from pathlib import PurePath
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 #: Characters of a line, at most: with every one of them escaped it is still under 2 KiB.
 LINE_LENGTH: Final = 2000
@@ -37,6 +37,23 @@ def _one_line(record: logging.LogRecord) -> bool:
         record.exc_info = None
     record.msg, record.args = escaped(text), ()
     return True
+
+
+class LineFormatter(logging.Formatter):
+    """Writes what any logger says in one line of at most 2 KiB, as the service's own say it.
+
+    For a handler of the project: a stranger's path or host in a line of Django's is as long as the
+    head of a request may be. An exception's traceback follows, in lines of its own, cut as well.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """Escape and cut the message, and put it into the format."""
+        record.message = escaped(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - as above
+        """Escape and cut each line of a traceback: the last one is the exception's own words."""
+        return "\n".join(map(escaped, super().formatException(ei).splitlines()))
 
 
 def escaped(text: str) -> str:

@@ -129,7 +129,12 @@ def test_without_the_own_pages_proof_nothing_is_changed_and_the_answer_says_so(
             service, "POST", cancel, session=alice.session, headers={"Origin": "null"}
         ),
         "a token for tokens": request(
-            service, "POST", "/realtime/tokens/", session=alice.session, csrf=False, body={}
+            service,
+            "POST",
+            "/realtime/tokens/",
+            session=alice.session,
+            csrf=False,
+            body={"topics": ["user:me"]},
         ),
         "a form": request(
             service,

@@ -71,9 +71,9 @@ async def test_a_token_that_is_replayed_after_its_end_shows_nothing(service: Any
     task_id = fresh_id()
     topic = f"task:{task_id}"
     say(task_id, "PENDING")
-    with override_settings(REALTIME={**settings.REALTIME, "TOKEN_AGE": 1}):
-        token = token_for(service, topic)
     async with connect(service) as first:
+        with override_settings(REALTIME={**settings.REALTIME, "TOKEN_AGE": 3}):
+            token = token_for(service, topic)
         assert (await first.subscribe(topic, token=token))["type"] == "subscribed"
         assert (await first.event(topic))["code"] == "unauthorized", "it has ended"
         async with connect(service) as replaying:

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -153,10 +152,8 @@ def run_family(name: str, only: set[str], *, seed: int, long: bool) -> int:
                     contrast=kind.contrast,
                 )
                 print(_MARK + json.dumps(dataclasses.asdict(row)), flush=True)
-        except Exception:  # noqa: BLE001 - shown, with the logs that explain it
-            for process in stage.processes:
-                print(f"--- {process.name}\n{process.log()[-800:]}", file=sys.stderr)
-            traceback.print_exc()
+        except Exception:  # noqa: BLE001 - printed
+            stage.print_failure()
             return 1
         finally:
             stage.close()

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import sys
+import traceback
 import uuid
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -74,6 +75,12 @@ class Stage:
 
     def close(self) -> None:
         self.stack.close()
+
+    def print_failure(self) -> None:
+        """Print the exception that is handled, after the logs that explain it."""
+        for process in self.processes:
+            print(f"--- {process.name}\n{process.log()[-800:]}", file=sys.stderr)
+        traceback.print_exc()
 
     # Processes
 

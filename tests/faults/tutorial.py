@@ -12,12 +12,13 @@ from typing import Any
 import django
 from asgiref.sync import async_to_sync
 from celery import Celery, signals
-from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import get_channel_layer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 from django.http import HttpResponse
 from django.urls import path
+
+from benchmarks.tutorial import TutorialConsumer
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.faults.tutorial_settings")
 django.setup()
@@ -27,9 +28,9 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 
 
 def publish(task_id: str, state: str, attempt: int, result: Any = None) -> None:
-    data = {"task_id": task_id, "state": state, "attempt": attempt, "result": result}
+    status = {"task_id": task_id, "state": state, "attempt": attempt, "result": result}
     layer = get_channel_layer()
-    async_to_sync(layer.group_send)(f"task_{task_id}", {"type": "task.update", "data": data})
+    async_to_sync(layer.group_send)(task_id, {"type": "task.update", "status": status})
 
 
 @signals.task_prerun.connect
@@ -57,25 +58,10 @@ def on_revoked(request: Any, **_kwargs: Any) -> None:
     publish(request.id, "REVOKED", request.retries)
 
 
-class TaskConsumer(AsyncJsonWebsocketConsumer):
-    """Forwards what is said of one task."""
-
-    async def connect(self) -> None:
-        self.group = f"task_{self.scope['url_route']['kwargs']['task_id']}"
-        await self.channel_layer.group_add(self.group, self.channel_name)
-        await self.accept()
-
-    async def disconnect(self, code: int) -> None:
-        await self.channel_layer.group_discard(self.group, self.channel_name)
-
-    async def task_update(self, event: dict[str, Any]) -> None:
-        await self.send_json(event["data"])
-
-
 urlpatterns = [path("", lambda request: HttpResponse("tutorial"))]
 application = ProtocolTypeRouter(
     {
         "http": get_asgi_application(),
-        "websocket": URLRouter([path("ws/<task_id>/", TaskConsumer.as_asgi())]),
+        "websocket": URLRouter([path("ws/<group>/", TutorialConsumer.as_asgi())]),
     }
 )

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,16 +52,27 @@ session = Session.objects.filter(pk={session!r})
 
 async def make_user(service: Any, *, staff: bool = False, how: str = "") -> Any:
     """A user, signed in twice, who sees everything by a right of their own or of their group."""
-    code = _MAKE.format(name=fresh_id(), staff=staff, how=how)
-    printed = await sync_to_async(service.manage)("shell", "-c", code)
-    key, session, other = json.loads(printed.splitlines()[-1])
-    return SimpleNamespace(key=key, session=session, other=other)
+    (user,) = await make_users(service, (staff, how))
+    return user
+
+
+async def make_users(service: Any, *kinds: tuple[bool, str]) -> list[Any]:
+    """Several: whether staff, and by which right."""
+    code = [_MAKE.format(name=fresh_id(), staff=staff, how=how) for staff, how in kinds]
+    printed = await sync_to_async(service.manage)("shell", "-c", "\n".join(code))
+    found = [json.loads(line) for line in printed.splitlines()[-len(kinds) :]]
+    return [SimpleNamespace(key=key, session=one, other=other) for key, one, other in found]
 
 
 async def change(service: Any, user: Any, code: str) -> None:
     """Run code in another process of the same project."""
-    given = _CHANGE.format(key=user.key, session=user.session) + code
-    await sync_to_async(service.manage)("shell", "-c", given)
+    await change_all(service, (user, code))
+
+
+async def change_all(service: Any, *changes: tuple[Any, str]) -> None:
+    """Run code for each of these users there."""
+    given = [_CHANGE.format(key=user.key, session=user.session) + code for user, code in changes]
+    await sync_to_async(service.manage)("shell", "-c", "\n".join(given))
 
 
 async def own_task(client: Client, user: Any) -> str:
@@ -180,20 +192,23 @@ async def test_what_no_signal_told_is_seen_at_the_next_look(
         "session.delete()": (4501, False),
         "session.update(expire_date=timezone.now())": (4002, True),
     }
-    for code, (close_code, reconnect) in cases.items():
-        user = await make_user(service)
-        async with connect(service, session=user.session) as client:
-            await own_task(client, user)
-            await change(service, user, code)
-            await assert_closed(client, close_code, reconnect=reconnect)
-
-    staff = await make_user(service, staff=True, how="user")
+    staff, *users = await make_users(service, (True, "user"), *[(False, "")] * len(cases))
     foreign = fresh_id()
     say(foreign, "PENDING", owner="somebody")
-    async with connect(service, session=staff.session) as client:
-        await client.subscribe(f"task:{foreign}")
-        await change(service, staff, "users.update(is_staff=False)")
-        assert (await client.event())["code"] == "forbidden"
+    async with AsyncExitStack() as stack:
+        clerk, *clients = [
+            await stack.enter_async_context(connect(service, session=user.session))
+            for user in (staff, *users)
+        ]
+        await clerk.subscribe(f"task:{foreign}")
+        for client, user in zip(clients, users, strict=True):
+            await own_task(client, user)
+        await change_all(
+            service, (staff, "users.update(is_staff=False)"), *zip(users, cases, strict=True)
+        )
+        for client, (code, reconnect) in zip(clients, cases.values(), strict=True):
+            await assert_closed(client, code, reconnect=reconnect)
+        assert (await clerk.event())["code"] == "forbidden"
 
 
 # A function of the project's own
@@ -272,7 +287,7 @@ async def test_a_subscription_by_token_ends_with_its_token(service: Any) -> None
     topic = f"task:{task_id}"
     say(task_id, "PENDING")
     async with connect(service) as client:
-        answer = await client.subscribe(topic, token=short_token(service, 2, topic))
+        answer = await client.subscribe(topic, token=short_token(service, 3, topic))
         assert answer["type"] == "subscribed"
         assert await client.event(topic) == {
             "type": "unsubscribed",
@@ -291,12 +306,12 @@ async def test_a_token_that_is_renewed_in_band_loses_nothing_and_doubles_nothing
     task_id = fresh_id()
     topic = f"task:{task_id}"
     say(task_id, "PENDING")
-    ends = time.monotonic() + 5
+    ends = time.monotonic() + 6
     publishing = asyncio.create_task(sync_to_async(_publish_until)(task_id, ends))
     offsets: list[int] = []
     renewals = 0
     async with connect(service) as client:
-        first = await client.subscribe(topic, token=short_token(service, 2, topic))
+        first = await client.subscribe(topic, token=short_token(service, 4, topic))
         epoch, offset = first["epoch"], first["offset"]
         renewed_at = time.monotonic()
         while True:
@@ -305,7 +320,7 @@ async def test_a_token_that_is_renewed_in_band_loses_nothing_and_doubles_nothing
                 since = {"epoch": epoch, "offset": offset}
                 await client.send({
                     "type": "subscribe", "id": 1000 + renewals, "topic": topic, "since": since,
-                    "token": short_token(service, 2, topic),
+                    "token": short_token(service, 4, topic),
                 })  # fmt: skip
             frame = await client.next()
             if frame["type"] == "subscribed":
@@ -322,7 +337,7 @@ async def test_a_token_that_is_renewed_in_band_loses_nothing_and_doubles_nothing
             if events and events[-1]["status"]["state"] == "SUCCESS":
                 break
     last = await publishing
-    assert renewals >= 6
+    assert renewals >= 3, "and it went on for longer than the first token"
     assert offsets == list(range(first["offset"] + 1, last + 1))
 
 

@@ -128,7 +128,7 @@ def test_who_asks_without_reading_the_answers_is_not_read_any_more(
 async def test_sigterm_under_two_hundred_sockets_closes_each_with_1012(
     start_web: Callable[..., Web],
 ) -> None:
-    web = start_web(DRAIN_SECONDS=1.0, IDLE_TIMEOUT=60.0)
+    web = start_web(DRAIN_SECONDS=2.0, IDLE_TIMEOUT=60.0)
     count = 200
 
     async def stay() -> tuple[int, dict[str, Any]]:
@@ -151,10 +151,10 @@ async def test_sigterm_under_two_hundred_sockets_closes_each_with_1012(
     for task in staying:
         closing = task.result()[1]
         assert (closing["type"], closing["code"], closing["reconnect"]) == ("closing", 1012, True)
-    assert 0.8 < max(times) - min(times) < 4, "spread over the second"
+    assert 1 < max(times) - min(times) < 8, "spread over the two seconds"
     assert await asyncio.to_thread(web.exit_code) == 0
     took = time.monotonic() - began
-    assert took < 6
+    assert took < 12
     assert "Traceback" not in web.process.log()
     assert "destroyed" not in web.process.log()
     print(f"\nSIGTERM under {count} sockets: every close 1012, exit 0 after {took:.1f} s")
@@ -271,7 +271,7 @@ def serve(service: Any, address: str, **env: str) -> subprocess.CompletedProcess
     command = [sys.executable, "manage.py", "serve", address]
     given = {**service.web.env, **env}
     return subprocess.run(
-        command, cwd=ROOT, env=given, capture_output=True, text=True, check=False, timeout=DEADLINE
+        command, cwd=ROOT, env=given, capture_output=True, text=True, check=False, timeout=60
     )
 
 

@@ -13,7 +13,6 @@ import random
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 
 from .report import Row, text_line, write_guarantees
@@ -42,10 +41,8 @@ def main() -> int:
                 for row in FIGURES[letter](stage):
                     rows.append(row)
                     print(text_line(row), flush=True)
-        except Exception:  # noqa: BLE001 - shown, with the logs that explain it
-            for process in stage.processes:
-                print(f"--- {process.name}\n{process.log()[-800:]}", file=sys.stderr)
-            traceback.print_exc()
+        except Exception:  # noqa: BLE001 - printed
+            stage.print_failure()
             return 1
         finally:
             stage.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from realtime.core.logs import escaped, get_logger
+from realtime.core.logs import LineFormatter, escaped, get_logger
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -53,6 +53,25 @@ def test_every_message_of_a_logger_is_one_line(logger, caplog):
         "odd task=%s",
         "100 %",
     ]
+
+
+def test_a_handler_of_the_projects_writes_one_line_whoever_logs_it():
+    formatter = LineFormatter("%(levelname)s %(message)s")
+    text = "a\nWARNING forged" + "x" * 100_000
+    record = logging.makeLogRecord({"levelname": "WARNING", "msg": "%s", "args": (text,)})
+    line = formatter.format(record)
+    assert line.startswith("WARNING a\\nWARNING forgedx")
+    assert line.isprintable()
+    assert len(line.encode()) <= 2048 + len("WARNING ")
+    assert record.args == (text,), "what other handlers see is as it was"
+    try:
+        raise ValueError("\x1b" + "x" * 100_000)
+    except ValueError as error:
+        record.exc_info = (ValueError, error, error.__traceback__)
+    _, *traceback, words = formatter.format(record).split("\n")
+    assert traceback[0] == "Traceback (most recent call last):"
+    assert words.startswith("ValueError: \\x1bxxx")
+    assert len(words.encode()) <= 2048
 
 
 def test_an_exception_is_told_in_the_same_line_by_its_places(logger, caplog):
