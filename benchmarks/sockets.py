@@ -10,6 +10,7 @@ import select
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 #: What is sent, and what has to be in the answer before the next is sent.
@@ -19,6 +20,8 @@ Hello = Sequence[tuple[bytes, bytes]]
 DEADLINE = 120.0
 #: Handshakes under way at once where nothing else is said: Daphne as shipped lets 50 wait.
 AT_ONCE = 20
+#: Seconds until one that was lost on the way comes again.
+PAUSE = 0.5
 _CHUNK = 256 * 1024
 
 
@@ -102,6 +105,8 @@ class Sockets:
         self._arrivals: list[float] = []
         self._coming = 0
         self._attempts = 1
+        #: Who comes again, and when.
+        self._again: deque[tuple[float, Socket]] = deque()
 
     def __len__(self) -> int:
         return len(self._by_fd)
@@ -117,7 +122,7 @@ class Sockets:
     ) -> Group:
         """Open a connection for each hello; return them when the last one has had its answers.
 
-        One that is lost on the way comes again, if it may.
+        One that is lost on the way comes again a moment later, if it may.
         """
         self._attempts = attempts
         opened = Group()
@@ -170,10 +175,16 @@ class Sockets:
             self._epoll.unregister(fd)
             one.link.close()
         self._by_fd.clear()
+        self._again.clear()
         self._coming = 0
 
     def _turn(self, group: Group, until: float) -> None:
-        for fd, what in self._epoll.poll(1.0, 1024):
+        while self._again and self._again[0][0] <= time.monotonic():
+            one = self._again.popleft()[1]
+            fd = one.connect()
+            self._by_fd[fd] = one
+            self._epoll.register(fd, select.EPOLLOUT)
+        for fd, what in self._epoll.poll(0.05 if self._again else 1.0, 1024):
             self._handle(fd, what)
         if group.lost:
             raise LoadError(group.lost)
@@ -231,9 +242,7 @@ class Sockets:
         if one.is_ready or one.attempts >= self._attempts:
             one.group.lost = f"a connection was lost: {why}, after {one.buffer[-300:]!r}"
             return
-        fd = one.connect()
-        self._by_fd[fd] = one
-        self._epoll.register(fd, select.EPOLLOUT)
+        self._again.append((time.monotonic() + PAUSE, one))
 
     def _greet(self, one: Socket, data: bytes, now: float) -> None:
         _sent, wanted = one.hello[0]

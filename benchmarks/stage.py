@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +18,9 @@ from project.redis_server import embedded_redis
 from . import machine
 from .peers import Missing, Peer, Server
 from .report import Table
+
+#: Sessions of the one user who watches: who looks at many at once is not to find them all the same.
+SESSIONS = 300
 
 
 @dataclass
@@ -41,8 +45,13 @@ class Stage:
     directory: Path
     redis_url: str
     redis: Process
-    session: str  #: of the user who watches
+    _sessions: Iterator[str]
     _stack: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def session(self) -> str:
+        """A session of the user who watches; each time another of a few hundred."""
+        return next(self._sessions)
 
     def close(self) -> None:
         """End what a work has started."""
@@ -130,11 +139,14 @@ def _furnished(size: Size, directory: Path, url: str, server: Process) -> Stage:
 
     call_command("migrate", interactive=False, verbosity=0)
     user: Any = User.objects.create_user("somebody")
-    client = Client()
-    client.force_login(user)
+    sessions = []
+    for _ in range(SESSIONS):
+        client = Client()
+        client.force_login(user)
+        sessions.append(client.cookies["sessionid"].value)
     connections.close_all()
     os.environ["BENCHMARKS_OWNER"] = str(user.pk)
-    return Stage(size, directory, url, server, client.cookies["sessionid"].value)
+    return Stage(size, directory, url, server, cycle(sessions))
 
 
 def _children(pid: int) -> list[int]:

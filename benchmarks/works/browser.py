@@ -100,7 +100,7 @@ def run(stage: Stage) -> Table:
     sockets = Sockets()
     with Chromium(browser_path) as browser:
         crowds = {
-            peer: Crowd(sockets, peer, server, CROWD, stage.session)
+            peer: Crowd(sockets, peer, server, CROWD, stage)
             for peer, server in servers.items()
             if peer.name not in POLLING
         }

@@ -50,13 +50,13 @@ class Crowd:
     """The sockets of one way, all of which watch one task."""
 
     def __init__(
-        self, sockets: Sockets, peer: Peer, server: Server, size: int, session: str
+        self, sockets: Sockets, peer: Peer, server: Server, size: int, stage: Stage
     ) -> None:
         self.server = server
         self.sockets = sockets
         ident = peer.ident()
-        hello = peer.hello(server, ident, session)
-        self.members = sockets.open(server.port, [hello] * size, stream=peer.stream)
+        hellos = [peer.hello(server, ident, stage.session) for _ in range(size)]
+        self.members = sockets.open(server.port, hellos, stream=peer.stream)
         self.tell = peer.publisher(ident)
         machine.rest(server.pids)
 
@@ -99,7 +99,7 @@ def _measure(stage: Stage, table: Table, servers: dict[Peer, Server], size: int)
             for peer, server in servers.items():
                 try:
                     if number == 0:
-                        crowds[peer] = Crowd(sockets, peer, server, size, stage.session)
+                        crowds[peer] = Crowd(sockets, peer, server, size, stage)
                         crowds[peer].warm()
                     elif peer in crowds:
                         table.add(peer.name, crowds[peer].round(stage.size.seconds), size)

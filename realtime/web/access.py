@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from asgiref.sync import async_to_sync
 from django.apps import apps
@@ -18,6 +18,7 @@ from django.conf import settings as django_settings
 from django.contrib.auth.signals import user_logged_out
 from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
+from django.utils import timezone
 
 from realtime.broker.layer import get_layer
 from realtime.core.codes import CloseCode
@@ -29,6 +30,8 @@ logger = get_logger("realtime.access")
 #: The one group of all processes. Changes of access are rare: a group for each user would cost a
 #: subscription on Redis for each of them.
 GROUP: Final = "realtime.access"
+#: In the scope of a connection whose user was found by its session.
+BY_SESSION: Final = "realtime.by_session"
 #: Seconds that a sign-out may lose to a layer that does not answer.
 _SEND_TIMEOUT: Final = 1.0
 
@@ -115,78 +118,128 @@ def fingerprint(session_key: str | None) -> str:
     return hashlib.sha256(session_key.encode()).hexdigest() if session_key else ""
 
 
-# Looking.
+# Looking: for many at once, as each question to the database has its price.
+
+
+class _Session(NamedTuple):
+    """What a session holds, {} where it is gone, and whom it is of, None for nobody."""
+
+    kept: Mapping[str, Any]
+    user: Any
 
 
 def find_users(scopes: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Return for each scope the user of its session, or the exception that it raised."""
-    return [_or_error(find_user, scope) for scope in scopes]
+    """Return for each scope the user of its session, or the exception that it raised.
 
-
-def find_user(scope: Mapping[str, Any]) -> Any:
-    """Return the user of a scope's session, as Django does for a request.
-
-    Channels' own way ends a session that was begun under one of ``SECRET_KEY_FALLBACKS``.
+    The same as Django does for a request. Channels' own way ends a session that was begun under
+    one of ``SECRET_KEY_FALLBACKS``.
     """
-    from django.contrib.auth import SESSION_KEY
     from django.contrib.auth.models import AnonymousUser
 
-    session = scope["session"]
-    return (_user_of(session) if SESSION_KEY in session else None) or AnonymousUser()
+    keys = [scope["session"].session_key for scope in scopes]
+    sessions = _sessions({key for key in keys if key})
+    nobodys = _Session({}, None)
+    found = [sessions.get(key, nobodys) for key in keys]
+    return [each if isinstance(each, Exception) else each.user or AnonymousUser() for each in found]
 
 
 def look_up_all(asked: Sequence[tuple[Mapping[str, Any], Any]]) -> list[Any]:
-    """Return for each scope and user what :func:`look_up` does, or the exception that it raised."""
-    return [_or_error(look_up, scope, user) for scope, user in asked]
+    """Return for each scope and user who they are now, or the close code where they are no more.
 
-
-def look_up(scope: Mapping[str, Any], user: Any) -> Any:
-    """Return a connection's user as they are now, or the close code where they are so no more.
-
-    It asks the database and changes nothing: Django's own way would end the session of a user who
-    is just changing the password.
+    Or the exception that it raised. It changes nothing: Django's own way would end the session of
+    a user who is just changing the password.
     """
+    keys = [scope["session"].session_key if BY_SESSION in scope else "" for scope, _ in asked]
+    sessions = _sessions({key for key in keys if key})
+    return [
+        _or_error(_look_up, user, key, sessions.get(key))
+        for (_, user), key in zip(asked, keys, strict=True)
+    ]
+
+
+def _look_up(user: Any, key: str, session: _Session | Exception | None) -> Any:
     from django.contrib.auth import SESSION_KEY
 
-    session = scope.get("session")
-    if not session or SESSION_KEY not in session:  # signed in by something else
+    if isinstance(session, Exception):
+        raise session
+    if session is None:  # signed in by something else
         model = user.__class__
         fresh = model._default_manager.filter(pk=user.pk).first()  # noqa: SLF001
         return fresh if getattr(fresh, "is_active", False) else CloseCode.SIGNED_OUT
-    key = session.session_key
-    kept = import_module(django_settings.SESSION_ENGINE).SessionStore(key)
-    if SESSION_KEY not in kept:
+    if SESSION_KEY not in session.kept:
         # One that has expired is not given out, but it is there until it is cleared away.
-        return CloseCode.SESSION_EXPIRED if kept.exists(key) else CloseCode.SIGNED_OUT
-    same = str(user.pk) == kept[SESSION_KEY]
-    return (_user_of(kept) if same else None) or CloseCode.SIGNED_OUT
+        expired = _store_class()().exists(key)
+        return CloseCode.SESSION_EXPIRED if expired else CloseCode.SIGNED_OUT
+    same = str(user.pk) == session.kept[SESSION_KEY]
+    return (session.user if same else None) or CloseCode.SIGNED_OUT
+
+
+def _sessions(keys: Set[str]) -> dict[str, _Session | Exception]:
+    """Return these sessions; the exception where one could not be read."""
+    from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, get_user_model
+
+    loaded = _load(keys)
+    to_python = get_user_model()._meta.pk.to_python  # noqa: SLF001
+    wanted: dict[Any, dict[str, Any]] = {}
+    for key, kept in loaded.items():
+        backend = kept.get(BACKEND_SESSION_KEY) if isinstance(kept, Mapping) else None
+        if backend in django_settings.AUTHENTICATION_BACKENDS and SESSION_KEY in kept:
+            wanted.setdefault(backend, {})[key] = to_python(kept[SESSION_KEY])
+    users: dict[str, Any] = {}
+    for backend, ids in wanted.items():
+        known = _get_users(backend, set(ids.values()))
+        users |= {key: known.get(ident) for key, ident in ids.items()}
+    return {
+        key: next(
+            (each for each in (kept, users.get(key)) if isinstance(each, Exception)),
+            _Session(kept, _proven(users.get(key), kept)),
+        )
+        for key, kept in loaded.items()
+    }
+
+
+def _store_class() -> Any:
+    return import_module(django_settings.SESSION_ENGINE).SessionStore
+
+
+def _load(keys: Set[str]) -> dict[str, Any]:
+    from django.contrib.sessions.backends.db import SessionStore
+
+    store = _store_class()
+    if store.load is not SessionStore.load:
+        return {key: _or_error(store(key).load) for key in keys}
+    alive = store.get_model_class().objects.filter(
+        session_key__in=keys, expire_date__gt=timezone.now()
+    )
+    found = {each.session_key: store().decode(each.session_data) for each in alive}
+    return {key: found.get(key, {}) for key in keys}
+
+
+def _get_users(path: str, idents: Set[Any]) -> dict[Any, Any]:
+    from django.contrib.auth import get_user_model, load_backend
+    from django.contrib.auth.backends import ModelBackend
+
+    backend: Any = load_backend(path)
+    if type(backend).get_user is not ModelBackend.get_user:
+        return {ident: _or_error(backend.get_user, ident) for ident in idents}
+    users = get_user_model()._default_manager.in_bulk(idents)  # noqa: SLF001
+    return {ident: user for ident, user in users.items() if backend.user_can_authenticate(user)}
+
+
+def _proven(user: Any, kept: Any) -> Any:
+    """Return the user if the session was made under their present password, else None."""
+    from django.contrib.auth import HASH_SESSION_KEY
+    from django.utils.crypto import constant_time_compare
+
+    if not hasattr(user, "get_session_auth_hash"):
+        return user
+    valid = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
+    told = kept.get(HASH_SESSION_KEY, "")
+    return user if any(constant_time_compare(told, each) for each in valid) else None
 
 
 def _or_error(function: Callable[..., Any], *asked: Any) -> Any:
     try:
         return function(*asked)
-    except Exception as error:  # noqa: BLE001 - one session that is broken is not the others'
+    except Exception as error:  # noqa: BLE001 - one that is broken is not the others'
         return error
-
-
-def _user_of(session: Any) -> Any:
-    """Return whom a session is of, if it was made under the user's present password; or None."""
-    from django.contrib.auth import (
-        BACKEND_SESSION_KEY,
-        HASH_SESSION_KEY,
-        SESSION_KEY,
-        get_user_model,
-        load_backend,
-    )
-    from django.utils.crypto import constant_time_compare
-
-    backend = session.get(BACKEND_SESSION_KEY)
-    if backend not in django_settings.AUTHENTICATION_BACKENDS:
-        return None
-    key = get_user_model()._meta.pk.to_python(session[SESSION_KEY])  # noqa: SLF001
-    user: Any = load_backend(backend).get_user(key)
-    if not hasattr(user, "get_session_auth_hash"):
-        return user
-    valid = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
-    told = session.get(HASH_SESSION_KEY, "")
-    return user if any(constant_time_compare(told, each) for each in valid) else None

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 
-from .access import find_users
+from .access import BY_SESSION, find_users
 
 #: Handshakes that are looked up in one go.
 _BATCH: Final = 20
@@ -71,4 +71,5 @@ class UserMiddleware:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Find the user, and go on."""
         sign_ins = _sign_ins.setdefault(asyncio.get_running_loop(), SignIns())
-        await self._inner({**scope, "user": await sign_ins.user_of(scope)}, receive, send)
+        user = await sign_ins.user_of(scope)
+        await self._inner({**scope, "user": user, BY_SESSION: True}, receive, send)

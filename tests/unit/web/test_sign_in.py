@@ -1,0 +1,187 @@
+"""Whom handshakes are of: many at once, and each as Django would find them for a request."""
+
+import asyncio
+
+import pytest
+from channels.sessions import CookieMiddleware, SessionMiddleware
+from django.conf import settings
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.models import Session
+from django.db import connection
+from django.test import Client, override_settings
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from realtime.core.codes import CloseCode
+from realtime.web import sign_in
+from realtime.web.access import BY_SESSION, find_users, look_up_all
+
+pytestmark = pytest.mark.django_db
+
+ENGINES = [
+    "django.contrib.sessions.backends.db",
+    "django.contrib.sessions.backends.cached_db",
+    "django.contrib.sessions.backends.cache",
+    "django.contrib.sessions.backends.signed_cookies",
+]
+
+
+class Failing(ModelBackend):
+    """A backend of a project's own, which fails at one user."""
+
+    def get_user(self, user_id):
+        if User.objects.get(pk=user_id).username == "broken":
+            raise OSError("the directory is away")
+        return super().get_user(user_id)
+
+
+def session_of(name, backend="django.contrib.auth.backends.ModelBackend"):
+    user, _ = User.objects.get_or_create(username=name)
+    client = Client()
+    client.force_login(user, backend=backend)
+    return client.cookies["sessionid"].value
+
+
+def scope_of(key):
+    cookie = f"sessionid={key}".encode() if key else b""
+    return {"type": "websocket", "headers": [(b"cookie", cookie)]}
+
+
+def with_session(key):
+    from importlib import import_module
+
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+    return {"session": store(key), BY_SESSION: True}
+
+
+def names(users):
+    return [getattr(user, "username", user) for user in users]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_each_is_told_their_own_user(engine):
+    with override_settings(SESSION_ENGINE=engine):
+        keys = [session_of("alice"), None, session_of("bob"), "unknown", session_of("alice")]
+        User.objects.create(username="gone", is_active=False)
+        keys.append(session_of("gone"))
+        users = find_users([with_session(key) for key in keys])
+        assert names(users) == ["alice", "", "bob", "", "alice", ""]
+        assert [user.is_authenticated for user in users] == [True, False, True, False, True, False]
+
+
+def test_many_cost_two_questions_to_the_database():
+    scopes = [with_session(session_of(f"user{number}")) for number in range(20)]
+    with CaptureQueriesContext(
+        connection,
+    ) as asked:
+        assert names(find_users(scopes)) == [f"user{number}" for number in range(20)]
+    assert len(asked) == 2
+    users = find_users(scopes)
+    with CaptureQueriesContext(connection) as asked:
+        assert names(look_up_all(list(zip(scopes, users, strict=True)))) == names(users)
+    assert len(asked) == 2
+
+
+def test_visitors_cost_none():
+    with CaptureQueriesContext(connection) as asked:
+        find_users([with_session(None)])
+    assert len(asked) == 0
+
+
+def test_a_session_under_an_older_password_is_nobodys_and_is_left_alone():
+    key = session_of("alice")
+    alice = User.objects.get(username="alice")
+    alice.set_password("another")
+    alice.save()
+    assert names(find_users([with_session(key)])) == [""]
+    assert look_up_all([(with_session(key), alice)]) == [CloseCode.SIGNED_OUT]
+    assert Session.objects.filter(session_key=key).exists()
+
+
+def test_a_session_outlives_the_rotation_of_the_key_as_long_as_the_old_one_is_a_fallback():
+    with override_settings(SECRET_KEY="old" * 20):
+        key = session_of("alice")
+    with override_settings(SECRET_KEY="new" * 20, SECRET_KEY_FALLBACKS=["old" * 20]):
+        assert names(find_users([with_session(key)])) == ["alice"]
+    with override_settings(SECRET_KEY="new" * 20):
+        assert names(find_users([with_session(key)])) == [""]
+    assert Session.objects.filter(session_key=key).exists()
+
+
+def test_one_who_cannot_be_found_is_not_the_others():
+    backend = f"{__name__}.Failing"
+    with override_settings(AUTHENTICATION_BACKENDS=[backend]):
+        scopes = [with_session(session_of(name, backend)) for name in ("alice", "broken", "bob")]
+        alice, error, bob = find_users(scopes)
+        assert names([alice, bob]) == ["alice", "bob"]
+        assert isinstance(error, OSError)
+        looked = look_up_all([(scope, alice) for scope in scopes])
+        assert names(looked[:1]) == ["alice"]
+        assert isinstance(looked[1], OSError)
+        assert looked[2] == CloseCode.SIGNED_OUT, "it is another user's by now"
+
+
+def test_a_session_of_a_backend_that_is_no_more_is_nobodys():
+    key = session_of("alice")
+    with override_settings(AUTHENTICATION_BACKENDS=[f"{__name__}.Failing"]):
+        assert names(find_users([with_session(key)])) == [""]
+
+
+def test_a_session_that_has_expired_is_told_from_one_that_was_ended():
+    expired, ended = session_of("alice"), session_of("alice")
+    alice = User.objects.get(username="alice")
+    Session.objects.filter(session_key=expired).update(expire_date=timezone.now())
+    Session.objects.filter(session_key=ended).delete()
+    looked = look_up_all([(with_session(key), alice) for key in (expired, ended)])
+    assert looked == [CloseCode.SESSION_EXPIRED, CloseCode.SIGNED_OUT]
+
+
+def test_who_is_signed_in_by_something_else_is_looked_up_by_themselves():
+    alice = User.objects.create(username="alice")
+    assert look_up_all([({}, alice)]) == [alice]
+    User.objects.update(is_active=False)
+    assert look_up_all([({"session": SessionBase("other")}, alice)]) == [CloseCode.SIGNED_OUT]
+
+
+async def test_handshakes_that_wait_are_looked_up_together(monkeypatch):
+    goes = []
+
+    def found(scopes):
+        goes.append(len(scopes))
+        keys = [scope["session"].session_key for scope in scopes]
+        return [OSError("broken") if key == "the broken one" else f"user of {key}" for key in keys]
+
+    monkeypatch.setattr(sign_in, "find_users", found)
+    told = {}
+
+    async def inner(scope, receive, send):
+        told[scope["session"].session_key] = scope["user"]
+
+    application = CookieMiddleware(SessionMiddleware(sign_in.UserMiddleware(inner)))
+    keys = [*(f"session{number}" for number in range(45)), "the broken one", "who has left"]
+    tasks = [asyncio.create_task(application(scope_of(key), None, None)) for key in keys]
+    await asyncio.sleep(0)
+    tasks[-1].cancel()
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert told == {key: f"user of {key}" for key in keys[:-2]}
+    assert isinstance(answers[-2], OSError)
+    assert isinstance(answers[-1], asyncio.CancelledError)
+    assert max(goes) == 20
+    assert len(goes) <= 4
+
+
+async def test_an_absent_database_is_each_handshakes_own_error(monkeypatch):
+    def away(_scopes):
+        raise OSError("no database")
+
+    monkeypatch.setattr(sign_in, "find_users", away)
+    sign_ins = sign_in.SignIns()
+    answers = await asyncio.gather(
+        *(sign_ins.user_of({}) for _ in range(3)), return_exceptions=True
+    )
+    assert [str(answer) for answer in answers] == ["no database"] * 3
+    monkeypatch.setattr(sign_in, "find_users", lambda scopes: ["somebody" for _ in scopes])
+    assert await sign_ins.user_of({}) == "somebody"
