@@ -239,6 +239,8 @@ class Sockets:
         self._epoll.unregister(fd)
         del self._by_fd[fd]
         one.link.close()
+        if one.is_ready and self._attempts > 1:
+            return  # it has come, which is all that is asked
         if one.is_ready or one.attempts >= self._attempts:
             one.group.lost = f"a connection was lost: {why}, after {one.buffer[-300:]!r}"
             return

@@ -197,11 +197,6 @@ class Hub:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    @property
-    def watching(self) -> int:
-        """How many topics have a subscription."""
-        return len(self._watched)
-
     async def _start(self) -> None:
         async with self._starting:
             if not self._channel:

@@ -26,7 +26,7 @@ from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 
 from realtime.conf import conf
 from realtime.core.codes import CloseCode
-from realtime.core.logs import escaped, get_logger
+from realtime.core.logs import LineFormatter, escaped, get_logger
 
 from .drain import drain, is_draining
 from .limits import connections
@@ -565,7 +565,9 @@ def serve(application: Any, host: str, port: int, *, server_class: type[Server] 
 
     Raises SystemExit when it cannot listen or the application cannot start.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)-15s %(levelname)-8s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter("%(asctime)-15s %(levelname)-8s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     _take_all_descriptors()
     interface = host.strip("[]").replace(":", r"\:")
     patience = conf().REQUEST_TIMEOUT

