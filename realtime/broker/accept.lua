@@ -33,8 +33,12 @@ local kept_token, tokens = record[AT._token] or '', record[AT._tokens] or ''
 local stalled = record[AT.state] == '"STALLED"'
 local changes = {}
 local function set(key, text)
-  if AT[key] then
-    record[AT[key]] = text
+  local at = AT[key]
+  if at then
+    if record[at] == text then
+      return
+    end
+    record[at] = text
   end
   changes[#changes + 1] = key
   changes[#changes + 1] = text
@@ -161,8 +165,9 @@ for topic, group, number in string.gmatch(record[AT._topics], '([^ ]+) ([^ ]+) (
       redis.call('EXPIRE', tasks, UNFINISHED_TTL)
     end
   end
-  if redis.call('RPUSH', log, status) > HISTORY_SIZE then
-    redis.call('LPOP', log)
+  -- Cut now and then: whoever reads takes it for as short as it should be.
+  if redis.call('RPUSH', log, status) >= HISTORY_SIZE + 16 then
+    redis.call('LTRIM', log, -HISTORY_SIZE, -1)
   end
   redis.call('EXPIRE', log, HISTORY_TTL)
   redis.call('PUBLISH', GROUP_PREFIX .. group,

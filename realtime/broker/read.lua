@@ -22,7 +22,7 @@ local answer = {epoch, offset, '0'}
 
 if ARGV[3] ~= '' and ARGV[3] == epoch then
   local missed = offset - tonumber(ARGV[4])
-  if missed >= 0 and missed <= redis.call('LLEN', KEYS[2]) then
+  if missed >= 0 and missed <= math.min(redis.call('LLEN', KEYS[2]), HISTORY_SIZE) then
     answer[3] = '1'
     if missed > 0 then
       for _, text in ipairs(redis.call('LRANGE', KEYS[2], -missed, -1)) do

@@ -149,12 +149,25 @@ def look_up_all(asked: Sequence[tuple[Mapping[str, Any], Any]]) -> list[Any]:
     Or the exception that it raised. It changes nothing: Django's own way would end the session of
     a user who is just changing the password.
     """
-    keys = [scope["session"].session_key if BY_SESSION in scope else "" for scope, _ in asked]
-    sessions = _sessions({key for key in keys if key})
+    keys = [_or_error(_session_key, scope) for scope, _ in asked]
+    sessions = _sessions({key for key in keys if key and isinstance(key, str)})
     return [
-        _or_error(_look_up, user, key, sessions.get(key))
+        _or_error(_look_up, user, key, key if isinstance(key, Exception) else sessions.get(key))
         for (_, user), key in zip(asked, keys, strict=True)
     ]
+
+
+def _session_key(scope: Mapping[str, Any]) -> str:
+    """Return the key of the session that a scope's user is signed in by, "" if by something else.
+
+    It may be Channels' own middleware that looked into the session, in a project's own routing.
+    """
+    from django.contrib.auth import SESSION_KEY
+
+    session: Any = scope.get("session")
+    if not session or (BY_SESSION not in scope and SESSION_KEY not in session):
+        return ""
+    return session.session_key or ""
 
 
 def _look_up(user: Any, key: str, session: _Session | Exception | None) -> Any:
@@ -180,12 +193,16 @@ def _sessions(keys: Set[str]) -> dict[str, _Session | Exception]:
 
     loaded = _load(keys)
     to_python = get_user_model()._meta.pk.to_python  # noqa: SLF001
+    users: dict[str, Any] = {}
     wanted: dict[Any, dict[str, Any]] = {}
     for key, kept in loaded.items():
         backend = kept.get(BACKEND_SESSION_KEY) if isinstance(kept, Mapping) else None
         if backend in django_settings.AUTHENTICATION_BACKENDS and SESSION_KEY in kept:
-            wanted.setdefault(backend, {})[key] = to_python(kept[SESSION_KEY])
-    users: dict[str, Any] = {}
+            ident = _or_error(to_python, kept[SESSION_KEY])
+            if isinstance(ident, Exception):
+                users[key] = ident
+            else:
+                wanted.setdefault(backend, {})[key] = ident
     for backend, ids in wanted.items():
         known = _get_users(backend, set(ids.values()))
         users |= {key: known.get(ident) for key, ident in ids.items()}

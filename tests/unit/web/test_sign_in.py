@@ -3,12 +3,15 @@
 import asyncio
 
 import pytest
+from channels.auth import get_user
 from channels.sessions import CookieMiddleware, SessionMiddleware
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
-from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
+from django.core.exceptions import ValidationError
 from django.db import connection
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
@@ -123,6 +126,16 @@ def test_one_who_cannot_be_found_is_not_the_others():
         assert looked[2] == CloseCode.SIGNED_OUT, "it is another user's by now"
 
 
+def test_a_session_that_names_no_user_is_not_the_others_either():
+    broken = session_of("bob")
+    session = with_session(broken)["session"]
+    session[SESSION_KEY] = "not a number"
+    session.save()
+    error, alice = find_users([with_session(broken), with_session(session_of("alice"))])
+    assert isinstance(error, ValidationError)
+    assert alice.username == "alice"
+
+
 def test_a_session_of_a_backend_that_is_no_more_is_nobodys():
     key = session_of("alice")
     with override_settings(AUTHENTICATION_BACKENDS=[f"{__name__}.Failing"]):
@@ -142,7 +155,18 @@ def test_who_is_signed_in_by_something_else_is_looked_up_by_themselves():
     alice = User.objects.create(username="alice")
     assert look_up_all([({}, alice)]) == [alice]
     User.objects.update(is_active=False)
-    assert look_up_all([({"session": SessionBase("other")}, alice)]) == [CloseCode.SIGNED_OUT]
+    visitor = SessionStore()  # theirs is another matter
+    assert look_up_all([({"session": visitor}, alice)]) == [CloseCode.SIGNED_OUT]
+
+
+def test_a_session_that_channels_own_middleware_looked_into_is_looked_at_again():
+    key = session_of("alice")
+    alice = User.objects.get(username="alice")
+    scope = {"session": with_session(key)["session"]}
+    assert get_user.func(scope) == alice
+    assert look_up_all([(scope, alice)]) == [alice]
+    Session.objects.all().delete()
+    assert look_up_all([(scope, alice)]) == [CloseCode.SIGNED_OUT]
 
 
 async def test_handshakes_that_wait_are_looked_up_together(monkeypatch):
