@@ -55,7 +55,7 @@ def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
 def result_fields(value: Any) -> dict[str, str]:
     """Return what a status says of a result: itself, or that it had to be left out."""
     text, truncated = encode_result(value, limit=conf().MAX_RESULT_BYTES)
-    return {"result": text, "truncated": jsontext.dumps(truncated)}
+    return {"result": text, "truncated": "true" if truncated else "false"}
 
 
 def _redacted_text(kind: str, value: object) -> object:

@@ -37,9 +37,7 @@ def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
     longer, and what is nested so deeply that a reader could fail at the status that holds it.
     """
     try:
-        text = json.dumps(
-            value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_nearest
-        )
+        text = _RESULT_ENCODER.encode(value)
         size = len(text.encode())
     except Exception:  # noqa: BLE001 - a user's object may raise anything while it is read
         return NULL, True
@@ -68,6 +66,11 @@ def _nearest(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return list(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_RESULT_ENCODER: Final = json.JSONEncoder(
+    allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_nearest
+)
 
 
 def encode_text(value: object, *, limit: int = MESSAGE_LENGTH) -> str:
