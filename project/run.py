@@ -225,6 +225,8 @@ def run(options: Options, say: Callable[[str, str], None]) -> None:
         worker.wait_ready(lambda: worker_answers(node, url))
         say("run", f"ready: {address(options.host, port)}  (Ctrl-C ends it)")
         while all(child.returncode is None for child in running):
+            if _asked_to_end.is_set():
+                raise Stop
             time.sleep(0.1)
         dead = next(child for child in running if child.returncode is not None)
         raise ProcessError(f"{dead.describe_end()}; everything is stopped")
@@ -252,7 +254,12 @@ def main(arguments: list[str]) -> int:
     return 1
 
 
+#: A Stop that is raised where exceptions are ignored, as in a finalizer, would be lost.
+_asked_to_end = threading.Event()
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
+    _asked_to_end.set()
     # Once is enough: from here on everything is being stopped, and each wait has a deadline.
     for again in ENDINGS:
         signal.signal(again, signal.SIG_IGN)
