@@ -32,6 +32,8 @@ logger = get_logger("realtime.access")
 GROUP: Final = "realtime.access"
 #: In the scope of a connection whose user was found by its session.
 BY_SESSION: Final = "realtime.by_session"
+#: Sessions that are looked up in one go: all lookups wait for the one thread of the database.
+BATCH: Final = 20
 #: Seconds that a sign-out may lose to a layer that does not answer.
 _SEND_TIMEOUT: Final = 1.0
 
@@ -196,7 +198,10 @@ def _sessions(keys: Set[str]) -> dict[str, _Session | Exception]:
     users: dict[str, Any] = {}
     wanted: dict[Any, dict[str, Any]] = {}
     for key, kept in loaded.items():
-        backend = kept.get(BACKEND_SESSION_KEY) if isinstance(kept, Mapping) else None
+        if isinstance(kept, Exception):
+            users[key] = kept
+            continue
+        backend = kept.get(BACKEND_SESSION_KEY)
         if backend in django_settings.AUTHENTICATION_BACKENDS and SESSION_KEY in kept:
             ident = _or_error(to_python, kept[SESSION_KEY])
             if isinstance(ident, Exception):
@@ -206,13 +211,11 @@ def _sessions(keys: Set[str]) -> dict[str, _Session | Exception]:
     for backend, ids in wanted.items():
         known = _get_users(backend, set(ids.values()))
         users |= {key: known.get(ident) for key, ident in ids.items()}
-    return {
-        key: next(
-            (each for each in (kept, users.get(key)) if isinstance(each, Exception)),
-            _Session(kept, _proven(users.get(key), kept)),
-        )
-        for key, kept in loaded.items()
-    }
+    return {key: _session(users.get(key), kept) for key, kept in loaded.items()}
+
+
+def _session(user: Any, kept: Any) -> _Session | Exception:
+    return user if isinstance(user, Exception) else _Session(kept, _proven(user, kept))
 
 
 def _store_class() -> Any:

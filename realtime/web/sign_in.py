@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 
-from .access import BY_SESSION, find_users
-
-#: Handshakes that are looked up in one go.
-_BATCH: Final = 20
+from .access import BATCH, BY_SESSION, find_users
 
 _App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -43,7 +40,7 @@ class SignIns:
     async def _answer(self) -> None:
         try:
             while self._waiting:
-                some, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+                some, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
                 try:
                     users = await database_sync_to_async(find_users)([scope for scope, _ in some])
                 except Exception as error:  # noqa: BLE001 - theirs, each by itself

@@ -21,7 +21,7 @@ from realtime.broker.layer import get_layer
 from realtime.conf import conf
 from realtime.core.logs import get_logger
 
-from .access import GROUP, look_up_all
+from .access import BATCH, GROUP, look_up_all
 
 logger = get_logger("realtime.access")
 
@@ -31,8 +31,6 @@ _PAUSE: Final = 1.0
 _TURNS: Final = 30
 #: What is left of ``ACCESS_INTERVAL`` for a look that takes its time.
 _HASTE: Final = 0.8
-#: Users that are looked up in one go: handshakes wait for the same thread.
-_BATCH: Final = 20
 
 
 class Member(Protocol):
@@ -142,9 +140,9 @@ class Watch:
                 share -= count / len(self._turns)
             members = [*self._soon, *(m for m in islice(self._turns, count) if m not in self._soon)]
             self._soon = {}
-            for start in range(0, len(members), _BATCH):
+            for start in range(0, len(members), BATCH):
                 try:
-                    await self._look_at(members[start : start + _BATCH])
+                    await self._look_at(members[start : start + BATCH])
                 except Exception as error:  # noqa: BLE001 - the next look may succeed
                     logger.warning("look_failed error=%r", error)
 
