@@ -47,6 +47,7 @@ hypothesis.settings.load_profile("shared")
 def _nothing_waits() -> Iterator[None]:
     """What a test could not send, as its Redis was gone, must not reach the next one's broker."""
     yield
+    publisher.settle()
     if sender := publisher._sender:
         publisher._reset()
         sender.join()

@@ -8,7 +8,7 @@ processes and ordinary views call the synchronous ones, the web process's hub th
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from realtime.core.acceptance import Change
@@ -74,9 +74,17 @@ class Running:
 class Broker(abc.ABC):
     """Keeps statuses and logs, and publishes events to the Channels groups."""
 
-    @abc.abstractmethod
     def accept(self, change: Change) -> int:
         """Keep and publish a change if it is news; return its version, or 0 if it is stale."""
+        return self.send(change)()
+
+    @abc.abstractmethod
+    def send(self, change: Change) -> Callable[[], int]:
+        """Send a change to be accepted; return what waits for that, and returns what it returns.
+
+        That is to be called once, and by the same process: only then is it certain that what is
+        sent later comes later.
+        """
 
     @abc.abstractmethod
     def status(self, task_id: str) -> Status | None:

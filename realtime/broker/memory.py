@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from asgiref.sync import async_to_sync
@@ -55,7 +55,11 @@ class MemoryBroker(Broker):
         self._leases: dict[str, float] = {}
         self._leader = ("", 0.0)
 
-    def accept(self, change: Change) -> int:
+    def send(self, change: Change) -> Callable[[], int]:
+        version = self._accept(change)
+        return lambda: version
+
+    def _accept(self, change: Change) -> int:
         with self._lock:
             record = self._records.get(change.task_id)
             kept = accept(record.kept if record else None, change)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final, cast
@@ -119,20 +119,29 @@ class _Script:
             return await client.execute_command("EVAL", self.source, len(keys), *keys, *args)
 
 
-def _exchange(connection: Any, command: Any) -> Any:
-    for attempt in (1, 2):
-        try:
-            connection.send_packed_command(command)
-            return connection.read_response()
-        except ResponseError:
+def _send(connection: Any, command: Any, *, again: bool = True) -> None:
+    try:
+        connection.send_packed_command(command)
+    except BaseException as error:
+        # Half a command may be in it. It connects again when it is used again.
+        connection.disconnect()
+        if not again or not _is_cut(error):
             raise
-        except BaseException as error:
-            # Half a reply may be in it: a task's time limit can strike here too. It connects
-            # again when it is used again.
-            connection.disconnect()
-            if attempt == 2 or not _is_cut(error):
-                raise
-    raise AssertionError("unreachable")
+        _send(connection, command, again=False)
+
+
+def _receive(connection: Any, command: Any, *, again: bool = True) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError:
+        raise
+    except BaseException as error:
+        # Half a reply may be in it: a task's time limit can strike here too.
+        connection.disconnect()
+        if not again or not _is_cut(error):
+            raise
+        _send(connection, command, again=False)
+        return _receive(connection, command, again=False)
 
 
 def _is_cut(error: BaseException) -> bool:
@@ -154,7 +163,7 @@ class RedisBroker(Broker):
             WeakKeyDictionary()
         )
 
-    def accept(self, change: Change) -> int:
+    def send(self, change: Change) -> Callable[[], int]:
         args: list[Any] = [
             change.task_id,
             change.state,
@@ -172,7 +181,7 @@ class RedisBroker(Broker):
             args += field
         if change.worker:
             args += ["_worker", change.worker, "_patience", change.patience]
-        return int(self._accept([self._record(change.task_id)], args))
+        return self._call([self._record(change.task_id)], args)
 
     def status(self, task_id: str) -> Status | None:
         statuses = self.statuses(Topic("task", task_id))
@@ -280,27 +289,36 @@ class RedisBroker(Broker):
             epoch,
         ]
 
-    def _accept(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Call the accepting script, past the pool.
+    def _call(self, keys: Sequence[str], args: Sequence[Any]) -> Callable[[], int]:
+        """Call the accepting script, past the pool; return what waits for its answer.
 
-        Its bookkeeping, and its look at each connection before it is used, cost half as much
-        again as the call. A connection that turns out to be dead is replaced here, once: to accept
-        a change twice is to find it stale.
+        The pool's bookkeeping, and its look at each connection before it is used, cost half as
+        much again as the call. A connection that turns out to be dead is replaced here, once: to
+        accept a change twice is to find it stale.
         """
-        client = self._sync()
+        client, free = self._sync(), self._free
         try:
-            connection = self._free.pop()
+            connection = free.pop()
         except IndexError:
             connection = client.connection_pool.make_connection()
+        # redis-py's own looks at each argument first, which takes longer than the rest.
+        sha = self._accepting.sha
+        command = [hiredis.pack_command(("EVALSHA", sha, len(keys), *keys, *args))]
+
+        def answer() -> int:
+            try:
+                return int(_receive(connection, command))
+            except NoScriptError:
+                return int(self._accepting.call(client, keys, args))
+            finally:
+                free.append(connection)
+
         try:
-            # redis-py's own looks at each argument first, which takes longer than the rest.
-            sha = self._accepting.sha
-            command = [hiredis.pack_command(("EVALSHA", sha, len(keys), *keys, *args))]
-            return _exchange(connection, command)
-        except NoScriptError:
-            return self._accepting.call(client, keys, args)
-        finally:
-            self._free.append(connection)
+            _send(connection, command)
+        except BaseException:
+            free.append(connection)
+            raise
+        return answer
 
     def _sync(self) -> redis.Redis:
         # Lazily and by process: a prefork child must not share its parent's connection.

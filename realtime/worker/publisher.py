@@ -1,8 +1,10 @@
 """Publishing without hurting the task.
 
-A change is sent at once, by one synchronous call. Where Redis does not answer, the change waits
-in a bounded queue in memory, and so does every later one, until a thread has sent them all in
-order: a task pays for an absent Redis once, and never more than ``PUBLISH_TIMEOUT``.
+A change is sent at once. What a task says of itself does not wait for the answer: that is taken
+when the process has its next word to send, and soon by a thread if there is none. Where Redis does
+not answer, the change waits in a bounded queue in memory, and so does every later one, until
+another thread has sent them all in order: a task pays for an absent Redis once, and never more than
+``PUBLISH_TIMEOUT``.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
@@ -27,6 +31,7 @@ from realtime.core.topics import is_task_id
 logger = get_logger("realtime.publisher")
 
 _LOG_INTERVAL: Final = 60.0  # seconds
+_ANSWER_WITHIN: Final = 0.25  # seconds until an answer is taken that no later word asked for
 _PAUSES: Final = (0.1, 0.2, 0.4, 0.8, 1.0)  # seconds between two attempts to reach Redis
 #: What Redis answers while it can't write now but may later: such a change is kept.
 _PASSING: Final = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "OOM", "READONLY")
@@ -41,6 +46,15 @@ class Counters:
     queued: int = 0
     dropped: int = 0
     failed: int = 0
+
+
+@dataclass(slots=True)
+class Sent:
+    """A change that was handed to the publisher."""
+
+    change: Change
+    #: Whether the broker has seen it, as far as anybody asked.
+    seen: bool = False
 
 
 class _Queue:
@@ -85,6 +99,11 @@ class Publisher:
         self.counters = Counters()
         self._queue = _Queue()
         self._lock = threading.Lock()
+        self._unanswered: deque[tuple[Sent, Callable[[], int]]] = deque()
+        # Held while an answer is taken. Reentrant, as a handler of logs may start a task.
+        self._answering = threading.RLock()
+        self._asked = threading.Event()
+        self._asking: threading.Thread | None = None
         self._sender: threading.Thread | None = None
         self._empty = threading.Event()
         self._empty.set()
@@ -95,32 +114,43 @@ class Publisher:
 
         Raises nothing but what the task's own time limit raises.
         """
-        if not is_task_id(change.task_id):
-            self._discard(change, ValueError(f"no topic can name the id {change.task_id[:100]!r}"))
-            return False
-        with self._lock:
-            if self._queue:
-                self._keep(change)
-                return False
-        try:
-            self._accept(change)
-        except (RedisError, OSError) as error:
-            if not _is_passing(error):
-                self._discard(change, error)
-                return False
-            self._complain("Redis does not answer, changes wait in memory", error)
-            with self._lock:
-                self._keep(change)
-            return False
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:  # noqa: BLE001 - a fault of the service must not be the task's
-            self._discard(change, error)
-            return False
-        return True
+        sent = self._send(change)
+        self.settle()
+        return sent.seen
+
+    def send(self, change: Change) -> Sent:
+        """Do the same without waiting for the answer: after :meth:`settle` it is known."""
+        sent = self._send(change)
+        if not self._asked.is_set():
+            self._asked.set()
+            self._ask_later()
+        return sent
+
+    def settle(self) -> None:
+        """Take the answers that were not waited for; what failed is kept for later.
+
+        Raises as :meth:`publish` does.
+        """
+        failures: list[tuple[Change, Exception]] = []
+        with self._answering:
+            while self._unanswered:
+                sent, answer = self._unanswered.popleft()
+                try:
+                    self._count(answer())
+                    sent.seen = True
+                except (SoftTimeLimitExceeded, SystemExit):
+                    with self._lock:
+                        self._keep(sent.change)  # nobody knows; twice is as good as once
+                    raise
+                except Exception as error:  # noqa: BLE001 - it must not be the task's
+                    self._put_aside(sent.change, error)
+                    failures.append((sent.change, error))
+        for failure in failures:  # only now: a handler of logs has locks of its own
+            self._complain(*failure)
 
     def flush(self, timeout: float) -> bool:
         """Wait until nothing is waiting any more, at most ``timeout`` seconds."""
+        self.settle()
         return self._empty.wait(timeout)
 
     def waiting(self) -> int:
@@ -128,8 +158,58 @@ class Publisher:
         with self._lock:
             return len(self._queue)
 
-    def _accept(self, change: Change) -> None:
-        if get_broker().accept(change):
+    def _send(self, change: Change) -> Sent:
+        sent = Sent(change)
+        if not is_task_id(change.task_id):
+            self._fail(change, ValueError(f"no topic can name the id {change.task_id[:100]!r}"))
+            return sent
+        self.settle()
+        with self._lock:
+            if self._queue:
+                self._keep(change)
+                return sent
+        try:
+            answer = get_broker().send(change)
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:  # noqa: BLE001 - it must not be the task's
+            self._fail(change, error)
+        else:
+            self._unanswered.append((sent, answer))
+        return sent
+
+    def _ask_later(self) -> None:
+        try:
+            with self._lock:
+                if self._asking is None:
+                    self._asking = threading.Thread(
+                        target=self._ask, name="realtime-answers", daemon=True
+                    )
+                    self._asking.start()
+        except RuntimeError:  # there can be no more threads, as when the interpreter ends
+            self._asking = None
+            self.settle()
+
+    def _ask(self) -> None:
+        while True:
+            self._asked.wait()
+            time.sleep(_ANSWER_WITHIN)
+            self._asked.clear()  # before: who sends from now on asks again
+            self.settle()
+
+    def _fail(self, change: Change, error: Exception) -> None:
+        self._put_aside(change, error)
+        self._complain(change, error)
+
+    def _put_aside(self, change: Change, error: Exception) -> None:
+        if _is_passing(error):
+            with self._lock:
+                self._keep(change)
+        else:
+            self.counters.failed += 1
+
+    def _count(self, version: int) -> None:
+        if version:
             self.counters.accepted += 1
         else:
             self.counters.stale += 1
@@ -140,10 +220,12 @@ class Publisher:
             self.counters.dropped += 1
         self._empty.clear()
         if self._sender is None:
-            self._sender = threading.Thread(target=self._send, name="realtime-sender", daemon=True)
+            self._sender = threading.Thread(
+                target=self._send_waiting, name="realtime-sender", daemon=True
+            )
             self._sender.start()
 
-    def _send(self) -> None:
+    def _send_waiting(self) -> None:
         failures = 0
         while True:
             with self._lock:
@@ -154,28 +236,28 @@ class Publisher:
                     return
             number, change = head
             try:
-                self._accept(change)
+                self._count(get_broker().accept(change))
                 failures = 0
             except Exception as error:  # noqa: BLE001 - the thread outlives whatever happens
+                self._complain(change, error)
                 if _is_passing(error):
-                    self._complain("Redis does not answer, changes wait in memory", error)
                     time.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
                     failures += 1
                     continue
-                self._discard(change, error)
+                self.counters.failed += 1
             # It kept its place until now, so that nothing overtook it.
             with self._lock:
                 self._queue.remove(number)
 
-    def _discard(self, change: Change, error: BaseException) -> None:
-        self.counters.failed += 1
-        self._complain(f"a change to {change.state} could not be published", error)
-
-    def _complain(self, what: str, error: BaseException) -> None:
+    def _complain(self, change: Change, error: Exception) -> None:
         now = time.monotonic()
         if now - self._logged < _LOG_INTERVAL:
             return
         self._logged = now
+        if _is_passing(error):
+            what = "Redis does not answer, changes wait in memory"
+        else:
+            what = f"a change to {change.state} could not be published"
         logger.warning("publish_failed what=%r error=%r waiting=%d", what, error, len(self._queue))
 
 

@@ -15,7 +15,7 @@ from realtime.core.acceptance import Change
 from realtime.core.states import CUSTOM_RANK, SUCCESS, rank
 
 from .leases import lease
-from .publisher import publisher
+from .publisher import Sent, publisher
 
 _ATTRIBUTE = "realtime_run"
 
@@ -30,13 +30,13 @@ class Run:
         self.request = request
         self.identity = identity
         self.owner = owner
-        #: Whether the broker has seen a word of this run.
-        self.announced = False
         #: Whether the run's last word is said: its ending, its retry, or its replacement.
         self.finished = False
         #: The exception that ``Task.retry(exc=…)`` was given.
         self.retry_reason: BaseException | None = None
         self._patience = patience
+        #: A word of this run that the broker has seen, as soon as one was.
+        self._said: Sent | None = None
         self._counter = 0
         self._sent_at = float("-inf")
         self._sent_state = ""
@@ -80,8 +80,8 @@ class Run:
             self._counter += 1
             counter = self._counter
         # Until the broker has seen a word of this run, each one may be the first that arrives.
-        begins = not self.announced
-        seen = publisher.publish(
+        begins = not self._is_announced()
+        sent = publisher.send(
             Change(
                 task_id=self.request.id,
                 state=state,
@@ -96,7 +96,13 @@ class Run:
                 fields={**self.identity, **fields} if begins else fields,
             )
         )
-        self.announced = self.announced or seen
+        if begins:
+            self._said = sent
+
+    def _is_announced(self) -> bool:
+        if self._said is not None and not self._said.seen:
+            publisher.settle()
+        return self._said is not None and self._said.seen
 
 
 def remember(run: Run) -> None:

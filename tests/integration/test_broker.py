@@ -20,6 +20,7 @@ from realtime.core.acceptance import Change
 from realtime.core.position import Position
 from realtime.core.status import FIELDS
 from realtime.core.topics import Topic, group_name
+from tests.until import until
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "acceptance.json").read_text())
 
@@ -241,6 +242,19 @@ def test_a_connection_that_was_cut_is_replaced_without_losing_the_change(clean_r
     with redis.Redis.from_url(clean_redis) as client:
         client.client_kill_filter(_type="normal", skipme=True)
     assert broker.accept(Change(task_id="t", state="RECEIVED")) == 2
+
+
+def test_a_change_whose_connection_is_cut_before_it_is_answered_is_sent_again(clean_redis):
+    broker = get_broker()
+    broker.accept(Change(task_id="t", state="PENDING"))
+    with redis.Redis.from_url(clean_redis) as client:
+        client.client_pause(30_000, all=False)  # writes wait
+        answer = broker.send(Change(task_id="t", state="RECEIVED"))
+        assert until(lambda: int(client.info("clients")["blocked_clients"]) == 1)
+        client.client_kill_filter(_type="normal", skipme=True)
+        client.client_unpause()
+    assert answer() == 2
+    assert broker.status("t").state == "RECEIVED"
 
 
 def test_scripts_that_redis_forgot_are_given_to_it_again(clean_redis):

@@ -17,6 +17,7 @@ from realtime.broker.redis import RedisBroker
 from realtime.core.acceptance import Change
 from realtime.worker import publisher as module
 from realtime.worker.publisher import Publisher
+from tests.until import until
 
 
 class Broker:
@@ -27,6 +28,8 @@ class Broker:
         self.reachable.set()
         self.accepted = []
         self.error = RedisConnectionError("away")
+        #: Whether that it is not reached is known when a change is sent, or by its answer.
+        self.tells_late = False
 
     def accept(self, change):
         if not self.reachable.is_set():
@@ -34,12 +37,25 @@ class Broker:
         self.accepted.append((change.task_id, change.state, change.counter))
         return 1
 
+    def send(self, change):
+        if self.tells_late:
+            return lambda: self.accept(change)
+        version = self.accept(change)
+        return lambda: version
+
 
 @pytest.fixture
 def broker(monkeypatch):
     broker = Broker()
     monkeypatch.setattr(module, "get_broker", lambda: broker)
     monkeypatch.setattr(module, "_PAUSES", (0.01,))
+    return broker
+
+
+@pytest.fixture(params=["sent", "answered"])
+def failing(request, broker):
+    """The same, which can fail when a change is sent and when its answer is taken."""
+    broker.tells_late = request.param == "answered"
     return broker
 
 
@@ -61,21 +77,83 @@ def test_a_change_is_sent_at_once(broker, publisher):
     assert publisher.counters.accepted == 1
 
 
-def test_what_could_not_be_sent_is_sent_in_order_when_redis_is_back(broker, publisher):
+def test_what_is_not_waited_for_is_answered_by_the_next_word(broker, publisher):
+    broker.tells_late = True
+    first = publisher.send(change("t", "STARTED"))
+    assert not first.seen
+    second = publisher.send(change("t", "SUCCESS"))
+    assert first.seen
+    assert broker.accepted == [("t", "STARTED", None)]
+    publisher.settle()
+    assert second.seen
+    assert publisher.counters.accepted == 2
+
+
+def test_an_answer_that_nobody_asks_for_is_taken_soon(broker, publisher):
+    broker.tells_late = True
     broker.reachable.clear()
+    broker.error = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+    publisher.send(change())
+    assert until(publisher.waiting)
+    broker.reachable.set()
+    assert until(lambda: broker.accepted)
+    publisher.send(change("another"))
+    assert until(lambda: len(broker.accepted) == 2)  # and again, after that
+
+
+def test_what_a_time_limit_strikes_at_is_sent_again(broker, publisher):
+    broker.tells_late = True
+    publisher.send(change())
+    broker.reachable.clear()
+    broker.error = SoftTimeLimitExceeded()
+    with pytest.raises(SoftTimeLimitExceeded):
+        publisher.settle()
+    broker.error = RedisConnectionError("away")
+    broker.reachable.set()
+    assert publisher.flush(5)
+    assert broker.accepted == [("t", "STARTED", None)]
+
+
+def test_a_handler_of_logs_may_publish_where_an_answer_is_taken(broker, publisher, monkeypatch):
+    broker.tells_late = True
+    broker.reachable.clear()
+    broker.error = KeyError("a bug")
+    publisher.send(change())
+
+    def told(*_):
+        broker.reachable.set()
+        other = threading.Thread(target=publisher.publish, args=(change("told"),))
+        other.start()
+        other.join(5)
+
+    monkeypatch.setattr(module.logger, "warning", told)
+    publisher.settle()
+    assert broker.accepted == [("told", "STARTED", None)]
+
+
+def test_without_another_thread_the_answer_is_waited_for(broker, publisher, monkeypatch):
+    def refuse(_self):
+        raise RuntimeError("can't start new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert publisher.send(change()).seen
+
+
+def test_what_could_not_be_sent_is_sent_in_order_when_redis_is_back(failing, publisher):
+    failing.reachable.clear()
     for number in range(50):
         assert not publisher.publish(change(f"t{number}"))
     assert publisher.waiting() == 50
-    broker.reachable.set()
+    failing.reachable.set()
     publisher.publish(change("last"))
     assert publisher.flush(5)
-    assert [task_id for task_id, *_ in broker.accepted] == [f"t{n}" for n in range(50)] + ["last"]
+    assert [task_id for task_id, *_ in failing.accepted] == [f"t{n}" for n in range(50)] + ["last"]
     assert publisher.waiting() == 0
     assert publisher.publish(change("direct"))
 
 
-def test_a_full_queue_gives_up_progress_first_and_endings_last(broker, publisher):
-    broker.reachable.clear()
+def test_a_full_queue_gives_up_progress_first_and_endings_last(failing, publisher):
+    failing.reachable.clear()
     with override_settings(REALTIME={**settings.REALTIME, "QUEUE_SIZE": 4}):
         publisher.publish(change("a", "STARTED"))
         publisher.publish(change("a", "PROGRESS", 1))
@@ -84,33 +162,33 @@ def test_a_full_queue_gives_up_progress_first_and_endings_last(broker, publisher
         publisher.publish(change("b", "SUCCESS"))
         publisher.publish(change("c", "SUCCESS"))
         assert publisher.counters.dropped == 2
-        broker.reachable.set()
+        failing.reachable.set()
         assert publisher.flush(5)
-    states = [(task_id, state) for task_id, state, _ in broker.accepted]
+    states = [(task_id, state) for task_id, state, _ in failing.accepted]
     assert states == [("a", "SUCCESS"), ("b", "STARTED"), ("b", "SUCCESS"), ("c", "SUCCESS")]
 
 
-def test_redis_that_is_full_is_waited_for_and_nonsense_is_not(broker, publisher):
-    broker.reachable.clear()
+def test_redis_that_is_full_is_waited_for_and_nonsense_is_not(failing, publisher):
+    failing.reachable.clear()
     for passing in (
         OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
         ReadOnlyError("You can't write against a read only replica."),
         ResponseError("MISCONF Redis is configured to save RDB snapshots"),
     ):
-        broker.error = passing
+        failing.error = passing
         assert not publisher.publish(change("full"))
         assert publisher.waiting() == 1
-        broker.reachable.set()
+        failing.reachable.set()
         assert publisher.flush(5)
-        broker.reachable.clear()
-    broker.error = ResponseError("ERR wrong number of arguments")
+        failing.reachable.clear()
+    failing.error = ResponseError("ERR wrong number of arguments")
     assert not publisher.publish(change("nonsense"))
     assert (publisher.waiting(), publisher.counters.failed) == (0, 1)
 
 
-def test_a_fault_of_the_service_is_not_the_tasks(broker, publisher, caplog):
-    broker.reachable.clear()
-    broker.error = KeyError("a bug")
+def test_a_fault_of_the_service_is_not_the_tasks(failing, publisher, caplog):
+    failing.reachable.clear()
+    failing.error = KeyError("a bug")
     with caplog.at_level(logging.WARNING, "realtime.publisher"):
         for _ in range(3):
             assert not publisher.publish(change())
@@ -125,15 +203,15 @@ def test_an_id_that_no_topic_can_name_is_left_out(broker, publisher):
     assert publisher.publish(change("x" * 95))
 
 
-def test_the_tasks_own_time_limit_is_not_swallowed(broker, publisher):
-    broker.reachable.clear()
-    broker.error = SoftTimeLimitExceeded()
+def test_the_tasks_own_time_limit_is_not_swallowed(failing, publisher):
+    failing.reachable.clear()
+    failing.error = SoftTimeLimitExceeded()
     with pytest.raises(SoftTimeLimitExceeded):
         publisher.publish(change())
 
 
-def test_a_forked_child_starts_with_nothing_of_its_parents(broker, publisher):
-    broker.reachable.clear()
+def test_a_forked_child_starts_with_nothing_of_its_parents(failing, publisher):
+    failing.reachable.clear()
     publisher.publish(change())
     child = os.fork()
     if child == 0:
