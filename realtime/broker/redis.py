@@ -297,27 +297,29 @@ class RedisBroker(Broker):
         accept a change twice is to find it stale.
         """
         client, free = self._sync(), self._free
+        # redis-py's own looks at each argument first, which takes longer than the rest.
+        sha = self._accepting.sha
+        command = [hiredis.pack_command(("EVALSHA", sha, len(keys), *keys, *args))]
         try:
             connection = free.pop()
         except IndexError:
             connection = client.connection_pool.make_connection()
-        # redis-py's own looks at each argument first, which takes longer than the rest.
-        sha = self._accepting.sha
-        command = [hiredis.pack_command(("EVALSHA", sha, len(keys), *keys, *args))]
 
         def answer() -> int:
             try:
-                return int(_receive(connection, command))
-            except NoScriptError:
-                return int(self._accepting.call(client, keys, args))
-            finally:
+                reply = _receive(connection, command)
+            except ResponseError as error:
                 free.append(connection)
+                if not isinstance(error, NoScriptError):
+                    raise
+                reply = self._accepting.call(client, keys, args)
+            else:
+                free.append(connection)
+            return int(reply)
 
-        try:
-            _send(connection, command)
-        except BaseException:
-            free.append(connection)
-            raise
+        # One that failed, or whose answer nobody took, is given up: what is read from it next
+        # could be the answer to something else.
+        _send(connection, command)
         return answer
 
     def _sync(self) -> redis.Redis:
@@ -331,6 +333,8 @@ class RedisBroker(Broker):
                 socket_timeout=timeout,
                 socket_connect_timeout=timeout,
                 retry=Retry(NoBackoff(), 0),
+                # As many as there are threads. redis-py 8 would count those that were given up.
+                max_connections=2**31,
             )
             self._free = []
             self._pid = os.getpid()

@@ -100,7 +100,7 @@ class Publisher:
         self._queue = _Queue()
         self._lock = threading.Lock()
         self._unanswered: deque[tuple[Sent, Callable[[], int]]] = deque()
-        # Held while an answer is taken. Reentrant, as a handler of logs may start a task.
+        # Held while an answer is taken. Reentrant, as what interrupts that may publish too.
         self._answering = threading.RLock()
         self._asked = threading.Event()
         self._asking: threading.Thread | None = None
@@ -119,10 +119,9 @@ class Publisher:
         return sent.seen
 
     def send(self, change: Change) -> Sent:
-        """Do the same without waiting for the answer: after :meth:`settle` it is known."""
+        """Do the same, but wait for no answer except to what was sent before."""
         sent = self._send(change)
         if not self._asked.is_set():
-            self._asked.set()
             self._ask_later()
         return sent
 
@@ -131,20 +130,23 @@ class Publisher:
 
         Raises as :meth:`publish` does.
         """
-        failures: list[tuple[Change, Exception]] = []
+        failures: list[tuple[Change, BaseException]] = []
         with self._answering:
             while self._unanswered:
                 sent, answer = self._unanswered.popleft()
                 try:
                     self._count(answer())
                     sent.seen = True
-                except (SoftTimeLimitExceeded, SystemExit):
-                    with self._lock:
-                        self._keep(sent.change)  # nobody knows; twice is as good as once
-                    raise
-                except Exception as error:  # noqa: BLE001 - it must not be the task's
+                except BaseException as error:
                     self._put_aside(sent.change, error)
+                    if _is_the_tasks(error):
+                        raise
                     failures.append((sent.change, error))
+                    if _is_unreachable(error):
+                        # The others' answers are not waited for: nobody knows, and twice is as
+                        # good as once.
+                        while self._unanswered:
+                            self._put_aside(self._unanswered.popleft()[0].change, error)
         for failure in failures:  # only now: a handler of logs has locks of its own
             self._complain(*failure)
 
@@ -161,34 +163,32 @@ class Publisher:
     def _send(self, change: Change) -> Sent:
         sent = Sent(change)
         if not is_task_id(change.task_id):
-            self._fail(change, ValueError(f"no topic can name the id {change.task_id[:100]!r}"))
+            error = ValueError(f"no topic can name the id {change.task_id[:100]!r}")
+            self._put_aside(change, error)
+            self._complain(change, error)
             return sent
-        self.settle()
-        with self._lock:
-            if self._queue:
-                self._keep(change)
-                return sent
         try:
-            answer = get_broker().send(change)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:  # noqa: BLE001 - it must not be the task's
-            self._fail(change, error)
-        else:
-            self._unanswered.append((sent, answer))
+            self.settle()
+            with self._lock:
+                if self._queue:
+                    self._keep(change)
+                    return sent
+            self._unanswered.append((sent, get_broker().send(change)))
+        except BaseException as error:
+            self._put_aside(change, error)
+            if _is_the_tasks(error):
+                raise
+            self._complain(change, error)
         return sent
 
     def _ask_later(self) -> None:
-        try:
-            with self._lock:
-                if self._asking is None:
-                    self._asking = threading.Thread(
-                        target=self._ask, name="realtime-answers", daemon=True
-                    )
-                    self._asking.start()
-        except RuntimeError:  # there can be no more threads, as when the interpreter ends
-            self._asking = None
+        with self._lock:
+            if self._asking is None or not self._asking.is_alive():
+                self._asking = _started(self._ask, "realtime-answers")
+        if self._asking is None:
             self.settle()
+        else:
+            self._asked.set()
 
     def _ask(self) -> None:
         while True:
@@ -197,12 +197,8 @@ class Publisher:
             self._asked.clear()  # before: who sends from now on asks again
             self.settle()
 
-    def _fail(self, change: Change, error: Exception) -> None:
-        self._put_aside(change, error)
-        self._complain(change, error)
-
-    def _put_aside(self, change: Change, error: Exception) -> None:
-        if _is_passing(error):
+    def _put_aside(self, change: Change, error: BaseException) -> None:
+        if _is_passing(error) or _is_the_tasks(error):
             with self._lock:
                 self._keep(change)
         else:
@@ -220,10 +216,7 @@ class Publisher:
             self.counters.dropped += 1
         self._empty.clear()
         if self._sender is None:
-            self._sender = threading.Thread(
-                target=self._send_waiting, name="realtime-sender", daemon=True
-            )
-            self._sender.start()
+            self._sender = _started(self._send_waiting, "realtime-sender")
 
     def _send_waiting(self) -> None:
         failures = 0
@@ -249,7 +242,7 @@ class Publisher:
             with self._lock:
                 self._queue.remove(number)
 
-    def _complain(self, change: Change, error: Exception) -> None:
+    def _complain(self, change: Change, error: BaseException) -> None:
         now = time.monotonic()
         if now - self._logged < _LOG_INTERVAL:
             return
@@ -261,13 +254,33 @@ class Publisher:
         logger.warning("publish_failed what=%r error=%r waiting=%d", what, error, len(self._queue))
 
 
+def _started(run: Callable[[], None], name: str) -> threading.Thread | None:
+    """Return a thread that runs; None where there can be no more, as when the interpreter ends."""
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
+
+
+def _is_the_tasks(error: BaseException) -> bool:
+    """Return whether it is meant for the task: its time limit, or the end of its process."""
+    return isinstance(error, SoftTimeLimitExceeded) or not isinstance(error, Exception)
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    """Return whether Redis did not answer at all."""
+    return isinstance(error, RedisError | OSError) and not isinstance(error, ResponseError)
+
+
 def _is_passing(error: BaseException) -> bool:
     """Return whether the same change may be accepted later."""
     if isinstance(error, OutOfMemoryError | ReadOnlyError):
         return True  # redis-py has taken the code out of the text
     if isinstance(error, ResponseError):
         return str(error).startswith(_PASSING)
-    return isinstance(error, RedisError | OSError)
+    return _is_unreachable(error)
 
 
 #: The process's own.

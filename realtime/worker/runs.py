@@ -35,7 +35,7 @@ class Run:
         #: The exception that ``Task.retry(exc=…)`` was given.
         self.retry_reason: BaseException | None = None
         self._patience = patience
-        #: A word of this run that the broker has seen, as soon as one was.
+        #: The last word of this run that had to announce it.
         self._said: Sent | None = None
         self._counter = 0
         self._sent_at = float("-inf")
@@ -50,8 +50,8 @@ class Run:
     def finish(self, state: str, fields: Mapping[str, str]) -> None:
         """Publish this run's last word, unless it was said before."""
         if not self.finished:
-            self.finished = True
             self.say(state, fields)
+            self.finished = True  # only now: a time limit may strike before it is said
 
     def report(self, state: str, progress: str, *, final: bool = False) -> None:
         """Publish a custom state with its progress, at most ``PROGRESS_RATE`` times a second.
@@ -80,7 +80,8 @@ class Run:
             self._counter += 1
             counter = self._counter
         # Until the broker has seen a word of this run, each one may be the first that arrives.
-        begins = not self._is_announced()
+        publisher.settle()
+        begins = self._said is None or not self._said.seen
         sent = publisher.send(
             Change(
                 task_id=self.request.id,
@@ -98,11 +99,6 @@ class Run:
         )
         if begins:
             self._said = sent
-
-    def _is_announced(self) -> bool:
-        if self._said is not None and not self._said.seen:
-            publisher.settle()
-        return self._said is not None and self._said.seen
 
 
 def remember(run: Run) -> None:

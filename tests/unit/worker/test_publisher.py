@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+import redis
 from billiard.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.test import override_settings
@@ -30,8 +31,13 @@ class Broker:
         self.error = RedisConnectionError("away")
         #: Whether that it is not reached is known when a change is sent, or by its answer.
         self.tells_late = False
+        #: What strikes, once, at whoever waits.
+        self.strike = None
 
     def accept(self, change):
+        strike, self.strike = self.strike, None
+        if strike:
+            raise strike
         if not self.reachable.is_set():
             raise self.error
         self.accepted.append((change.task_id, change.state, change.counter))
@@ -49,6 +55,7 @@ def broker(monkeypatch):
     broker = Broker()
     monkeypatch.setattr(module, "get_broker", lambda: broker)
     monkeypatch.setattr(module, "_PAUSES", (0.01,))
+    monkeypatch.setattr(module, "_ANSWER_WITHIN", 3600)  # but where it is what is tested
     return broker
 
 
@@ -64,7 +71,7 @@ def publisher(broker):
     publisher = Publisher()
     yield publisher
     broker.reachable.set()
-    assert publisher.flush(5)  # its thread must not live on into the next test
+    assert publisher.flush(5)  # what it sends must not reach the next test
 
 
 def change(task_id="t", state="STARTED", counter=None):
@@ -89,7 +96,8 @@ def test_what_is_not_waited_for_is_answered_by_the_next_word(broker, publisher):
     assert publisher.counters.accepted == 2
 
 
-def test_an_answer_that_nobody_asks_for_is_taken_soon(broker, publisher):
+def test_an_answer_that_nobody_asks_for_is_taken_soon(broker, publisher, monkeypatch):
+    monkeypatch.setattr(module, "_ANSWER_WITHIN", 0.01)
     broker.tells_late = True
     broker.reachable.clear()
     broker.error = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
@@ -101,17 +109,73 @@ def test_an_answer_that_nobody_asks_for_is_taken_soon(broker, publisher):
     assert until(lambda: len(broker.accepted) == 2)  # and again, after that
 
 
-def test_what_a_time_limit_strikes_at_is_sent_again(broker, publisher):
+def test_the_end_of_a_process_waits_for_the_answer(broker, publisher):
     broker.tells_late = True
-    publisher.send(change())
-    broker.reachable.clear()
-    broker.error = SoftTimeLimitExceeded()
-    with pytest.raises(SoftTimeLimitExceeded):
-        publisher.settle()
-    broker.error = RedisConnectionError("away")
-    broker.reachable.set()
+    sent = publisher.send(change())
     assert publisher.flush(5)
-    assert broker.accepted == [("t", "STARTED", None)]
+    assert sent.seen
+
+
+@pytest.mark.parametrize("strike", [SoftTimeLimitExceeded(), SystemExit(), KeyboardInterrupt()])
+def test_what_is_struck_while_an_answer_is_taken_is_said_all_the_same(broker, publisher, strike):
+    broker.tells_late = True
+    publisher.send(change("t", "STARTED"))
+    broker.strike = strike
+    with pytest.raises(type(strike)):
+        publisher.send(change("t", "SUCCESS"))
+    assert publisher.flush(5)
+    assert broker.accepted == [("t", "STARTED", None), ("t", "SUCCESS", None)]
+
+
+def test_a_word_waits_where_another_thread_takes_the_answer_to_the_one_before(broker, publisher):
+    begun, go_on = threading.Event(), threading.Event()
+    sent = []
+
+    def send(change):
+        def answer():
+            begun.set()
+            go_on.wait(5)
+            return 1
+
+        sent.append(change.task_id)
+        return answer
+
+    broker.send = send
+    publisher.send(change("first"))
+    taking = threading.Thread(target=publisher.settle)
+    taking.start()
+    assert begun.wait(5)
+    saying = threading.Thread(target=publisher.send, args=(change("second"),))
+    saying.start()
+    saying.join(0.1)
+    assert sent == ["first"]
+    go_on.set()
+    taking.join(5)
+    saying.join(5)
+    assert sent == ["first", "second"]
+
+
+def test_after_one_answer_that_does_not_come_the_others_are_not_waited_for(broker, publisher):
+    asked = []
+
+    def send(change):
+        def answer():
+            asked.append(change.task_id)
+            raise RedisConnectionError("away")
+
+        return answer
+
+    broker.send = send
+    broker.reachable.clear()
+    # As threads do that send at the same time: each one's look for answers came before.
+    publisher.settle, settle = (lambda: None), publisher.settle
+    for number in range(3):
+        publisher.send(change(f"t{number}"))
+    publisher.settle = settle
+    publisher.settle()
+    assert asked == ["t0"]
+    assert publisher.waiting() == 3
+    del broker.send
 
 
 def test_a_handler_of_logs_may_publish_where_an_answer_is_taken(broker, publisher, monkeypatch):
@@ -135,8 +199,11 @@ def test_without_another_thread_the_answer_is_waited_for(broker, publisher, monk
     def refuse(_self):
         raise RuntimeError("can't start new thread at interpreter shutdown")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert publisher.send(change()).seen
+    broker.tells_late = True
+    with monkeypatch.context() as context:
+        context.setattr(threading.Thread, "start", refuse)
+        assert publisher.send(change()).seen
+    assert not publisher.send(change()).seen  # there is one again
 
 
 def test_what_could_not_be_sent_is_sent_in_order_when_redis_is_back(failing, publisher):
@@ -204,18 +271,30 @@ def test_an_id_that_no_topic_can_name_is_left_out(broker, publisher):
 
 
 def test_the_tasks_own_time_limit_is_not_swallowed(failing, publisher):
-    failing.reachable.clear()
-    failing.error = SoftTimeLimitExceeded()
+    failing.strike = SoftTimeLimitExceeded()
     with pytest.raises(SoftTimeLimitExceeded):
         publisher.publish(change())
+    assert publisher.flush(5)
+    assert failing.accepted == [("t", "STARTED", None)]
 
 
 def test_a_forked_child_starts_with_nothing_of_its_parents(failing, publisher):
     failing.reachable.clear()
     publisher.publish(change())
-    child = os.fork()
-    if child == 0:
-        os._exit(publisher.waiting())
+    failing.reachable.set()
+    assert publisher.flush(5)
+    failing.tells_late = True
+    publisher.send(change("unanswered"))
+    failing.reachable.clear()
+    with publisher._lock:
+        publisher._keep(change("waiting"))
+        child = os.fork()
+        if child == 0:
+            failing.accepted.clear()
+            failing.reachable.set()
+            publisher.send(change("of-the-child"))
+            publisher.settle()
+            os._exit(0 if failing.accepted == [("of-the-child", "STARTED", None)] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert publisher.waiting() == 1
 
@@ -248,3 +327,24 @@ def test_an_absent_redis_costs_a_task_once_and_at_most_three_tenths_of_a_second(
         assert publisher.waiting() == 100
         publisher._queue = module._Queue()  # lets the thread end
         assert publisher.flush(5)
+
+
+def test_a_redis_that_stops_between_two_words_costs_a_task_as_little(clean_redis, monkeypatch):
+    with (
+        override_settings(REALTIME={"REDIS_URL": clean_redis}),
+        redis.Redis.from_url(clean_redis) as client,
+    ):
+        broker = RedisBroker()
+        monkeypatch.setattr(module, "get_broker", lambda: broker)
+        publisher = Publisher()
+        assert publisher.publish(change("before"))
+        client.client_pause(60_000, all=False)  # writes wait
+        began = time.perf_counter()
+        for number in range(100):
+            publisher.send(change(f"t{number}"))
+        assert time.perf_counter() - began < 0.3
+        assert publisher.waiting() == 100
+        client.client_unpause()
+        assert publisher.flush(10)
+        assert broker.status("t0").version == 1
+        assert broker.status("t99").version == 1
