@@ -63,7 +63,7 @@ def measure(chosen: tuple[str, ...] | list[str], *, quick: bool) -> dict[str, Ta
                 there.close()
             tables[name] = table
             print(f"\n{table.title} ({time.monotonic() - began:.0f} s)\n")
-            print("\n".join(table.lines()), flush=True)
+            print("\n".join([*table.lines(), "", *table.notes()]), flush=True)
             if not quick:
                 keep(table, on)
     return tables

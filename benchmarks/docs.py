@@ -48,20 +48,29 @@ def write(results: Path, names: tuple[str, ...]) -> None:
         elif name == "machine":
             lines = _machine(kept)
         elif name in tables:
-            lines = [*_pictures(name, tables[name]), *tables[name].lines()]
+            table = tables[name]
+            lines = [*_pictures(name, table), *table.lines(), "", *table.notes()]
         else:
             lines = ["Not measured yet."]
-        return marked[1] + "\n".join(["", *lines, "", ""]) + marked[3]
+        return marked[1] + "\n" + "\n".join(lines).strip() + "\n\n" + marked[3]
 
     PAGE.write_text(_MARKED.sub(fill, page), encoding="utf-8")
 
 
 def _machine(kept: Mapping[str, Any]) -> list[str]:
-    on = next(iter(kept.values()))["on"]
-    commits = sorted({each["on"]["commit"] for each in kept.values()})
-    versions = ", ".join(f"{name} {version}" for name, version in on["versions"].items())
-    where = f"{on['cpu']}, {on['cores']} cores, Linux {on['kernel']}"
-    return [f"{on['date']}, {where}, commit {' and '.join(commits)}.", "", f"{versions}."]
+    """Say when, where and with what it was measured; of each run, where it was not in one."""
+    runs: dict[str, list[str]] = {}
+    for name, text in kept.items():
+        on = text["on"]
+        versions = ", ".join(f"{package} {version}" for package, version in on["versions"].items())
+        where = f"{on['cpu']}, {on['cores']} cores, Linux {on['kernel']}, commit {on['commit']}"
+        runs.setdefault(f"{on['date']}, {where}.\n\n{versions}.", []).append(name)
+    if len(runs) == 1:
+        return list(runs)
+    lines = [f"**Not in one run**, but in {len(runs)}:"]
+    for run, names in runs.items():
+        lines += ["", f"{', '.join(names)}: {run}"]
+    return lines
 
 
 def _plot(tables: Mapping[str, Table]) -> None:

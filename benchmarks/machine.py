@@ -25,6 +25,8 @@ PACKAGES = (
 )
 #: Sockets that one process may need.
 FILES = 20_000
+#: Seconds to wait for a process to sleep, before its CPU time is read.
+SETTLING = 0.5
 #: Each in its own: what is measured, and what puts load on it. With one core they share it.
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORES = CORES[:1]
@@ -41,9 +43,21 @@ def prepare() -> None:
 
 
 def cpu_time(pids: Iterable[int]) -> float:
-    """Return the CPU time, of all threads, that processes have used, in µs."""
-    # The process's own clock (clock_getcpuclockid(3), to the ns): /proc has ticks of 10 ms.
-    return sum(time.clock_gettime_ns((~pid << 3) | 2) for pid in pids) / 1000
+    """Return the CPU time, of all threads, that processes have used, in µs.
+
+    A process that runs is waited for first, half a second at most.
+    """
+    return sum(_cpu_time(pid) for pid in pids) / 1000
+
+
+def _cpu_time(pid: int) -> int:
+    # Seen from another process, its clock has what a thread ran since the last tick (4 ms) only
+    # once the thread sleeps or is stopped.
+    until = time.monotonic() + SETTLING
+    while state(pid) == "R" and time.monotonic() < until:
+        time.sleep(0.0002)
+    # The process's own clock (clock_getcpuclockid(3)): /proc has ticks of 10 ms.
+    return time.clock_gettime_ns((~pid << 3) | 2)
 
 
 def memory(pids: Iterable[int]) -> float:
@@ -53,7 +67,7 @@ def memory(pids: Iterable[int]) -> float:
 
 
 def state(pid: int) -> str:
-    """Return what a process is at, in one letter: "T" where it is stopped (proc(5))."""
+    """Return what a process is at, in one letter: "R" runs, "T" is stopped (proc(5))."""
     # The name, in parentheses, may hold anything.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
@@ -81,7 +95,8 @@ def describe(redis_url: str) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        # To the minute: works that have it in common were measured in one run.
+        "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "cpu": _cpu_model(),
         "cores": len(CORES),
         "kernel": platform.release(),

@@ -20,7 +20,7 @@ class Table:
     cases: str = ""
     #: By case and way, for each round a number for each column; None where there is none.
     rows: dict[tuple[str, str], list[list[float | None]]] = field(default_factory=dict)
-    #: What was not measured, by way, and why.
+    #: What was not measured, by way, and why: left out on purpose, not installed, or failed.
     missing: dict[str, str] = field(default_factory=dict)
 
     def add(self, way: str, figures: Iterable[float | None], case: object = "") -> None:
@@ -47,9 +47,11 @@ class Table:
             [way, *([case] if self.cases else []), *map(_cell, zip(*rounds, strict=True))]
             for (case, way), rounds in self.rows.items()
         ]
-        lines = grid(heads, cells)
-        lines += [f"Not measured: {way}, {why}." for way, why in self.missing.items()]
-        return lines
+        return grid(heads, cells)
+
+    def notes(self) -> list[str]:
+        """Return what was not measured, in sentences."""
+        return [f"Not measured: {way}, {why}." for way, why in self.missing.items()]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as it is kept."""

@@ -119,14 +119,17 @@ class Sockets:
         at_once: int = AT_ONCE,
         stream: bool = False,
         attempts: int = 1,
+        deadline: float = DEADLINE,
+        group: Group | None = None,
     ) -> Group:
         """Open a connection for each hello; return them when the last one has had its answers.
 
-        One that is lost on the way comes again a moment later, if it may.
+        They come to a group of their own, or to the one that is given. One that is lost on the way
+        comes again a moment later, if it may.
         """
         self._attempts = attempts
-        opened = Group()
-        until = time.monotonic() + DEADLINE
+        opened = Group() if group is None else group
+        until = time.monotonic() + deadline
         waiting = list(reversed(hellos))
         while waiting or self._coming:
             while waiting and self._coming < at_once:
@@ -135,7 +138,9 @@ class Sockets:
                 self._coming += 1
                 self._by_fd[one.link.fileno()] = one
                 self._epoll.register(one.link.fileno(), select.EPOLLOUT)
-            self._turn(opened, until)
+            self._turn(opened)
+            if time.monotonic() > until:
+                raise LoadError(f"{self._coming} are still connecting after {deadline:.0f} s")
         return opened
 
     def deliver(
@@ -159,7 +164,9 @@ class Sockets:
         """Return the moments of so many arrivals."""
         until = time.monotonic() + DEADLINE
         while len(self._arrivals) < count:
-            self._turn(of, until)
+            self._turn(of)
+            if time.monotonic() > until:
+                raise LoadError(f"{len(self._arrivals)} of {count} arrived")
         return self._arrivals
 
     def idle(self, seconds: float) -> None:
@@ -178,7 +185,7 @@ class Sockets:
         self._again.clear()
         self._coming = 0
 
-    def _turn(self, group: Group, until: float) -> None:
+    def _turn(self, group: Group) -> None:
         while self._again and self._again[0][0] <= time.monotonic():
             one = self._again.popleft()[1]
             fd = one.connect()
@@ -188,8 +195,6 @@ class Sockets:
             self._handle(fd, what)
         if group.lost:
             raise LoadError(group.lost)
-        if time.monotonic() > until:
-            raise LoadError(f"{self._coming} are still connecting, {len(self._arrivals)} arrived")
 
     def _handle(self, fd: int, what: int) -> None:
         one = self._by_fd.get(fd)

@@ -75,8 +75,8 @@ class Peer:
         """Return what tells of a task, as a worker would call it; `task` is the one it runs in."""
         raise NotImplementedError
 
-    def check(self) -> None:
-        """Raise unless everything that was told was taken for news."""
+    def check(self, ident: str) -> None:
+        """Raise unless everything that was told of a task was taken for news."""
 
 
 def daphne(port: int, application: str) -> list[str]:

@@ -54,6 +54,5 @@ class Realtime(Peer):
         tell: Tell = self._samples[ident].tell
         return tell
 
-    def check(self) -> None:
-        for sample in self._samples.values():
-            sample.check()
+    def check(self, ident: str) -> None:
+        self._samples[ident].check()

@@ -49,8 +49,9 @@ def _web(stage: Stage, table: Table, peer: Peer, servers: list[Server]) -> None:
     try:
         crowd = Group()
         for server in servers:
-            hello = peer.hello(server, ident, stage.session)
-            crowd += sockets.open(server.port, [hello] * (SOCKETS // len(servers)))
+            count = SOCKETS // len(servers)
+            hellos = [peer.hello(server, ident, stage.session) for _ in range(count)]
+            sockets.open(server.port, hellos, group=crowd)
         machine.rest(pids)
         for number in range(stage.size.rounds + 1):
             cpu, redis_cpu = machine.cpu_time(pids), machine.cpu_time([stage.redis.pid])

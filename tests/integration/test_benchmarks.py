@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import peers
+from benchmarks.docs import _machine as machine_lines
 from benchmarks.machine import cpu_time
 from benchmarks.report import Table, percentile
 from benchmarks.sockets import LoadError, Sockets, frame, upgrade
@@ -38,7 +40,7 @@ def test_ours_is_as_much_cheaper_as_is_claimed_and_the_exit_code_says_so() -> No
     judged = [match for line in done.stdout.splitlines() if (match := VERDICT.match(line))]
     judged = [match for match in judged if match["claim"] in by_claim]
     assert len(judged) == 3, done.stdout
-    assert done.returncode == int(any(match["verdict"] == "NOT MET" for match in judged))
+    assert done.returncode == int(any(match["verdict"].startswith("NOT") for match in judged))
     for match in judged:
         over, _, under = match["found"].partition("/")
         value = float(over) / float(under or 1)
@@ -48,7 +50,13 @@ def test_ours_is_as_much_cheaper_as_is_claimed_and_the_exit_code_says_so() -> No
 @pytest.mark.parametrize("kept", RESULTS, ids=lambda path: path.stem)
 def test_the_page_says_what_was_measured(kept: Path) -> None:
     table = Table.from_json(json.loads(kept.read_text(encoding="utf-8")))
-    assert "\n".join(table.lines()) in PAGE.read_text(encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    assert "\n".join(table.lines()) in page
+    assert "\n".join(table.notes()) in page
+
+
+def test_every_work_has_been_measured() -> None:
+    assert {path.stem for path in RESULTS} == set(command.WORKS)
 
 
 def test_the_verdicts_on_the_page_are_those_of_its_figures() -> None:
@@ -60,6 +68,18 @@ def test_the_verdicts_on_the_page_are_those_of_its_figures() -> None:
 def test_there_is_a_place_on_the_page_for_every_work() -> None:
     marked = re.findall(r"<!-- (\w+): ", PAGE.read_text(encoding="utf-8"))
     assert set(marked) == {*command.WORKS, "targets", "machine"}
+
+
+def test_the_page_says_so_where_it_was_not_one_run() -> None:
+    on = {"cpu": "a CPU", "cores": 2, "kernel": "6.1", "commit": "abc", "versions": {"redis": "8"}}
+    first, second = ({"on": {**on, "date": f"2026-11-22 20:0{minute} UTC"}} for minute in (1, 2))
+    assert "Not in one run" not in "\n".join(machine_lines({"own": first, "idle": first}))
+    lines = machine_lines({"own": first, "idle": second, "store": first})
+    assert "Not in one run" in lines[0]
+    assert [line.partition(", a CPU")[0] for line in lines[1:] if line] == [
+        "own, store: 2026-11-22 20:01 UTC",
+        "idle: 2026-11-22 20:02 UTC",
+    ]
 
 
 # The figures
@@ -75,10 +95,10 @@ def table(*ours: float) -> Table:
 
 
 def target(least: float, aim: float = 0.0) -> Target:
-    def found(tables: dict[str, Table]) -> float:
-        return tables["work"].median("ours", "µs") / tables["work"].median("theirs", "µs")
+    def found(table: Table) -> float:
+        return table.median("ours", "µs") / table.median("theirs", "µs")
 
-    return Target("it costs", found, least, aim, "{:.2f}".format)
+    return Target("it costs", "work", found, least, aim, "{:.2f}".format)
 
 
 def test_a_figure_is_the_median_with_the_least_and_the_most_behind_it() -> None:
@@ -92,7 +112,7 @@ def test_what_is_kept_is_what_was_measured() -> None:
 
 
 def test_the_ratio_is_that_of_the_medians() -> None:
-    assert target(1).found({"work": table(1.0, 20.0, 500.0)}) == 0.2
+    assert target(1).found(table(1.0, 20.0, 500.0)) == 0.2
 
 
 @pytest.mark.parametrize(
@@ -104,9 +124,34 @@ def test_a_target_is_met_from_the_very_ratio_on(least: float, aim: float, verdic
     assert met is (verdict != "NOT MET")
 
 
-def test_what_was_not_measured_has_no_verdict() -> None:
+def test_a_work_that_was_not_run_has_no_verdict() -> None:
     lines, met = verdicts({}, [target(0.2)])
     assert (len(lines), met) == (2, True)
+
+
+def test_a_work_that_has_no_figure_for_us_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "measure", lambda chosen, quick: {"work": table()})
+    monkeypatch.setattr(command, "TARGETS", [target(1)])
+    assert command.main([]) == 1
+    assert "NOT MEASURED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("claimed", TARGETS, ids=lambda claimed: claimed.claim)
+def test_no_target_is_met_without_a_figure_of_ours_that_it_names(claimed: Target) -> None:
+    kept = json.loads((command.RESULTS / f"{claimed.work}.json").read_text(encoding="utf-8"))
+    needed = 0
+    for case, way in Table.from_json(kept).rows:
+        if way == peers.REALTIME:
+            less = Table.from_json(kept)
+            del less.rows[case, way]
+            lines, met = verdicts({claimed.work: less}, [claimed])
+            assert len(lines) == 3
+            if "NOT MEASURED" in lines[-1]:
+                needed += 1
+                assert not met
+    assert needed
 
 
 @pytest.mark.parametrize(("least", "code"), [((1, 1), 0), ((0.1, 1), 1), ((1, 0.1), 1)])
@@ -179,7 +224,7 @@ def test_another_event_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(text(b"subscribed"), text(b"row 000000001 read")) as (port, _):
         sockets = Sockets()
         opened = sockets.open(port, [hello(port)])
-        with pytest.raises(LoadError, match="0 arrived"):
+        with pytest.raises(LoadError, match="0 of 1 arrived"):
             sockets.deliver("row 000000002", lambda message: None, opened)
         sockets.close()
 
@@ -199,5 +244,18 @@ def test_cpu_time_is_that_of_the_process_asked_about() -> None:
             before, deadline = cpu_time([child.pid]), time.monotonic() + 20
             while cpu_time([child.pid]) < before + 100_000:
                 assert time.monotonic() < deadline, "0.1 s of CPU time did not show"
+        finally:
+            child.kill()
+
+
+def test_cpu_time_is_read_when_the_process_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.machine.SETTLING", 20.0)
+    program = "print(flush=True)\nwhile time.process_time() < 0.3: pass\ntime.sleep(60)"
+    busy = [sys.executable, "-c", f"import time; {program}"]
+    with subprocess.Popen(busy, stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            child.stdout.readline()
+            assert cpu_time([child.pid]) >= 300_000
         finally:
             child.kill()
