@@ -131,9 +131,12 @@ def from_message(message: Any) -> Event | None:
     if list(map(type, fields)) != _TYPES:
         return None
     topic, epoch, offset, task_id, state, text = fields
-    # A status begins with its task's id: see `compose`, and `accept.lua`.
+    # A status begins with its task's id, and is one line: see `compose`, and `accept.lua`. Where a
+    # connection is replaced while another task waits for its data, redis-py joins what was left of
+    # a message to what the new connection brings (asyncio, _AsyncHiredisParser.read_from_socket).
     whose = text.startswith(f'{{"task_id":{dumps(task_id)},')
-    if whose and (topic == f"{TASK}:{task_id}" or not topic.startswith(f"{TASK}:")):
+    whole = text.endswith("}") and "\n" not in text
+    if whose and whole and (topic == f"{TASK}:{task_id}" or not topic.startswith(f"{TASK}:")):
         return Event(topic, Position(epoch, offset), task_id, state, text)
     return None
 

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import threading
@@ -115,13 +116,19 @@ def run_all(families: list[type[Family]], seed: int, options: argparse.Namespace
     print(f"{sum(row.tasks for row in ours):,} tasks, {took:.0f} s, seed {seed}")
     if options.json:
         options.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows]))
+    if options.write:
+        command = "make faults LONG=1" if options.long else "make faults"
+        write_guarantees(rows, command, commit())
     if broken or failed:
         print(f"BROKEN: {', '.join(broken + failed)}")
         return 1
-    if options.write:
-        command = "make faults LONG=1" if options.long else "make faults"
-        write_guarantees(rows, command, seed)
     return 0
+
+
+def commit() -> str:
+    """The commit that is run."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def shown(row: Row) -> list[str]:
@@ -146,7 +153,8 @@ def run_family(name: str, only: set[str], *, seed: int, long: bool) -> int:
                     one.title,
                     seed,
                     outcome.verdict,
-                    recovered=outcome.recovered,
+                    # Nothing has recovered where something never came.
+                    recovered=None if outcome.verdict.lost else outcome.recovered,
                     broken=outcome.broken,
                     note=outcome.note,
                     contrast=kind.contrast,

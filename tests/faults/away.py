@@ -16,6 +16,7 @@ from realtime.core.states import SUCCESS
 
 from .batch import PROMISE, Batch, batch
 from .family import Family, Outcome, fault
+from .stage import children_of, require
 
 #: What a task may lose to a Redis that does not answer, in seconds.
 COST = 0.3
@@ -101,7 +102,8 @@ class Away(Family):
                 made.send(tasks.noop, number, countdown=6.0)
             # What is told of every other one comes after the fault.
             later = set(made.sent[1::2])
-            made.until(lambda: all(is_ready(one, later) for one in made.watchers), 5)
+            ready = made.until(lambda: all(is_ready(one, later) for one in made.watchers), 15)
+            require(ready, "the clients were not ready")
             traveller = made.watchers[0]
             self.stage.fleet.call(traveller.leave())
             self.redis.kill()
@@ -164,7 +166,7 @@ class Away(Family):
             for number in range(size):
                 made.send(self.stage.tasks.noop, number)
                 time.sleep(max(0.0, began + number * 300 / size - time.monotonic()))
-            made.until(made.ended, 60)
+            require(made.until(made.ended, 60), "the tasks did not end")
             after = memory_of(self.worker.pid)
             self.redis.start()
             back = time.monotonic()
@@ -187,9 +189,8 @@ def is_ready(client: Any, later: set[str]) -> bool:
 
 def memory_of(pid: int) -> dict[int, float]:
     """MiB that a process and its children hold, by process."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     found = {}
-    for each in [pid, *map(int, children)]:
+    for each in [pid, *children_of(pid)]:
         status = Path(f"/proc/{each}/status").read_text()
         found[each] = int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
     return found

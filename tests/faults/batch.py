@@ -124,6 +124,8 @@ class Batch:
         for watcher in self.watchers:
             for violation in watcher.violations:
                 verdict.find("wrong", f"{watcher.name}: {violation}")
+            for code in filter(is_wrong, watcher.codes):
+                verdict.find("wrong", f"{watcher.name}: closed with {code}")
         for task_id, meta in self.stage.stored(sent.difference(unlike_backend)).items():
             if task_id in truths and meta["status"] != truths[task_id].state:
                 verdict.find("wrong", f"task={task_id} {truths[task_id]} stored={meta['status']}")
@@ -135,6 +137,14 @@ class Batch:
             for callback in watcher.callbacks:
                 if callback.task == task_id:
                     yield watcher.name, callback
+
+    def stories(self) -> list[list[Callback]]:
+        """What was told, by client and task; nothing where nothing was."""
+        found: dict[tuple[str, str], list[Callback]] = {}
+        for watcher in self.watchers:
+            for callback in watcher.callbacks:
+                found.setdefault((watcher.name, callback.task), []).append(callback)
+        return list(found.values())
 
     def recovery(self, moment: float) -> float:
         """Seconds from `moment` until all that had ended by then was told to everybody."""
@@ -148,6 +158,11 @@ class Batch:
             and callback.state == truth.state
         ]
         return max(0.0, max(told, default=moment) - moment)
+
+
+def is_wrong(code: int) -> bool:
+    """Whether a close code says that one side broke the protocol, failed, or is not to return."""
+    return code in (1002, 1007, 1011) or code >= 4500
 
 
 @contextmanager

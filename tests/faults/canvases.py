@@ -15,7 +15,7 @@ from realtime.ownership import owner_from
 from .batch import Batch, batch
 from .family import Outcome, fault
 from .oracle import Truth, Verdict
-from .stage import Stage
+from .stage import Stage, require
 
 #: Of a task of which the result backend holds nothing.
 NOTHING = "nothing"
@@ -84,7 +84,7 @@ class Plan:
             if one.cause and one.cause not in oracle.truths:
                 continue
             at = oracle.truths[one.cause].at if one.cause else time.monotonic()
-            oracle.truths[task_id] = Truth(at, one.state, one.result)
+            oracle.truths[task_id] = Truth(at, one.state, one.result, is_noted=True)
             del self.expected[task_id]
         return not self.expected
 
@@ -246,4 +246,4 @@ class Canvases:
                 plan.running.discard(task_id)
             return plan.note() and not plan.running
 
-        made.until(revoke_what_runs, 60)
+        require(made.until(revoke_what_runs, 60), "the canvases did not end")

@@ -43,7 +43,8 @@ class Feed:
         self.position: Position | None = None
         self._epoch = ""
         self._versions: dict[str, int] = {}
-        self._endings: set[tuple[str, int, int, str]] = set()
+        #: The last ending that was told of each task, and the epoch in which it was had last.
+        self._endings: dict[str, tuple[str, tuple[int, int, str]]] = {}
 
     def replace(self, position: Position, statuses: Sequence[Frame]) -> list[Frame]:
         """Take a whole picture; return what of it is news."""
@@ -51,10 +52,11 @@ class Feed:
             self._versions.clear()
             self._epoch = position.epoch
         self.position = position
-        return [status for status in statuses if self._is_news(status)]
+        fresh = [one for one in statuses if one["version"] > self._versions.get(one["task_id"], 0)]
+        return [one for one in fresh if self._is_news(one, after_all=True)]
 
     def take(self, position: Position, merged: int, status: Frame) -> list[Frame]:
-        """Take an event that follows on; return it if it is news."""
+        """Take an event that follows on; return it, also where the server says the same again."""
         last = self.position
         followed = Position(position.epoch, position.offset - merged)
         if step(last, position) is Step.DROP or step(last, followed) is Step.GAP:
@@ -63,18 +65,22 @@ class Feed:
         self.position = position
         return [status] if self._is_news(status) else []
 
-    def _is_news(self, status: Frame) -> bool:
-        task = status["task_id"]
-        if status["version"] <= self._versions.get(task, 0):
-            return False
+    def _is_news(self, status: Frame, *, after_all: bool = False) -> bool:
+        """Whether a status is to be called back; an ending is not that was told before.
+
+        Only in a snapshot, and in another epoch (after the log was lost versions start over),
+        may it be found again. Within an epoch events follow one another, and whatever was told
+        twice there is the server's doing: the oracle is to see it.
+        """
+        task, epoch = status["task_id"], self._epoch
         self._versions[task] = status["version"]
-        if status["state"] in TERMINAL:
-            # After the log was lost versions start over, and an ending may be found again.
-            ending = task, status["run"], status["attempt"], status["state"]
-            if ending in self._endings:
-                return False
-            self._endings.add(ending)
-        return True
+        if status["state"] not in TERMINAL:
+            self._endings.pop(task, None)
+            return True
+        ending = status["run"], status["attempt"], status["state"]
+        last_epoch, last = self._endings.get(task, ("", None))
+        self._endings[task] = epoch, ending
+        return ending != last or (epoch == last_epoch and not after_all)
 
 
 class Watcher:
@@ -103,7 +109,8 @@ class Watcher:
         #: While it is clear the client stays away.
         self.wanted = asyncio.Event()
         self.wanted.set()
-        self._rng = rng
+        #: Its own, so that it does the same again whatever the others do.
+        self._rng = random.Random(rng.getrandbits(64))
         self._numbers = itertools.count(1)
         self._socket: ClientConnection | None = None
         self._welcomed = False
@@ -205,7 +212,7 @@ class Watcher:
             try:
                 self._take(json.loads(text))
             except (ValueError, KeyError, AssertionError) as error:
-                self.violations.append(repr(error))
+                self.violations.append(f"{error!r} at {text!r}")
 
     def _take(self, frame: Frame) -> None:
         at = time.monotonic()

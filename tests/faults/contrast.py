@@ -33,9 +33,11 @@ class TutorialClient:
         self.callbacks: list[Callback] = []
         self.states: dict[str, str] = {}
         self.violations: list[str] = []
+        #: Which close codes are right is this service's to say.
+        self.codes: list[int] = []
         self.is_open = True
         self._open: set[str] = set()
-        self._rng = rng
+        self._rng = random.Random(rng.getrandbits(64))
         self._group: asyncio.TaskGroup | None = None
 
     @property

@@ -31,6 +31,14 @@ class Outcome:
         slowest = max(self.verdict.latencies, default=0.0)
         self.require(slowest <= seconds, f"told after {slowest:.1f} s instead of {seconds:g} s")
 
+    def prompt(self, slack: float) -> None:
+        """Require that endings came as events: what is found by a look is told later than this."""
+        for share, seconds in ((0.5, 0.05), (0.99, 0.2)):
+            took = self.verdict.percentile(share)
+            self.require(
+                took <= seconds * slack, f"p{100 * share:g} is {took:.2f} s, not {seconds:g} s"
+            )
+
 
 @dataclass(frozen=True)
 class Fault:

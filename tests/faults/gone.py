@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from realtime.core.states import LOST, STALLED
+from realtime.core.states import LOST, STALLED, SUCCESS
 
 from .batch import Batch, batch
 from .family import Family, Outcome, fault
-from .oracle import Verdict
+from .oracle import Truth, Verdict
+from .stage import children_of, require
 
 #: Celery delivers again what was not acknowledged for 6 s, and looks for it every 5 s.
 QUICK = {
@@ -62,7 +63,7 @@ class Killed(Family):
             said = {
                 client: callback.at - at
                 for client, callback in made.callbacks(task_id)
-                if callback.state == STALLED
+                if callback.state == STALLED and callback.at > at
             }
             outcome.require(len(said) == 2, f"{task_id}: {len(said)} of 2 heard STALLED")
             slowest = max([slowest, *said.values()])
@@ -95,10 +96,10 @@ class Killed(Family):
                 for task_id in self._kill_worker(made, task, queue, settings=QUICK):
                     killed[task_id] = time.monotonic()
             stalled = lambda: all(  # noqa: E731
-                any(callback.state == STALLED for _, callback in made.callbacks(one))
-                for one in killed
+                any(story.state == STALLED and story.at > at for _, story in made.callbacks(one))
+                for one, at in killed.items()
             )
-            made.until(stalled, 25)
+            require(made.until(stalled, 25), "nobody was told that they stalled")
             worker = self.stage.worker(concurrency=CHILDREN, queue=",".join(queues), settings=QUICK)
             outcome = Outcome(made.settle(may_stall=made.sent))
             self._require_stalled(outcome, made, killed)
@@ -118,7 +119,7 @@ class Overtaken(Killed):
 
     @fault("5", "delivered again while it still runs", short=8, long=64)
     def overtaken(self, size: int) -> Outcome:
-        total, again, runs = Verdict(), 0, self.stage.oracle.begun
+        outcome, again, oracle = Outcome(Verdict()), 0, self.stage.oracle
         workers = [
             self.stage.worker(concurrency=2 * CHILDREN, queue="again", settings=QUICK)
             for _ in range(2)
@@ -130,24 +131,41 @@ class Overtaken(Killed):
                 for number in range(len(made.ids)):
                     # The second run ends before the first, or after it.
                     made.send(task, folder, 14.0, 1.0 if number % 2 else 9.0, queue="again")
-                made.until(made.ended, 100)
-                total.add(made.settle(run=0))
-                again += sum(len(runs[one]) > 1 for one in made.sent)
+                over = lambda made=made: all(  # noqa: E731
+                    0 < len(oracle.begun.get(one, ())) == len(oracle.outcomes.get(one, ()))
+                    for one in made.sent
+                )
+                require(made.until(over, 100), "a run did not end")
+
+                def result_told(task_id: str, made: Batch = made) -> Any:
+                    ends = (one for _, one in made.callbacks(task_id) if one.state == SUCCESS)
+                    return next((one.result for one in ends), None)
+
+                made.until(lambda made=made: all(map(result_told, made.sent)), 30)  # settle judges
+                for one in made.sent:
+                    oracle.truths[one] = outcome_told(oracle.outcomes[one], result_told(one))
+                outcome.verdict.add(made.settle(run=0))
+                for one in made.sent:
+                    runs = {told.run for _, told in made.callbacks(one) if told.state == "STARTED"}
+                    twice = len(oracle.begun[one]) > 1
+                    again += twice
+                    outcome.require(not twice or 2 in runs, f"{one}: no run 2 was shown")
         for worker in workers:
             worker.kill()
-        outcome = Outcome(total, note=f"{again} were delivered again")
+        outcome.note = f"{again} were delivered again"
         outcome.require(again >= size / 2, f"only {again} were delivered again")
         return outcome
 
     @fault("10", "one of two workers' clock is wrong by 0.5 s to a day", short=90, long=1200)
     def wrong_clock(self, size: int) -> Outcome:
-        total = Verdict()
+        outcome = Outcome(Verdict())
         offsets = OFFSETS if self.stage.long else self.stage.rng.sample(OFFSETS, 2)
         tasks = self.stage.tasks
         right = self.stage.worker(queue="clock")
         for offset in offsets:
             clock = str(Path(__file__).parent / "clock")
             wrong = self.stage.worker(queue="clock", PYTHONPATH=clock, CLOCK_OFFSET=str(offset))
+            children = children_of(wrong.pid)
             with batch(self.stage, size // len(offsets), self.url) as made:
                 for number in range(len(made.ids)):
                     kind = number % 3
@@ -157,7 +175,21 @@ class Overtaken(Killed):
                         made.send(tasks.retry, 3, queue="clock")
                     else:
                         made.send(tasks.report, 0.05, 5, queue="clock")
-                total.add(made.settle())
+                outcome.verdict.add(made.settle())
+                begun = self.stage.oracle.begun
+                there = sum(pid in children for one in made.sent for _, pid in begun.get(one, ()))
+                outcome.require(there > 0, f"nothing ran where the clock is wrong by {offset:+g} s")
             wrong.kill()
         right.kill()
-        return Outcome(total, note=f"wrong by {', '.join(f'{one:+g}' for one in offsets)} s")
+        outcome.note = f"wrong by {', '.join(f'{one:+g}' for one in offsets)} s"
+        outcome.prompt(self.stage.slack)
+        return outcome
+
+
+def outcome_told(outcomes: list[Truth], told: object) -> Truth:
+    """Return the outcome of the run whose result was told; the first one where it is nobody's.
+
+    Runs tell their process as the result. That of a run that was overtaken is right too: it may
+    be what the result backend holds, and then the task has ended.
+    """
+    return next((truth for truth in outcomes if truth.result == told), outcomes[0])

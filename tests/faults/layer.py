@@ -1,4 +1,7 @@
-"""A channel layer that loses, doubles and delays what arrives, each at a rate of its own.
+"""A link from Redis that loses, doubles and delays what arrives, each at a rate of its own.
+
+Where messages are taken off the connection, `tests.faults.badlink` puts it; a layer of another
+class has it inside:
 
 CHANNEL_LAYERS = {"default": {"BACKEND": "tests.faults.layer.UnreliableLayer", …}}
 """
@@ -25,12 +28,12 @@ class UnreliableLayer(RedisPubSubChannelLayer):
     def _get_layer(self) -> RedisPubSubLoopLayer:
         layer = super()._get_layer()
         for shard in layer._shards:
-            if not isinstance(shard._receive_message, _BadLink):
-                shard._receive_message = _BadLink(shard._receive_message)
+            if not isinstance(shard._receive_message, BadLink):
+                shard._receive_message = BadLink(shard._receive_message)
         return layer
 
 
-class _BadLink:
+class BadLink:
     """Passes a message on: never, once or twice, now or later."""
 
     def __init__(self, receive: Any) -> None:

@@ -17,10 +17,13 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import percentile
 from realtime.core.states import LOST, STALLED, STARTED, SUCCESS, TERMINAL, rank
 
 #: Where tasks write; tasks of one family of faults share a file.
 LOG_VARIABLE = "FAULTS_LOG"
+#: Seconds by which two processes may read the machine's clock differently.
+SAME_TIME = 0.001
 
 
 def write(what: str, task_id: str, *, durable: bool = True, **more: Any) -> None:
@@ -37,11 +40,12 @@ def write(what: str, task_id: str, *, durable: bool = True, **more: Any) -> None
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """How a task really ended, and when."""
+    """How a task really ended, and when; noted by who did it, the moment is about right."""
 
     at: float
     state: str
     result: Any = None
+    is_noted: bool = False
 
 
 class Oracle:
@@ -53,6 +57,8 @@ class Oracle:
         self.truths: dict[str, Truth] = {}
         #: Times at which each task began, and in which process.
         self.begun: dict[str, list[tuple[float, int]]] = {}
+        #: All outcomes that each task wrote, one a run.
+        self.outcomes: dict[str, list[Truth]] = {}
         #: Seconds that the receivers of Celery's signals took of each task.
         self.costs: dict[str, float] = {}
         self._read = 0
@@ -60,7 +66,7 @@ class Oracle:
 
     def note(self, task_id: str, state: str, *, at: float | None = None) -> None:
         """Say how a task ends that cannot say so itself."""
-        self.truths[task_id] = Truth(time.monotonic() if at is None else at, state)
+        self.truths[task_id] = Truth(time.monotonic() if at is None else at, state, is_noted=True)
 
     def look(self) -> list[dict[str, Any]]:
         """Read what is new in the log, and return it."""
@@ -76,9 +82,12 @@ class Oracle:
                 self.begun.setdefault(task_id, []).append((line["at"], line["pid"]))
             elif what == "cost":
                 self.costs[task_id] = max(self.costs.get(task_id, 0.0), line["seconds"])
-            elif task_id not in self.truths or self.truths[task_id].state != SUCCESS:
-                # A success stays, also where an overtaken run ends after it.
-                self.truths[task_id] = Truth(line["at"], what, line.get("result"))
+            else:
+                truth = Truth(line["at"], what, line.get("result"))
+                self.outcomes.setdefault(task_id, []).append(truth)
+                if task_id not in self.truths or self.truths[task_id].state != SUCCESS:
+                    # A success stays, also where an overtaken run ends after it.
+                    self.truths[task_id] = truth
         return lines
 
 
@@ -123,10 +132,7 @@ class Verdict:
 
     def percentile(self, share: float) -> float:
         """The latency that this share of the endings kept; not a number when there is none."""
-        if not self.latencies:
-            return math.nan
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
+        return percentile(self.latencies, share) if self.latencies else math.nan
 
     def find(self, kind: str, why: str) -> None:
         """Count a finding."""
@@ -181,6 +187,8 @@ def _faults(
         yield "wrong", "another ending was told"
     elif truth.state == SUCCESS and story[-1].result != truth.result:
         yield "wrong", f"another result was told: {story[-1].result!r}"
+    elif not truth.is_noted and story[-1].at < truth.at - SAME_TIME:
+        yield "wrong", f"told {truth.at - story[-1].at:.3f} s before it ended"
 
 
 def _is_in_order(story: list[Callback]) -> bool:

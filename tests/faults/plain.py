@@ -12,28 +12,30 @@ from typing import Any
 from realtime.broker import get_broker
 from realtime.conf import conf
 from realtime.core.acceptance import Change
-from realtime.core.states import FAILURE, REVOKED, SUCCESS
+from realtime.core.states import FAILURE, RETRY, REVOKED, STARTED, SUCCESS
 from tests.until import until
 
 from .batch import PROMISE, Batch, batch
 from .canvases import Canvases
 from .family import Family, Outcome, fault
 from .oracle import Verdict
+from .stage import require
 
 #: Children of the worker.
 CHILDREN = 4
 
 
-def kill_children(made: Batch, task: Any, *, killed: str | None) -> None:
+def kill_children(made: Batch, task: Any, *, killed: str | None) -> list[str]:
     """Send tasks that run for a second, and kill the first run of each within 500 ms.
 
-    With `killed` that is how the task ends.
+    With `killed` that is how the task ends. Returns those that were killed.
     """
     stage = made.stage
     for number in range(len(made.ids)):
         made.send(task, 1.0, number)
     due: dict[str, tuple[float, int]] = {}
     done: set[str] = set()
+    dead: list[str] = []
 
     def kill_what_is_due() -> bool:
         now = time.monotonic()
@@ -43,26 +45,29 @@ def kill_children(made: Batch, task: Any, *, killed: str | None) -> None:
                 due.setdefault(task_id, (at + stage.rng.uniform(0, 0.5), pid))
                 if due[task_id][0] <= now:
                     done.add(task_id)
-                    kill_before_outcome(made, task_id, pid, killed)
+                    if kill_before_outcome(made, task_id, pid, killed):
+                        dead.append(task_id)
         return len(done) == len(made.sent)
 
-    made.until(kill_what_is_due, 30 + 2 * len(made.ids))
+    require(made.until(kill_what_is_due, 30 + 2 * len(made.ids)), "the tasks did not begin")
+    return dead
 
 
-def kill_before_outcome(made: Batch, task_id: str, pid: int, state: str | None) -> None:
-    """Kill a process, unless its task has just ended by itself."""
+def kill_before_outcome(made: Batch, task_id: str, pid: int, state: str | None) -> bool:
+    """Kill a process, unless its task has just ended by itself; return whether it was killed."""
     oracle = made.stage.oracle
     try:
         os.kill(pid, signal.SIGSTOP)  # so that it cannot end between the look and the kill
         oracle.look()
         if task_id in oracle.truths:
             os.kill(pid, signal.SIGCONT)
-            return
+            return False
         if state is not None:
             oracle.note(task_id, state)
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
-        pass
+        return False
+    return True
 
 
 class Plain(Canvases, Family):
@@ -83,6 +88,9 @@ class Plain(Canvases, Family):
             for number in range(size):
                 made.send(self.stage.tasks.die_unannounced, number)
             outcome = Outcome(made.settle(run=30 + size, tell=50))
+            began = self.stage.oracle.begun
+            processes = {began[task_id][0][1] for task_id in made.sent if task_id in began}
+        outcome.require(len(processes) == size, f"{len(processes)} processes for {size} tasks")
         outcome.within(15.0 * self.stage.slack)
         return outcome
 
@@ -113,7 +121,7 @@ class Plain(Canvases, Family):
         control.revoke(waiting)
         oracle.note(waiting, REVOKED, at=time.monotonic() + 2.0)
         running = made.send(tasks.work, 30.0)
-        made.until(lambda: running in oracle.begun, 20)
+        require(made.until(lambda: running in oracle.begun, 20), "a task did not begin")
         control.revoke(running, terminate=True)
         oracle.note(running, REVOKED)
         return [ignored]
@@ -121,15 +129,16 @@ class Plain(Canvases, Family):
     @fault("1", "child killed, early ack", short=20, long=300)
     def child_killed(self, size: int) -> Outcome:
         with batch(self.stage, size, self.url) as made:
-            kill_children(made, self.stage.tasks.work, killed=FAILURE)
+            dead = kill_children(made, self.stage.tasks.work, killed=FAILURE)
             outcome = Outcome(made.settle())
+        outcome.require(len(dead) >= 0.9 * size, f"only {len(dead)} were killed")
         outcome.within(2.0 * self.stage.slack)
         return outcome
 
     @fault("2", "child killed, acks_late + reject_on_worker_lost", short=20, long=300)
     def child_killed_late(self, size: int) -> Outcome:
         with batch(self.stage, size, self.url) as made:
-            kill_children(made, self.stage.tasks.work_late, killed=None)
+            dead = kill_children(made, self.stage.tasks.work_late, killed=None)
             # The second runs wait behind the first ones.
             outcome = Outcome(made.settle(run=60 + size))
             for task_id in made.sent:
@@ -137,34 +146,58 @@ class Plain(Canvases, Family):
                 for client, callback in made.callbacks(task_id):
                     if callback.state == SUCCESS and callback.run != runs:
                         outcome.require(False, f"{client} {task_id}: run {callback.run} of {runs}")
-            twice = sum(len(self.stage.oracle.begun[task_id]) == 2 for task_id in made.sent)
-        outcome.require(twice >= 0.9 * size, f"only {twice} were killed")
+            for task_id in dead:
+                runs = len(self.stage.oracle.begun[task_id])
+                outcome.require(runs == 2, f"{task_id}: killed, and run {runs} times")
+                outcome.require(
+                    any(
+                        one.run == 2 and one.state == STARTED for _, one in made.callbacks(task_id)
+                    ),
+                    f"{task_id}: nobody was shown run 2",
+                )
+        outcome.require(len(dead) >= 0.9 * size, f"only {len(dead)} were killed")
         return outcome
 
     @fault("8", "5 retries each, called and automatic", short=60, long=2000)
     def retries(self, size: int) -> Outcome:
-        tasks, total = self.stage.tasks, Verdict()
+        tasks, outcome = self.stage.tasks, Outcome(Verdict())
+        stories = shown = 0
         for part in parts(size, 500):
             with batch(self.stage, part, self.url) as made:
                 for number in range(part):
                     made.send(tasks.retry if number % 2 else tasks.retry_by_itself, 5)
                 # Celery may store an attempt's RETRY after the next one's ending.
-                total.add(made.settle(run=60 + part, unlike_backend=made.sent))
-        return Outcome(total)
+                outcome.verdict.add(made.settle(run=60 + part, unlike_backend=made.sent))
+                for story in made.stories():
+                    stories += 1
+                    shown += any(one.state == RETRY for one in story)
+                    last = story[-1].attempt
+                    outcome.require(last == 5, f"{story[-1].task} ended in attempt {last} of 5")
+        # What came in between may be left out for a client that falls behind.
+        outcome.require(shown >= 0.9 * stories > 0, f"RETRY was shown {shown} of {stories} times")
+        outcome.prompt(self.stage.slack)
+        return outcome
 
     @fault("9", "PENDING, RECEIVED and STARTED race", short=500, long=10_000)
     def race(self, size: int) -> Outcome:
-        total = Verdict()
+        outcome = Outcome(Verdict())
+        stories = shown = 0
         for part in parts(size, 1000):
             with batch(self.stage, part, self.url) as made:
                 for number in range(part):
                     made.send(self.stage.tasks.noop, number)
-                total.add(made.settle())
-        return Outcome(total)
+                outcome.verdict.add(made.settle())
+                for story in made.stories():
+                    stories += 1
+                    shown += any(one.state == STARTED for one in story)
+        outcome.require(shown >= 0.5 * stories > 0, f"STARTED was shown {shown} of {stories} times")
+        outcome.note = f"STARTED was shown {shown:,} of {stories:,} times"
+        outcome.prompt(self.stage.slack)
+        return outcome
 
     @fault("19", "web process stands still for 2 s, 1,000 events come", short=300, long=1500)
     def stalled_loop(self, size: int) -> Outcome:
-        total, recovered = Verdict(), 0.0
+        total, recovered, meanwhile = Verdict(), 0.0, 0
         for part in parts(size, 300):
             with batch(self.stage, part, self.url) as made:
                 os.kill(self.web.pid, signal.SIGSTOP)
@@ -176,7 +209,11 @@ class Plain(Canvases, Family):
                 back = time.monotonic()
                 total.add(made.settle())
                 recovered = max(recovered, made.recovery(back))
-        return Outcome(total, recovered)
+                truths = self.stage.oracle.truths
+                meanwhile += sum(since < truths[one].at < back for one in made.sent)
+        outcome = Outcome(total, recovered, note=f"{meanwhile:,} ended meanwhile")
+        outcome.require(meanwhile >= size / 2, f"only {meanwhile} ended meanwhile")
+        return outcome
 
     @fault("22", "client away, for less and for more than the history", short=40, long=400)
     def away(self, size: int) -> Outcome:
@@ -186,10 +223,12 @@ class Plain(Canvases, Family):
                 # One client for each task, so that each is away for its own time.
                 for task_id in made.ids:
                     made.admit([self._client(task_id)])
-                until(lambda made=made: all(one.stands for one in made.watchers), 30)
+                stand = until(lambda made=made: all(one.stands for one in made.watchers), 30)
+                require(stand, "the clients could not subscribe")
                 for task_id in made.ids:
                     self._speak(task_id, "STARTED", 1)
-                until(lambda made=made: all(one.states for one in made.watchers), 10)
+                heard = until(lambda made=made: all(one.states for one in made.watchers), 10)
+                require(heard, "the clients were told nothing")
                 for client in made.watchers:
                     self.stage.fleet.call(client.leave())
                 missed = {}
@@ -200,7 +239,10 @@ class Plain(Canvases, Family):
                     self._speak(task_id, "PROGRESS", missed[task_id])
                 for client in made.watchers:
                     self.stage.fleet.loop.call_soon_threadsafe(client.wanted.set)
-                until(lambda made=made: all(len(x.subscribed) == 2 for x in made.watchers), 30)
+                back = until(
+                    lambda made=made: all(len(x.subscribed) == 2 for x in made.watchers), 30
+                )
+                require(back, "the clients did not come back")
                 made.sent = list(made.ids)
                 for task_id in made.ids:
                     self._speak(task_id, SUCCESS, 1)
@@ -227,13 +269,13 @@ class Plain(Canvases, Family):
 
     @fault("24", "subscribing within ±5 ms of the ending", short=160, long=4000)
     def subscribing(self, size: int) -> Outcome:
-        total, near = Verdict(), 0
+        outcome, near = Outcome(Verdict()), 0
         fleet, rng = self.stage.fleet, self.stage.rng
         for part in parts(size, 40):
             with batch(self.stage, part) as made:
                 client = self.stage.client("client", self.url, {}, rng)
                 made.admit([client])
-                until(lambda client=client: client.is_open, 10)
+                require(until(lambda client=client: client.is_open, 10), "nobody said welcome")
                 joined: dict[str, float] = {}
                 for _ in range(part):
                     moment = time.monotonic() + 0.06
@@ -242,10 +284,14 @@ class Plain(Canvases, Family):
                     joining = join_at(at, client, task_id, joined)
                     asyncio.run_coroutine_threadsafe(joining, fleet.loop)
                     time.sleep(0.025)
-                total.add(made.settle())
+                outcome.verdict.add(made.settle())
+                outcome.require(len(joined) == part, f"{len(joined)} of {part} joined")
+                outcome.require(client.stands, "a subscription was not answered")
                 truths = self.stage.oracle.truths
                 near += sum(abs(truths[one].at - at) <= 0.01 for one, at in joined.items())
-        return Outcome(total, note=f"{near} of {size} were within 10 ms")
+        outcome.note = f"{near} of {size} were within 10 ms"
+        outcome.prompt(self.stage.slack)
+        return outcome
 
     @fault("26", "result expired, ignored, or kept nowhere", short=60, long=300)
     def no_result(self, size: int) -> Outcome:
@@ -258,9 +304,10 @@ class Plain(Canvases, Family):
                 made.send(stage.tasks.noop, number)
                 made.send(stage.tasks.keep_no_result)
                 made.send(stage.tasks.noop, number, queue="nowhere")
-            made.until(made.ended, 30)
+            require(made.until(made.ended, 30), "the tasks did not end")
             if not stage.is_contrast:
-                until(lambda: all(get_broker().status(one).terminal for one in made.sent), 10)
+                kept = until(lambda: all(get_broker().status(x).terminal for x in made.sent), 10)
+                require(kept, "the service does not know the endings")
             backend = stage.app.backend
             for task_id in made.sent:
                 backend.delete(backend.get_key_for_task(task_id))

@@ -6,6 +6,7 @@ import asyncio
 import random
 import socket
 import struct
+from collections import Counter
 from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,7 +20,7 @@ class Proxy:
         parts = urlsplit(target)
         assert parts.hostname is not None
         self._host, self._port = parts.hostname, parts.port or 0
-        self._rng = rng
+        self._rng = random.Random(rng.getrandbits(64))
         #: Whether nothing arrives any more. A connection that lost something is dead for good,
         #: and nobody is told: it is half-open.
         self.swallows = False
@@ -29,6 +30,8 @@ class Proxy:
         self.takes_apart = False
         #: How often a part of a stream is its last: the connection is reset in its middle.
         self.cuts = 0.0
+        #: How many parts of a stream were "swallowed", "slowed" or "cut".
+        self.hurt: Counter[str] = Counter()
         port = loop.call(self._listen())
         #: The target's address, by way of this link.
         self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{port}"))
@@ -65,11 +68,14 @@ class Proxy:
                 if self.swallows:
                     alive.clear()
                 if not alive.is_set():
+                    self.hurt["swallowed"] += 1
                     continue
                 if self.delay:
+                    self.hurt["slowed"] += 1
                     await asyncio.sleep(self.delay)
                 cut = self._rng.random() < self.cuts
                 if cut:
+                    self.hurt["cut"] += 1
                     data = data[: self._rng.randrange(len(data))]
                 for start in range(len(data)) if self.takes_apart else (0,):
                     writer.write(data[start : start + 1] if self.takes_apart else data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ SHOWN = 5
 _HEADINGS = (
     "#", "fault", "N", "lost", "doubled", "reordered", "wrong", "p50", "p99", "max", "recovered",
 )  # fmt: skip
+_COLUMNS = (*_HEADINGS, "besides", "measured")
 
 
 @dataclass
@@ -64,10 +65,14 @@ class Row:
     def holds(self) -> bool:
         return not self.broken
 
-    def place(self) -> tuple[bool, int, str]:
+    def place(self) -> tuple[bool, tuple[int, str]]:
         """Where it stands in the table."""
-        digits = self.number.rstrip("abcdefgh")
-        return self.contrast, int(digits), self.number
+        return self.contrast, _place(self.number)
+
+    def besides(self) -> str:
+        """What the counts do not say."""
+        broken = [] if self.contrast else [f"**BROKEN**: {why}" for why in self.broken[:1]]
+        return "; ".join([*([self.note] if self.note else []), *broken]).replace("|", "/")
 
     def cells(self) -> list[str]:
         """The row as text."""
@@ -96,16 +101,29 @@ def heading() -> str:
     return f"{number:>4}  {title:<64}" + "".join(f"{cell:>10}" for cell in rest)
 
 
-def write_guarantees(rows: Iterable[Row], command: str, seed: int) -> None:
-    """Put the tables into docs/guarantees.md, between their two marks."""
-    rows = list(rows)
+def write_guarantees(rows: Iterable[Row], command: str, commit: str) -> None:
+    """Put rows into docs/guarantees.md, between its two marks; those not run now stay."""
     today = datetime.datetime.now(datetime.UTC).date()
-    ours = [row for row in rows if not row.contrast]
-    theirs = [row for row in rows if row.contrast]
+    before, rest = GUARANTEES.read_text().split(BEGIN)
+    old, after = rest.split(END)
+    # The tables stand one after the other, and each begins with its headings.
+    tables: list[dict[str, list[str]]] = []
+    for line in old.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells == list(_COLUMNS):
+            tables.append({})
+        elif len(cells) == len(_COLUMNS) and not cells[0].startswith("---"):
+            tables[-1][cells[0]] = cells
+    ours, theirs = [*tables, {}, {}][:2]
+    for row in rows:
+        cells = [*row.cells(), row.besides(), f"{today}, {commit}, seed {row.seed}"]
+        (theirs if row.contrast else ours)[row.number] = cells
+    tasks = sum(int(cells[_COLUMNS.index("N")].replace(",", "")) for cells in ours.values())
     about = (
-        f"Printed by `{command}` with seed {seed} on {today}: {sum(r.tasks for r in ours):,} tasks."
-        " Times are seconds from a task's own record of its outcome to the client's callback;"
-        " *recovered* is from the end of the fault until everything that ended before was told."
+        f"Printed by `{command}`: {tasks:,} tasks. Times are seconds from a task's own record of"
+        " its outcome to the client's callback; *recovered* is from the end of the fault until"
+        " everything that ended before was told. The last column is the day, the commit and the"
+        " seed."
     )
     beside = (
         "The same for the usual way (a receiver of each signal calls `async_to_sync(group_send)`,"
@@ -114,16 +132,14 @@ def write_guarantees(rows: Iterable[Row], command: str, seed: int) -> None:
     parts = [about, _table(ours)]
     if theirs:
         parts += [beside, _table(theirs)]
-    text = GUARANTEES.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
     GUARANTEES.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{after}")
 
 
-def _table(rows: Sequence[Row]) -> str:
-    lines = [
-        (*_HEADINGS, "besides"),
-        ("---:", "---", *["---:"] * (len(_HEADINGS) - 2), "---"),
-        *((*row.cells(), row.note) for row in rows),
-    ]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+def _table(lines: dict[str, list[str]]) -> str:
+    ruler = ["---:", "---", *["---:"] * (len(_HEADINGS) - 2), "---", "---"]
+    ordered = [lines[number] for number in sorted(lines, key=_place)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [_COLUMNS, ruler, *ordered])
+
+
+def _place(number: str) -> tuple[int, str]:
+    return int(number.rstrip("abcdefgh")), number

@@ -25,6 +25,17 @@ from .oracle import LOG_VARIABLE, Oracle
 HOST = "127.0.0.1"
 
 
+def require(condition: object, otherwise: str) -> None:
+    """Stop where the measurement itself went wrong."""
+    if not condition:
+        raise RuntimeError(otherwise)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+
 @dataclass
 class Redis:
     """A server that can be killed and come back on its port."""
@@ -133,11 +144,15 @@ class Stage:
         process.wait_ready(lambda: worker_answers(node, broker))
         return process
 
-    def web(self, *, settings: dict[str, Any] | None = None, **env: str) -> tuple[Process, str]:
-        """Start a web process; return it, ready, and the address of its WebSocket."""
+    def web(
+        self, *, settings: dict[str, Any] | None = None, module: str = "", **env: str
+    ) -> tuple[Process, str]:
+        """Start a web process, of a module of its own or the project's; return it, ready, and
+        the address of its WebSocket.
+        """
         port = free_port()
         full = self.env | env | {"PORT": str(port), "FAULTS_SETTINGS": json.dumps(settings or {})}
-        command = web_command()
+        command = [sys.executable, "-m", module] if module else web_command()
         if self.asgi_application:
             command = [sys.executable, "-m", "daphne", "-b", HOST, "-p", str(port)]
             command.append(self.asgi_application)

@@ -14,6 +14,7 @@ from celery.exceptions import Ignore, Reject
 from realtime import set_progress
 
 from .oracle import write
+from .timing import counted
 
 
 def began(task: Any) -> str:
@@ -41,8 +42,11 @@ def work_late(self: Any, seconds: float, value: Any = None) -> Any:
 
 
 @shared_task(bind=True, acks_late=True, reject_on_worker_lost=True)
-def work_less_and_less(self: Any, path: str, first: float, later: float) -> str:
-    """Run for `first` seconds when it is the first run, else for `later` seconds."""
+def work_less_and_less(self: Any, path: str, first: float, later: float) -> int:
+    """Run for `first` seconds when it is the first run, else for `later` seconds.
+
+    Returns its process, which tells the runs apart.
+    """
     task_id = began(self)
     try:
         os.close(os.open(f"{path}/{task_id}", os.O_CREAT | os.O_EXCL))
@@ -50,8 +54,8 @@ def work_less_and_less(self: Any, path: str, first: float, later: float) -> str:
     except FileExistsError:
         seconds = later
     time.sleep(seconds)
-    write("SUCCESS", task_id, result="done")
-    return "done"
+    write("SUCCESS", task_id, result=os.getpid())
+    return os.getpid()
 
 
 @shared_task(bind=True)
@@ -72,10 +76,12 @@ def end_at(self: Any, moment: float) -> float:
 @shared_task(bind=True)
 def report(self: Any, seconds: float, steps: int) -> int:
     """Report progress all the time."""
+    task_id = began(self)
     for step in range(1, steps + 1):
         time.sleep(seconds / steps)
-        set_progress(step, steps)
-    write("SUCCESS", self.request.id, result=steps)
+        with counted():
+            set_progress(step, steps)
+    write("SUCCESS", task_id, result=steps)
     return steps
 
 
@@ -206,5 +212,5 @@ class _DiesUnannounced(celery.Task):
 
 @shared_task(bind=True, base=_DiesUnannounced)
 def die_unannounced(self: Any, value: Any) -> Any:
-    write("SUCCESS", self.request.id, result=value)
+    write("SUCCESS", began(self), result=value)
     return value

@@ -6,6 +6,7 @@ import pytest
 
 from realtime.core.position import Position
 from tests.faults.clients import Feed
+from tests.faults.gone import outcome_told
 from tests.faults.oracle import LOG_VARIABLE, Callback, Oracle, Truth, judge, write
 from tests.faults.report import Row, write_guarantees
 
@@ -105,6 +106,48 @@ def test_the_log_is_read_as_it_grows_and_a_success_stays(tmp_path, monkeypatch):
     assert (oracle.truths["a"].result, oracle.truths["b"].state) == (1, "FAILURE")
 
 
+def test_rows_that_are_not_run_now_stay_in_the_table(tmp_path, monkeypatch):
+    page = tmp_path / "guarantees.md"
+    page.write_text("before\n<!-- faults: begin -->\n<!-- faults: end -->\nafter\n")
+    monkeypatch.setattr("tests.faults.report.GUARANTEES", page)
+    held = verdict(told("1:1.0:SUCCESS=1"))
+
+    def row(number, **more):
+        return Row.of(number, "a fault", 7, held, broken=more.pop("broken", []), **more)
+
+    write_guarantees([row("10"), row("2"), row("2", contrast=True)], "make faults", "one")
+    write_guarantees([row("2", broken=["too late"])], "make faults", "two")
+    lines = [line for line in page.read_text().splitlines() if "a fault" in line]
+    assert [line.split()[1] for line in lines] == ["2", "10", "2"]
+    assert ["two, seed 7" in line for line in lines] == [True, False, False]
+    assert "**BROKEN**: too late" in lines[0]
+
+
+def test_what_is_told_before_it_ended_is_wrong_unless_its_moment_was_noted():
+    story = told("1:1.0:SUCCESS=1")
+    assert counts(verdict(story, {"a": Truth(10.6, "SUCCESS", 1)})) == {"wrong": 1}
+    assert counts(verdict(story, {"a": Truth(10.6, "SUCCESS", 1, is_noted=True)})) == {}
+
+
+def test_a_task_that_ran_twice_ends_as_one_of_its_runs():
+    first, second = Truth(6.0, "SUCCESS", 11), Truth(9.0, "SUCCESS", 22)
+    assert outcome_told([first, second], 22) is second
+    assert outcome_told([first, second], 33) is first
+
+
+def test_an_ending_that_is_published_twice_is_told_twice_within_an_epoch_only():
+    feed = Feed("task:a")
+    failure = {"task_id": "a", "version": 1, "state": "FAILURE", "run": 1, "attempt": 0}
+    again = failure | {"version": 2}
+    assert feed.replace(Position("e", 1), [failure]) == [failure]
+    assert feed.take(Position("e", 2), 0, again) == [again]
+    assert feed.take(Position("e", 3), 0, again) == [again]
+    assert feed.replace(Position("f", 1), [failure]) == []
+    assert feed.replace(Position("g", 0), []) == []
+    assert feed.take(Position("g", 1), 0, failure) == []
+    assert feed.take(Position("g", 2), 0, again) == [again]
+
+
 def test_a_client_notes_what_the_contract_forbids():
     feed = Feed("task:a")
     status = {"task_id": "a", "version": 1, "state": "STARTED", "run": 1, "attempt": 0}
@@ -122,9 +165,10 @@ def test_the_table_is_put_between_its_marks(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.faults.report.GUARANTEES", page)
     row = Row.of("1", "a fault", 7, verdict(told("1:1.0:SUCCESS=1")), broken=[])
     beside = Row.of("1", "a fault", 7, verdict([]), broken=[], contrast=True)
-    write_guarantees([row, beside], "make faults", 7)
+    write_guarantees([row, beside], "make faults", "abc123")
     text = page.read_text()
-    assert text.startswith("before\n<!-- faults: begin -->\nPrinted by `make faults` with seed 7")
+    assert text.startswith("before\n<!-- faults: begin -->\nPrinted by `make faults`: 1 tasks.")
+    assert "abc123, seed 7 |" in text
     assert "| 1 | a fault | 1 | 0 | 0 | 0 | 0 | 0.50 | 0.50 | 0.50 | - |" in text
     assert "| 1 | a fault | 1 | 1 | 0 | 0 | 0 | - | - | - | - |" in text
     assert text.endswith("<!-- faults: end -->\nafter\n")

@@ -1,10 +1,13 @@
-"""What the receivers of Celery's signals cost a task: imported by the settings, so before any
-other receiver is connected.
+"""What the service costs a task: its receivers of Celery's signals, and its calls.
+
+Imported by the settings, so before any other receiver is connected.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import signals
@@ -37,6 +40,17 @@ def last(signal: Any = None, task_id: str = "", **_kwargs: Any) -> None:
     _total += time.monotonic() - _started
     if signal is signals.task_postrun and _total > WORTH_TELLING:
         write("cost", task_id, durable=False, seconds=_total)
+
+
+@contextmanager
+def counted() -> Iterator[None]:
+    """Count what a task calls too."""
+    global _total
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        _total += time.monotonic() - began
 
 
 def connect_last(**_kwargs: Any) -> None:

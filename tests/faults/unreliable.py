@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from django.conf import settings
+from django.conf import settings as django_settings
 
 from .batch import PROMISE, batch
 from .family import Family, Outcome, fault
@@ -32,18 +32,28 @@ class Unreliable(Family):
 
     @fault("18c", "every message lost", short=200, long=1000)
     def deaf(self, size: int) -> Outcome:
-        return self._unreliable(size, 1.0)
+        outcome = self._unreliable(size, 1.0)
+        # Only a look finds anything, and the first that can is a quarter of a second away.
+        p50 = outcome.verdict.percentile(0.5)
+        outcome.require(p50 > 0.3, f"messages arrived: p50 is {p50:.2f} s")
+        return outcome
 
-    def _unreliable(self, size: int, rate: float) -> Outcome:
+    @fault("18d", "the same as 18b, by a layer of another class", short=100, long=500)
+    def other_layer(self, size: int) -> Outcome:
+        return self._unreliable(size, 0.1, by_layer=True)
+
+    def _unreliable(self, size: int, rate: float, *, by_layer: bool = False) -> Outcome:
         stage = self.stage
         rates = dict.fromkeys(("lose", "double", "late"), rate) | {"seed": stage.seed}
-        layer = settings.CHANNEL_LAYERS["default"] | {
+        layer = django_settings.CHANNEL_LAYERS["default"] | {
             "BACKEND": "tests.faults.layer.UnreliableLayer"
         }
-        web, url = stage.web(
-            settings={"CHANNEL_LAYERS": {"default": layer}},
-            FAULTS_RATES=json.dumps(rates),
-        )
+        text = json.dumps(rates)
+        if by_layer or stage.is_contrast:
+            settings = {"CHANNEL_LAYERS": {"default": layer}}
+            web, url = stage.web(settings=settings, FAULTS_RATES=text)
+        else:
+            web, url = stage.web(module="tests.faults.badlink", FAULTS_RATES=text)
         with batch(stage, size, url) as made:
             for number in range(size):
                 made.send(stage.tasks.noop, number)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tests.faults.batch import Batch, batch
 from tests.faults.oracle import Verdict
+from tests.faults.stage import require
 from tests.until import until
 
 from .client import RESTART_WAIT, Client
@@ -17,12 +18,6 @@ from .report import Row
 from .stage import LoadStage
 
 MIB, KIB = 2**20, 2**10
-
-
-def require(condition: object, otherwise: str) -> None:
-    """Stop where the measurement itself went wrong."""
-    if not condition:
-        raise RuntimeError(otherwise)
 
 
 def milliseconds(seconds: float) -> str:

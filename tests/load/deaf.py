@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+from benchmarks.report import percentile
 from realtime.conf import conf
 from realtime.web.tokens import make_token
+from tests.faults.stage import require
+from tests.until import until
 
 from .client import HOST, TEXT, Timed, frame_bytes, handshake
 from .crowd import MIB, connected, milliseconds
 from .report import Row
-from .stage import LoadStage, percentile
+from .stage import LoadStage
 
 
 class Deaf:
@@ -31,10 +34,12 @@ class Deaf:
     def __init__(self, port: int, topic: str) -> None:
         self.socket = socket.socket()
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
+        self.socket.settimeout(15)
         self.socket.connect((HOST, port))
         self.socket.sendall(handshake(port))
-        while b'"welcome"' not in self.socket.recv(4096, socket.MSG_PEEK):
-            time.sleep(0.001)
+        require(
+            until(lambda: b'"welcome"' in self.socket.recv(4096, socket.MSG_PEEK)), "no welcome"
+        )
         frame = {"type": "subscribe", "id": 1, "topic": topic, "token": make_token([topic])[0]}
         self.socket.sendall(frame_bytes(TEXT, json.dumps(frame).encode()))
         self.closed_at: float | None = None

@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from benchmarks.report import percentile
+from tests.faults.stage import require
+
 from .client import HOST, Wire, handshake
-from .crowd import milliseconds, require
+from .crowd import milliseconds
 from .report import Row
-from .stage import LoadStage, percentile
+from .stage import LoadStage
 
 
 def half_open(stage: LoadStage) -> Iterator[Row]:

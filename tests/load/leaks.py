@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from project.processes import Process
+from tests.faults.stage import require
 from tests.until import until
 
-from .crowd import MIB, crowd, require
+from .crowd import MIB, crowd
 from .report import Row
 from .stage import LoadStage, Web, descriptors, group, rss
 
@@ -43,10 +43,14 @@ def leaks(stage: LoadStage) -> Iterator[Row]:
 def what_is_left(stage: LoadStage, web: Web, worker: Process) -> dict[str, float]:
     """What may not grow, once what was kept for a round is gone."""
     require(until(lambda: not stage.records(), 30), "the records did not expire")
-    inside = web.probe()
-    while (again := web.probe()) != inside:  # connections are still being ended
-        inside = again
-        time.sleep(0.2)
+    inside: dict[str, int] = {}
+
+    def is_at_rest() -> bool:  # connections are still being ended
+        nonlocal inside
+        before, inside = inside, web.probe()
+        return inside == before
+
+    require(until(is_at_rest, 30), "the web process does not come to rest")
     pid, children = web.process.pid, group(worker.pid)
     return {
         "web process, MiB": rss(pid) / MIB,

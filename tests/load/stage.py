@@ -149,12 +149,6 @@ def group(leader: int) -> list[int]:
     return found
 
 
-def percentile(values: list[float], share: float) -> float:
-    """The value that this share of all keeps."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
 def cpu_over(web: Web, seconds: float) -> float:
     """The share of a core that a process takes while so many seconds pass."""
     began, before = time.monotonic(), web.cpu()

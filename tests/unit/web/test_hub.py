@@ -12,6 +12,7 @@ from django.test import override_settings
 
 from realtime.broker import get_broker
 from realtime.broker import layer as layer_module
+from realtime.broker import memory as memory_module
 from realtime.broker.base import Event
 from realtime.core.acceptance import Change
 from realtime.core.position import Position
@@ -73,8 +74,9 @@ class Reader:
 async def world(monkeypatch):
     """A hub, a memory broker and a faulty layer between them, with quick checks."""
     layer = FaultyLayer()
+    # Both are imported above: imported now, the second would keep the first one's for good.
     monkeypatch.setattr(layer_module, "get_layer", lambda: layer)
-    monkeypatch.setattr("realtime.broker.memory.get_layer", lambda: layer)
+    monkeypatch.setattr(memory_module, "get_layer", lambda: layer)
     monkeypatch.setattr(hub_module, "_PAUSE", 0.01)
     given = {"BROKER": "realtime.broker.memory.MemoryBroker", "CHECK_INTERVAL": 0.2}
     with override_settings(REALTIME={**settings.REALTIME, **given}):
@@ -246,6 +248,9 @@ def forge(offset, epoch, state="SUCCESS", task_id="t"):
         {"task_id": None},
         {"task_id": "other"},
         {"status": '{"task_id":"other","state":"SUCCESS"}'},
+        # What redis-py makes of the rest of a connection and the beginning of the next one.
+        {"status": '{"task_id":"t","state":"SUCC>3\r\n$7\r\nmess}'},
+        {"status": '{"task_id":"t","state":"SUCCESS">'},
     ],
 )
 async def test_what_is_no_event_of_its_topic_is_not_told_and_makes_nobody_deaf(world, wrong):
@@ -385,7 +390,7 @@ async def test_a_layer_that_stays_deaf_is_left_for_a_new_one(world, monkeypatch)
     layer.deaf, layer.fault = True, lambda _message: []
     fresh = FaultyLayer()
     monkeypatch.setattr(hub_module, "make_layer", lambda _hear: fresh)
-    monkeypatch.setattr("realtime.broker.memory.get_layer", lambda: fresh)
+    monkeypatch.setattr(memory_module, "get_layer", lambda: fresh)
     await until(lambda: not hub.hearing)
     joining = asyncio.create_task(Reader().join(hub, Topic("task", "meanwhile")))
     await until(lambda: hub.hearing)
