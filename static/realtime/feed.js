@@ -54,7 +54,7 @@ import { step } from "./position.js";
 
 const TERMINAL = new Set(["SUCCESS", "FAILURE", "REVOKED", "LOST"]);
 
-/** As many tasks as the server itself keeps of a topic with many tasks. */
+/** As many tasks as the server itself keeps of a topic; as many again are remembered when gone. */
 const TASKS_KEPT = 1000;
 
 /** More events than this do not wait for an answer; the rest is asked for again. */
@@ -62,15 +62,20 @@ const EVENTS_HELD = 1000;
 
 /**
  * Says whether a status is an ending.
- * @param {Status} status
+ * @param {Pick<Status, "state">} status
  */
 export function isTerminal(status) {
   return TERMINAL.has(status.state);
 }
 
 /**
+ * What is remembered of a task that is out of the picture: where and what was told of it last.
+ * @typedef {Pick<Status, "version" | "state" | "run" | "attempt"> & {epoch: string | null}} Gone
+ */
+
+/**
  * Says whether two statuses tell the same ending of the same run.
- * @param {Status} one
+ * @param {Status | Gone} one
  * @param {Status} other
  */
 function isSameEnding(one, other) {
@@ -91,6 +96,9 @@ export class Feed {
 
   /** Versions told in `#epoch`, the least recently heard of first. @type {Map<string, number>} */
   #versions = new Map();
+
+  /** Tasks that have left `tasks`, the longest gone first. @type {Map<string, Gone>} */
+  #gone = new Map();
 
   /** @type {string | null} */
   #epoch = null;
@@ -200,13 +208,13 @@ export class Feed {
    * @param {Change} change
    */
   #replace({ epoch, offset, snapshot }, change) {
+    if (this.#taskId === null) {
+      const there = new Set(snapshot.map((status) => status.task_id));
+      for (const id of this.tasks.keys()) if (!there.has(id)) this.#drop(id);
+    }
     if (epoch !== this.#epoch) {
       this.#versions.clear();
       this.#epoch = epoch;
-    }
-    if (this.#taskId === null) {
-      const there = new Set(snapshot.map((status) => status.task_id));
-      for (const id of this.tasks.keys()) if (!there.has(id)) this.#forget(id);
     }
     this.position = { epoch, offset };
     change.replaced = true;
@@ -220,19 +228,37 @@ export class Feed {
   #accept(status, change) {
     const id = status.task_id;
     if (status.version <= (this.#versions.get(id) ?? 0)) return;
-    const before = this.tasks.get(id);
+    const gone = this.#gone.get(id);
+    const before = this.tasks.get(id) ?? gone;
+    this.#gone.delete(id);
     this.#versions.delete(id);
     this.#versions.set(id, status.version);
     this.tasks.set(id, status);
+    const isUnchanged =
+      gone?.epoch === this.#epoch &&
+      gone.version === status.version &&
+      gone.state === status.state;
     // After the log was lost versions start over, and an ending may be found a second time.
-    if (before === undefined || !isSameEnding(before, status)) change.news.push(status);
+    const isEndedAlready = before !== undefined && isSameEnding(before, status);
+    if (!isUnchanged && !isEndedAlready) change.news.push(status);
+    // No news, but the picture was drawn without it.
+    else if (gone !== undefined) change.replaced = true;
     if (this.tasks.size > TASKS_KEPT) {
-      for (const [oldest] of this.#versions) return this.#forget(oldest);
+      for (const [oldest] of this.#versions) return this.#drop(oldest);
     }
   }
 
-  /** @param {string} id */
-  #forget(id) {
+  /**
+   * Takes a task out of the picture, and remembers enough not to tell the same of it again.
+   * @param {string} id
+   */
+  #drop(id) {
+    const { version, state, run, attempt } = /** @type {Status} */ (this.tasks.get(id));
+    this.#gone.set(id, { epoch: this.#epoch, version, state, run, attempt });
+    if (this.#gone.size > TASKS_KEPT) {
+      const [longest] = this.#gone.keys();
+      this.#gone.delete(/** @type {string} */ (longest));
+    }
     this.tasks.delete(id);
     this.#versions.delete(id);
   }

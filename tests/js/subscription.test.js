@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { Feed } from "../../static/realtime/feed.js";
 import { collect, reported, setUp, settled, status, versions } from "./fake.js";
 
 /** A client with one task that is at version 4, offset 4. */
@@ -497,6 +498,81 @@ test("a topic keeps no more tasks than the server does: the quietest one goes", 
   assert.equal(mine.tasks.has("t0"), true);
   assert.equal(mine.tasks.has("t1"), false);
   assert.equal(mine.tasks.has("new"), true);
+});
+
+/** A page that has drawn a topic of two tasks, of which one has failed. */
+async function drawn() {
+  const fake = setUp();
+  const mine = fake.tasks.topic("user:me");
+  const told = /** @type {string[]} */ ([]);
+  mine.onSnapshot((tasks) => told.push(`drawn anew: ${[...tasks.keys()]}`));
+  mine.onStatus(({ task_id, state }) => told.push(`${task_id} ${state}`));
+  const socket = await fake.welcomed();
+  const snapshot = [status(1, "STARTED", { task_id: "a" }), status(1, "STARTED", { task_id: "b" })];
+  await socket.subscribed({ offset: 2, snapshot });
+  await socket.event(3, status(2, "FAILURE", { task_id: "a" }), { topic: "user:me" });
+  told.length = 0;
+  return { mine, socket, told };
+}
+
+test("an ending that a topic finds again after the log was lost is told once, and drawn", async () => {
+  const { mine, socket, told } = await drawn();
+  const [topic, epoch] = ["user:me", "n0e2"];
+  await socket.say({ type: "snapshot", topic, epoch, offset: 0, snapshot: [] });
+  await socket.event(1, status(1, "FAILURE", { task_id: "a" }), { topic, epoch });
+  await socket.event(2, status(2, "FAILURE", { task_id: "a" }), { topic, epoch });
+  assert.deepEqual(told, ["drawn anew: ", "drawn anew: a"]);
+  assert.equal(mine.tasks.get("a")?.version, 2);
+});
+
+test("what runs on or anew after the log was lost is told, and ends anew", async () => {
+  const { socket, told } = await drawn();
+  const [topic, epoch] = ["user:me", "n0e2"];
+  await socket.say({ type: "snapshot", topic, epoch, offset: 0, snapshot: [] });
+  await socket.event(1, status(1, "STARTED", { task_id: "a" }), { topic, epoch });
+  await socket.event(2, status(2, "FAILURE", { task_id: "a" }), { topic, epoch });
+  await socket.event(3, status(1, "STARTED", { task_id: "b" }), { topic, epoch });
+  assert.deepEqual(told, ["drawn anew: ", "a STARTED", "a FAILURE", "b STARTED"]);
+});
+
+test("a version that was told before the log went back is told when its state is another", async () => {
+  const { socket, told } = await drawn();
+  const [topic, epoch] = ["user:me", "k3x9"];
+  await socket.say({ type: "snapshot", topic, epoch, offset: 0, snapshot: [] });
+  await socket.event(1, status(1, "SUCCESS", { task_id: "b" }), { topic });
+  assert.deepEqual(told, ["drawn anew: ", "b SUCCESS"]);
+});
+
+test("what a topic had no room for is not told again when the server still has it", () => {
+  const feed = new Feed("user:me");
+  const snapshot = Array.from({ length: 1000 }, (_, i) =>
+    status(1, i === 0 ? "FAILURE" : "PENDING", { task_id: `t${i}` }),
+  );
+  feed.subscribed({ epoch: "k3x9", offset: 1000, recovered: false, snapshot });
+  for (const [i, task_id] of ["x", "y", "z"].entries()) {
+    feed.event({ epoch: "k3x9", offset: 1001 + i, status: status(1, "PENDING", { task_id }) });
+  }
+  assert.deepEqual(["t0", "t1", "t2"].map((id) => feed.tasks.has(id)), [false, false, false]);
+  const moved = status(2, "STARTED", { task_id: "t2" });
+  const change = feed.snapshot({
+    epoch: "k3x9", offset: 1200, snapshot: snapshot.map((one, i) => (i === 2 ? moved : one)),
+  });
+  assert.deepEqual(change.news, [moved]);
+  assert.deepEqual(["t0", "t1", "t2"].map((id) => feed.tasks.has(id)), [true, true, true]);
+});
+
+test("of the tasks that are gone no more are remembered than are kept", () => {
+  const feed = new Feed("user:me");
+  feed.subscribed({ epoch: "k3x9", offset: 0, recovered: false, snapshot: [] });
+  let offset = 0;
+  /** @type {(i: number, version: number) => number} */
+  const end = (i, version) => {
+    const ending = status(version, "FAILURE", { task_id: `t${i}` });
+    return feed.event({ epoch: "k3x9", offset: ++offset, status: ending }).news.length;
+  };
+  for (let i = 0; i <= 2000; i += 1) assert.equal(end(i, 1), 1);
+  assert.equal(end(1, 2), 0);
+  assert.equal(end(0, 2), 1);
 });
 
 test("after coming back events wait for the answer as well", async () => {
