@@ -29,6 +29,10 @@ class LoadError(Exception):
     """A connection did not do what it should have; the text says what it did."""
 
 
+class LateError(LoadError):
+    """Some had not come when the time was up."""
+
+
 def upgrade(path: str, port: int, cookie: str = "") -> bytes:
     """Return a WebSocket's handshake (RFC 6455, section 4.1)."""
     lines = [
@@ -125,7 +129,7 @@ class Sockets:
         """Open a connection for each hello; return them when the last one has had its answers.
 
         They come to a group of their own, or to the one that is given. One that is lost on the way
-        comes again a moment later, if it may.
+        comes again a moment later, if it may. Raises LateError when the deadline has passed.
         """
         self._attempts = attempts
         opened = Group() if group is None else group
@@ -140,7 +144,7 @@ class Sockets:
                 self._epoll.register(one.link.fileno(), select.EPOLLOUT)
             self._turn(opened)
             if time.monotonic() > until:
-                raise LoadError(f"{self._coming} are still connecting after {deadline:.0f} s")
+                raise LateError(f"{self._coming} are still connecting after {deadline:.0f} s")
         return opened
 
     def deliver(
