@@ -24,6 +24,7 @@ from realtime.core.acceptance import TOKENS_KEPT, Change
 from realtime.core.position import Position
 from realtime.core.states import rank
 from realtime.core.status import FIELDS, INITIAL, Status
+from realtime.core.together import Together
 from realtime.core.topics import Topic, group_name, topics_of
 
 from .base import Broker, Reading, Running
@@ -31,8 +32,6 @@ from .layer import group_prefix
 
 #: Records that are read in one go.
 _CHUNK: Final = 500
-#: Connections of one event loop.
-_CONNECTIONS: Final = 16
 #: What the rule remembers of a record, besides the status.
 _RULE: Final = ("_rank", "_counter", "_token", "_tokens", "_owner", "_topics")
 
@@ -110,13 +109,39 @@ class _Script:
         except NoScriptError:
             return client.execute_command("EVAL", self.source, len(keys), *keys, *args)
 
-    async def acall(
-        self, client: redis.asyncio.Redis, keys: Sequence[str], args: Sequence[Any]
-    ) -> Any:
+    async def acall(self, asker: _Asker, keys: Sequence[str], args: Sequence[Any]) -> Any:
         try:
-            return await client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+            return await asker.ask("EVALSHA", self.sha, len(keys), *keys, *args)
         except NoScriptError:
-            return await client.execute_command("EVAL", self.source, len(keys), *keys, *args)
+            return await asker.ask("EVAL", self.source, len(keys), *keys, *args)
+
+
+class _Asker:
+    """What one event loop asks Redis with: what is asked at once leaves together.
+
+    A storm of subscriptions takes one connection, and each question a third of a call.
+    """
+
+    def __init__(self) -> None:
+        self._patience = conf().CHECK_INTERVAL
+        self.client = redis.asyncio.Redis.from_url(
+            conf().REDIS_URL,
+            decode_responses=True,
+            socket_timeout=self._patience,
+            socket_connect_timeout=self._patience,
+        )
+        self._together = Together(self._send)
+
+    async def ask(self, *command: Any) -> Any:
+        """Return a command's answer. Raises TimeoutError too, where those before it took it all."""
+        async with asyncio.timeout(2 * self._patience):
+            return await self._together.answer(command)
+
+    async def _send(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+        pipeline = self.client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return await pipeline.execute(raise_on_error=False)
 
 
 def _send(connection: Any, command: Any, *, again: bool = True) -> None:
@@ -159,9 +184,7 @@ class RedisBroker(Broker):
         #: Connections that no thread uses just now.
         self._free: list[Any] = []
         self._pid = 0
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
-            WeakKeyDictionary()
-        )
+        self._askers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Asker] = WeakKeyDictionary()
 
     def send(self, change: Change) -> Callable[[], int]:
         args: list[Any] = [
@@ -250,7 +273,7 @@ class RedisBroker(Broker):
         return {w for w, stands in zip(workers, pipeline.execute(), strict=True) if stands}
 
     async def owner(self, task_id: str) -> str | None:
-        owner = await self._async().hget(self._record(task_id), "_owner")
+        owner = await self._async().ask("HGET", self._record(task_id), "_owner")
         return None if owner is None else str(owner)
 
     async def read(self, topic: Topic, since: Position | None = None) -> Reading:
@@ -259,16 +282,15 @@ class RedisBroker(Broker):
         return Reading(Position(epoch, int(offset)), recovered == "1", texts)
 
     async def positions(self, topics: Sequence[str]) -> list[Position | None]:
-        pipeline = self._async().pipeline(transaction=False)
-        for chunk in _chunks(topics):
-            pipeline.mget([self._key("place", topic) for topic in chunk])
-        found = [text for texts in await pipeline.execute() for text in texts]
-        return [_position(text) if text else None for text in found]
+        keys = [self._key("place", topic) for topic in topics]
+        asker = self._async()
+        found = await asyncio.gather(*(asker.ask("MGET", *chunk) for chunk in _chunks(keys)))
+        return [_position(text) if text else None for texts in found for text in texts]
 
     async def close(self) -> None:
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+        asker = self._askers.pop(asyncio.get_running_loop(), None)
+        if asker is not None:
+            await asker.client.aclose()
 
     def _key(self, kind: str, ident: object) -> str:
         return f"{self._prefix}{kind}:{ident}"
@@ -340,20 +362,9 @@ class RedisBroker(Broker):
             self._pid = os.getpid()
         return self._client
 
-    def _async(self) -> redis.asyncio.Redis:
+    def _async(self) -> _Asker:
         loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            timeout = conf().CHECK_INTERVAL
-            # A storm of subscriptions waits for its turn: without a bound it would be a storm of
-            # connections, and at redis-py's own one it would fail.
-            pool = redis.asyncio.BlockingConnectionPool.from_url(
-                conf().REDIS_URL,
-                decode_responses=True,
-                socket_timeout=2 * timeout,
-                socket_connect_timeout=timeout,
-                max_connections=_CONNECTIONS,
-                timeout=2 * timeout,
-            )
-            client = self._clients[loop] = redis.asyncio.Redis.from_pool(pool)
-        return client
+        asker = self._askers.get(loop)
+        if asker is None:
+            asker = self._askers[loop] = _Asker()
+        return asker

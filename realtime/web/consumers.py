@@ -77,7 +77,13 @@ class TaskConsumer(AsyncConsumer):
         receive: Callable[[], Awaitable[Any]],
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
-        """Serve the connection, and leave nothing behind however it ends."""
+        """Serve the connection, and leave nothing behind however it ends.
+
+        In place of Channels' own way, which waits for each message in a task of its own (for the
+        channel that this has not), and calls each handler by a hop through a thread, which closes
+        database connections; what asks the database here does so by itself.
+        """
+        self.scope, self.base_send = scope, send
         self.user = scope.get("user")
         self.owner = owner_of_user(self.user)
         self.session = fingerprint(getattr(scope.get("session"), "session_key", None))
@@ -95,17 +101,14 @@ class TaskConsumer(AsyncConsumer):
         self.tasks: list[asyncio.Task[None]] = []
         self.closing = False
         try:
-            await super().__call__(scope, receive, send)
+            while True:
+                message = await receive()
+                await getattr(self, get_handler_name(message))(message)
+        except StopConsumer:
+            pass
         finally:
             # Channels calls no disconnect handler where a handler failed (channels#1466).
             await self._leave()
-
-    async def dispatch(self, message: dict[str, Any]) -> None:
-        """Call the handler, without Channels' hop through a thread for every message.
-
-        That hop closes database connections; what asks the database here does so by itself.
-        """
-        await getattr(self, get_handler_name(message))(message)
 
     async def websocket_connect(self, message: dict[str, Any]) -> None:
         """Accept, if the Origin may connect, and say welcome; else the handshake gets a 403."""

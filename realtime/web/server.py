@@ -337,8 +337,21 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
         if self._fragments == FRAGMENTS + 1:
             self._fail_connection(self.CLOSE_STATUS_CODE_MESSAGE_TOO_BIG, "too many fragments")
 
+    # autobahn's own ways make, each time, the coloured text of a log line that nobody reads.
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Take what has come."""
+        self._dataReceived(data)
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802 - autobahn's name
+        """Send the handshake's answer, or a frame."""
+        if sync or chopsize or self.send_queue:
+            super().sendData(data, sync, chopsize)
+        elif not self._write_at_once(data):
+            self.transport.write(data)
+
     def sendMessage(self, payload: bytes, isBinary: bool = False, **options: Any) -> None:  # noqa: N802, N803 - autobahn's names
-        """Send one message. autobahn's own way makes the text of a log line that nobody reads."""
+        """Send one message."""
         if self.state != self.STATE_OPEN:
             return  # the client is gone; the application will be told, if it was not yet
         if isBinary or options or self.send_queue:

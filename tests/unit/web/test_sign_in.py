@@ -202,10 +202,16 @@ async def test_an_absent_database_is_each_handshakes_own_error(monkeypatch):
         raise OSError("no database")
 
     monkeypatch.setattr(sign_in, "find_users", away)
-    sign_ins = sign_in.SignIns()
+    users = []
+
+    async def inner(scope, receive, send):
+        users.append(scope["user"])
+
+    application = CookieMiddleware(SessionMiddleware(sign_in.UserMiddleware(inner)))
     answers = await asyncio.gather(
-        *(sign_ins.user_of({}) for _ in range(3)), return_exceptions=True
+        *(application(scope_of("session"), None, None) for _ in range(3)), return_exceptions=True
     )
     assert [str(answer) for answer in answers] == ["no database"] * 3
     monkeypatch.setattr(sign_in, "find_users", lambda scopes: ["somebody" for _ in scopes])
-    assert await sign_ins.user_of({}) == "somebody"
+    await application(scope_of("session"), None, None)
+    assert users == ["somebody"]
