@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any, cast
 
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.sessions import CookieMiddleware, SessionMiddleware
 from django.urls import path, re_path
 
 from .web.consumers import TaskConsumer
 from .web.reconciler import reconciler
-from .web.sign_in import UserMiddleware
+from .web.sign_in import SignInMiddleware
 
 #: For a project that routes WebSockets of its own, beside its own routes.
 websocket_urlpatterns: list[Any] = [path("realtime/ws/", cast(Any, TaskConsumer.as_asgi()))]
@@ -23,14 +22,8 @@ def application(django_application: Any) -> ProtocolTypeRouter:
     """
     reconciler.start()
     sockets = URLRouter([*websocket_urlpatterns, re_path(r"", cast(Any, _refuse))])
-    authenticated = cast(Any, CookieMiddleware(SessionMiddleware(UserMiddleware(sockets))))
-
-    async def websocket(scope: Any, receive: Any, send: Any) -> None:
-        # The session middleware looks at the session before each frame that it passes on, which
-        # matters to responses only: events take the server's own way.
-        await authenticated({**scope, "realtime.send": send}, receive, send)
-
-    return ProtocolTypeRouter({"http": django_application, "websocket": cast(Any, websocket)})
+    websocket = cast(Any, SignInMiddleware(cast(Any, sockets)))
+    return ProtocolTypeRouter({"http": django_application, "websocket": websocket})
 
 
 async def _refuse(scope: Any, receive: Any, send: Any) -> None:

@@ -183,7 +183,7 @@ def _look_up(user: Any, key: str, session: _Session | Exception | None) -> Any:
         return fresh if getattr(fresh, "is_active", False) else CloseCode.SIGNED_OUT
     if SESSION_KEY not in session.kept:
         # One that has expired is not given out, but it is there until it is cleared away.
-        expired = _store_class()().exists(key)
+        expired = store_class()().exists(key)
         return CloseCode.SESSION_EXPIRED if expired else CloseCode.SIGNED_OUT
     same = str(user.pk) == session.kept[SESSION_KEY]
     return (session.user if same else None) or CloseCode.SIGNED_OUT
@@ -218,14 +218,15 @@ def _session(user: Any, kept: Any) -> _Session | Exception:
     return user if isinstance(user, Exception) else _Session(kept, _proven(user, kept))
 
 
-def _store_class() -> Any:
+def store_class() -> Any:
+    """Return what the project keeps its sessions in."""
     return import_module(django_settings.SESSION_ENGINE).SessionStore
 
 
 def _load(keys: Set[str]) -> dict[str, Any]:
     from django.contrib.sessions.backends.db import SessionStore
 
-    store = _store_class()
+    store = store_class()
     if store.load is not SessionStore.load:
         return {key: _or_error(store(key).load) for key in keys}
     alive = store.get_model_class().objects.filter(

@@ -37,7 +37,7 @@ from .cancel import request_cancel
 from .drain import enter, leave
 from .hub import Hub, Subscription, get_hub
 from .limits import Bucket, Window, client_address, connections
-from .outbox import Outbox, Send, Write
+from .outbox import Outbox, Write
 from .recall import arecall
 from .watch import get_watch
 
@@ -125,8 +125,7 @@ class TaskConsumer(AsyncConsumer):
         )
         self.entered = True
         self.hub: Hub = get_hub()
-        send = cast(Send, self.scope.get("realtime.send", self.send))
-        self.outbox = Outbox(send, cast(Write | None, self.scope.get("realtime.write")))
+        self.outbox = Outbox(self.send, cast(Write | None, self.scope.get("realtime.write")))
         self.outbox.put(
             frames.welcome(
                 ping=settings.PING,

@@ -83,32 +83,47 @@ class Flow:
             await self._emptied.wait()
 
 
-class Inbox(asyncio.Queue[dict[str, Any]]):
+class Inbox:
     """What waits for the application: when it is full, the socket is left unread.
 
-    Daphne's queue has no bound: who sends faster than is answered fills the memory.
+    Daphne's queue has no bound: who sends faster than is answered fills the memory. And one of
+    asyncio's takes three kilobytes while it is empty.
     """
 
+    __slots__ = ("_bytes", "_filled", "_full", "_messages", "_transport")
+
     def __init__(self, transport: Any) -> None:
-        super().__init__()
         self._transport = transport
+        self._messages: list[dict[str, Any]] = []
         self._bytes = 0
         self._full = False
+        #: There while the application waits.
+        self._filled: asyncio.Future[None] | None = None
 
-    def _put(self, item: dict[str, Any]) -> None:
-        super()._put(item)
-        self._bytes += _cost(item)
-        if self._bytes > INBOX_BYTES and not self._full and item["type"] == "websocket.receive":
+    def put_nowait(self, message: dict[str, Any]) -> None:
+        """Append a message."""
+        self._messages.append(message)
+        self._bytes += _cost(message)
+        if self._bytes > INBOX_BYTES and not self._full and message["type"] == "websocket.receive":
             self._full = True
             self._transport.pauseProducing()
+        if self._filled is not None and not self._filled.done():
+            self._filled.set_result(None)
 
-    def _get(self) -> dict[str, Any]:
-        item = super()._get()
-        self._bytes -= _cost(item)
+    async def get(self) -> dict[str, Any]:
+        """Return the next message, to the one application that there is."""
+        while not self._messages:
+            self._filled = asyncio.get_running_loop().create_future()
+            try:
+                await self._filled
+            finally:
+                self._filled = None
+        message = self._messages.pop(0)
+        self._bytes -= _cost(message)
         if self._full and self._bytes <= INBOX_BYTES // 2:
             self._full = False
             self._transport.resumeProducing()
-        return item
+        return message
 
 
 def _cost(message: dict[str, Any]) -> int:

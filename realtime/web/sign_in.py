@@ -2,6 +2,8 @@
 
 Channels asks the database for each handshake by itself, over a connection of its own where Django
 keeps none. After a restart everybody comes at once: here those who wait are looked up together.
+And its three layers of middleware would keep a copy of the scope each, for as long as the
+connection lasts.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
+from django.conf import settings
+from django.http import parse_cookie
 
 from realtime.core.together import Together
 
-from .access import BY_SESSION, find_users
+from .access import BY_SESSION, find_users, store_class
 
 _App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -23,8 +27,8 @@ _App = Callable[[Any, Any, Any], Awaitable[None]]
 _waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, Together] = WeakKeyDictionary()
 
 
-class UserMiddleware:
-    """Puts ``user`` into the scope; inside Channels' ``SessionMiddleware``."""
+class SignInMiddleware:
+    """Puts the handshake's ``session`` and its ``user`` into the scope."""
 
     def __init__(self, inner: _App) -> None:
         self._inner = inner
@@ -32,8 +36,15 @@ class UserMiddleware:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Find the user, and go on. Raises what the session's store and the database raise."""
         waiting = _waiting.setdefault(asyncio.get_running_loop(), Together(_find))
-        user = await waiting.answer(scope)
-        await self._inner({**scope, "user": user, BY_SESSION: True}, receive, send)
+        signed_in = {**scope, "session": _session(scope), BY_SESSION: True}
+        signed_in["user"] = await waiting.answer(signed_in)
+        await self._inner(signed_in, receive, send)
+
+
+def _session(scope: Mapping[str, Any]) -> Any:
+    """Return the session that a scope's cookie names; nothing is loaded yet."""
+    cookies = next((value for name, value in scope["headers"] if name == b"cookie"), b"")
+    return store_class()(parse_cookie(cookies.decode("latin-1")).get(settings.SESSION_COOKIE_NAME))
 
 
 async def _find(scopes: Sequence[Mapping[str, Any]]) -> Sequence[Any]:

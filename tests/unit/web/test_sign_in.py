@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 from channels.auth import get_user
-from channels.sessions import CookieMiddleware, SessionMiddleware
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.backends import ModelBackend
@@ -183,7 +182,7 @@ async def test_handshakes_that_wait_are_looked_up_together(monkeypatch):
     async def inner(scope, receive, send):
         told[scope["session"].session_key] = scope["user"]
 
-    application = CookieMiddleware(SessionMiddleware(sign_in.UserMiddleware(inner)))
+    application = sign_in.SignInMiddleware(inner)
     keys = [*(f"session{number}" for number in range(45)), "the broken one", "who has left"]
     tasks = [asyncio.create_task(application(scope_of(key), None, None)) for key in keys]
     await asyncio.sleep(0)
@@ -207,7 +206,7 @@ async def test_an_absent_database_is_each_handshakes_own_error(monkeypatch):
     async def inner(scope, receive, send):
         users.append(scope["user"])
 
-    application = CookieMiddleware(SessionMiddleware(sign_in.UserMiddleware(inner)))
+    application = sign_in.SignInMiddleware(inner)
     answers = await asyncio.gather(
         *(application(scope_of("session"), None, None) for _ in range(3)), return_exceptions=True
     )
