@@ -102,13 +102,16 @@ class TaskConsumer(AsyncConsumer):
         self.closing = False
         try:
             while True:
-                message = await receive()
-                await getattr(self, get_handler_name(message))(message)
+                await self.dispatch(await receive())
         except StopConsumer:
             pass
         finally:
             # Channels calls no disconnect handler where a handler failed (channels#1466).
             await self._leave()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Call the handler."""
+        await getattr(self, get_handler_name(message))(message)
 
     async def websocket_connect(self, message: dict[str, Any]) -> None:
         """Accept, if the Origin may connect, and say welcome; else the handshake gets a 403."""
@@ -116,6 +119,8 @@ class TaskConsumer(AsyncConsumer):
             await self.send({"type": "websocket.close"})
             raise StopConsumer
         await self.send({"type": "websocket.accept"})
+        self.hub: Hub = get_hub()
+        self.outbox = Outbox(self.send, cast(Write | None, self.scope.get("realtime.write")))
         if full := connections.enter(self.address, self.owner):
             await self._turn_away(full)
         settings = conf()
@@ -124,8 +129,6 @@ class TaskConsumer(AsyncConsumer):
             settings.IDLE_TIMEOUT, self._close, CloseCode.IDLE, "nothing was subscribed"
         )
         self.entered = True
-        self.hub: Hub = get_hub()
-        self.outbox = Outbox(self.send, cast(Write | None, self.scope.get("realtime.write")))
         self.outbox.put(
             frames.welcome(
                 ping=settings.PING,
@@ -133,7 +136,6 @@ class TaskConsumer(AsyncConsumer):
                 frame_bytes=settings.FRAME_BYTES,
             )
         )
-        self._spawn(self.outbox.run())
         if self.owner:
             get_watch().join(self)
         enter(self._restart)
@@ -338,6 +340,7 @@ class TaskConsumer(AsyncConsumer):
             connections.leave(self.address, self.owner)
             self.idle.cancel()
             get_watch().leave(self)
+            await self.outbox.stop()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)

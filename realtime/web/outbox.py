@@ -52,7 +52,7 @@ _Item = str | _Reading | _Event | CloseCode
 
 
 class Outbox:
-    """An ordered queue of frames, emptied by :meth:`run`.
+    """An ordered queue of frames, emptied by a task that is there while something waits.
 
     With a ``write``, and while nothing waits, frames do not come to wait at all: the wake-up of a
     task is a third of what a delivery costs.
@@ -73,7 +73,7 @@ class Outbox:
         self._progress: dict[tuple[str, str], int] = {}
         #: Where the reader of each topic stands, by what was sent.
         self._sent: dict[str, Position] = {}
-        self._filled = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
         #: There while somebody waits for room: an event is a kilobyte.
         self._emptied: asyncio.Event | None = None
         #: When the reader last took something; None while nothing waits to be taken.
@@ -130,39 +130,49 @@ class Outbox:
             self._emptied = asyncio.Event()
             await self._emptied.wait()
 
-    async def run(self) -> None:
-        """Send what waits, and wait for more, until the connection is closed."""
-        try:
-            async with asyncio.timeout(0 if self.closed else None) as sending:
-                self._sending = sending
-                await self._send_all()
-        except TimeoutError:
-            if not sending.expired():
-                raise
-            await self._close_slow()
-        finally:
-            self._end()
-            if self._timer is not None:
-                self._timer.cancel()
+    async def stop(self) -> None:
+        """Send nothing more."""
+        self._end()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _send_all(self) -> None:
+    async def _run(self) -> None:
+        """Send what waits; and where the reader was given up meanwhile, say so and close."""
+        is_over = True
+        try:
+            try:
+                async with asyncio.timeout(0 if self.closed else None) as self._sending:
+                    is_over = await self._send_all()
+            except TimeoutError:
+                if not self.closed:
+                    raise
+            if self.closed:
+                is_over = True
+                await self._close_slow()
+        finally:
+            if is_over:
+                self._end()
+            else:
+                self._task = self._sending = None
+
+    async def _send_all(self) -> bool:
+        """Send until nothing waits; return whether the connection was closed."""
         loop = asyncio.get_running_loop()
-        while True:
-            while self._waiting:
-                number = next(iter(self._waiting))
-                item = self._waiting.pop(number)
-                self._size -= _size(item)
-                if isinstance(item, CloseCode):
-                    await self._send({"type": "websocket.close", "code": int(item)})
-                    return
-                self._taken = loop.time()
-                if self._timer is None:
-                    self._timer = loop.call_later(self._patience, self._look, loop)
-                await self._send({"type": "websocket.send", "text": self._frame(number, item)})
-                self._tell_of_room()
-            self._taken = None
-            self._filled.clear()
-            await self._filled.wait()
+        while self._waiting:
+            number = next(iter(self._waiting))
+            item = self._waiting.pop(number)
+            self._size -= _size(item)
+            if isinstance(item, CloseCode):
+                await self._send({"type": "websocket.close", "code": int(item)})
+                return True
+            self._taken = loop.time()
+            if self._timer is None:
+                self._timer = loop.call_later(self._patience, self._look, loop)
+            await self._send({"type": "websocket.send", "text": self._frame(number, item)})
+            self._tell_of_room()
+        self._taken = None
+        return False
 
     def _is_written(self, frame: str) -> bool:
         """Send a frame past the queue, if there is none, and return whether it was taken."""
@@ -192,6 +202,8 @@ class Outbox:
 
     def _end(self) -> None:
         self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._waiting.clear()
         self._progress.clear()
         self._size = 0
@@ -233,7 +245,8 @@ class Outbox:
             return number
         self._waiting[number] = item
         self._size += _size(item)
-        self._filled.set()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
         return number
 
 

@@ -335,6 +335,12 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
             code = HTTPStatus.FORBIDDEN
         super().failHandshake(HTTPStatus(code).phrase, code, headers)
 
+    def onOpen(self) -> None:  # noqa: N802 - autobahn's name
+        """Drop what autobahn would keep of the handshake: the application has it in its scope."""
+        self.http_headers = self.request.headers = {}
+        self.http_request_data = self.http_response_data = b""
+        super().onOpen()
+
     def onClose(self, wasClean: bool, code: int, reason: str) -> None:  # noqa: N802, N803
         """Tell the application, if the handshake came so far that there is one."""
         if hasattr(self, "server"):

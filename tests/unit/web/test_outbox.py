@@ -51,10 +51,8 @@ async def reader():
 @pytest.fixture
 async def outbox(reader):
     outbox = Outbox(reader.send)
-    running = asyncio.create_task(outbox.run())
     yield outbox
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await outbox.stop()
 
 
 def event(offset, state="PROGRESS", task="a", topic="task:a"):
@@ -189,14 +187,12 @@ def ends(messages):
 async def test_who_takes_nothing_for_too_long_is_told_and_closed(reader):
     with override_settings(REALTIME={"SLOW_TIMEOUT": 0.1}):
         outbox = Outbox(reader.send)
-    running = asyncio.create_task(outbox.run())
     reader.free.clear()
     outbox.put(frames.pong(1))
     outbox.put(frames.pong(2))
     await asyncio.to_thread(until, lambda: outbox.closed, DEADLINE)
     reader.free.set()
     assert ends(await reader.read(2)) == SLOW
-    await running
     outbox.put(frames.pong(3))
     assert len(outbox) == 0, "nothing is kept for somebody who is gone"
 
@@ -214,14 +210,12 @@ async def test_who_takes_the_last_word_neither_is_closed_all_the_same():
         outbox = Outbox(send)
     outbox.put(frames.pong(1))
     async with asyncio.timeout(DEADLINE):
-        await outbox.run()
-    assert closed.is_set()
+        await closed.wait()
 
 
 async def test_a_reader_that_takes_a_little_now_and_then_is_not_slow(reader):
     with override_settings(REALTIME={"SLOW_TIMEOUT": 0.3}):
         outbox = Outbox(reader.send)
-    running = asyncio.create_task(outbox.run())
     for number in range(8):
         reader.free.clear()
         outbox.put(frames.pong(number))
@@ -229,13 +223,12 @@ async def test_a_reader_that_takes_a_little_now_and_then_is_not_slow(reader):
         reader.free.set()
         assert (await reader.read(1))[0]["id"] == number
     assert not outbox.closed
-    running.cancel()
+    await outbox.stop()
 
 
 async def test_endings_that_fill_the_outbox_are_given_up_all_together(reader):
     with override_settings(REALTIME={"OUTBOX_BYTES": 1000}):
         outbox = Outbox(reader.send)
-    running = asyncio.create_task(outbox.run())
     reader.free.clear()
     offset = 0
     while not outbox.closed:
@@ -244,27 +237,24 @@ async def test_endings_that_fill_the_outbox_are_given_up_all_together(reader):
     await asyncio.sleep(0)
     reader.free.set()
     assert ends(await reader.read(2)) == SLOW
-    await running
 
 
 async def test_progress_that_fills_the_outbox_is_merged_before_it_is_given_up(reader):
     with override_settings(REALTIME={"OUTBOX_BYTES": 1000, "OUTBOX_EVENTS": 1_000_000}):
         outbox = Outbox(reader.send)
     reader.free.clear()
-    running = asyncio.create_task(outbox.run())
     for offset in range(1, 501):
         outbox.put_event("task:a", event(offset))
     assert not outbox.closed
     reader.free.set()
     assert told(await reader.read(len(outbox)))[-1][0] == 500
-    running.cancel()
+    await outbox.stop()
 
 
 async def test_who_takes_no_answers_waits_with_the_next_question(reader):
     with override_settings(REALTIME={"OUTBOX_BYTES": 100}):
         outbox = Outbox(reader.send)
     reader.free.clear()
-    running = asyncio.create_task(outbox.run())
     outbox.put(json.dumps("x" * 101))
     await asyncio.sleep(0)  # it is on its way
     await outbox.room()
@@ -275,7 +265,7 @@ async def test_who_takes_no_answers_waits_with_the_next_question(reader):
     reader.free.set()
     async with asyncio.timeout(DEADLINE):
         await asking
-    running.cancel()
+    await outbox.stop()
 
 
 @given(st.lists(st.sampled_from(["PROGRESS", "PROGRESS", "STARTED", "RETRY", "SUCCESS"])))
@@ -288,9 +278,10 @@ def test_whatever_comes_every_offset_is_sent_or_counted_and_they_rise(states):
         for offset, state in enumerate(states, 1):
             outbox.put_event("task:a", event(offset, state))
         outbox.close(CloseCode.RESTART, "bye")
-        async with asyncio.timeout(DEADLINE):
-            await outbox.run()
-        return (await reader.read(reader.sent.qsize()))[1:-2]
+        sent = []
+        while {"type": "websocket.close", "code": CloseCode.RESTART} not in sent:
+            sent += await reader.read(1)
+        return sent[1:-2]
 
     last = 0
     for message in asyncio.run(read_all()):
@@ -344,10 +335,8 @@ async def socket():
 @pytest.fixture
 async def direct(socket):
     outbox = Outbox(socket.send, socket.write)
-    running = asyncio.create_task(outbox.run())
     yield outbox
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await outbox.stop()
 
 
 async def test_who_keeps_up_is_written_to_at_once(direct, socket):
@@ -404,3 +393,34 @@ async def test_nothing_is_written_to_who_was_given_up(socket):
     socket.clear = True
     outbox.put_event("task:a", event(1, "SUCCESS"))
     assert socket.sent.qsize() == 0
+    await outbox.stop()
+
+
+async def test_what_sends_is_there_while_something_waits_and_no_longer(direct, socket):
+    before = asyncio.all_tasks()
+    direct.put(frames.pong(1))
+    assert asyncio.all_tasks() == before
+    socket.clear = False
+    for number in (2, 3):
+        direct.put(frames.pong(number))
+    (sending,) = asyncio.all_tasks() - before
+    assert [m["id"] for m in await socket.read(3)] == [1, 2, 3]
+    async with asyncio.timeout(DEADLINE):
+        await sending
+    direct.put(frames.pong(4))
+    assert [m["id"] for m in await socket.read(1)] == [4]
+
+
+async def test_a_reader_that_is_given_up_as_it_takes_the_last_of_it_is_told_all_the_same(reader):
+    with override_settings(REALTIME={"OUTBOX_BYTES": 100}):
+        outbox = Outbox(reader.send)
+    reader.free.clear()
+    outbox.put(json.dumps({"type": "x" * 101}))
+    await asyncio.sleep(0)  # it is on its way
+    reader.free.set()
+    outbox.put(json.dumps({"type": "x" * 101}))
+    outbox.put(frames.pong(1))  # there is no room for it
+    assert outbox.closed
+    *_, closing, close = await reader.read(3)
+    assert ends([closing, close]) == SLOW
+    await outbox.stop()
