@@ -44,7 +44,9 @@ class SignInMiddleware:
 def _session(scope: Mapping[str, Any]) -> Any:
     """Return the session that a scope's cookie names; nothing is loaded yet."""
     cookies = next((value for name, value in scope["headers"] if name == b"cookie"), b"")
-    return store_class()(parse_cookie(cookies.decode("latin-1")).get(settings.SESSION_COOKIE_NAME))
+    key = parse_cookie(cookies.decode("latin-1")).get(settings.SESSION_COOKIE_NAME, "")
+    # PostgreSQL refuses a text with a NUL in it, and so all that are looked up together.
+    return store_class()(key if key.isascii() and key.isprintable() else None)
 
 
 async def _find(scopes: Sequence[Mapping[str, Any]]) -> Sequence[Any]:

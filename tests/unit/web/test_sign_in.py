@@ -168,6 +168,23 @@ def test_a_session_that_channels_own_middleware_looked_into_is_looked_at_again()
     assert look_up_all([(scope, alice)]) == [CloseCode.SIGNED_OUT]
 
 
+@pytest.mark.parametrize("key", ["session\0key", "session\x7fkey", "sessi\xf6nkey"])
+async def test_a_key_that_a_database_would_refuse_is_nobodys(monkeypatch, key):
+    asked = []
+
+    def found(scopes):
+        asked.extend(scope["session"].session_key for scope in scopes)
+        return ["nobody" for _ in scopes]
+
+    async def inner(scope, receive, send):
+        pass
+
+    monkeypatch.setattr(sign_in, "find_users", found)
+    scope = {"type": "websocket", "headers": [(b"cookie", f"sessionid={key}".encode("latin-1"))]}
+    await sign_in.SignInMiddleware(inner)(scope, None, None)
+    assert asked == [None]
+
+
 async def test_handshakes_that_wait_are_looked_up_together(monkeypatch):
     goes = []
 
