@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -19,9 +21,11 @@ from benchmarks import __main__ as command
 from benchmarks import peers
 from benchmarks.docs import _machine as machine_lines
 from benchmarks.machine import cpu_time
+from benchmarks.peers import Server
 from benchmarks.report import Table, percentile
 from benchmarks.sockets import LoadError, Sockets, frame, upgrade
 from benchmarks.targets import TARGETS, Target, verdicts
+from benchmarks.works import handshakes
 from project.processes import ROOT
 
 #: The other tests share the cores with this one; `make bench` holds the whole of each target.
@@ -235,6 +239,29 @@ def test_a_refused_handshake_is_no_connection() -> None:
         with pytest.raises(LoadError, match="403"):
             sockets.open(port, [[(upgrade("/", port), b"welcome")]])
         sockets.close()
+
+
+def test_of_a_burst_that_is_late_those_count_that_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        """A way whose server takes one, and leaves the others waiting."""
+
+        def ident(self) -> str:
+            return ""
+
+        def hello(self, server: Server, ident: str, cookie: str) -> list[tuple[bytes, bytes]]:
+            return hello(server.port)
+
+    monkeypatch.setattr(handshakes, "BURST", 3)
+    monkeypatch.setattr(handshakes, "DEADLINE", 0.5)
+    monkeypatch.setattr(handshakes.machine, "rest", lambda pids: None)
+    stage = cast(Any, SimpleNamespace(session=""))
+    with server(text(b"subscribed")) as (port, _):
+        seconds, opened = handshakes._burst(stage, cast(Any, Slow()), Server(port))
+    assert len(opened) == 1
+    assert seconds < 0.5
+    rate, _, _, again = handshakes._figures(seconds, opened)
+    assert rate == 1 / seconds
+    assert again == 0
 
 
 def test_cpu_time_is_that_of_the_process_asked_about() -> None:
