@@ -64,10 +64,12 @@ else
     end
     local ended = kept_rank == TERMINAL
     if token ~= '' and token ~= kept_token then
-      if ARGV[6] ~= '1' or string.find(tokens, token .. ' ', 1, true) then
+      -- Where none has begun, this store may have gone back to before this one did.
+      local begun = kept_token ~= '' or ended
+      if (begun and ARGV[6] ~= '1') or string.find(tokens, token .. ' ', 1, true) then
         return 0
       end
-      if new_attempt == attempt and (kept_token ~= '' or ended) then
+      if new_attempt == attempt and begun then
         new_run = run + 1
       end
     end
@@ -148,16 +150,19 @@ local status = string.format(STATUS, unpack(record, 1, #INITIAL))
 local MAP_OF_SEVEN = string.char(0x87)
 local event = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
   'state', string.sub(record[AT.state], 2, -2), 'status', status)
+local digest = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
 for topic, group, number in string.gmatch(record[AT._topics], '([^ ]+) ([^ ]+) ([^ ]+)') do
   local position, log = PREFIX .. 'place:' .. topic, PREFIX .. 'log:' .. topic
   local many, tasks = number == 'many', PREFIX .. 'tasks:' .. topic
-  local epoch, offset = string.match(redis.call('GET', position) or '', '^([^ ]+) (%d+)$')
+  local kept = redis.call('GET', position) or ''
+  local epoch, offset, mark = string.match(kept, '^([^ ]+) (%d+) ?(%d*)$')
   if not epoch then
     epoch, offset = ARGV[11], 0
     redis.call('DEL', log, tasks) -- nothing of an older count may stay
   end
   offset = tonumber(offset) + 1
-  local place = string.format('%s %d', epoch, offset)
+  mark = (31 * (tonumber(mark) or 0) + digest) % 2^32 -- as next_mark() of core/position.py
+  local place = string.format('%s %d %d', epoch, offset, mark)
   redis.call('SET', position, place, 'EX', many and UNFINISHED_TTL or ttl)
   if many then
     if redis.call('ZADD', tasks, 'NX', offset, task_id) == 1 then

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from realtime.core.acceptance import Change
-from realtime.core.position import Position
+from realtime.core.position import Place, Position
 from realtime.core.status import Status
 from realtime.core.topics import Topic
 
@@ -42,6 +42,12 @@ class Reading:
     position: Position
     recovered: bool
     texts: Sequence[str]
+    #: Of the history that led to ``position``.
+    mark: int
+
+    @property
+    def place(self) -> Place:
+        return Place(self.position, self.mark)
 
     def events(self, topic: str) -> Iterator[Event]:
         """Yield what was recovered as events, oldest first."""
@@ -127,10 +133,19 @@ class Broker(abc.ABC):
         """Read a topic: the events since a position if all of them are kept, else its statuses.
 
         A topic without events is given its epoch here, so that its first event follows on.
+        The position is anybody's word, and changes nothing.
         """
 
     @abc.abstractmethod
-    async def positions(self, topics: Sequence[str]) -> list[Position | None]:
+    async def follow(self, topic: Topic, place: Place) -> Reading:
+        """Read a topic from a place on at which this store said that it stood.
+
+        If it cannot have come from there, it went back, and counts again what it had counted. Then
+        the topic goes on in a new epoch, so that nobody takes the one for the other.
+        """
+
+    @abc.abstractmethod
+    async def places(self, topics: Sequence[str]) -> list[Place | None]:
         """Return where each topic stands; None where nothing is kept of it."""
 
     @abc.abstractmethod

@@ -15,7 +15,7 @@ from asgiref.sync import async_to_sync
 from realtime.conf import conf
 from realtime.core.acceptance import Change, Kept, accept
 from realtime.core.jsontext import dumps
-from realtime.core.position import Position
+from realtime.core.position import Place, Position, next_mark
 from realtime.core.states import CUSTOM_RANK, STALLED, STARTED, TERMINAL_RANK, rank
 from realtime.core.status import Status, compose
 from realtime.core.topics import Topic, group_name, topics_of
@@ -40,6 +40,7 @@ class _Record:
 class _Log:
     epoch: str
     offset: int = 0
+    mark: int = 0
     texts: deque[str] = field(default_factory=lambda: deque(maxlen=conf().HISTORY_SIZE))
     #: The topic's tasks, oldest first.
     tasks: dict[str, None] = field(default_factory=dict)
@@ -141,27 +142,47 @@ class MemoryBroker(Broker):
 
     async def read(self, topic: Topic, since: Position | None = None) -> Reading:
         with self._lock:
-            log = self._log(str(topic))
-            position = Position(log.epoch, log.offset)
-            if since is not None and since.epoch == log.epoch:
-                missed = log.offset - since.offset
-                if 0 <= missed <= len(log.texts):
-                    return Reading(position, True, list(log.texts)[len(log.texts) - missed :])
-            return Reading(position, False, self._texts(topic))
+            return self._read(topic, since)
 
-    async def positions(self, topics: Sequence[str]) -> list[Position | None]:
+    async def follow(self, topic: Topic, place: Place) -> Reading:
+        with self._lock:
+            log, ((epoch, offset), mark) = self._log(str(topic)), place
+            reading = self._read(topic, place.position)
+            if reading.recovered:
+                for text in reading.texts:
+                    mark = next_mark(mark, text)
+            else:
+                mark = log.mark  # what led here is not kept
+            if epoch == log.epoch and (offset > log.offset or mark != log.mark):
+                log.epoch = _epoch()
+                log.texts.clear()
+                return self._read(topic, None)
+            return reading
+
+    def _read(self, topic: Topic, since: Position | None) -> Reading:
+        log = self._log(str(topic))
+        position = Position(log.epoch, log.offset)
+        if since is not None and since.epoch == log.epoch:
+            missed = log.offset - since.offset
+            if 0 <= missed <= len(log.texts):
+                texts = list(log.texts)[len(log.texts) - missed :]
+                return Reading(position, True, texts, log.mark)
+        return Reading(position, False, self._texts(topic), log.mark)
+
+    async def places(self, topics: Sequence[str]) -> list[Place | None]:
         logs = [self._logs.get(topic) for topic in topics]
-        return [Position(log.epoch, log.offset) if log else None for log in logs]
+        return [Place(Position(log.epoch, log.offset), log.mark) if log else None for log in logs]
 
     async def close(self) -> None:
         pass
 
     def _log(self, topic: str) -> _Log:
-        return self._logs.setdefault(topic, _Log(secrets.token_urlsafe(6)))
+        return self._logs.setdefault(topic, _Log(_epoch()))
 
     def _log_event(self, topic: str, task_id: str, state: str, text: str) -> Event:
         log = self._log(topic)
         log.offset += 1
+        log.mark = next_mark(log.mark, text)
         log.texts.append(text)
         log.tasks.setdefault(task_id)
         while len(log.tasks) > conf().SNAPSHOT_SIZE:
@@ -171,6 +192,10 @@ class MemoryBroker(Broker):
     def _texts(self, topic: Topic) -> list[str]:
         log = self._logs.get(str(topic))
         return [compose(self._records[task].texts) for task in reversed(log.tasks)] if log else []
+
+
+def _epoch() -> str:
+    return secrets.token_urlsafe(6)
 
 
 def _runs(kept: Kept) -> bool:

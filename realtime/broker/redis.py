@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from realtime.conf import conf
 from realtime.core.acceptance import TOKENS_KEPT, Change
-from realtime.core.position import Position
+from realtime.core.position import Place, Position
 from realtime.core.states import rank
 from realtime.core.status import FIELDS, INITIAL, Status
 from realtime.core.together import Together
@@ -79,9 +79,9 @@ def _epoch() -> str:
     return os.urandom(6).hex()  # not from `random`, which a task may have seeded
 
 
-def _position(text: str) -> Position:
-    epoch, _, offset = text.partition(" ")
-    return Position(epoch, int(offset))
+def _place(text: str) -> Place:
+    epoch, offset, *mark = text.split(" ")
+    return Place(Position(epoch, int(offset)), int(*mark))
 
 
 @lru_cache(maxsize=1024)
@@ -212,7 +212,7 @@ class RedisBroker(Broker):
 
     def statuses(self, topic: Topic) -> list[Status]:
         reply = self._reading.call(self._sync(), *self._question(topic, None, epoch=""))
-        return [Status.from_json(text) for text in reply[3:]]
+        return [Status.from_json(text) for text in reply[4:]]
 
     def renew_lease(self, worker: str, seconds: float) -> None:
         self._sync().set(self._key("lease", worker), 1, px=int(seconds * 1000))
@@ -277,15 +277,23 @@ class RedisBroker(Broker):
         return None if owner is None else str(owner)
 
     async def read(self, topic: Topic, since: Position | None = None) -> Reading:
-        question = self._question(topic, since, epoch=_epoch())
-        epoch, offset, recovered, *texts = await self._reading.acall(self._async(), *question)
-        return Reading(Position(epoch, int(offset)), recovered == "1", texts)
+        return await self._read(self._question(topic, since, epoch=_epoch()))
 
-    async def positions(self, topics: Sequence[str]) -> list[Position | None]:
+    async def follow(self, topic: Topic, place: Place) -> Reading:
+        return await self._read(
+            self._question(topic, place.position, epoch=_epoch(), mark=place.mark)
+        )
+
+    async def _read(self, question: tuple[list[str], list[Any]]) -> Reading:
+        reply = await self._reading.acall(self._async(), *question)
+        epoch, offset, mark, recovered, *texts = reply
+        return Reading(Position(epoch, int(offset)), recovered == "1", texts, int(mark))
+
+    async def places(self, topics: Sequence[str]) -> list[Place | None]:
         keys = [self._key("place", topic) for topic in topics]
         asker = self._async()
         found = await asyncio.gather(*(asker.ask("MGET", *chunk) for chunk in _chunks(keys)))
-        return [_position(text) if text else None for texts in found for text in texts]
+        return [_place(text) if text else None for texts in found for text in texts]
 
     async def close(self) -> None:
         asker = self._askers.pop(asyncio.get_running_loop(), None)
@@ -299,7 +307,7 @@ class RedisBroker(Broker):
         return self._key("task", task_id)
 
     def _question(
-        self, topic: Topic, since: Position | None, *, epoch: str
+        self, topic: Topic, since: Position | None, *, epoch: str, mark: int | None = None
     ) -> tuple[list[str], list[Any]]:
         tasks = self._key("tasks", topic) if topic.holds_many else self._record(topic.ident)
         keys = [self._key("place", topic), self._key("log", topic), tasks]
@@ -309,6 +317,7 @@ class RedisBroker(Broker):
             since.epoch if since else "",
             since.offset if since else 0,
             epoch,
+            "" if mark is None else mark,
         ]
 
     def _call(self, keys: Sequence[str], args: Sequence[Any]) -> Callable[[], int]:

@@ -83,9 +83,11 @@ def accept(kept: Kept | None, change: Change) -> Kept | None:
         return None
     ended = kept.rank == TERMINAL_RANK
     if change.token and change.token != kept.token:
-        if not change.begins or change.token in kept.tokens:
+        begun = bool(kept.token) or ended
+        # Where none has begun, the store may have gone back to before this one did.
+        if (begun and not change.begins) or change.token in kept.tokens:
             return None  # a run that was overtaken, or never announced
-        if attempt == current and (kept.token or ended):
+        if attempt == current and begun:
             run += 1  # the same attempt begins anew: its message was delivered again
 
     mine = rank(change.state)

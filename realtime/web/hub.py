@@ -18,7 +18,7 @@ from realtime.broker.base import Event, Reading
 from realtime.broker.layer import ChannelLayer, from_message, make_layer
 from realtime.conf import conf
 from realtime.core.logs import get_logger
-from realtime.core.position import Position, Step, step
+from realtime.core.position import Place, Position, Step, next_mark, step
 from realtime.core.states import SUCCESS
 from realtime.core.status import Status
 from realtime.core.topics import TASK, Topic, group_name
@@ -85,11 +85,10 @@ class _Watched:
     __slots__ = (
         "backlog",
         "name",
-        "position",
+        "place",
         "repair",
         "state",
         "subscriptions",
-        "text",
         "topic",
     )
 
@@ -97,32 +96,33 @@ class _Watched:
         self.topic = topic
         self.name = str(topic)
         self.subscriptions: set[Subscription] = set()
-        self.position: Position | None = None
-        #: Events that wait for the position to be known.
+        self.place: Place | None = None
+        #: Events that wait for the place to be known.
         self.backlog: list[Event] = []
         self.repair: asyncio.Task[None] | None = None
         #: The last known state, for a topic of one task.
         self.state = ""
-        #: What the event at this position said; "" where it was read instead.
-        self.text = ""
 
     def deliver(self, item: Event | Reading) -> None:
-        before, self.position = self.position, item.position
+        before = self.position
         self.learn(item)
         for subscription in tuple(self.subscriptions):
             subscription.take(item, before)
 
     def learn(self, item: Event | Reading) -> None:
-        """Take note of the state of a topic of one task."""
-        self.text = item.text if isinstance(item, Event) else ""
+        """Take note of where this leads to, and of the state of a topic of one task."""
         if isinstance(item, Event):
+            mark = self.place.mark if self.place else 0
+            self.place = Place(item.position, next_mark(mark, item.text))
             self.state = item.state
-        elif not self.topic.holds_many:
-            self.state = Status.from_json(item.texts[-1]).state if item.texts else ""
+        else:
+            self.place = item.place
+            if not self.topic.holds_many:
+                self.state = Status.from_json(item.texts[-1]).state if item.texts else ""
 
-    def denies(self, event: Event) -> bool:
-        """Return whether another event than this one was delivered for its place."""
-        return self.text not in ("", event.text)
+    @property
+    def position(self) -> Position | None:
+        return self.place and self.place.position
 
     @property
     def can_change(self) -> bool:
@@ -254,7 +254,7 @@ class Hub:
             self._follow(watched, event)
 
     def _follow(self, watched: _Watched, event: Event) -> None:
-        if watched.position is None or watched.repair is not None:
+        if watched.place is None or watched.repair is not None:
             watched.backlog.append(event)
             return
         match step(watched.position, event.position):
@@ -263,18 +263,17 @@ class Hub:
                 if not watched.can_change:
                     # Nobody looks at it again: a last time, whether it is true.
                     self._suspect(watched.name, RECHECKS[0])
-            case Step.DROP if event.position == watched.position and watched.denies(event):
-                # Two events at one place, so one of them is forged: the store knows which.
-                watched.position = Position("", 0)
-                self._repair(watched)
+            case Step.DROP:
+                # Late or doubled; or else it is forged, or the one before it was, or the store
+                # went back and counts this offset again. A look at the store tells.
+                self._suspect(watched.name, RECHECKS[0])
             case Step.GAP:
                 watched.backlog.append(event)
                 self._repair(watched)
 
     def _settle(self, watched: _Watched, reading: Reading) -> None:
         """Take a first reading into account for the topic as a whole."""
-        if watched.position is None:
-            watched.position = reading.position
+        if watched.place is None:
             watched.learn(reading)
             self._replay(watched)
         elif step(watched.position, reading.position) is not Step.DROP:
@@ -290,14 +289,15 @@ class Hub:
     # Repairs
 
     def _repair(self, watched: _Watched) -> None:
-        if watched.repair is None:
-            watched.repair = asyncio.get_running_loop().create_task(self._bridge(watched))
+        if watched.repair is None and watched.place is not None:
+            bridging = self._bridge(watched, watched.place)
+            watched.repair = asyncio.get_running_loop().create_task(bridging)
 
-    async def _bridge(self, watched: _Watched) -> None:
+    async def _bridge(self, watched: _Watched, place: Place) -> None:
         """Bring a topic's subscriptions from where they stand to where the store is."""
         while True:
             try:
-                reading = await self._broker.read(watched.topic, watched.position)
+                reading = await self._broker.follow(watched.topic, place)
                 break
             except Exception as error:  # noqa: BLE001 - whatever it is, the gap is still there
                 self._unhealthy(error)
@@ -314,7 +314,7 @@ class Hub:
         # The store is the truth: what still does not follow on is looked at again, not believed.
         backlog, watched.backlog = watched.backlog, []
         for event in backlog:
-            match step(watched.position or reading.position, event.position):
+            match step(watched.position, event.position):
                 case Step.DELIVER:
                     watched.deliver(event)
                 case Step.GAP:
@@ -363,7 +363,7 @@ class Hub:
     async def _store_answers(self) -> bool:
         try:
             async with asyncio.timeout(BEAT / 4):
-                await self._broker.positions(["ready"])
+                await self._broker.places(["ready"])
         except Exception:  # noqa: BLE001 - it may be away in many ways
             return False
         return True
@@ -406,27 +406,26 @@ class Hub:
 
     async def _check(self, names: Sequence[str]) -> None:
         while names := [name for name in names if name in self._watched]:
-            known = {name: self._watched[name].position for name in names}
+            known = {name: self._watched[name].place for name in names}
             try:
-                positions = await self._broker.positions(names)
+                places = await self._broker.places(names)
             except Exception as error:  # noqa: BLE001 - the store may be away in many ways
                 self._unhealthy(error)
                 # Messages may have been lost meanwhile: look again as soon as it answers.
                 await asyncio.sleep(_PAUSE)
                 continue
             self.healthy = True
-            for name, position in zip(names, positions, strict=True):
-                self._compare(self._watched.get(name), known[name], position)
+            for name, place in zip(names, places, strict=True):
+                self._compare(self._watched.get(name), known[name], place)
             return
 
-    def _compare(
-        self, watched: _Watched | None, known: Position | None, found: Position | None
-    ) -> None:
-        if watched is None or watched.position is None or known is None or found == known:
+    def _compare(self, watched: _Watched | None, known: Place | None, found: Place | None) -> None:
+        if watched is None or known is None or found in (known, watched.place):
             return
-        behind = found is not None and step(known, found) is not Step.DROP
-        if behind and step(watched.position, found) is Step.DROP:  # type: ignore[arg-type]
-            return  # the events arrived while we looked
+        if found is not None and step(known.position, found.position) is not Step.DROP:
+            now = watched.position
+            if now != found.position and step(now, found.position) is Step.DROP:
+                return  # the events arrived while we looked, and more
         # The store is ahead; or it lost the topic; or it went back, as a failover does.
         self._repair(watched)
 

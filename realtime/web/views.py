@@ -181,7 +181,7 @@ async def readyz(request: HttpRequest) -> HttpResponse:
         return _error(ErrorCode.INTERNAL, "the channel layer does not answer", status=503)
     try:
         async with asyncio.timeout(_READY_TIMEOUT):
-            await get_broker().positions(["ready"])
+            await get_broker().places(["ready"])
     except Exception:  # noqa: BLE001 - whatever it is, this process cannot serve now
         return _error(ErrorCode.INTERNAL, "the store does not answer", status=503)
     return HttpResponse("ready\n", content_type="text/plain")

@@ -212,7 +212,8 @@ export class Feed {
       const there = new Set(snapshot.map((status) => status.task_id));
       for (const id of this.tasks.keys()) if (!there.has(id)) this.#drop(id);
     }
-    if (epoch !== this.#epoch) {
+    // In the same epoch a log never shrinks, unless the store went back to an older copy of it.
+    if (epoch !== this.#epoch || offset < (this.position?.offset ?? 0)) {
       this.#versions.clear();
       this.#epoch = epoch;
     }

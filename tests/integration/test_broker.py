@@ -1,6 +1,7 @@
 """One suite over every broker, and the format in which the script speaks to the layer."""
 
 import asyncio
+import copy
 import json
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -17,7 +18,7 @@ from realtime.broker import get_broker
 from realtime.broker.layer import from_message, get_layer, group_prefix
 from realtime.conf import conf
 from realtime.core.acceptance import Change
-from realtime.core.position import Position
+from realtime.core.position import Place, Position, next_mark
 from realtime.core.status import FIELDS
 from realtime.core.topics import Topic, group_name
 from tests.until import until
@@ -144,11 +145,98 @@ async def test_history_that_is_not_whole_any_more_is_not_recovery(broker):
         await broker.close()
 
 
-async def test_positions_name_each_topic_and_none_for_what_is_not_there(broker):
+async def test_following_a_place_that_the_store_came_from_is_recovery(broker):
+    topic = Topic("task", "t")
+    first = (await broker.read(topic)).place
+    for change in some_life("t"):
+        await sync_to_async(broker.accept)(change)
+    whole = await broker.follow(topic, first)
+    assert (whole.recovered, len(whole.texts)) == (True, 3)
+    assert [whole.place] == await broker.places(["task:t"])
+    mark = first.mark
+    for text in whole.texts:
+        mark = next_mark(mark, text)
+    assert mark == whole.mark
+    none = await broker.follow(topic, whole.place)
+    assert (none.recovered, list(none.texts)) == (True, [])
+    elsewhere = Place(Position("other", 7), 7)
+    snapshot = await broker.follow(topic, elsewhere)
+    assert (snapshot.recovered, snapshot.place) == (False, whole.place)
+    await broker.close()
+
+
+@pytest.mark.parametrize("more", [0, 1, 2, 3])
+async def test_a_store_that_went_back_is_followed_in_one_new_epoch(broker, more):
+    topic = Topic("user", "42")
+    pending, started, _ = some_life("t", owner="42")
+    await sync_to_async(broker.accept)(pending)
+    go_back = keep(broker)
+    await sync_to_async(broker.accept)(started)
+    await accept(broker, task_id="late", state="PENDING", owner="42")
+    lost = (await broker.read(topic)).place
+    assert lost.position.offset == 3
+    go_back()
+    others = [Change(task_id=f"t{n}", state="PENDING", owner="42") for n in range(more)]
+    for change in others:
+        await sync_to_async(broker.accept)(change)
+    # The word of a client changes nothing, whatever it is.
+    said = await broker.read(topic, Position(lost.position.epoch, 10**30))
+    assert (said.recovered, said.position) == (False, Position(lost.position.epoch, 1 + more))
+    found = await broker.follow(topic, lost)
+    assert not found.recovered
+    assert found.position.epoch != lost.position.epoch
+    known = [json.loads(text)["task_id"] for text in found.texts]
+    assert known == [*(f"t{n}" for n in reversed(range(more))), "t"]
+    # Who notices it too finds it done, and what comes follows on.
+    assert (await broker.follow(topic, lost)).place == found.place
+    assert not (await broker.read(topic, lost.position)).recovered
+    await accept(broker, task_id="t", state="RECEIVED")
+    await accept(broker, task_id="new", state="PENDING", owner="42")
+    rest = await broker.follow(topic, found.place)
+    assert (rest.recovered, len(rest.texts)) == (True, 2)
+    assert not (await broker.read(topic, Position(found.position.epoch, 0))).recovered
+    newest = (await sync_to_async(broker.statuses)(topic))[0]
+    assert newest.task_id == "new"
+    await broker.close()
+
+
+def keep(broker):
+    """Keep what the broker holds; return what makes it go back there."""
+    if not conf().BROKER.endswith("RedisBroker"):
+        kept = copy.deepcopy((broker._records, broker._logs))
+
+        def go_back():
+            broker._records, broker._logs = kept
+    else:
+        client = redis.Redis.from_url(conf().REDIS_URL)
+        dumps = {key: client.dump(key) for key in client.scan_iter("realtime:*")}
+
+        def go_back():
+            with client:
+                client.delete(*client.scan_iter("realtime:*"))
+                for key, dump in dumps.items():
+                    client.restore(key, 60_000, dump)
+
+    return go_back
+
+
+async def test_a_topic_that_went_back_is_kept_as_long_as_before(clean_redis):
+    broker, topic = get_broker(), Topic("task", "t")
+    await accept(broker, task_id="t", state="PENDING")
+    place = (await broker.read(topic)).place
+    with redis.Redis.from_url(clean_redis) as client:
+        client.expire("realtime:place:task:t", 1000)
+        found = await broker.follow(topic, place._replace(mark=place.mark + 1))
+        assert found.position.epoch != place.position.epoch
+        assert 900 < client.ttl("realtime:place:task:t") <= 1000
+    await broker.close()
+
+
+async def test_places_name_each_topic_and_none_for_what_is_not_there(broker):
     for change in some_life("t", owner="42"):
         await sync_to_async(broker.accept)(change)
-    task, user, missing = await broker.positions(["task:t", "user:42", "task:none"])
-    assert (task.offset, user.offset, missing) == (3, 3, None)
+    task, user, missing = await broker.places(["task:t", "user:42", "task:none"])
+    assert (task.position.offset, user.position.offset, missing) == (3, 3, None)
     await broker.close()
 
 

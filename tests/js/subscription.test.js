@@ -192,6 +192,29 @@ test("a snapshot in mid-stream replaces what was known", async () => {
   assert.equal(socket.all("subscribe").length, 1);
 });
 
+test("an ending is told after the store went back, though its version was told before", async () => {
+  const { handle, seen, socket } = await running();
+  await socket.event(5, status(5));
+  await socket.say({
+    type: "snapshot", topic: "task:t1", epoch: "n0e2", offset: 3, snapshot: [status(3)],
+  });
+  await socket.event(4, status(4, "FAILURE"), { epoch: "n0e2" });
+  assert.deepEqual(versions(seen), [4, 5, 3, 4]);
+  assert.equal((await handle.done()).version, 4);
+  assert.equal(socket.all("subscribe").length, 1);
+});
+
+test("who comes back to a store that went back takes what there is", async () => {
+  const { fake, handle, seen, socket } = await running();
+  await socket.event(5, status(5));
+  await socket.cut(1006);
+  const again = await fake.back();
+  await again.subscribed({ offset: 3, snapshot: [status(3)] });
+  await again.event(4, status(4, "FAILURE"));
+  assert.deepEqual(versions(seen), [4, 5, 3, 4]);
+  assert.equal((await handle.done()).version, 4);
+});
+
 test("a lower version of the same epoch in a snapshot is not called back", async () => {
   const { handle, seen, socket } = await running();
   await socket.say({

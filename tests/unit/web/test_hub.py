@@ -1,6 +1,7 @@
 """The hub against a layer that loses, doubles, delays and forges messages."""
 
 import asyncio
+import copy
 import json
 import random
 import time
@@ -15,7 +16,7 @@ from realtime.broker import layer as layer_module
 from realtime.broker import memory as memory_module
 from realtime.broker.base import Event
 from realtime.core.acceptance import Change
-from realtime.core.position import Position
+from realtime.core.position import Position, Step, step
 from realtime.core.topics import Topic
 from realtime.web import hub as hub_module
 from realtime.web.hub import Hub, Subscription
@@ -85,6 +86,40 @@ async def world(monkeypatch):
         await hub.close()
 
 
+class Client(Reader):
+    """What a client that follows the contract, as the JavaScript one does, makes of it."""
+
+    async def join(self, hub, topic=TOPIC, since=None):
+        self.position, self.versions, self.news = since, {}, []
+        await super().join(hub, topic, since)
+        if self.first.recovered:
+            for event in self.first.events(str(topic)):
+                self._event(event)
+        else:
+            self._snapshot(self.first.position, self.first.texts)
+        return self
+
+    def _event(self, event):
+        assert step(self.position, event.position) is not Step.GAP
+        if step(self.position, event.position) is Step.DELIVER:
+            self.position = event.position
+            self._accept(event.text)
+
+    def _snapshot(self, position, texts):
+        if self.position is None or position.epoch != self.position.epoch:
+            self.versions = {}
+        self.position = position
+        for text in texts:
+            self._accept(text)
+
+    def _accept(self, text):
+        status = json.loads(text)
+        if status["version"] > self.versions.get(status["task_id"], 0):
+            self.versions[status["task_id"]] = status["version"]
+            self.news.append((status["task_id"], status["state"]))
+        self._tell(status["state"])
+
+
 def begin(broker, task_id="t", owner=""):
     broker.accept(Change(task_id=task_id, state="STARTED", token="a", begins=True, owner=owner))
 
@@ -95,6 +130,20 @@ def progress(broker, counter, task_id="t"):
 
 def succeed(broker, task_id="t"):
     broker.accept(Change(task_id=task_id, state="SUCCESS", token="a"))
+
+
+def fail(broker, task_id="t"):
+    broker.accept(Change(task_id=task_id, state="FAILURE", token="a"))
+
+
+def keep(broker):
+    """Keep what the broker holds; return what makes it go back there."""
+    records, logs = copy.deepcopy((broker._records, broker._logs))
+
+    def go_back():
+        broker._records, broker._logs = copy.deepcopy((records, logs))
+
+    return go_back
 
 
 def offsets(told):
@@ -199,18 +248,116 @@ async def test_an_ending_that_an_emptied_store_lost_is_remembered(world, monkeyp
     assert reader.told[1:] == [("snapshot", 0, []), ("event", 1, "SUCCESS")]
 
 
-async def test_a_store_that_went_back_is_noticed(world):
+async def test_a_store_that_went_back_goes_on_in_a_new_epoch(world):
     hub, broker, _ = world
     begin(broker)
+    go_back = keep(broker)
     progress(broker, 1)
-    reader = await Reader().join(hub)
-    log = broker._logs["task:t"]
-    log.offset = 1
-    log.texts.pop()
+    progress(broker, 2)
+    reader, client = await Reader().join(hub), await Client().join(hub)
+    before = reader.first.position
+    go_back()
     await reader.until(bool)
-    assert reader.told[0][:2] == ("snapshot", 1)
+    assert reader.told == [("snapshot", 1, ["STARTED"])]
+    assert client.position.offset == 1
+    assert client.position.epoch != before.epoch
+    fail(broker)  # of a lower version than the clients were told of
+    await reader.until(lambda told: told[-1] == ("event", 2, "FAILURE"))
+    assert client.news[-1] == ("t", "FAILURE")
+    back = await Client().join(hub, since=Position(before.epoch, 1))
+    assert not back.first.recovered
+    assert back.news == [("t", "FAILURE")]
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
+@pytest.mark.parametrize("told", ["as events", "by a first reading"])
+@pytest.mark.parametrize("more", [0, 1, 2])
+async def test_an_ending_is_told_though_its_offset_was_another_events_before(
+    world, heard, told, more
+):
+    hub, broker, layer = world
+    user = Topic("user", "42")
+    begin(broker, "t", owner="42")
+    begin(broker, "other", owner="42")
+    go_back = keep(broker)
+    if told == "as events":
+        client, mine = await Client().join(hub), await Client().join(hub, user)
+    progress(broker, 1)
+    if told == "by a first reading":
+        client, mine = await Client().join(hub), await Client().join(hub, user)
+    await mine.until(lambda _: mine.news[-1] == ("t", "PROGRESS") or told != "as events")
+    go_back()
+    if not heard:
+        layer.fault = lambda _message: []
+    fail(broker)  # the same version at the same offset as the progress that is lost
+    for counter in range(more):
+        progress(broker, counter + 1, "other")
+    layer.fault = lambda message: [message]
+    await client.until(lambda _: client.news[-1] == ("t", "FAILURE"))
+    await mine.until(lambda _: ("t", "FAILURE") in mine.news)
+
+
+async def test_an_offset_that_comes_a_second_time_is_looked_at_at_once(world):
+    hub, broker, _ = world
+    with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
+        begin(broker)
+        go_back = keep(broker)
+        progress(broker, 1)
+        client = await Client().join(hub)
+        await asyncio.sleep(1.3)  # the looks that follow a join are over
+        go_back()
+        fail(broker)
+        await client.until(lambda _: client.news[-1] == ("t", "FAILURE"))
+
+
+async def test_who_comes_when_the_store_has_gone_back_is_soon_in_the_new_epoch(world):
+    hub, broker, _ = world
+    with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
+        begin(broker)
+        go_back = keep(broker)
+        progress(broker, 1)
+        old = await Client().join(hub)
+        await asyncio.sleep(1.3)  # the looks that follow a join are over
+        go_back()
+        new = await Reader().join(hub)
+        assert new.first.position == Position(old.position.epoch, 1)
+        await new.until(bool)
+        fail(broker)
+        await new.until(lambda told: told[-1][2] == "FAILURE")
+    assert new.told == [("snapshot", 1, ["STARTED"]), ("event", 2, "FAILURE")]
+    assert old.news[-2:] == [("t", "STARTED"), ("t", "FAILURE")]
+
+
+async def test_of_two_processes_that_notice_one_makes_the_new_epoch(world):
+    hub, broker, _ = world
+    begin(broker)
+    go_back = keep(broker)
+    progress(broker, 1)
+    hubs = [hub, Hub()]
+    clients = [await Client().join(each) for each in hubs]
+    before = clients[0].position.epoch
+    go_back()
+    for client in clients:
+        await client.until(lambda _, client=client: client.position.epoch != before)
+    assert clients[0].position == clients[1].position
+    await asyncio.gather(*(each._check_all() for each in hubs))
+    assert clients[0].position == clients[1].position == (await broker.read(TOPIC)).position
+    await hubs[1].close()
+
+
+async def test_where_a_client_says_that_it_stands_changes_nothing_for_others(world):
+    hub, broker, _ = world
+    begin(broker)
+    reader = await Reader().join(hub)
+    position = reader.first.position
+    for offset in (2, 10**9, 10**30):
+        other = await Reader().join(hub, since=Position(position.epoch, offset))
+        assert not other.first.recovered
+        assert other.first.position == position
+    await hub._check_all()
     succeed(broker)
-    await reader.until(lambda told: told[-1][2] == "SUCCESS")
+    await reader.until(bool)
+    assert reader.told == [("event", 2, "SUCCESS")]
 
 
 async def test_a_forged_message_is_not_believed_and_disturbs_nothing(world):
@@ -316,7 +463,7 @@ async def test_a_store_that_is_away_for_a_while_delays_and_loses_nothing(world, 
     hub, broker, layer = world
     reader = await Reader().join(hub)
     layer.fault = lambda _message: []
-    real, failures = broker.positions, 0
+    real, failures = broker.places, 0
 
     async def away(topics):
         nonlocal failures
@@ -325,7 +472,7 @@ async def test_a_store_that_is_away_for_a_while_delays_and_loses_nothing(world, 
             raise ConnectionError("away")
         return await real(topics)
 
-    monkeypatch.setattr(broker, "positions", away)
+    monkeypatch.setattr(broker, "places", away)
     begin(broker)
     succeed(broker)
     await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
@@ -339,7 +486,7 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
     succeed(broker)
     begin(broker, "other")
     asked = []
-    real = broker.positions
+    real = broker.places
 
     async def note(topics):
         asked.append(set(topics))
@@ -348,7 +495,7 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
     await Reader().join(hub)
     await Reader().join(hub, Topic("task", "other"))
     await asyncio.sleep(1.3)  # the looks that follow a join are over
-    monkeypatch.setattr(broker, "positions", note)
+    monkeypatch.setattr(broker, "places", note)
     async with asyncio.timeout(5):
         while len(asked) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -429,7 +576,7 @@ async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(worl
     assert offsets(reader.told) == [1]
     hub._layer.deaf = True
     await until(lambda: len(given) == 2 and hub.hearing)
-    monkeypatch.setattr(broker, "positions", lambda _topics: asyncio.Event().wait())
+    monkeypatch.setattr(broker, "places", lambda _topics: asyncio.Event().wait())
     progress(broker, 1)
     await until(lambda: passed == [0, 0])
     assert offsets(reader.told) == [1]
