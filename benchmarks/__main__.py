@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from .machine import describe
+from . import machine
 from .report import Table
 from .stage import FULL, QUICK, stage
 from .targets import TARGETS, verdicts
@@ -53,14 +53,15 @@ def measure(chosen: tuple[str, ...] | list[str], *, quick: bool) -> dict[str, Ta
     """Do the works that are chosen; print and keep what each found."""
     tables: dict[str, Table] = {}
     with stage(QUICK if quick else FULL) as there:
-        on = describe(there.redis_url)
+        on = machine.describe(there.redis_url)
         print("\n".join(told(on)), flush=True)
         for name in chosen:
-            began = time.monotonic()
+            began, stolen = time.monotonic(), machine.stolen()
             try:
                 table: Table = import_module(f".works.{name}", __package__).run(there)
             finally:
                 there.close()
+            table.stolen = stolen()
             tables[name] = table
             print(f"\n{table.title} ({time.monotonic() - began:.0f} s)\n")
             print("\n".join([*table.lines(), "", *table.notes()]), flush=True)

@@ -10,7 +10,7 @@ import re
 import resource
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,23 @@ def memory(pids: Iterable[int]) -> float:
     """Return what processes hold in memory (RSS), in KiB. The kernel's socket buffers are not."""
     texts = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
     return sum(float(re.findall(r"VmRSS:\s+(\d+) kB", text)[0]) for text in texts)
+
+
+def stolen() -> Callable[[], float]:
+    """Return what says which part of the processors' time others on the host have had since."""
+    taken, total = _ticks()
+
+    def since() -> float:
+        now_taken, now_total = _ticks()
+        return (now_taken - taken) / max(1, now_total - total)
+
+    return since
+
+
+def _ticks() -> tuple[int, int]:
+    # proc(5): user nice system idle iowait irq softirq steal; what follows is in user and nice.
+    ticks = [int(text) for text in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
+    return ticks[7], sum(ticks)
 
 
 def state(pid: int) -> str:

@@ -22,6 +22,8 @@ class Table:
     rows: dict[tuple[str, str], list[list[float | None]]] = field(default_factory=dict)
     #: What was not measured, by way, and why: left out on purpose, not installed, or failed.
     missing: dict[str, str] = field(default_factory=dict)
+    #: The part of the processors' time that went to others on the same host meanwhile.
+    stolen: float = 0.0
 
     def add(self, way: str, figures: Iterable[float | None], case: object = "") -> None:
         """Take a round's figures."""
@@ -50,8 +52,11 @@ class Table:
         return grid(heads, cells)
 
     def notes(self) -> list[str]:
-        """Return what was not measured, in sentences."""
-        return [f"Not measured: {way}, {why}." for way, why in self.missing.items()]
+        """Return what was not measured, and what disturbed it, in sentences."""
+        notes = [f"Not measured: {way}, {why}." for way, why in self.missing.items()]
+        if self.stolen >= 0.01:
+            notes.append(f"Meanwhile {self.stolen:.0%} of the CPU time went to others on the host.")
+        return notes
 
     def as_json(self) -> dict[str, Any]:
         """Return it as it is kept."""
@@ -66,13 +71,14 @@ class Table:
             "columns": list(self.columns),
             "rows": rows,
             "missing": self.missing,
+            "stolen": round(self.stolen, 3),
         }
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
         """Read what was kept."""
         rows = {(row["case"], row["way"]): row["rounds"] for row in kept["rows"]}
-        names = ("name", "title", "cases", "missing")
+        names = ("name", "title", "cases", "missing", "stolen")
         known = {name: kept[name] for name in names}
         return cls(**known, columns=tuple(kept["columns"]), rows=rows)
 

@@ -20,6 +20,7 @@ from benchmarks.stage import Stage
 NAME = "tasks"
 CHILDREN = 2
 DEADLINE = 120.0
+PARTS = 4
 #: The name, what listens to the signals, and the worker's options.
 WAYS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("off", "off", ()),
@@ -45,15 +46,28 @@ def run(stage: Stage) -> Table:
     for number, (way, listener, options) in enumerate(ways):
         nodes[way] = f"tasks{number}"
         stage.worker(listener, nodes[way], *options, children=CHILDREN)
-    #: So that a round takes some 2 s in each way.
-    counts = {way: round(2 * rate([node], NO_OP, 200)) for way, node in nodes.items()}
+    #: So that a part of a round takes some half a second in each way.
+    counts = {way: round(rate([node], NO_OP, 200) / 2) for way, node in nodes.items()}
     for _ in range(size.rounds):
-        for way, node in nodes.items():
-            table.add(way, [rate([node], NO_OP, counts[way])], NO_OP)
+        for way, found in _round(nodes, NO_OP, counts).items():
+            table.add(way, [found], NO_OP)
+    naps = dict.fromkeys(nodes, 15 if size.quick else 30)
     for _ in range(size.rounds):
-        for way, node in nodes.items():
-            table.add(way, [rate([node], NAP, 60 if size.quick else 120)], NAP)
+        for way, found in _round(nodes, NAP, naps).items():
+            table.add(way, [found], NAP)
     return table
+
+
+def _round(nodes: dict[str, str], kind: str, counts: dict[str, int]) -> dict[str, float]:
+    """Return the tasks a second of each way, which take turns part by part.
+
+    The machine's own speed changes within seconds, by more than some of the ways differ.
+    """
+    seconds = dict.fromkeys(nodes, 0.0)
+    for _ in range(PARTS):
+        for way, node in nodes.items():
+            seconds[way] += 1 / rate([node], kind, counts[way])
+    return {way: PARTS / taken for way, taken in seconds.items()}
 
 
 def rate(nodes: list[str], kind: str, count: int) -> float:

@@ -89,6 +89,8 @@ class TaskConsumer(AsyncConsumer):
         self.session = fingerprint(getattr(scope.get("session"), "session_key", None))
         self.address = client_address(scope)
         self.entered = False
+        #: Ends it; until the first subscription.
+        self.idle: asyncio.TimerHandle | None = None
         self.subscriptions: dict[Topic, _Subscribed] = {}
         #: What tokens have granted here, for the frames that carry none, and when each ends.
         self.granted: dict[Topic, float] = {}
@@ -124,7 +126,6 @@ class TaskConsumer(AsyncConsumer):
         if full := connections.enter(self.address, self.owner):
             await self._turn_away(full)
         settings = conf()
-        #: Until the first subscription.
         self.idle = asyncio.get_running_loop().call_later(
             settings.IDLE_TIMEOUT, self._close, CloseCode.IDLE, "nothing was subscribed"
         )
@@ -219,7 +220,7 @@ class TaskConsumer(AsyncConsumer):
             if not await still_stands(granted, self.user):
                 await self.hub.unsubscribe(granted.topic, subscription)
                 raise not_found()
-        self.idle.cancel()
+        self._end_idling()
         # Asking again begins again. The earlier one stood until here, so a token that is renewed
         # leaves no gap, whatever goes wrong meanwhile.
         earlier = self.subscriptions.pop(frame.topic, None)
@@ -326,6 +327,11 @@ class TaskConsumer(AsyncConsumer):
             self.closing = True
             self.outbox.close(code, message)
 
+    def _end_idling(self) -> None:
+        if self.idle is not None:
+            self.idle.cancel()
+            self.idle = None
+
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self.tasks.append(task)
@@ -338,7 +344,7 @@ class TaskConsumer(AsyncConsumer):
         leave(self._restart)
         if self.entered:
             connections.leave(self.address, self.owner)
-            self.idle.cancel()
+            self._end_idling()
             get_watch().leave(self)
             await self.outbox.stop()
         for task in self.tasks:
