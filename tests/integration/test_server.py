@@ -219,11 +219,11 @@ def test_the_application_is_told_of_its_beginning_and_its_end(
     start_web: Callable[..., Web],
 ) -> None:
     web = start_web([sys.executable, "-c", LIFESPAN])
-    assert web.says("heard lifespan.startup")
+    assert until(lambda: web.says("heard lifespan.startup"), DEADLINE)
     assert not web.says("heard lifespan.shutdown")
     web.end()
     assert web.exit_code() == 0
-    assert web.says("heard lifespan.shutdown")
+    assert until(lambda: web.says("heard lifespan.shutdown"), DEADLINE)
 
 
 def test_an_application_that_cannot_start_is_not_served(service: Any) -> None:
