@@ -27,7 +27,7 @@ faults: dev
 load: dev
 	@$(VENV) -m tests.load $(ARGS)
 
-# All of it, some 25 minutes; ARGS="--only delivery" picks some, ARGS=--write updates the docs.
+# All of it, some 35 minutes; ARGS="--only delivery" picks some, ARGS=--write updates the docs.
 bench: benchenv
 	@CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" $(VENV) -m benchmarks $(ARGS)
 
