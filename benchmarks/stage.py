@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from project.processes import Process, free_port
@@ -61,8 +61,8 @@ class Stage:
     def serve(self, peer: Peer, *, name: str = "") -> Server:
         """Start a way's server on the core for servers, and wait until it answers."""
         port = free_port()
-        directory = self.directory / f"{port}"
-        directory.mkdir()
+        # Not by its port: the same one may be free again.
+        directory = Path(mkdtemp(dir=self.directory))
         command = peer.command(port, directory)
         process = self._process(
             f"server of {peer.name}", command, machine.SERVER_CORES, **peer.environment(port)
