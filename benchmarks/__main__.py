@@ -61,7 +61,7 @@ def measure(chosen: tuple[str, ...] | list[str], *, quick: bool) -> dict[str, Ta
                 table: Table = import_module(f".works.{name}", __package__).run(there)
             finally:
                 there.close()
-            table.stolen = stolen()
+            table.stolen = round(stolen(), 3)
             tables[name] = table
             print(f"\n{table.title} ({time.monotonic() - began:.0f} s)\n")
             print("\n".join([*table.lines(), "", *table.notes()]), flush=True)

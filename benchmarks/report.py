@@ -22,8 +22,9 @@ class Table:
     rows: dict[tuple[str, str], list[list[float | None]]] = field(default_factory=dict)
     #: What was not measured, by way, and why: left out on purpose, not installed, or failed.
     missing: dict[str, str] = field(default_factory=dict)
-    #: The part of the processors' time that went to others on the same host meanwhile.
-    stolen: float = 0.0
+    #: The part of the processors' time that went to others on the same host meanwhile; None where
+    #: that is not known.
+    stolen: float | None = None
 
     def add(self, way: str, figures: Iterable[float | None], case: object = "") -> None:
         """Take a round's figures."""
@@ -54,7 +55,7 @@ class Table:
     def notes(self) -> list[str]:
         """Return what was not measured, and what disturbed it, in sentences."""
         notes = [f"Not measured: {way}, {why}." for way, why in self.missing.items()]
-        if self.stolen >= 0.01:
+        if self.stolen is not None and self.stolen >= 0.01:
             notes.append(f"Meanwhile {self.stolen:.0%} of the CPU time went to others on the host.")
         return notes
 
@@ -71,7 +72,7 @@ class Table:
             "columns": list(self.columns),
             "rows": rows,
             "missing": self.missing,
-            "stolen": round(self.stolen, 3),
+            "stolen": self.stolen,
         }
 
     @classmethod
@@ -79,7 +80,7 @@ class Table:
         """Read what was kept."""
         rows = {(row["case"], row["way"]): row["rounds"] for row in kept["rows"]}
         names = ("name", "title", "cases", "missing", "stolen")
-        known = {name: kept[name] for name in names}
+        known = {name: kept[name] for name in names if name in kept}
         return cls(**known, columns=tuple(kept["columns"]), rows=rows)
 
 
