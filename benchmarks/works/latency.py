@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks import machine, peers
 from benchmarks.peers import Peer, Server, peer_named
 from benchmarks.report import Table, percentile
-from benchmarks.sockets import Sockets
+from benchmarks.sockets import LoadError, Sockets
 from benchmarks.stage import Stage
 
 NAME = "latency"
@@ -29,9 +29,14 @@ def run(stage: Stage) -> Table:
         if peer.way not in queues:
             queues[peer.way] = f"latency-{peer.way}"
             stage.worker(peer.way, queues[peer.way])
-    for _ in range(stage.size.rounds):
-        for peer, server in servers.items():
-            delays = _delays(stage, peer, server, queues[peer.way])
+    for number in range(1, stage.size.rounds + 1):
+        for peer, server in list(servers.items()):
+            try:
+                delays = _delays(stage, peer, server, queues[peer.way])
+            except LoadError as error:
+                table.missing[f"{peer.name}, from round {number} on"] = str(error)
+                del servers[peer]
+                continue
             table.add(peer.name, [1000 * percentile(delays, part) for part in (0.5, 0.99)])
     return table
 
