@@ -48,13 +48,11 @@ def run(stage: Stage) -> Table:
         stage.worker(listener, nodes[way], *options, children=CHILDREN)
     #: So that a part of a round takes some half a second in each way.
     counts = {way: round(rate([node], NO_OP, 200) / 2) for way, node in nodes.items()}
-    for _ in range(size.rounds):
-        for way, found in _round(nodes, NO_OP, counts).items():
-            table.add(way, [found], NO_OP)
     naps = dict.fromkeys(nodes, 15 if size.quick else 30)
-    for _ in range(size.rounds):
-        for way, found in _round(nodes, NAP, naps).items():
-            table.add(way, [found], NAP)
+    for kind, each in ((NO_OP, counts), (NAP, naps)):
+        for _ in range(size.rounds):
+            for way, found in _round(nodes, kind, each).items():
+                table.add(way, [found], kind)
     return table
 
 

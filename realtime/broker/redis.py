@@ -119,22 +119,23 @@ class _Script:
 class _Asker:
     """What one event loop asks Redis with: what is asked at once leaves together.
 
-    A storm of subscriptions takes one connection, and each question a third of a call.
+    A storm of subscriptions takes one connection, and few pipelines.
     """
 
     def __init__(self) -> None:
-        self._patience = conf().CHECK_INTERVAL
+        timeout = conf().CHECK_INTERVAL
+        self._patience = 2 * timeout
         self.client = redis.asyncio.Redis.from_url(
             conf().REDIS_URL,
             decode_responses=True,
             socket_timeout=self._patience,
-            socket_connect_timeout=self._patience,
+            socket_connect_timeout=timeout,
         )
         self._together = Together(self._send)
 
     async def ask(self, *command: Any) -> Any:
         """Return a command's answer. Raises TimeoutError too, where those before it took it all."""
-        async with asyncio.timeout(2 * self._patience):
+        async with asyncio.timeout(self._patience):
             return await self._together.answer(command)
 
     async def _send(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:

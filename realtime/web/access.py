@@ -32,8 +32,6 @@ logger = get_logger("realtime.access")
 GROUP: Final = "realtime.access"
 #: In the scope of a connection whose user was found by its session.
 BY_SESSION: Final = "realtime.by_session"
-#: Sessions that are looked up in one go: all lookups wait for the one thread of the database.
-BATCH: Final = 20
 #: Seconds that a sign-out may lose to a layer that does not answer.
 _SEND_TIMEOUT: Final = 1.0
 

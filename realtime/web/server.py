@@ -378,9 +378,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
         if isBinary or options or self.send_queue:
             super().sendMessage(payload, isBinary, **options)
             return
-        frame = text_frame(payload)
-        if not self._write_at_once(frame):
-            self.transport.write(frame)
+        self.sendData(text_frame(payload))
 
     def write_text(self, text: str) -> bool:
         """Send a text at once where nothing waits before it; return whether it was taken."""

@@ -21,10 +21,12 @@ from realtime.broker.layer import get_layer
 from realtime.conf import conf
 from realtime.core.logs import get_logger
 
-from .access import BATCH, GROUP, look_up_all
+from .access import GROUP, look_up_all
 
 logger = get_logger("realtime.access")
 
+#: Connections that are looked at in one go: all lookups wait for the one thread of the database.
+_BATCH: Final = 20
 #: Seconds between two attempts to listen.
 _PAUSE: Final = 1.0
 #: So many times in ``ACCESS_INTERVAL`` some connections have their turn.
@@ -140,9 +142,9 @@ class Watch:
                 share -= count / len(self._turns)
             members = [*self._soon, *(m for m in islice(self._turns, count) if m not in self._soon)]
             self._soon = {}
-            for start in range(0, len(members), BATCH):
+            for start in range(0, len(members), _BATCH):
                 try:
-                    await self._look_at(members[start : start + BATCH])
+                    await self._look_at(members[start : start + _BATCH])
                 except Exception as error:  # noqa: BLE001 - the next look may succeed
                     logger.warning("look_failed error=%r", error)
 

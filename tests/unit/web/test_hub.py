@@ -1,6 +1,7 @@
 """The hub against a layer that loses, doubles, delays and forges messages."""
 
 import asyncio
+import contextlib
 import copy
 import json
 import random
@@ -297,28 +298,31 @@ async def test_an_ending_is_told_though_its_offset_was_another_events_before(
     await mine.until(lambda _: ("t", "FAILURE") in mine.news)
 
 
-async def test_an_offset_that_comes_a_second_time_is_looked_at_at_once(world):
+@contextlib.asynccontextmanager
+async def gone_back(world):
+    """A client that knows more than the store does by now, and a hub with no reason to look."""
     hub, broker, _ = world
     with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
         begin(broker)
         go_back = keep(broker)
         progress(broker, 1)
         client = await Client().join(hub)
-        await asyncio.sleep(1.3)  # the looks that follow a join are over
+        lasting = len(hub._tasks)
+        # The looks that follow a join are over.
+        await until(lambda: not hub._suspects and len(hub._tasks) == lasting)
         go_back()
-        fail(broker)
+        yield client
+
+
+async def test_an_offset_that_comes_a_second_time_is_looked_at_at_once(world):
+    async with gone_back(world) as client:
+        fail(world[1])
         await client.until(lambda _: client.news[-1] == ("t", "FAILURE"))
 
 
 async def test_who_comes_when_the_store_has_gone_back_is_soon_in_the_new_epoch(world):
     hub, broker, _ = world
-    with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
-        begin(broker)
-        go_back = keep(broker)
-        progress(broker, 1)
-        old = await Client().join(hub)
-        await asyncio.sleep(1.3)  # the looks that follow a join are over
-        go_back()
+    async with gone_back(world) as old:
         new = await Reader().join(hub)
         assert new.first.position == Position(old.position.epoch, 1)
         await new.until(bool)
