@@ -1,5 +1,6 @@
 # make run    the service, on this machine    (HOST, PORT, REDIS_URL, WORKERS, DATA_DIR)
 # make test   all tests, in random order      (ARGS="-k name" picks some)
+# make field  what ordinary projects do, in full (tests/field)
 # make faults what is promised, under every fault (docs/guarantees.md)
 # make load   what one web process holds, and how it ends (docs/guarantees.md)
 # make bench  what is claimed about speed, measured (docs/performance.md)
@@ -9,7 +10,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := run
-.PHONY: run test faults load bench bench-quick machine matrix audit check fix lock clean runtime dev benchenv
+.PHONY: run test faults field load bench bench-quick machine matrix audit check fix lock clean runtime dev benchenv
 
 run: runtime
 	@exec $(VENV) -m project.run --with-parent
@@ -21,6 +22,10 @@ test: dev
 # Every fault of the catalogue, at most 3 minutes; LONG=1 does more of each, at most 45.
 faults: dev
 	@$(VENV) -m tests.faults $(if $(LONG),--long --write) $(ARGS)
+
+# Situations of ordinary projects, each in full; the suite runs a short form of them.
+field: dev
+	@CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" FIELD=long $(VENV) -m pytest tests/field $(ARGS)
 
 # What a web process holds, and how it ends: 20 minutes of a machine that does nothing else.
 # ARGS="--only cd" picks some, ARGS=--write updates the docs, ARGS=--short does a little of each.

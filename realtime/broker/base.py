@@ -10,11 +10,17 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-from realtime.core.acceptance import Change
+from realtime.core.acceptance import Change, Follower
 from realtime.core.position import Place, Position
 from realtime.core.status import Status
 from realtime.core.topics import Topic
+
+#: Statuses in a page: by default, and at most; and the bytes of them, but for a first one.
+PAGE: Final = 50
+LONGEST_PAGE: Final = 200
+PAGE_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +50,14 @@ class Reading:
     texts: Sequence[str]
     #: Of the history that led to ``position``.
     mark: int
+    #: Whose task it is now ("" for nobody's); None for a topic of many tasks, and for a task that
+    #: is not known.
+    owner: str | None = None
+    #: For a topic of many tasks: how many it holds, and what continues the page; None at its end.
+    total: int | None = None
+    next: str | None = None
+    #: The owner that a visitor's topic was moved to; the topic stays empty from then on.
+    moved_to: str | None = None
 
     @property
     def place(self) -> Place:
@@ -61,8 +75,39 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """Some of a topic's tasks, newest first."""
+
+    texts: Sequence[str]
+    total: int
+    #: What continues it, for :meth:`Broker.page`; None at the end.
+    next: str | None
+
+
+class Owned(NamedTuple):
+    """Whose task it is ("" for nobody's)."""
+
+    owner: str
+    #: When a later publication made it theirs, in seconds since 1970 by the store's clock; 0 for a
+    #: task that never had another owner. A token made before then is void for it.
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A task that neither runs nor has ended, as far as anybody knows."""
+
+    task_id: str
+    state: str
+    publication: str
+    #: Whether the id was published before, so that a stored ending may be an earlier one's.
+    again: bool
+    published_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
-    """A task that runs, as far as anybody knows."""
+    """A task that runs, or that a worker holds (RECEIVED, and names its lease)."""
 
     task_id: str
     state: str
@@ -75,6 +120,11 @@ class Running:
     seconds: float
     #: Seconds that it may be stalled before nothing will run it again.
     patience: int
+    publication: str = ""
+    #: As in :class:`Waiting`.
+    again: bool = False
+    published_at: str | None = None
+    followers: tuple[Follower, ...] = ()
 
 
 class Broker(abc.ABC):
@@ -122,15 +172,60 @@ class Broker(abc.ABC):
     def waiting(self, limit: int) -> list[str]:
         """Return tasks that neither run nor have ended, those not returned for longest first."""
 
+    def unfinished(self, task_ids: Sequence[str]) -> set[str]:
+        """Return those of the tasks that have not ended."""
+        raise NotImplementedError
+
+    # Moving and removing what is kept.
+
+    def withdraw(self, task_id: str, publication: str) -> bool:
+        """Remove a task of which nothing but its publishing is known; return whether it was."""
+        raise NotImplementedError
+
+    def forget(self, task_id: str) -> bool:
+        """Remove all that is kept of a task, and what its publication still sends."""
+        raise NotImplementedError
+
+    def forget_owner(self, owner: str) -> int:
+        """Do the same with all tasks of an owner; return how many there were."""
+        raise NotImplementedError
+
+    def adopt(self, visitor: str, owner: str) -> int:
+        """Make a visitor's tasks the owner's, and those that are still to come.
+
+        Return how many were moved, at most 100 a call: call it until there are none. Calling it
+        again, after a failure too, is harmless.
+        """
+        raise NotImplementedError
+
     # For the web process.
+
+    async def owned(self, task_id: str) -> Owned | None:
+        """Return whose task it is, or None for an id that nobody published."""
+        raise NotImplementedError
+
+    async def moved_to(self, visitor: str) -> str | None:
+        """Return the owner that a visitor's tasks were moved to, if they were."""
+        raise NotImplementedError
+
+    async def page(self, topic: Topic, after: str, limit: int) -> Page:
+        """Read a page of a topic of many tasks, from where ``Reading.next`` or ``Page.next`` says.
+
+        Raises ValueError for an ``after`` that is no such text.
+        """
+        raise NotImplementedError
 
     @abc.abstractmethod
     async def owner(self, task_id: str) -> str | None:
         """Return whose task it is ("" for nobody's), or None for an id that nobody published."""
 
     @abc.abstractmethod
-    async def read(self, topic: Topic, since: Position | None = None) -> Reading:
+    async def read(
+        self, topic: Topic, since: Position | None = None, *, limit: int = PAGE
+    ) -> Reading:
         """Read a topic: the events since a position if all of them are kept, else its statuses.
+
+        Of a topic of many tasks at most ``limit`` statuses, and at most ``PAGE_BYTES``.
 
         A topic without events is given its epoch here, so that its first event follows on.
         The position is anybody's word, and changes nothing.

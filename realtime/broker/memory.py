@@ -20,7 +20,7 @@ from realtime.core.states import CUSTOM_RANK, STALLED, STARTED, TERMINAL_RANK, r
 from realtime.core.status import Status, compose
 from realtime.core.topics import Topic, group_name, topics_of
 
-from .base import Broker, Event, Reading, Running
+from .base import PAGE, Broker, Event, Reading, Running
 from .layer import get_layer, to_message
 
 
@@ -140,7 +140,9 @@ class MemoryBroker(Broker):
         record = self._records.get(task_id)
         return record.owner if record else None
 
-    async def read(self, topic: Topic, since: Position | None = None) -> Reading:
+    async def read(
+        self, topic: Topic, since: Position | None = None, *, limit: int = PAGE
+    ) -> Reading:
         with self._lock:
             return self._read(topic, since)
 

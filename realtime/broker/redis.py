@@ -27,7 +27,7 @@ from realtime.core.status import FIELDS, INITIAL, Status
 from realtime.core.together import Together
 from realtime.core.topics import Topic, group_name, topics_of
 
-from .base import Broker, Reading, Running
+from .base import PAGE, Broker, Reading, Running
 from .layer import group_prefix
 
 #: Records that are read in one go.
@@ -277,7 +277,9 @@ class RedisBroker(Broker):
         owner = await self._async().ask("HGET", self._record(task_id), "_owner")
         return None if owner is None else str(owner)
 
-    async def read(self, topic: Topic, since: Position | None = None) -> Reading:
+    async def read(
+        self, topic: Topic, since: Position | None = None, *, limit: int = PAGE
+    ) -> Reading:
         return await self._read(self._question(topic, since, epoch=_epoch()))
 
     async def follow(self, topic: Topic, place: Place) -> Reading:

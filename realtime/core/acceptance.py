@@ -17,6 +17,13 @@ from .states import CUSTOM_RANK, STALLED, STARTED, SUCCESS, TERMINAL_RANK, rank
 TOKENS_KEPT: Final = 8
 
 
+class Follower(NamedTuple):
+    """A task that waits for another one: a later link of its chain, or its chord's body."""
+
+    task_id: str
+    name: str
+
+
 class Change(NamedTuple):
     """One word about one task, before anybody decided whether it is news. By keywords alone.
 
@@ -34,8 +41,13 @@ class Change(NamedTuple):
     token: str = ""
     #: Whether nothing of this run has been accepted yet, so that its token may be a new one.
     begins: bool = False
-    #: Orders the custom states of one run; None for the next one.
+    #: Orders the custom states of one run, or of one ``sender``; None for the next one.
     counter: int | None = None
+    #: Names a process that reports on a run from outside of it (``update_state(task_id=…)``) and
+    #: numbers its updates; empty for the run itself.
+    sender: str = ""
+    #: Names the publication that the message belongs to; empty where the caller cannot know it.
+    publication: str = ""
     #: Found in the result backend. A SUCCESS stored there overrules another ending.
     stored: bool = False
     #: Whose task it is: the ident of a ``user:`` topic, or empty.
@@ -44,6 +56,8 @@ class Change(NamedTuple):
     worker: str = ""
     #: Seconds that the run, once stalled, may still be delivered again; told with ``worker``.
     patience: int = 0
+    #: The tasks that wait for this one, which never run if it is lost: see :class:`Follower`.
+    followers: tuple[Follower, ...] = ()
     fields: Mapping[str, str] = MappingProxyType({})
 
 
