@@ -172,8 +172,16 @@ class Broker(abc.ABC):
     def waiting(self, limit: int) -> list[str]:
         """Return tasks that neither run nor have ended, those not returned for longest first."""
 
-    def unfinished(self, task_ids: Sequence[str]) -> set[str]:
-        """Return those of the tasks that have not ended."""
+    def waiting_ids(self) -> list[str]:
+        """Return the ids of all tasks that neither run nor have ended, without reading records.
+
+        There may be 100,000 of them, and the reconciler needs them at every look. Some of their
+        records may have expired: :meth:`waiting` removes those.
+        """
+        raise NotImplementedError
+
+    def unfinished(self, task_ids: Sequence[str]) -> list[Waiting]:
+        """Return those of the tasks that have not ended, whether they wait or run."""
         raise NotImplementedError
 
     # Moving and removing what is kept.
