@@ -10,7 +10,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := run
-.PHONY: run test faults field load bench bench-quick machine matrix audit check fix lock clean runtime dev benchenv
+.PHONY: run test faults field load bench bench-quick compare machine matrix audit check fix lock clean runtime dev benchenv
 
 run: runtime
 	@exec $(VENV) -m project.run --with-parent
@@ -39,6 +39,10 @@ bench: benchenv
 # The targets that need no browser and no crowd, at most 2 minutes: ratios, not times.
 bench-quick: benchenv
 	@$(VENV) -m benchmarks --quick $(ARGS)
+
+# This tree beside an earlier commit, work by work, in pairs: make compare BASE=5a36f98
+compare: dev
+	@$(VENV) -m benchmarks.pairs --base $(BASE) $(ARGS)
 
 machine: dev
 	EXAMPLES=10000 $(VENV) -m pytest -q --timeout 1800 tests/unit/core/test_machine.py

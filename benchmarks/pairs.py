@@ -1,0 +1,199 @@
+"""Compare this tree with an earlier commit: the same works on both, in turn, pair by pair.
+
+    python -m benchmarks.pairs --base COMMIT [--pairs 20] [--only publish,no-op,delivery]
+
+Each side is a process of its own, with a Redis, a worker and a server of its tree. A pair is one
+round of each side, in alternating order. What is printed is the ratio of this tree to the base:
+the geometric mean of the pairs and its 95 % interval (by the bootstrap, 10,000 resamples). The exit
+code is 1 where an interval lies above the limit as a whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+#: What a round of each work measures. Less is better.
+WORKS = {
+    "publish": "CPU µs a publish",
+    "no-op": "ms a no-op task",
+    "delivery": "CPU µs a delivery to one of 200 sockets",
+}
+LIMIT = 1.03
+CALLS = 300  #: publishes of a round
+TASKS = 150  #: no-op tasks of a round
+SOCKETS = 200
+SECONDS = 0.4  #: of a round of deliveries
+RESAMPLES = 10_000
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run, print, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pairs", description=__doc__)
+    parser.add_argument("--base", default="", help="the commit to compare with")
+    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--only", default=",".join(WORKS))
+    parser.add_argument("--side", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.side:
+        return serve()
+    if not options.base:
+        parser.error("name the commit to compare with: --base COMMIT")
+    root, verdicts = Path(__file__).resolve().parent.parent, []
+    with TemporaryDirectory() as directory, ExitStack() as stack:
+        unpack(options.base, root, Path(directory))
+        sides = [stack.enter_context(side(tree)) for tree in (root, Path(directory))]
+        for work in options.only.split(","):
+            rounds = list(pairs(sides, work, options.pairs))
+            verdicts.append(report(work, rounds, options.base))
+    return 0 if all(verdicts) else 1
+
+
+def unpack(commit: str, root: Path, into: Path) -> None:
+    """Write a commit's tree into an empty folder."""
+    packed = subprocess.run(
+        ["git", "archive", "--format=tar", commit], cwd=root, capture_output=True, check=True
+    )
+    with tarfile.open(fileobj=BytesIO(packed.stdout)) as archive:
+        archive.extractall(into, filter="data")
+
+
+Ask = Callable[[str], float]
+
+
+@contextmanager
+def side(tree: Path) -> Iterator[Ask]:
+    """Start a process that measures one tree; yield what asks it for a round."""
+    env = {**os.environ, "PYTHONPATH": str(tree)}
+    # Without -P this file's own folder, and so this tree, would be imported from.
+    command = [sys.executable, "-P", __file__, "--side"]
+    process = subprocess.Popen(
+        command, cwd=tree, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    asked, answers = process.stdin, process.stdout
+
+    def ask(work: str) -> float:
+        asked.write(f"{work}\n")
+        asked.flush()
+        answer = answers.readline()
+        if not answer:
+            raise RuntimeError(f"the measurement of {tree} has ended")
+        return float(json.loads(answer))
+
+    try:
+        yield ask
+    finally:
+        asked.close()
+        process.wait(timeout=60)
+
+
+def pairs(sides: Sequence[Ask], work: str, count: int) -> Iterator[tuple[float, float]]:
+    """Yield so many pairs: this tree's figure and the base's."""
+    for ask in sides:
+        ask(work)  # warms up
+    for number in range(count):
+        order = (0, 1) if number % 2 == 0 else (1, 0)
+        found = {which: sides[which](work) for which in order}
+        yield found[0], found[1]
+
+
+def report(work: str, rounds: Sequence[tuple[float, float]], base: str) -> bool:
+    """Print a work's ratio; return whether its interval does not lie above the limit."""
+    logs = [math.log(now / before) for now, before in rounds]
+    least, most = interval(logs)
+    mean = math.exp(sum(logs) / len(logs))
+    medians = [sorted(each)[len(rounds) // 2] for each in zip(*rounds, strict=True)]
+    passed = least <= LIMIT
+    print(
+        f"{WORKS[work]}: {medians[0]:.1f}, at {base} {medians[1]:.1f} (medians of {len(rounds)});"
+        f" ratio {mean:.3f}, 95 % interval {least:.3f} to {most:.3f}:"
+        f" {'within' if passed else 'ABOVE'} {LIMIT}",
+        flush=True,
+    )
+    return passed
+
+
+def interval(logs: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of the geometric mean."""
+    random.seed(1)
+    count = len(logs)
+    means = sorted(sum(random.choices(logs, k=count)) / count for _ in range(RESAMPLES))
+    return math.exp(means[RESAMPLES * 25 // 1000]), math.exp(means[RESAMPLES * 975 // 1000])
+
+
+# One side: only names of `benchmarks` that both trees have.
+
+
+def serve() -> int:
+    """Answer each line of the input, which names a work, with a round's figure."""
+    from benchmarks.stage import QUICK, stage
+
+    # What libraries print must not stand between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    with stage(QUICK) as there:
+        works: dict[str, Callable[[], float]] = {}
+        made: dict[str, Callable[[Any], Callable[[], float]]] = {
+            "publish": _publish,
+            "no-op": _no_op,
+            "delivery": _delivery,
+        }
+        try:
+            for line in sys.stdin:
+                work = line.strip()
+                if work not in works:
+                    works[work] = made[work](there)
+                answers.write(f"{json.dumps(works[work]())}\n")
+                answers.flush()
+        finally:
+            there.close()
+    return 0
+
+
+def _publish(there: Any) -> Callable[[], float]:
+    from benchmarks import peers
+    from benchmarks.peers import peer_named
+    from benchmarks.tasks import publish
+
+    way = peers.REALTIME
+    there.worker(peer_named(way).way, "publish")
+    return lambda: float(publish.apply_async((way, CALLS), queue="publish").get(timeout=120)["cpu"])
+
+
+def _no_op(there: Any) -> Callable[[], float]:
+    from benchmarks import peers
+    from benchmarks.peers import peer_named
+    from benchmarks.works.tasks import NO_OP, rate
+
+    there.worker(peer_named(peers.REALTIME).way, "tasks", children=2)
+    return lambda: 1000 / rate(["tasks"], NO_OP, TASKS)
+
+
+def _delivery(there: Any) -> Callable[[], float]:
+    from benchmarks import peers
+    from benchmarks.peers import peer_named
+    from benchmarks.sockets import Sockets
+    from benchmarks.works.delivery import Crowd
+
+    peer = peer_named(peers.REALTIME)
+    crowd = Crowd(Sockets(), peer, there.serve(peer), SOCKETS, there)
+    crowd.warm()
+    return lambda: float(crowd.round(SECONDS)[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
