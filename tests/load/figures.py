@@ -7,6 +7,7 @@ from .ends import killed, restarts, storms
 from .handshakes import half_open
 from .held import sockets
 from .leaks import leaks
+from .lists import lists
 from .report import Row
 from .stage import LoadStage
 
@@ -19,4 +20,5 @@ FIGURES: dict[str, Callable[[LoadStage], Iterator[Row]]] = {
     "d": restarts,
     "e": killed,
     "f": storms,
+    "h": lists,
 }
