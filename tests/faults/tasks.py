@@ -12,6 +12,7 @@ from celery import chain, group, shared_task
 from celery.exceptions import Ignore, Reject
 
 from realtime import set_progress
+from tests.until import until
 
 from .oracle import write
 from .timing import counted
@@ -54,6 +55,25 @@ def work_less_and_less(self: Any, path: str, first: float, later: float) -> int:
     except FileExistsError:
         seconds = later
     time.sleep(seconds)
+    write("SUCCESS", task_id, result=os.getpid())
+    return os.getpid()
+
+
+@shared_task(bind=True, acks_late=True, reject_on_worker_lost=True)
+def work_until_told(self: Any, path: str) -> int:
+    """Run until the file `<path>/<id>.<run>` exists: the runs of a task are told apart.
+
+    Returns its process, as `work_less_and_less`.
+    """
+    task_id, run = began(self), 1
+    while True:
+        try:
+            os.close(os.open(f"{path}/{task_id}-{run}", os.O_CREAT | os.O_EXCL))
+            break
+        except FileExistsError:
+            run += 1
+    # A third run, which a slow machine may add, ends as the second does.
+    until(lambda: os.path.exists(f"{path}/{task_id}.{min(run, 2)}"), 300)  # noqa: PTH110
     write("SUCCESS", task_id, result=os.getpid())
     return os.getpid()
 

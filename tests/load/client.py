@@ -109,6 +109,11 @@ class Wire(asyncio.Protocol):
         if not self.closed.done():
             self.closed.set_result(self._code)
 
+    @property
+    def is_websocket(self) -> bool:
+        """Whether the handshake was answered with a WebSocket."""
+        return self.answered.done() and self.answered.result() == 101
+
     def send(self, frame: Frame) -> None:
         if not self.transport.is_closing():
             self.transport.write(frame_bytes(TEXT, json.dumps(frame).encode()))
@@ -203,16 +208,18 @@ class Client(Watcher):
             with suppress(TimeoutError):
                 async with asyncio.timeout(HANDSHAKE):
                     await wire.answered
-            if not wire.answered.done() or wire.answered.result() != 101:
+            if not wire.is_websocket:
                 self.refused += 1
                 wire.transport.abort()
             else:
                 code = await self._hold(wire)
-                self.codes.append(code)
         self._wire, self._welcomed = None, False
         if self.standing and self._lost_at is None:
             self._lost_at = time.monotonic()
         self.standing.clear()
+        if wire is not None and wire.is_websocket:
+            # Last: another thread that counts a close must find the subscriptions gone.
+            self.codes.append(code)
         if code == 1000 or code >= 4500:
             return None
         if code == 1012:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -128,13 +127,20 @@ def storms(stage: LoadStage) -> Iterator[Row]:
             async def cut() -> None:
                 for client in made.clients:
                     client.cut()
-                # The loop hears of it now.
-                await asyncio.sleep(0)
+
+            def closes() -> list[int]:
+                return [len(client.codes) for client in made.clients]
 
             for _ in range(rounds):
-                began = time.monotonic()
+                began, before = time.monotonic(), closes()
                 stage.fleet.call(cut())
-                gone = until(lambda: not any(client.stands for client in made.clients), 5)
+                # Count the closes: the first clients may be back before the last one is cut.
+                gone = until(
+                    lambda before=before: all(
+                        now > then for now, then in zip(closes(), before, strict=True)
+                    ),
+                    60,
+                )
                 require(gone, "the clients were not cut")
                 back = made.all_back()
                 slowest.append(time.monotonic() - began)
