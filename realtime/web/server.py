@@ -371,6 +371,15 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
         elif not self._write_at_once(data):
             self.transport.write(data)
 
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        """Act on the application's message. As shipped an empty message is not sent."""
+        text, binary = message.get("text"), message.get("bytes")
+        if message.get("type") == "websocket.send" and not (text or binary):
+            if self.state == self.STATE_OPEN and (text, binary) != (None, None):
+                self.serverSend("" if binary is None else b"", binary is not None)
+            return
+        super().handle_reply(message)
+
     def sendMessage(self, payload: bytes, isBinary: bool = False, **options: Any) -> None:  # noqa: N802, N803 - autobahn's names
         """Send one message."""
         if self.state != self.STATE_OPEN:
