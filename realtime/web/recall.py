@@ -24,10 +24,8 @@ def recall(task_id: str) -> bool:
         return False
     if found is None:
         return False
-    state, fields = found
-    return bool(
-        get_broker().accept(Change(task_id=task_id, state=state, stored=True, fields=fields))
-    )
+    change = Change(task_id=task_id, state=found.state, stored=True, fields=found.fields)
+    return bool(get_broker().accept(change))
 
 
 arecall = sync_to_async(recall, thread_sensitive=False)

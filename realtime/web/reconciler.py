@@ -68,11 +68,11 @@ class Reconciler:
         endings = stored_endings([*(run.task_id for run in running), *waiting])
         for task_id in waiting:
             if task_id in endings:
-                state, fields = endings[task_id]
+                state, fields, _ = endings[task_id]
                 broker.accept(Change(task_id=task_id, state=state, stored=True, fields=fields))
         rest = []
         for run in running:
-            state, fields = endings.get(run.task_id, ("", {}))
+            state, fields, _ = endings.get(run.task_id) or ("", {}, None)
             # A failure that is stored may be an earlier run's, unless there was none.
             if state == SUCCESS or (state and (run.run == 1 or not run.alive)):
                 self._say(run, state, fields, stored=True)

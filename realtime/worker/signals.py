@@ -416,9 +416,10 @@ def _say_of_followers(request: Any, state: str, error: str) -> None:
 
 def _stored_ending(task_id: str) -> tuple[str, dict[str, str]]:
     try:
-        return stored_endings([task_id]).get(task_id, ("", {}))
+        found = stored_endings([task_id]).get(task_id)
     except Exception:  # noqa: BLE001 - each backend fails in its own way
-        return "", {}
+        found = None
+    return (found.state, found.fields) if found else ("", {})
 
 
 def _retry_fields(reason: BaseException | None, retry_at: str) -> dict[str, str]:

@@ -55,7 +55,7 @@ def test_a_failure_that_nobody_announced_is_told_as_data(reconciler):
     reconciler.look()
     status = realtime.status("t")
     assert status.state == "FAILURE"
-    assert status.error == {"type": "ValueError", "message": "bad row, 7"}
+    assert status.error == {"type": "ValueError", "message": "('bad row', 7)"}
 
 
 def test_an_exception_named_in_a_result_is_never_made(reconciler):
