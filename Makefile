@@ -15,8 +15,9 @@ VENV := .venv/bin/python
 run: runtime
 	@exec $(VENV) -m project.run --with-parent
 
+# DATA_DIR is emptied: the tests make a folder of their own.
 test: dev
-	@CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" \
+	@DATA_DIR= CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" \
 	FIREFOX="$$($(PYTHON) scripts/browser.py firefox)" $(VENV) -m pytest -n 2 $(ARGS)
 
 # Every fault of the catalogue, at most 3 minutes; LONG=1 does more of each, at most 45.
@@ -25,7 +26,7 @@ faults: dev
 
 # Situations of ordinary projects, each in full; the suite runs a short form of them.
 field: dev
-	@CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" FIELD=long $(VENV) -m pytest tests/field $(ARGS)
+	@DATA_DIR= CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" FIELD=long $(VENV) -m pytest tests/field $(ARGS)
 
 # What a web process holds, and how it ends: 20 minutes of a machine that does nothing else.
 # ARGS="--only cd" picks some, ARGS=--write updates the docs, ARGS=--short does a little of each.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -30,6 +31,12 @@ _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
 
 class ProcessError(Exception):
     """A child died or did not become ready; the text says which and shows the end of its log."""
+
+
+def hold_environment() -> None:
+    """Keep `.venv` from being made anew until this process ends (`scripts/bootstrap.py` asks)."""
+    # Never closed: the kernel gives the lock back, however the process ends.
+    fcntl.flock(os.open(sys.prefix, os.O_RDONLY), fcntl.LOCK_SH)
 
 
 class Process:

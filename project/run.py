@@ -28,7 +28,7 @@ from typing import IO
 from celery import Celery
 
 from project.launch import die_with_parent
-from project.processes import ROOT, Process, ProcessError
+from project.processes import ROOT, Process, ProcessError, hold_environment
 from project.redis_server import NoRedisError, embedded_redis, trouble_with
 
 COLOURS = {"redis": "31", "worker": "32", "web": "36", "run": "1"}
@@ -241,6 +241,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--with-parent", action="store_true", help="end when the caller is killed")
     if parser.parse_args(arguments).with_parent:
         die_with_parent(os.getppid())
+    hold_environment()
     for number in ENDINGS:
         signal.signal(number, _stop)
     say = Printer(sys.stdout)

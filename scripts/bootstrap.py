@@ -4,9 +4,10 @@
     python3 scripts/bootstrap.py --dev     the same, and what the tests and checks need
     python3 scripts/bootstrap.py --bench   the first, and what the benchmarks compare with
 
-It is done once per lock: a stamp inside `.venv` says what it was made from, and when
-that still holds this script ends at once. Where packages come from (index, find-links,
-certificates, proxy) is the machine's own pip configuration.
+It is done once per lock: a stamp inside `.venv` names what it was made from, and while that
+holds this script ends at once. `.venv` is never made anew while a process uses it. Where
+packages come from (index, find-links, certificates, proxy) is the machine's own pip
+configuration.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ MINIMUM = (3, 11)
 #: Locks besides the runtime's. Each is compiled under the runtime lock's constraints and holds all
 #: of it, and none contradicts another: what one adds to .venv leaves the others as they are.
 ADDITIONS = ("dev", "bench")
+#: What a virtual environment fits: a patch release of Python changes neither, and needs no new one.
+IDENTITY = "import sys, sysconfig; print(sys.implementation.cache_tag, sysconfig.get_platform())"
 
 
 class BootstrapError(Exception):
@@ -67,17 +70,26 @@ def check_python(version: tuple[int, ...]) -> None:
 
 
 def ensure(wanted: list[str]) -> None:
-    """Bring .venv to what the locks in `wanted` say."""
-    if any(stamp_of(name) not in ("", expected_stamp(name)) for name in ("runtime", *ADDITIONS)):
-        say("the locks, the Python or the folder changed: making .venv anew")
-        shutil.rmtree(VENV)
-    missing = [name for name in wanted if stamp_of(name) != expected_stamp(name)]
-    if not missing:
+    """Bring .venv to what the locks in `wanted` name."""
+    installed = [name for name in ("runtime", *ADDITIONS) if stamp_of(name)]
+    fits = identity(PYTHON) == identity(Path(base_python()))
+    current = [name for name in installed if fits and stamp_of(name) == expected_stamp(name)]
+    if set(wanted) <= set(current):
         return
-    if not stamp_of("runtime"):
-        # No stamp: there is none, or an earlier run was interrupted half-way.
-        shutil.rmtree(VENV, ignore_errors=True)
+    # A lock that is not wanted now is its own command's business. One that is wanted and changed
+    # may leave packages behind, so everything is made anew: with all that was there, or `make run`
+    # would take from a developer what `make test` had installed.
+    if not fits or any(name in installed and name not in current for name in wanted):
+        wanted = [*wanted, *(name for name in installed if name not in wanted)]
+        if installed:
+            say("the locks, the Python or the folder changed: making .venv anew")
+        remove_venv()
         make_venv()
+        current = []
+    elif not installed:  # an earlier run was interrupted half-way
+        remove_venv()
+        make_venv()
+    missing = [name for name in wanted if name not in current]
     for name in [name for name in missing if name in ADDITIONS] or missing:
         install(name)
     for name in missing:
@@ -85,24 +97,57 @@ def ensure(wanted: list[str]) -> None:
 
 
 def stamp_of(name: str) -> str:
-    """What .venv was made from, or nothing."""
+    """What .venv was made from; empty where it was not made."""
     try:
-        return (VENV / f"stamp-{name}").read_text() if PYTHON.exists() else ""
+        return (VENV / f"stamp-{name}").read_text()
     except FileNotFoundError:
         return ""
 
 
 def expected_stamp(name: str) -> str:
-    """The lock, the interpreter and the place: a venv fits one of each."""
+    """The lock and the place. Whether the interpreter fits is asked of the interpreter."""
     lock = hashlib.sha256((REQUIREMENTS / f"{name}.lock").read_bytes()).hexdigest()
-    return f"{lock}\n{sys.version}\n{VENV}\n"
+    return f"{lock}\n{VENV}\n"
+
+
+def identity(python: Path) -> str:
+    """Return what an interpreter is, in its own words; empty where it does not run."""
+    try:
+        asked = subprocess.run(
+            [str(python), "-I", "-S", "-c", IDENTITY], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""
+
+
+def base_python() -> str:
+    """The interpreter that makes .venv: never the one inside .venv, which is removed first."""
+    return str(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def remove_venv() -> None:
+    """Remove .venv, unless a process uses it (`project.processes.hold_environment`)."""
+    if not VENV.exists():
+        return
+    folder = os.open(VENV, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(VENV)
+    except BlockingIOError:
+        raise BootstrapError(
+            ".venv must be made anew: the locks, the Python or the folder changed. A command that\n"
+            "uses it still runs. End it (`make run`, `make test`), then try again."
+        ) from None
+    finally:
+        os.close(folder)
 
 
 def make_venv() -> None:
     if importlib.util.find_spec("ensurepip") is None:
         install_ensurepip()
     say(f"making .venv with Python {'.'.join(map(str, sys.version_info[:3]))}")
-    run([sys.executable, "-m", "venv", str(VENV)], "python3 -m venv failed")
+    run([base_python(), "-m", "venv", str(VENV)], "python3 -m venv failed")
 
 
 def install_ensurepip() -> None:

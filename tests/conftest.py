@@ -26,7 +26,7 @@ import redis
 from django.test import override_settings
 
 from project.celery import app as celery_app
-from project.processes import ROOT, Process, free_port
+from project.processes import ROOT, Process, free_port, hold_environment
 from project.redis_server import embedded_redis
 from project.run import page_answers, web_command, worker_answers, worker_command
 from realtime.worker.publisher import publisher
@@ -41,6 +41,11 @@ hypothesis.settings.register_profile(
     "shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("shared")
+
+
+def pytest_configure() -> None:
+    """Keep `.venv` as it is until the tests are over."""
+    hold_environment()
 
 
 @pytest.fixture(autouse=True)

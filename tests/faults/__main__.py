@@ -20,7 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from project.processes import Process
+from project.processes import Process, hold_environment
 
 from .catalogue import FAMILIES
 from .family import Family
@@ -44,6 +44,7 @@ def main() -> int:
     parser.add_argument("--family", help=argparse.SUPPRESS)
     options = parser.parse_args()
     only = {number.strip() for number in options.only.split(",") if number.strip()}
+    hold_environment()
     if options.family:
         return run_family(options.family, only, seed=options.seed, long=options.long)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -22,6 +23,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 START = 60.0  #: seconds; much less is usual, two at once on a busy machine take longer
 STOP = 20.0  #: seconds
+#: The bootstrap is left out: no test changes the environment that it runs in.
+MAKE_RUN = ["make", "--no-print-directory", "run", "PYTHON=true", f"VENV={sys.executable}"]
 SERVER = "-server 127.0.0.1:"  #: what Valkey and Redis call their process
 
 
@@ -37,7 +40,7 @@ class Run:
         with self.output.open("w") as output:
             # A session of its own, so that a test finds all that came of it.
             self.child = subprocess.Popen(
-                ["make", "--no-print-directory", "run"],
+                MAKE_RUN,
                 cwd=ROOT,
                 env={**inherited, **settings},
                 stdin=subprocess.DEVNULL,
@@ -191,9 +194,8 @@ def test_when_a_part_dies_all_end_and_it_says_which(
 def test_when_nobody_reads_its_output_any_more_it_ends(tmp_path: Path) -> None:
     # As `make run | head -1` does.
     env = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": "0", "WORKERS": "1"}
-    command = ["make", "--no-print-directory", "run"]
     with subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        MAKE_RUN, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as child:
         assert child.stdout is not None
         child.stdout.readline()

@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from project.processes import hold_environment
+
 from .report import Row, text_line, write_guarantees
 from .stage import LoadStage
 
@@ -29,6 +31,7 @@ def main() -> int:
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     began = time.monotonic()
+    hold_environment()
     rows: list[Row] = []
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="load-") as directory:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from scripts import bootstrap
 from scripts.bootstrap import (
     BootstrapError,
     check_python,
@@ -66,3 +71,154 @@ def test_who_may_not_install_is_told_what_to_install(monkeypatch: pytest.MonkeyP
     package = f"python3.{sys.version_info.minor}-venv"
     with pytest.raises(BootstrapError, match=f"sudo apt-get install {package}"):
         install_ensurepip()
+
+
+# What .venv is made from, with interpreters that are shell scripts: nothing is installed.
+
+
+class Checkout:
+    """A folder with locks, whose Python is what `upgrade` makes it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.venv = folder / ".venv"
+        self.requirements = folder / "requirements"
+        self.requirements.mkdir()
+        self.system = folder / "python3"
+        self.done: list[str] = []
+        for name in ("runtime", "dev", "bench"):
+            self.change_lock(name)
+        self.upgrade("cpython-311")
+        monkeypatch.setattr(bootstrap, "VENV", self.venv)
+        monkeypatch.setattr(bootstrap, "PYTHON", self.venv / "bin" / "python")
+        monkeypatch.setattr(bootstrap, "REQUIREMENTS", self.requirements)
+        monkeypatch.setattr(bootstrap, "base_python", lambda: str(self.system))
+        monkeypatch.setattr(bootstrap, "make_venv", self._make_venv)
+        monkeypatch.setattr(bootstrap, "install", self.done.append)
+
+    def change_lock(self, name: str) -> None:
+        (self.requirements / f"{name}.lock").write_text(os.urandom(8).hex())
+
+    def upgrade(self, tag: str) -> None:
+        """Let apt install another python3 over this one."""
+        self.system.unlink(missing_ok=True)
+        self.system.write_text(f"#!/bin/sh\necho {tag} linux-x86_64\n")
+        self.system.chmod(0o755)
+
+    def _make_venv(self) -> None:
+        self.done.append("venv")
+        (self.venv / "bin").mkdir(parents=True)
+        (self.venv / "bin" / "python").symlink_to(self.system)
+
+    def ensure(self, *wanted: str) -> list[str]:
+        """Do what a command does first; return what that changed."""
+        self.done.clear()
+        bootstrap.ensure(["runtime", *wanted])
+        return [*self.done]
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let a process hold .venv, as `project.processes.hold_environment` does."""
+        folder = os.open(self.venv, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(folder)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    return Checkout(tmp_path, monkeypatch)
+
+
+def test_it_is_made_once_per_lock(checkout: Checkout) -> None:
+    assert checkout.ensure() == ["venv", "runtime"]
+    assert checkout.ensure() == []
+    assert checkout.ensure("dev") == ["dev"]
+    assert checkout.ensure("dev") == []
+    assert checkout.ensure() == [], "what the tests need holds all that `make run` needs"
+
+
+def test_a_python_that_apt_upgrades_while_it_installs_venv_changes_nothing(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The bootstrap still runs in the old one, whose build is another (`sys.version`).
+    monkeypatch.setattr(sys, "version", "3.11.2 (main, before)")
+    assert checkout.ensure("dev") == ["venv", "dev"]
+    monkeypatch.setattr(sys, "version", "3.11.2 (main, after)")
+    assert checkout.ensure("dev") == []
+    assert checkout.ensure() == []
+
+
+def test_another_python_makes_it_anew_with_all_that_was_there(checkout: Checkout) -> None:
+    checkout.ensure("dev")
+    checkout.upgrade("cpython-313")
+    checkout.venv.joinpath("bin/python").unlink()
+    checkout.venv.joinpath("bin/python").write_text("#!/bin/sh\necho cpython-311 linux-x86_64\n")
+    checkout.venv.joinpath("bin/python").chmod(0o755)
+    assert checkout.ensure() == ["venv", "dev"]
+    assert checkout.ensure("dev") == []
+
+
+def test_a_python_that_was_removed_makes_it_anew(checkout: Checkout) -> None:
+    checkout.ensure()
+    checkout.venv.joinpath("bin/python").unlink()
+    checkout.venv.joinpath("bin/python").symlink_to("/nowhere/python3")
+    assert checkout.ensure() == ["venv", "runtime"]
+
+
+def test_a_lock_that_changed_makes_it_anew_with_all_that_was_there(checkout: Checkout) -> None:
+    checkout.ensure("dev")
+    checkout.change_lock("runtime")
+    checkout.change_lock("dev")
+    assert checkout.ensure() == ["venv", "dev"]
+    assert checkout.ensure("dev") == []
+
+
+def test_a_lock_that_is_not_wanted_is_left_to_its_own_command(checkout: Checkout) -> None:
+    checkout.ensure("dev")
+    checkout.change_lock("dev")
+    checkout.change_lock("bench")
+    assert checkout.ensure() == []
+
+
+def test_one_that_was_interrupted_is_made_anew(checkout: Checkout) -> None:
+    checkout.ensure()
+    (checkout.venv / "stamp-runtime").unlink()
+    assert checkout.ensure() == ["venv", "runtime"]
+
+
+@pytest.mark.parametrize("change", [Checkout.change_lock, Checkout.upgrade])
+def test_it_is_never_made_anew_while_a_process_uses_it(
+    checkout: Checkout, change: Callable[[Checkout, str], None]
+) -> None:
+    checkout.ensure("dev")
+    checkout.venv.joinpath("bin/python").unlink()
+    shutil.copy(checkout.system, checkout.venv / "bin/python")
+    change(checkout, "runtime" if change is Checkout.change_lock else "cpython-313")
+    with checkout.in_use():
+        with pytest.raises(BootstrapError, match=r"still runs(?s:.*)make run"):
+            checkout.ensure()
+        assert checkout.done == []
+        assert (checkout.venv / "stamp-dev").exists()
+    assert checkout.ensure() == ["venv", "dev"]
+
+
+def test_what_is_missing_is_added_while_a_process_uses_it(checkout: Checkout) -> None:
+    checkout.ensure()
+    with checkout.in_use():
+        assert checkout.ensure("dev") == ["dev"]
+
+
+def test_it_is_never_made_by_the_python_inside_it() -> None:
+    assert sys.prefix != sys.base_prefix, "the tests run in a virtual environment"
+    assert not Path(bootstrap.base_python()).is_relative_to(sys.prefix)
+
+
+def test_the_tests_hold_the_environment_that_they_run_in() -> None:
+    folder = os.open(sys.prefix, os.O_RDONLY)
+    try:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(folder)
