@@ -65,6 +65,7 @@ ALLOWED_HOSTS = sorted(
 CSRF_TRUSTED_ORIGINS = _listed("DJANGO_CSRF_TRUSTED_ORIGINS")
 
 INSTALLED_APPS = [
+    "realtime",  # first: Django takes its `runserver`
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -72,7 +73,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
-    "realtime",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -14,6 +14,7 @@ class RealtimeConfig(AppConfig):
         """Connect the receivers and register the system checks."""
         from . import checks  # noqa: F401
         from .web import access
+        from .web import checks as web_checks  # noqa: F401
         from .worker import signals
 
         signals.connect()

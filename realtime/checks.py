@@ -21,6 +21,12 @@ from .results import is_readable
 _PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 #: Seconds that a token, which cannot be withdrawn, should be good for at most.
 _TOKEN_AGE: Final = 900
+_OWNER_MIDDLEWARE: Final = "realtime.middleware.OwnerMiddleware"
+#: The middleware that knows who makes a request.
+_IDENTITY: Final = (
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+)
 #: Seconds, where nobody says it (kombu/transport/redis.py).
 _VISIBILITY_TIMEOUT: Final = 3600
 
@@ -143,16 +149,23 @@ def _silent_backends() -> Iterator[checks.CheckMessage]:
 @checks.register("realtime")
 def check_middleware(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
     """Check that tasks are stamped with their owner."""
-    if "realtime.middleware.OwnerMiddleware" in django_settings.MIDDLEWARE:
-        return []
-    return [
-        checks.Warning(
-            "Tasks started by requests belong to nobody, so only staff see them.",
-            hint="Add 'realtime.middleware.OwnerMiddleware' to MIDDLEWARE,"
-            " after AuthenticationMiddleware.",
-            id="realtime.W001",
+    installed = list(django_settings.MIDDLEWARE)
+    if _OWNER_MIDDLEWARE not in installed:
+        problem = "Tasks started by requests belong to nobody, so only staff see them."
+        remedy = f"Add {_OWNER_MIDDLEWARE!r} to MIDDLEWARE, after AuthenticationMiddleware."
+    elif late := [each for each in _IDENTITY if each in installed[_place_of_owner(installed) :]]:
+        problem = (
+            f"OwnerMiddleware comes before {late[0].rpartition('.')[2]}, so it does not know who"
+            " starts a task: tasks started by requests belong to nobody."
         )
-    ]
+        remedy = f"Move {_OWNER_MIDDLEWARE!r} below it in MIDDLEWARE."
+    else:
+        return []
+    return [checks.Warning(problem, hint=remedy, id="realtime.W001")]
+
+
+def _place_of_owner(installed: Sequence[str]) -> int:
+    return installed.index(_OWNER_MIDDLEWARE)
 
 
 # What is only dangerous where strangers can reach it: `manage.py check --deploy`.

@@ -21,6 +21,7 @@ from realtime.conf import Settings
 from realtime.core import codes, frames, states, topics
 from realtime.core.position import Position
 from realtime.core.status import FIELDS
+from realtime.web import checks as web_checks
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -192,7 +193,8 @@ def test_every_setting_is_described_with_its_default() -> None:
 
 
 def test_every_system_check_is_described() -> None:
-    source = Path(checks.__file__).read_text(encoding="utf-8")
+    files = (Path(module.__file__) for module in (checks, web_checks))
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
     described = set(table("docs/settings.md", "## Checks"))
     assert described == set(re.findall(r'id="([\w.]+)"', source))
 

@@ -1,0 +1,159 @@
+"""System checks of what is served: a newcomer's page would stay empty, and say nothing."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, Final
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core import checks
+from django.core.management import get_commands
+from django.utils.module_loading import import_string
+
+from realtime.conf import conf
+from realtime.exceptions import SettingsError
+
+#: The apps whose `runserver` serves WSGI.
+_WSGI_RUNSERVER: Final = ("django.core", "django.contrib.staticfiles")
+#: The client, as a page names it.
+_CLIENT: Final = "realtime/client.js"
+#: Objects of an ASGI application that are searched for its routes.
+_MOST_OBJECTS: Final = 10_000
+_PUBSUB: Final = "channels_redis.pubsub.RedisPubSubChannelLayer"
+#: Commands of ``manage.py`` that serve, or that look for mistakes.
+_SERVING: Final = ("check", "runserver", "serve")
+
+
+@checks.register("realtime")
+def check_proxies(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
+    """Check that visitors behind a proxy are told apart."""
+    try:
+        trusted = conf().TRUSTED_PROXIES
+    except SettingsError:
+        return []
+    signs = ("SECURE_PROXY_SSL_HEADER", "USE_X_FORWARDED_HOST", "USE_X_FORWARDED_PORT")
+    found = [key for key in signs if getattr(django_settings, key)]
+    if trusted or not found:
+        return []
+    return [
+        checks.Warning(
+            f"{found[0]} says that the site is behind a proxy, and REALTIME['TRUSTED_PROXIES'] is"
+            " empty: all visitors have the proxy's address and share one limit of connections.",
+            hint="Set REALTIME['TRUSTED_PROXIES'] to the number of proxies in front that add to"
+            " X-Forwarded-For.",
+            id="realtime.W009",
+        )
+    ]
+
+
+@checks.register("realtime")
+def check_serving(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
+    """Check that the client and the WebSocket are served."""
+    # Elsewhere (a worker runs all checks too) the ASGI application would be imported for nothing.
+    if sys.argv[1:2] == [] or sys.argv[1] not in _SERVING:
+        return []
+    return [*_old_runserver(), *_missing_client(), *_missing_route()]
+
+
+def _old_runserver() -> Iterator[checks.CheckMessage]:
+    if django_settings.DEBUG and get_commands().get("runserver") in _WSGI_RUNSERVER:
+        yield checks.Warning(
+            "`manage.py runserver` serves no WebSockets.",
+            hint="Put 'realtime' first into INSTALLED_APPS, before 'django.contrib.staticfiles'.",
+            id="realtime.W006",
+        )
+
+
+def _missing_client() -> Iterator[checks.CheckMessage]:
+    problem = remedy = ""
+    if not apps.is_installed("django.contrib.staticfiles"):
+        problem = "'django.contrib.staticfiles' is not in INSTALLED_APPS"
+        remedy = "Add it, or serve the package's folder static/realtime at STATIC_URL yourself"
+    else:
+        from django.contrib.staticfiles import finders
+
+        if finders.find(_CLIENT) is None:
+            problem = f"no finder finds {_CLIENT}"
+            remedy = "Add 'django.contrib.staticfiles.finders.AppDirectoriesFinder' to"
+            remedy += " STATICFILES_FINDERS"
+    if problem:
+        yield checks.Warning(
+            f"The JavaScript client is not served: {problem}.",
+            hint=f"{remedy}.",
+            id="realtime.W008",
+        )
+
+
+def _missing_route() -> Iterator[checks.CheckMessage]:
+    path = getattr(django_settings, "ASGI_APPLICATION", None)
+    if not path:
+        module = django_settings.ROOT_URLCONF.partition(".")[0]
+        yield checks.Warning(
+            "ASGI_APPLICATION is not set: `runserver` and `serve` have nothing to serve.",
+            hint=f"Set ASGI_APPLICATION = '{module}.asgi.application'.",
+            id="realtime.W007",
+        )
+        return
+    try:
+        application = import_string(path)
+    except ImportError as error:
+        yield checks.Warning(
+            f"ASGI_APPLICATION: {path!r} cannot be imported: {error}.",
+            hint="Name the application of the project's asgi.py.",
+            id="realtime.W007",
+        )
+        return
+    from .consumers import TaskConsumer  # only now: a worker needs none of it
+
+    consumers = set(_consumers(application))
+    if not any(issubclass(each, TaskConsumer) for each in consumers):
+        yield checks.Warning(
+            f"{path!r} routes no WebSocket to this service.",
+            hint="In asgi.py: application = realtime.routing.application(application).",
+            id="realtime.W007",
+        )
+    alias = conf().CHANNEL_LAYER
+    own = [each for each in consumers if getattr(each, "channel_layer_alias", None) == alias]
+    if own and alias not in getattr(django_settings, "CHANNEL_LAYERS", {}):
+        names = ", ".join(sorted(each.__name__ for each in own))
+        yield checks.Warning(
+            f"The project's own consumers have no channel layer: CHANNEL_LAYERS[{alias!r}] is not"
+            f" set ({names}).",
+            hint=f"Set CHANNEL_LAYERS = {{{alias!r}: {{'BACKEND': '{_PUBSUB}', 'CONFIG':"
+            " {'hosts': [{'address': <REDIS_URL>, 'socket_timeout': None}]}}}.",
+            id="realtime.W013",
+        )
+
+
+def _consumers(application: Any) -> Iterator[type]:
+    """Return the consumer classes that an ASGI application refers to, wherever they stand."""
+    waiting: list[Any] = [application]
+    seen: set[int] = set()
+    while waiting and len(seen) < _MOST_OBJECTS:
+        each = waiting.pop()
+        if id(each) in seen or isinstance(each, str | bytes | int | float | ModuleType | type):
+            continue
+        seen.add(id(each))
+        if isinstance(found := getattr(each, "consumer_class", None), type):
+            yield found
+        elif isinstance(each, Mapping):
+            waiting += each.values()
+        elif isinstance(each, list | tuple | set):
+            waiting += each
+        elif isinstance(each, partial):
+            waiting += [each.func, *each.args, *each.keywords.values()]
+        elif isinstance(each, FunctionType):
+            # What a function closes over, and the module's names that it uses.
+            with suppress(ValueError):  # a name that has no value yet
+                inner = inspect.getclosurevars(each)
+                waiting += [*inner.nonlocals.values(), *inner.globals.values()]
+        elif isinstance(each, MethodType):
+            waiting += [each.__self__, each.__func__]
+        else:
+            waiting += getattr(each, "__dict__", {}).values()

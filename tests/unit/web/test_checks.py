@@ -1,0 +1,225 @@
+"""The checks of what is served: what a newcomer forgets is named, with its remedy."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from channels.auth import AuthMiddlewareStack
+from channels.consumer import AsyncConsumer
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.asgi import get_asgi_application
+from django.core.checks import CheckMessage, run_checks
+from django.test import override_settings
+from django.urls import path
+
+from realtime import routing
+
+HERE = __name__
+PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
+STATICFILES = "django.contrib.staticfiles"
+
+
+class OwnConsumer(AsyncJsonWebsocketConsumer):
+    """A consumer of the project's own."""
+
+
+class WithoutLayer(AsyncConsumer):
+    """One that needs no channel layer."""
+
+    channel_layer_alias = None  # type: ignore[assignment]
+
+
+django_application = get_asgi_application()
+own = path("own/", OwnConsumer.as_asgi())  # type: ignore[arg-type]
+layerless = path("own/", WithoutLayer.as_asgi())  # type: ignore[arg-type]
+
+
+def of(*routes: Any) -> Any:
+    """An application as Channels' documentation builds it."""
+    router = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([*routes])))
+    return ProtocolTypeRouter({"http": django_application, "websocket": router})
+
+
+theirs = of(*routing.websocket_urlpatterns)
+theirs_and_own = of(own, *routing.websocket_urlpatterns)
+theirs_and_layerless = of(layerless, *routing.websocket_urlpatterns)
+only_own = of(layerless)
+
+
+async def by_hand(scope: Any, receive: Any, send: Any) -> None:
+    await (theirs if scope["type"] == "websocket" else django_application)(scope, receive, send)
+
+
+def with_closure(inner: Any) -> Callable[..., Any]:
+    async def call(scope: Any, receive: Any, send: Any) -> None:
+        await inner(scope, receive, send)
+
+    return call
+
+
+closed_over = with_closure(theirs)
+partially = functools.partial(with_closure, theirs)
+
+
+class Mounted:
+    """An application as a bound method."""
+
+    def __init__(self) -> None:
+        self.routes = {"/": [theirs]}
+
+    async def serve(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve."""
+
+
+bound = Mounted().serve
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, CheckMessage]]:
+    monkeypatch.setattr(sys, "argv", ["manage.py", "check"])
+
+    def run(**settings: Any) -> dict[str, CheckMessage]:
+        with override_settings(**settings):
+            messages = run_checks(tags=["realtime"])
+        assert len(messages) == len({each.id for each in messages})
+        return {str(each.id): each for each in messages}
+
+    return run
+
+
+Found = Callable[..., dict[str, CheckMessage]]
+
+
+def test_the_project_itself_has_no_mistake(found: Found) -> None:
+    assert found() == {}
+    assert found(DEBUG=True) == {}
+
+
+def test_a_runserver_without_websockets_is_named(
+    found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for app in ("django.core", STATICFILES):
+        monkeypatch.setattr("realtime.web.checks.get_commands", lambda app=app: {"runserver": app})
+        messages = found(DEBUG=True)
+        assert set(messages) == {"realtime.W006"}
+        assert "'realtime' first" in str(messages["realtime.W006"].hint)
+        assert found(DEBUG=False) == {}, "nobody uses it where DEBUG is off"
+
+
+@pytest.mark.parametrize("app", ["realtime", "daphne", "their.own"])
+def test_a_runserver_that_serves_websockets_is_fine(
+    found: Found, app: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime.web.checks.get_commands", lambda: {"runserver": app})
+    assert found(DEBUG=True) == {}
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_missing_asgi_application_is_named(found: Found, value: str | None) -> None:
+    messages = found(ASGI_APPLICATION=value)
+    assert set(messages) == {"realtime.W007"}
+    assert "'project.asgi.application'" in str(messages["realtime.W007"].hint)
+
+
+@pytest.mark.parametrize("value", ["no.such.application", f"{HERE}.nothing", "nothing"])
+def test_an_asgi_application_that_cannot_be_imported_is_named(found: Found, value: str) -> None:
+    messages = found(ASGI_APPLICATION=value)
+    assert set(messages) == {"realtime.W007"}
+    assert value in messages["realtime.W007"].msg
+
+
+@pytest.mark.parametrize("name", ["django_application", "only_own"])
+def test_an_application_without_the_service_is_named(found: Found, name: str) -> None:
+    messages = found(ASGI_APPLICATION=f"{HERE}.{name}")
+    assert set(messages) == {"realtime.W007"}
+    assert "routes no WebSocket" in messages["realtime.W007"].msg
+    assert "routing.application" in str(messages["realtime.W007"].hint)
+
+
+@pytest.mark.parametrize("name", ["theirs", "by_hand", "closed_over", "partially", "bound"])
+def test_the_service_is_found_however_the_project_routes_to_it(found: Found, name: str) -> None:
+    assert found(ASGI_APPLICATION=f"{HERE}.{name}") == {}
+
+
+def test_own_consumers_without_a_channel_layer_are_named(found: Found) -> None:
+    messages = found(ASGI_APPLICATION=f"{HERE}.theirs_and_own", CHANNEL_LAYERS={})
+    assert set(messages) == {"realtime.W013"}
+    assert "OwnConsumer" in messages["realtime.W013"].msg
+    assert PUBSUB in str(messages["realtime.W013"].hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("theirs_and_own", {"default": {"BACKEND": PUBSUB}}),
+        ("theirs_and_layerless", {}),
+        ("theirs", {}),
+    ],
+)
+def test_a_channel_layer_is_asked_for_only_where_a_consumer_uses_one(
+    found: Found, name: str, layers: dict[str, Any]
+) -> None:
+    assert found(ASGI_APPLICATION=f"{HERE}.{name}", CHANNEL_LAYERS=layers) == {}
+
+
+def test_a_client_that_no_finder_finds_is_named(found: Found) -> None:
+    from django.contrib.staticfiles import finders
+
+    finders.get_finder.cache_clear()
+    try:
+        messages = found(STATICFILES_DIRS=[], STATICFILES_FINDERS=[])
+    finally:
+        finders.get_finder.cache_clear()
+    assert set(messages) == {"realtime.W008"}
+    assert "AppDirectoriesFinder" in str(messages["realtime.W008"].hint)
+
+
+def test_static_files_that_are_not_installed_are_named(
+    found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime.web.checks.apps.is_installed", lambda name: name != STATICFILES)
+    messages = found()
+    assert set(messages) == {"realtime.W008"}
+    assert STATICFILES in messages["realtime.W008"].msg
+
+
+@pytest.mark.parametrize("argv", [["celery", "-A", "mysite", "worker"], ["manage.py"], ["x", "me"]])
+def test_where_nothing_is_served_the_application_is_not_imported(
+    found: Found, argv: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", argv)
+    assert found(ASGI_APPLICATION="no.such.application") == {}
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        {"SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")},
+        {"USE_X_FORWARDED_HOST": True},
+        {"USE_X_FORWARDED_PORT": True},
+    ],
+)
+def test_a_proxy_that_is_not_counted_is_named(found: Found, proxy: dict[str, Any]) -> None:
+    messages = found(**proxy)
+    assert set(messages) == {"realtime.W009"}
+    assert "REALTIME['TRUSTED_PROXIES']" in str(messages["realtime.W009"].hint)
+    assert found(**proxy, REALTIME={"TRUSTED_PROXIES": 1}) == {}
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+    ],
+)
+def test_an_owner_middleware_that_comes_too_early_is_named(found: Found, after: str) -> None:
+    messages = found(MIDDLEWARE=["realtime.middleware.OwnerMiddleware", after])
+    assert set(messages) == {"realtime.W001"}
+    assert after.rpartition(".")[2] in messages["realtime.W001"].msg
