@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .core.status import Status
     from .exceptions import RealtimeError, TaskNotFound, WaitTimeout
     from .ownership import owned_by, owner_topic
+    from .web.forgetting import forget
     from .web.query import status, tasks_of, wait
     from .web.tokens import make_token
     from .worker.progress import set_progress, track
@@ -19,6 +20,7 @@ __all__ = [
     "Status",
     "TaskNotFound",
     "WaitTimeout",
+    "forget",
     "make_token",
     "owned_by",
     "owner_topic",
@@ -35,6 +37,7 @@ _PLACES = {
     "Status": "core.status",
     "TaskNotFound": "exceptions",
     "WaitTimeout": "exceptions",
+    "forget": "web.forgetting",
     "make_token": "web.tokens",
     "owned_by": "ownership",
     "owner_topic": "ownership",

@@ -39,7 +39,7 @@ def check_settings(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
     except SettingsError as error:
         return [checks.Error(str(error), id="realtime.E001")]
     found: list[checks.CheckMessage] = []
-    for key in ("CAN_SUBSCRIBE", "REDACT"):
+    for key in ("CAN_SUBSCRIBE", "OWNER", "REDACT"):
         path = getattr(settings, key)
         try:
             usable = not path or callable(import_string(path))

@@ -45,6 +45,7 @@ class Settings:
     RECONCILE_INTERVAL: float = 5.0  #: seconds between two looks at what has not ended
 
     # Web
+    OWNER: str = ""  #: a function of the user that names the owner of their tasks; see the docs
     ALLOWED_ORIGINS: Sequence[str] = ()  #: besides the page's own and CSRF_TRUSTED_ORIGINS
     TOKEN_AGE: int = 900  #: seconds a signed token is good for
     CAN_SUBSCRIBE: str = ""  #: a function that lets more people see a topic; see the docs

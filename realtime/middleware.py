@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
 from .ownership import owner_from, owner_of_request
+from .web.adoption import continue_adoption, is_adoption_due
 
 _Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
@@ -35,19 +36,29 @@ class OwnerMiddleware:
         if self.is_async:
             return self._acall(request)
         with owner_from(partial(owner_of_request, request, create=True)):
-            return self.get_response(request)
+            response = self.get_response(request)
+        if is_adoption_due(request):
+            continue_adoption(request)
+        return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         with owner_from(partial(owner_of_request, request, create=True)):
             response = self.get_response(request)
             assert isinstance(response, Awaitable)
-            return await response
+            answer = await response
+        if is_adoption_due(request):
+            await sync_to_async(continue_adoption)(request)
+        return answer
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
         """Load the user and the session before an async view.
 
         It publishes on the event loop, where their database may not be asked. Without a cookie
-        there is neither.
+        there is neither. The service's own views publish nothing.
         """
-        if iscoroutinefunction(view) and settings.SESSION_COOKIE_NAME in request.COOKIES:
+        if (
+            iscoroutinefunction(view)
+            and settings.SESSION_COOKIE_NAME in request.COOKIES
+            and not getattr(view, "realtime_publishes_nothing", False)
+        ):
             owner_of_request(request)

@@ -8,30 +8,102 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
+import inspect
 import secrets
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Final
 
 from django.http import HttpRequest
+from django.utils.module_loading import import_string
+
+from .conf import conf
+from .core.logs import get_logger
+from .core.topics import ME, USER, Topic
+
+logger = get_logger("realtime.access")
 
 NOBODY: Final = ""
-_VISITOR_KEY: Final = "realtime_visitor"
+#: Where a session keeps the id of its visitor.
+VISITOR_KEY: Final = "realtime_visitor"
+_VISITOR: Final = "visitor-"
+_HASH: Final = "sha256-"
 
-#: Asked when a task is published, so that a request that starts none never looks at its user.
+#: Called when a task is published, so that a request that starts none never loads its user.
 _current: ContextVar[Callable[[], str] | None] = ContextVar("realtime_owner", default=None)
 
 
+def is_signed_in(user: Any) -> bool:
+    """Return whether a user object stands for somebody: not None, and not anonymous."""
+    return user is not None and bool(getattr(user, "is_authenticated", False))
+
+
 def owner_of_user(user: Any) -> str:
-    """Return the owner that stands for a user object; nobody for None and anonymous users."""
-    if user is None or not getattr(user, "is_authenticated", False):
+    """Return the owner that stands for a user object; nobody for None and anonymous users.
+
+    It is the primary key, or what the function ``REALTIME["OWNER"]`` returns. This is called on
+    event loops, so that function must not use the database.
+    """
+    if not is_signed_in(user):
         return NOBODY
+    path = conf().OWNER
+    if path:
+        return _chosen_owner(path, user)
     ident = str(user.pk)
-    # Topics hold few characters; a primary key may hold any.
-    if re.fullmatch(r"(?!visitor-|sha256-|me$)[A-Za-z0-9._-]{1,64}", ident, re.ASCII):
-        return ident
-    return f"sha256-{hashlib.sha256(ident.encode(errors='replace')).hexdigest()}"
+    return ident if _is_ident(ident) and not _is_reserved(ident) else _hashed(ident)
+
+
+def _chosen_owner(path: str, user: Any) -> str:
+    try:
+        ident = import_string(path)(user)
+        if inspect.iscoroutine(ident):
+            ident.close()
+            raise TypeError("OWNER must be a plain function")
+    except Exception:
+        logger.exception("owner_failed user=%s function=%s", user.pk, path)
+        return NOBODY
+    if ident is None:
+        return NOBODY
+    if not isinstance(ident, str) or not _is_ident(ident):
+        shown = repr(ident)[:300]
+        logger.error(
+            "owner_invalid user=%s function=%s returned=%s allowed=%s",
+            user.pk,
+            path,
+            shown,
+            "None, or a text of 1 to 255 characters without control characters",
+        )
+        return NOBODY
+    return _hashed(ident) if _is_reserved(ident) else str(ident)
+
+
+def _is_reserved(ident: str) -> bool:
+    """Return whether an ident has a meaning of its own, which no user may take."""
+    return ident == ME or ident.startswith((_VISITOR, _HASH))
+
+
+def _is_ident(ident: str) -> bool:
+    try:
+        Topic.parse(f"{USER}:{ident}")
+    except ValueError:
+        return False
+    return True
+
+
+def _hashed(ident: str) -> str:
+    return f"{_HASH}{hashlib.sha256(ident.encode(errors='replace')).hexdigest()}"
+
+
+def is_visitor(owner: str) -> bool:
+    """Return whether an owner stands for a visitor."""
+    return owner.startswith(_VISITOR)
+
+
+def visitor_of(request: HttpRequest) -> str:
+    """Return the visitor id that a request's session keeps, or nobody. It loads the session."""
+    session = getattr(request, "session", None)
+    visitor = None if session is None else session.get(VISITOR_KEY)
+    return visitor if isinstance(visitor, str) and is_visitor(visitor) else NOBODY
 
 
 def owner_of_request(request: HttpRequest, *, create: bool = False) -> str:
@@ -39,23 +111,24 @@ def owner_of_request(request: HttpRequest, *, create: bool = False) -> str:
 
     With ``create`` a visitor who has no id yet is given one in the session; without, nobody.
     """
-    owner = owner_of_user(getattr(request, "user", None))
+    user = getattr(request, "user", None)
+    if is_signed_in(user):
+        return owner_of_user(user)
+    visitor = visitor_of(request)
     session = getattr(request, "session", None)
-    if owner or session is None:
-        return owner
-    visitor = session.get(_VISITOR_KEY)
-    if visitor is None and create:
-        visitor = session[_VISITOR_KEY] = f"visitor-{secrets.token_urlsafe(16)}"
-    return visitor or NOBODY
+    if not visitor and create and session is not None:
+        visitor = session[VISITOR_KEY] = f"{_VISITOR}{secrets.token_urlsafe(16)}"
+    return visitor
 
 
-def owner_topic(request: HttpRequest) -> str:
+def owner_topic(request: HttpRequest, *, create: bool = True) -> str:
     """Return the topic of all that a request's user or visitor started: ``user:<id>``.
 
-    A visitor who has no id yet is given one in the session; "" where there is no session.
+    A visitor who has no id yet is given one in the session, unless ``create`` is False. The topic
+    is "" for a visitor without an id, and where there is no session.
     """
-    owner = owner_of_request(request, create=True)
-    return f"user:{owner}" if owner else ""
+    owner = owner_of_request(request, create=create)
+    return f"{USER}:{owner}" if owner else ""
 
 
 @contextlib.contextmanager

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from typing import Any, Final, cast
 
 from channels.routing import ProtocolTypeRouter
+from django.conf import settings
 from django.urls import path
 
 from .web.consumers import TaskConsumer
@@ -14,29 +14,63 @@ from .web.sign_in import SignInMiddleware
 
 _PATH: Final = "realtime/ws/"
 _consumer: Final[Any] = TaskConsumer.as_asgi()
-#: For a project that routes WebSockets of its own, beside its own routes.
-websocket_urlpatterns: list[Any] = [path(_PATH, _consumer)]
+_with_user: Final[Any] = SignInMiddleware(_consumer)
 
 
-def application(django_application: Any) -> ProtocolTypeRouter:
-    """Return an ASGI application: Django for HTTP, the service for WebSockets.
+async def _serve(scope: Any, receive: Any, send: Any) -> None:
+    """Serve one WebSocket, and see to it that this process has a reconciler.
 
-    The process that makes it also begins to look after tasks whose ending nobody announced.
+    A scope without a user gets the one of its session.
     """
     reconciler.start()
-    websocket = cast(Any, _websocket(SignInMiddleware(_consumer)))
-    return ProtocolTypeRouter({"http": django_application, "websocket": websocket})
+    chosen = _consumer if "user" in scope else _with_user
+    await chosen(scope, receive, send)
 
 
-def _websocket(application: Any) -> Any:
-    # There is but one path, and Channels' router keeps a copy of the scope for each connection.
-    def serve(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        chosen: Any = application if path.lstrip("/") == _PATH else _refuse
-        served: Awaitable[None] = chosen(scope, receive, send)
-        return served
+#: For a project that routes WebSockets of its own, beside its own routes.
+websocket_urlpatterns: list[Any] = [path(_PATH, cast(Any, _serve))]
+
+
+def application(django_application: Any, *, websocket: Any = None) -> ProtocolTypeRouter:
+    """Return an ASGI application: Django for HTTP, the service for WebSockets.
+
+    ``websocket`` is the project's own ASGI application for every other WebSocket, such as a
+    ``URLRouter``. A ``ProtocolTypeRouter`` is taken as well, in place of the Django application:
+    what it routes stays as it is. The process also begins to look after tasks whose ending nobody
+    announced.
+    """
+    reconciler.start()
+    routed: dict[str, Any] = {"http": django_application}
+    if isinstance(django_application, ProtocolTypeRouter):
+        routed = dict(django_application.application_mapping)
+        websocket = websocket or routed.get("websocket")
+    routed["websocket"] = _websocket(websocket or _refuse)
+    return ProtocolTypeRouter(routed)
+
+
+def _websocket(other: Any) -> Any:
+    # The service has but one path, and Channels' router keeps a copy of the scope for each
+    # connection.
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        prefix = _script_prefix(scope)
+        if scope["path"].removeprefix(prefix).lstrip("/") == _PATH:
+            await _serve(scope, receive, send)
+            return
+        if not scope["path"].startswith(prefix):
+            prefix = ""  # the proxy has stripped it: a URLRouter would find no route
+        try:
+            await other({**scope, "root_path": prefix}, receive, send)
+        except ValueError as error:
+            if not str(error).startswith("No route found for path"):  # channels/routing.py
+                raise
+            await _refuse(scope, receive, send)
 
     return serve
+
+
+def _script_prefix(scope: Any) -> str:
+    """Return what comes before the paths of the site, as Django finds it for a request."""
+    return settings.FORCE_SCRIPT_NAME or scope.get("root_path", "") or ""
 
 
 async def _refuse(scope: Any, receive: Any, send: Any) -> None:

@@ -9,6 +9,8 @@ urlpatterns = [
     path("tasks/<str:task_id>/", views.task, name="task"),
     path("tasks/<str:task_id>/result/", views.result, name="result"),
     path("tasks/<str:task_id>/cancel/", views.cancel, name="cancel"),
+    # An id with a slash that was not encoded: not found, in the same bytes as any other.
+    path("tasks/<path:path>/", views.no_task),
     path("tokens/", views.tokens, name="tokens"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),

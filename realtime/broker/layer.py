@@ -99,6 +99,15 @@ def _own_config() -> dict[str, Any]:
     return {"hosts": [{"address": conf().REDIS_URL, "socket_timeout": None}]}
 
 
+def access_group() -> str:
+    """Return the group that carries changes of access to every process.
+
+    It is one for all users: such changes are rare, and a group for each would cost a subscription
+    on Redis for each of them.
+    """
+    return f"{conf().PREFIX}.access"
+
+
 def group_prefix() -> str:
     """Return what the layer puts before a group's name on Redis."""
     configured = getattr(django_settings, "CHANNEL_LAYERS", {}).get(conf().CHANNEL_LAYER, {})

@@ -17,8 +17,9 @@ register = template.Library()
 def realtime_token(context: Mapping[str, Any], *topics: str) -> str:
     """Return a token for these topics; without any, for all that the page's visitor started.
 
-    It is empty for a visitor where there are no sessions: nothing can be theirs then. Giving a
-    topic's token to a page lets its reader see the topic: name only what is theirs.
+    Without topics it is empty for a visitor who has started nothing yet, in this request or an
+    earlier one: a public page must not begin a session for everybody who reads it. Whoever reads
+    the page can see the topics of its token: name only what is theirs.
     """
-    named = topics or tuple(filter(None, [owner_topic(context["request"])]))
+    named = topics or tuple(filter(None, [owner_topic(context["request"], create=False)]))
     return make_token(named)[0] if named else ""

@@ -1,121 +1,74 @@
-"""Who a connection's user is by now, and telling every process that it may have changed.
-
-Django's own signals say so in the process where it happens, which need not be the one that holds
-the connection: they are passed on through the channel layer, to ``watch.py``.
-"""
+"""Who a connection's user is by now, and what names users and sessions between processes."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence, Set
+import secrets
+from collections.abc import Callable, Mapping, MutableMapping, Sequence, Set
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
-from asgiref.sync import async_to_sync
-from django.apps import apps
 from django.conf import settings as django_settings
-from django.contrib.auth.signals import user_logged_out
-from django.db import transaction
-from django.db.models.signals import m2m_changed, post_delete, post_save
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 from django.utils import timezone
 
-from realtime.broker.layer import get_layer
 from realtime.core.codes import CloseCode
-from realtime.core.logs import get_logger
-from realtime.ownership import owner_of_user
+from realtime.ownership import is_signed_in
 
-logger = get_logger("realtime.access")
-
-#: The one group of all processes. Changes of access are rare: a group for each user would cost a
-#: subscription on Redis for each of them.
-GROUP: Final = "realtime.access"
 #: In the scope of a connection whose user was found by its session.
 BY_SESSION: Final = "realtime.by_session"
-#: Seconds that a sign-out may lose to a layer that does not answer.
-_SEND_TIMEOUT: Final = 1.0
+#: In the same scope, what names the session between processes.
+_SESSION_NAME: Final = "realtime.session_name"
+#: Where a signed-in session keeps a random id. Unlike the session's key it stays the same when a
+#: view changes a session that is kept in a cookie, and when its key is cycled.
+_SESSION_ID: Final = "realtime_session"
+#: Where Django keeps the user of a session (``django.contrib.auth.SESSION_KEY``).
+SIGNED_IN_BY: Final = "_auth_user_id"
 
 
-# Telling: wherever it happens.
+# Names.
 
 
-def connect() -> None:
-    """Connect the receivers. Doing it again changes nothing."""
-    if not apps.is_installed("django.contrib.auth"):
-        return
-    from django.contrib.auth import get_user_model
-    from django.contrib.auth.models import Group
-
-    user_model = get_user_model()
-    _connect(user_logged_out, _on_signed_out)
-    _connect(post_save, _on_saved, user_model)
-    _connect(post_delete, _on_deleted, user_model)
-    _connect(post_delete, _on_group_deleted, Group)
-    for model, field in (
-        (user_model, "groups"),
-        (user_model, "user_permissions"),
-        (Group, "permissions"),
-    ):
-        if hasattr(model, field):  # a user model of one's own may have no permissions
-            _connect(m2m_changed, _on_rights_changed, getattr(model, field).through)
+def user_key(user: Any) -> str:
+    """Return what names a user in messages; "" for what is no user, or not signed in."""
+    if not is_signed_in(user):
+        return ""
+    meta = getattr(user, "_meta", None)
+    model = type(user).__name__ if meta is None else meta.concrete_model._meta.label_lower  # noqa: SLF001
+    return f"{model}:{user.pk}"
 
 
-def _connect(signal: Any, receiver: Any, sender: Any = None) -> None:
-    name = f"realtime.{receiver.__name__}.{getattr(sender, '__name__', '')}"
-    signal.connect(receiver, sender=sender, weak=False, dispatch_uid=name)
+def name_session(session: Any) -> None:
+    """Give a signed-in session its random id, if it has none."""
+    if _SESSION_ID not in session:
+        session[_SESSION_ID] = secrets.token_urlsafe(16)
 
 
-def _on_signed_out(request: Any = None, user: Any = None, **_kwargs: Any) -> None:
-    # It is said before the session is gone, so a look could still find it.
-    key = getattr(getattr(request, "session", None), "session_key", None)
-    if owner := owner_of_user(user):
-        _announce(owner, session=fingerprint(key))
+def names_of_session(session: Any) -> list[str]:
+    """Return what may name a session in messages: by its id, and by its key."""
+    if session is None:
+        return []
+    named = [session.get(_SESSION_ID), getattr(session, "session_key", None)]
+    return [fingerprint(name) for name in named if name]
 
 
-def _on_saved(
-    instance: Any, created: bool, using: str, update_fields: Any = None, **_kwargs: Any
-) -> None:
-    # Signing in saves the time of it, and nothing else.
-    if not created and set(update_fields or ()) != {"last_login"}:
-        _announce_committed(owner_of_user(instance), using)
-
-
-def _on_deleted(instance: Any, using: str, **_kwargs: Any) -> None:
-    _announce_committed(owner_of_user(instance), using)
-
-
-def _on_group_deleted(using: str, **_kwargs: Any) -> None:
-    _announce_committed("", using)
-
-
-def _on_rights_changed(instance: Any, action: str, using: str, **_kwargs: Any) -> None:
-    if action.startswith("post_"):
-        # A group's rights are those of everybody in it. (A group is no user, so it owns nothing.)
-        _announce_committed(owner_of_user(instance), using)
-
-
-def _announce_committed(owner: str, using: str) -> None:
-    # Whoever hears of it looks into the database: not before it is there.
-    transaction.on_commit(lambda: _announce(owner), using=using, robust=True)
-
-
-def _announce(owner: str, *, session: str = "") -> None:
-    """Tell every process; ``owner`` "" means everybody who sees more than their own."""
-    message = {"type": GROUP, "owner": owner, "session": session}
+def session_name(scope: Mapping[str, Any]) -> str:
+    """Return what names the session of a connection; "" where there is none."""
+    if _SESSION_NAME in scope:
+        return str(scope[_SESSION_NAME])
+    session = scope.get("session")
     try:
-        async_to_sync(_send)(message)
-    except Exception as error:  # noqa: BLE001 - the change itself has succeeded, and looks find it
-        logger.warning("announce_failed error=%r", error)
+        ident = None if session is None else session.get(_SESSION_ID)
+    except Exception:  # noqa: BLE001 - not loaded yet, and this is an event loop
+        ident = None
+    return fingerprint(ident or getattr(session, "session_key", None))
 
 
-async def _send(message: dict[str, Any]) -> None:
-    async with asyncio.timeout(_SEND_TIMEOUT):
-        await get_layer().group_send(GROUP, message)
-
-
-def fingerprint(session_key: str | None) -> str:
+def fingerprint(name: str | None) -> str:
     """Return what stands for a session in messages: whoever reads it cannot use the session."""
-    return hashlib.sha256(session_key.encode()).hexdigest() if session_key else ""
+    return hashlib.sha256(name.encode()).hexdigest() if name else ""
 
 
 # Looking: for many at once, as each question to the database has its price.
@@ -128,19 +81,53 @@ class _Session(NamedTuple):
     user: Any
 
 
-def find_users(scopes: Sequence[Mapping[str, Any]]) -> list[Any]:
+def find_users(scopes: Sequence[MutableMapping[str, Any]]) -> list[Any]:
     """Return for each scope the user of its session, or the exception that it raised.
 
     The same as Django does for a request. Channels' own way ends a session that was begun under
-    one of ``SECRET_KEY_FALLBACKS``.
+    one of ``SECRET_KEY_FALLBACKS``. Each scope also gets what names its session.
     """
-    from django.contrib.auth.models import AnonymousUser
-
     keys = [scope["session"].session_key for scope in scopes]
     sessions = _sessions({key for key in keys if key})
     nobodys = _Session({}, None)
     found = [sessions.get(key, nobodys) for key in keys]
-    return [each if isinstance(each, Exception) else each.user or AnonymousUser() for each in found]
+    for scope, key, each in zip(scopes, keys, found, strict=True):
+        ident = None if isinstance(each, Exception) else each.kept.get(_SESSION_ID)
+        scope[_SESSION_NAME] = fingerprint(ident or key)
+    return [each if isinstance(each, Exception) else each.user or anonymous() for each in found]
+
+
+def anonymous() -> Any:
+    """Return an AnonymousUser; None where ``django.contrib.auth`` is not installed."""
+    if not can_sign_in():
+        return None
+    from django.contrib.auth.models import AnonymousUser
+
+    return AnonymousUser()
+
+
+@lru_cache(maxsize=1)
+def can_sign_in() -> bool:
+    """Return whether the project has users, and a place where it keeps sessions."""
+    from django.contrib.auth import get_user_model
+    from django.contrib.sessions.backends.db import SessionStore
+
+    try:
+        get_user_model()
+        store = store_class()
+        if issubclass(store, SessionStore):
+            store.get_model_class()
+    except (ImproperlyConfigured, ImportError, RuntimeError):
+        return False  # `manage.py check` says so
+    return True
+
+
+def _forget(*, setting: str, **_kwargs: object) -> None:
+    if setting in ("INSTALLED_APPS", "AUTH_USER_MODEL", "SESSION_ENGINE"):
+        can_sign_in.cache_clear()
+
+
+setting_changed.connect(_forget)
 
 
 def look_up_all(asked: Sequence[tuple[Mapping[str, Any], Any]]) -> list[Any]:

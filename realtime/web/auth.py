@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from channels.db import database_sync_to_async
-from django.conf import settings as django_settings
-from django.http.request import split_domain_port, validate_host
-from django.utils.http import is_same_domain
 from django.utils.module_loading import import_string
 
 from realtime.broker import get_broker
+from realtime.broker.base import Owned
 from realtime.conf import conf
 from realtime.core.codes import ErrorCode
 from realtime.core.logs import get_logger
 from realtime.core.topics import ME, TASK, USER, Topic
 from realtime.exceptions import RealtimeError, TokenError
-from realtime.ownership import owner_of_user
+from realtime.ownership import NOBODY, is_visitor, owner_of_user
 
 from .recall import arecall
-from .tokens import open_token
+from .tokens import Token, open_token
 
 logger = get_logger("realtime.access")
 
@@ -73,12 +70,17 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """The right to see a topic, and why. ``topic`` is named as the store knows it."""
+    """The right to see a topic, and why. ``topic`` is named as the store knows it.
+
+    ``owner`` is whose it was when the right was granted ("" for nobody's, None for a task that
+    nobody had published): if that changes, the right is void.
+    """
 
     topic: Topic
     reason: Reason
     owner: str | None = None
-    #: When a token ends, in seconds since 1970.
+    #: When a token was made and when it ends, in seconds since 1970.
+    made: float = 0.0
     ends: float = 0.0
 
 
@@ -90,26 +92,34 @@ async def authorise(topic: Topic, user: Any, token: str | None = None) -> Topic:
     return (await grant(topic, user, token)).topic
 
 
-async def grant(topic: Topic, user: Any, token: str | None = None) -> Grant:
-    """Return why the caller may see a topic. Raises Refused."""
+async def grant(
+    topic: Topic, user: Any, token: str | None = None, *, visitor: str = NOBODY
+) -> Grant:
+    """Return why the caller may see a topic. Raises Refused.
+
+    ``visitor`` is the visitor id that the caller's session keeps, where that counts.
+    """
     if token is not None:
         return await _by_token(topic, token)
     me = owner_of_user(user)
-    if topic.kind == USER and topic.ident in (ME, me) and me:
-        return Grant(topic=Topic(USER, me), reason=Reason.OWNER, owner=me)
+    mine = {me, visitor} - {NOBODY}
+    if topic.kind == USER and mine and topic.ident in (ME, *mine):
+        named = (me or visitor) if topic.ident == ME else topic.ident
+        return Grant(topic=Topic(USER, named), reason=Reason.OWNER, owner=named)
     # What follows does the same for what is there and what is not, so that the time of the answer
     # does not tell them apart.
     if topic.kind == USER:
         owner = None if topic.ident == ME else topic.ident
     else:
-        owner = await get_broker().owner(topic.ident)
-        if me and owner == me:
+        owned = await get_broker().owned(topic.ident)
+        owner = owned.owner if owned else None
+        if owner in mine:
             return Grant(topic=topic, reason=Reason.OWNER, owner=owner)
     if topic != (USER, ME) and await _has_right(user, topic, owner):
         if owner is None and not await arecall(topic.ident):
             raise not_found()
         return Grant(topic=topic, reason=Reason.RIGHT, owner=owner)
-    if topic.kind == USER and not me:
+    if topic.kind == USER and not mine:
         raise Refused(ErrorCode.UNAUTHORIZED, "sign in, or give a token for this topic")
     raise not_found()
 
@@ -119,39 +129,75 @@ async def still_stands(granted: Grant, user: Any) -> bool:
     if granted.reason is Reason.TOKEN:
         return True  # it ends by its own clock
     if granted.reason is Reason.OWNER:
-        return granted.owner == owner_of_user(user)
+        return bool(granted.owner) and granted.owner == owner_of_user(user)
     return await _has_right(user, granted.topic, granted.owner)
 
 
-async def authorise_cancel(task_id: str, user: Any, granted: Iterable[Topic] = ()) -> None:
+async def authorise_cancel(task_id: str, user: Any, granted: Iterable[Grant] = ()) -> None:
     """Return if the caller may cancel the task: its owner, a token's holder, or staff.
 
-    ``granted`` holds the topics that tokens have granted. Raises Refused.
+    ``granted`` holds what tokens that have not ended granted. Raises Refused.
     """
-    owner = await get_broker().owner(task_id)
+    owned = await get_broker().owned(task_id)
+    owner = owned.owner if owned else NOBODY
     mine = bool(owner) and owner == owner_of_user(user)
-    named = bool({Topic(TASK, task_id), Topic(USER, owner or "")} & set(granted))
+    task, whole = Topic(TASK, task_id), Topic(USER, owner)
+    named = any(
+        (each.topic == task and _is_newer(each.made, owned)) or (owner and each.topic == whole)
+        for each in granted
+    )
     # Also asked about what is not there: else the time of the answer would tell.
     allowed = mine or named or await _is_allowed(user, CANCEL_PERMISSION)
-    if owner is None or not allowed:
+    if owned is None or not allowed:
         raise not_found()
 
 
-async def _by_token(topic: Topic, token: str) -> Grant:
+def grants_of(token: str) -> list[Grant]:
+    """Return what a token grants, topic by topic, for :func:`authorise_cancel`. Raises Refused."""
+    opened = _opened(token)
+    return [
+        Grant(topic=topic, reason=Reason.TOKEN, made=opened.made, ends=opened.ends)
+        for topic in opened.topics
+    ]
+
+
+def _opened(token: str) -> Token:
     try:
-        named, ends = open_token(token)
+        return open_token(token)
     except TokenError as error:
         raise Refused(ErrorCode.UNAUTHORIZED, str(error)) from None
-    users = [each for each in named if each.kind == USER]
-    if topic == (USER, ME) and topic not in named and len(users) == 1:
+
+
+def _is_newer(made: float, owned: Owned | None) -> bool:
+    """Return whether a token was made after the task came to its present owner."""
+    return owned is None or owned.since <= made
+
+
+async def _by_token(topic: Topic, token: str) -> Grant:
+    opened = _opened(token)
+    users = [each for each in opened.topics if each.kind == USER]
+    if topic == (USER, ME) and topic not in opened.topics and len(users) == 1:
         topic = users[0]
-    owner = None
-    if topic not in named and topic.kind == TASK and users:
-        # Who may see all that somebody started may see each of it.
-        owner = await get_broker().owner(topic.ident)
-    if topic in named or (owner and Topic(USER, owner) in users):
-        return Grant(topic=topic, reason=Reason.TOKEN, ends=ends)
-    raise Refused(ErrorCode.UNAUTHORIZED, "the token is for another topic")
+    owned = await get_broker().owned(topic.ident) if topic.kind == TASK else None
+    owner = owned.owner if owned else None
+    by = topic
+    if topic not in opened.topics and owner:
+        by = Topic(USER, owner)  # who may see all that somebody started may see each of it
+    if by not in opened.topics:
+        raise Refused(ErrorCode.UNAUTHORIZED, "the token is for another topic")
+    if by.kind == TASK:
+        ended = not _is_newer(opened.made, owned)
+    else:
+        ended = is_visitor(by.ident) and await get_broker().moved_to(by.ident) is not None
+    if ended:
+        raise Refused(ErrorCode.UNAUTHORIZED, "the token is not valid any more")
+    return Grant(
+        topic=topic,
+        reason=Reason.TOKEN,
+        owner=topic.ident if topic.kind == USER else owner,
+        made=opened.made,
+        ends=opened.ends,
+    )
 
 
 async def _has_right(user: Any, topic: Topic, owner: str | None) -> bool:
@@ -177,60 +223,3 @@ async def _is_allowed(user: Any, permission: str) -> bool:
     if not getattr(user, "is_staff", False):
         return False
     return bool(await database_sync_to_async(user.has_perm)(permission))
-
-
-def is_allowed_origin(scope: Mapping[str, Any]) -> bool:
-    """Return whether a handshake comes from a page that may connect (RFC 6455, section 10.2).
-
-    Allowed are the page's own origin, if its host is in ALLOWED_HOSTS, what
-    CSRF_TRUSTED_ORIGINS lists, and what ``REALTIME["ALLOWED_ORIGINS"]`` lists.
-    """
-    origins = [value for name, value in scope["headers"] if name == b"origin"]
-    hosts = [value for name, value in scope["headers"] if name == b"host"]
-    if len(origins) != 1 or len(hosts) != 1:
-        return False
-    origin, host = origins[0].decode("latin-1"), hosts[0].decode("latin-1").lower()
-    if _is_listed(origin):
-        return True
-    try:
-        parts = urlsplit(origin)
-        own_port, port = urlsplit(f"//{host}").port, parts.port
-    except ValueError:
-        return False
-    secure = _is_secure(scope)
-    default = 443 if secure else 80
-    return (
-        origin == f"{parts.scheme}://{parts.netloc}"
-        and "@" not in parts.netloc
-        and parts.scheme == ("https" if secure else "http")
-        and parts.hostname == urlsplit(f"//{host}").hostname
-        and (port or default) == (own_port or default)
-        and validate_host(split_domain_port(host)[0], _allowed_hosts())
-    )
-
-
-def _is_listed(origin: str) -> bool:
-    """Read the lists as Django reads its own: ``https://*.example.com`` means every subdomain."""
-    scheme, _, host = origin.partition("://")
-    for allowed in (*conf().ALLOWED_ORIGINS, *django_settings.CSRF_TRUSTED_ORIGINS):
-        wanted, _, pattern = allowed.partition("://")
-        if scheme == wanted and is_same_domain(host, pattern.removeprefix("*")):
-            return True
-    return False
-
-
-def _is_secure(scope: Mapping[str, Any]) -> bool:
-    if scope.get("scheme") == "wss":
-        return True
-    # The proxy that ends TLS says so in the header that the operator told Django to believe.
-    header = django_settings.SECURE_PROXY_SSL_HEADER
-    if not header:
-        return False
-    name, value = header
-    wanted = name.removeprefix("HTTP_").replace("_", "-").lower().encode()
-    return (wanted, value.encode()) in scope["headers"]
-
-
-def _allowed_hosts() -> list[str]:
-    hosts = list(django_settings.ALLOWED_HOSTS)
-    return hosts or ([".localhost", "127.0.0.1", "[::1]"] if django_settings.DEBUG else [])

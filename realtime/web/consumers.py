@@ -22,14 +22,13 @@ from realtime.core.topics import TASK, Topic
 from realtime.exceptions import FrameError
 from realtime.ownership import owner_of_user
 
-from .access import fingerprint
+from .access import session_name
 from .auth import (
     Grant,
     Reason,
     Refused,
     authorise_cancel,
     grant,
-    is_allowed_origin,
     not_found,
     still_stands,
 )
@@ -37,6 +36,7 @@ from .cancel import request_cancel
 from .drain import enter, leave
 from .hub import Hub, Subscription, get_hub
 from .limits import Bucket, Window, client_address, connections
+from .origins import is_allowed_origin
 from .outbox import Outbox, Write
 from .recall import arecall
 from .watch import get_watch
@@ -86,14 +86,14 @@ class TaskConsumer(AsyncConsumer):
         self.scope, self.base_send = scope, send
         self.user = scope.get("user")
         self.owner = owner_of_user(self.user)
-        self.session = fingerprint(getattr(scope.get("session"), "session_key", None))
+        self.session = session_name(scope)
         self.address = client_address(scope)
         self.entered = False
         #: Ends it; until the first subscription.
         self.idle: asyncio.TimerHandle | None = None
         self.subscriptions: dict[Topic, _Subscribed] = {}
         #: What tokens have granted here, for the frames that carry none, and when each ends.
-        self.granted: dict[Topic, float] = {}
+        self.granted: dict[Topic, Grant] = {}
         settings = conf()
         self.bad_requests = Window(BAD_REQUESTS, BAD_REQUESTS_WINDOW)
         self.refusals = Window(settings.REFUSALS, REFUSALS_WINDOW)
@@ -137,8 +137,7 @@ class TaskConsumer(AsyncConsumer):
                 frame_bytes=settings.FRAME_BYTES,
             )
         )
-        if self.owner:
-            get_watch().join(self)
+        get_watch().join(self)
         enter(self._restart)
         logger.info("connection_opened user=%s", getattr(self.user, "pk", None))
 
@@ -251,17 +250,17 @@ class TaskConsumer(AsyncConsumer):
 
     # Who may still see what
 
-    def _shown(self) -> set[Topic]:
+    def _shown(self) -> list[Grant]:
         """Return what tokens that have not ended grant."""
         now = time.time()
-        self.granted = {topic: ends for topic, ends in self.granted.items() if ends > now}
-        return set(self.granted)
+        self.granted = {topic: each for topic, each in self.granted.items() if each.ends > now}
+        return list(self.granted.values())
 
     def _remember(self, name: Topic, subscribed: _Subscribed) -> None:
         """Remember what a token granted, and end the subscription when the token ends."""
         self._shown()
         granted = subscribed.grant
-        self.granted[granted.topic] = max(granted.ends, self.granted.get(granted.topic, 0))
+        self.granted[granted.topic] = granted
         message = "the token is not valid any more"
         subscribed.timer = asyncio.get_running_loop().call_later(
             max(0.0, granted.ends - time.time()),

@@ -1,4 +1,4 @@
-"""Whom a handshake is of.
+"""Which user a handshake belongs to.
 
 Channels asks the database for each handshake by itself, over a connection of its own where Django
 keeps none. After a restart everybody comes at once: here those who wait are looked up together.
@@ -9,7 +9,7 @@ connection lasts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +19,7 @@ from django.http import parse_cookie
 
 from realtime.core.together import Together
 
-from .access import BY_SESSION, find_users, store_class
+from .access import BY_SESSION, can_sign_in, find_users, store_class
 
 _App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -34,7 +34,13 @@ class SignInMiddleware:
         self._inner = inner
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Find the user, and go on. Raises what the session's store and the database raise."""
+        """Find the user, and go on. Raises what the session's store and the database raise.
+
+        Without users or sessions in the project there is nobody to find, and a token is enough.
+        """
+        if not can_sign_in():
+            await self._inner({**scope, "session": None, "user": None}, receive, send)
+            return
         waiting = _waiting.setdefault(asyncio.get_running_loop(), Together(_find))
         signed_in = {**scope, "session": _session(scope), BY_SESSION: True}
         signed_in["user"] = await waiting.answer(signed_in)
@@ -49,5 +55,5 @@ def _session(scope: Mapping[str, Any]) -> Any:
     return store_class()(key if key.isascii() and key.isprintable() else None)
 
 
-async def _find(scopes: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
+async def _find(scopes: Sequence[MutableMapping[str, Any]]) -> Sequence[Any]:
     return await database_sync_to_async(find_users)(scopes)

@@ -20,9 +20,13 @@ _SALT: Final = "realtime.token"
 
 
 class Token(NamedTuple):
-    """What a token says: the topics it grants, and when it ends (seconds since 1970)."""
+    """The content of a token: the topics it grants, and when it was made and when it ends.
+
+    Both times are seconds since 1970. A task whose owner changed after ``made`` is not granted.
+    """
 
     topics: frozenset[Topic]
+    made: float
     ends: float
 
 
@@ -32,8 +36,9 @@ def make_token(topics: Iterable[str | Topic]) -> tuple[str, datetime.datetime]:
     A topic may name a task that nobody has published yet. Raises ValueError for what is no topic.
     """
     named = sorted({str(Topic.parse(str(topic))) for topic in topics})
-    ends = int(time.time()) + conf().TOKEN_AGE
-    token = signing.dumps({"topics": named, "ends": ends}, salt=_SALT)
+    made = round(time.time(), 3)
+    ends = made + conf().TOKEN_AGE
+    token = signing.dumps({"topics": named, "made": made, "ends": ends}, salt=_SALT)
     return token, datetime.datetime.fromtimestamp(ends, datetime.UTC)
 
 
@@ -46,11 +51,15 @@ def read_token(token: str) -> frozenset[Topic]:
 
 
 def open_token(token: str) -> Token:
-    """Return all that a token says. Raises TokenError as :func:`read_token` does."""
+    """Return the content of a token. Raises TokenError as :func:`read_token` does."""
     try:
         content = signing.loads(token, salt=_SALT)
     except signing.BadSignature:
         raise TokenError("the token is not valid") from None
     if content["ends"] < time.time():
         raise TokenError("the token is not valid any more")
-    return Token(frozenset(map(Topic.parse, content["topics"])), content["ends"])
+    try:
+        topics = frozenset(map(Topic.parse, content["topics"]))
+    except ValueError:  # made by a release that knows more topics
+        raise TokenError("the token is not valid") from None
+    return Token(topics, float(content.get("made", 0)), content["ends"])

@@ -6,11 +6,13 @@ import asyncio
 import functools
 import json
 import secrets
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Final, NoReturn, ParamSpec
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.middleware.csrf import CsrfViewMiddleware
@@ -24,17 +26,18 @@ from realtime.core.codes import ErrorCode
 from realtime.core.jsontext import dumps, timestamp
 from realtime.core.logs import get_logger
 from realtime.core.topics import ME, TASK, USER, Topic
-from realtime.exceptions import TokenError
-from realtime.ownership import owner_of_request
+from realtime.ownership import is_signed_in, owner_of_request, visitor_of
 from realtime.redaction import encode_result
 from realtime.results import stored_result
 
-from .auth import Refused, authorise, authorise_cancel, not_found
+from .access import anonymous
+from .auth import Refused, authorise, authorise_cancel, grant, grants_of, not_found
 from .cancel import request_cancel
 from .drain import is_draining
 from .hub import get_hub
+from .paths import from_path
 from .recall import arecall
-from .tokens import make_token, read_token
+from .tokens import make_token
 
 logger = get_logger("realtime.http")
 P = ParamSpec("P")
@@ -54,8 +57,12 @@ _TOPICS_OF_A_TOKEN: Final = 128
 _READY_TIMEOUT: Final = 2.0
 
 
-def _answers(*methods: str) -> Callable[[View[P]], View[P]]:
-    """Answer these methods only; turn what a view refuses, and what fails, into an error object."""
+def _answers(*methods: str, by_token: bool = False) -> Callable[[View[P]], View[P]]:
+    """Answer these methods only; turn what a view refuses, and what fails, into an error object.
+
+    With ``by_token`` a request that carries a token is let in by that alone: no other page can
+    make a browser send one, so it needs no CSRF token, and its session does not count.
+    """
     allowed = ", ".join(methods)
 
     def wrap(view: View[P]) -> View[P]:
@@ -68,7 +75,8 @@ def _answers(*methods: str) -> Callable[[View[P]], View[P]]:
                 refusal["Allow"] = allowed
                 return refusal
             try:
-                if request.method not in ("GET", "HEAD"):
+                safe = request.method in ("GET", "HEAD")
+                if not safe and not (by_token and _bearer(request) is not None):
                     await sync_to_async(_check_csrf)(request)
                 response = await view(request, *args, **kwargs)
             except Refused as refused:
@@ -84,10 +92,23 @@ def _answers(*methods: str) -> Callable[[View[P]], View[P]]:
             add_never_cache_headers(response)
             return response
 
-        # Django's middleware would answer with a page, before any view is asked.
-        return csrf_exempt(answer)
+        exempt: View[P] = _exempt(answer)
+        return exempt
 
     return wrap
+
+
+def _exempt(view: Any) -> Any:
+    """Take a view out of what Django's middleware and settings do to every view.
+
+    CSRF and access are checked here, with the contract's answers instead of a page or a redirect
+    to sign in. ATOMIC_REQUESTS refuses asynchronous views; these write to no database.
+    """
+    view.login_required = False  # LoginRequiredMiddleware
+    view.realtime_publishes_nothing = True  # OwnerMiddleware
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return csrf_exempt(view)
 
 
 class _CsrfCheck(CsrfViewMiddleware):
@@ -147,23 +168,59 @@ async def result(request: HttpRequest, task_id: str) -> HttpResponse:
     return HttpResponse(text, content_type="application/json")
 
 
-@_answers("POST")
+@_answers("POST", by_token=True)
 async def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
     """Pass on the wish to cancel a task."""
-    topic = _task_topic(task_id)
-    await authorise_cancel(topic.ident, await request.auser(), _granted(request))
+    topic, token = _task_topic(task_id), _bearer(request)
+    if token is None:
+        await authorise_cancel(topic.ident, await _user(request))
+    else:
+        await authorise_cancel(topic.ident, None, grants_of(token))
     await request_cancel(topic.ident)
     return JsonResponse({"task_id": topic.ident}, status=202)
 
 
+@_answers("GET", "HEAD", "POST")
+async def no_task(request: HttpRequest, path: str) -> HttpResponse:
+    """Answer for a path that names no task as for a task that is not there."""
+    await _authorise_task(request, "~")
+    raise not_found()
+
+
 @_answers("POST")
 async def tokens(request: HttpRequest) -> HttpResponse:
-    """Answer with a token for topics that the caller may see."""
+    """Answer with a token for those topics that the caller's session or CAN_SUBSCRIBE allows.
+
+    A token that the request carries counts for nothing: it could renew itself for ever. Topics
+    that are refused are listed; if all are, the first one's refusal is the answer.
+    """
     if request.content_type != "application/json":
         raise Refused(ErrorCode.BAD_REQUEST, "the content type must be application/json")
-    granted = [await _grantable(request, topic) for topic in _asked_topics(request)]
-    token, ends = make_token(granted)
-    return JsonResponse({"token": token, "expires_at": json.loads(timestamp(ends))}, status=201)
+    asked = list(dict.fromkeys(_asked_topics(request)))
+    user = await _user(request)
+    if Topic(USER, ME) in asked and not is_signed_in(user):
+        # The page is about to watch what this visitor starts.
+        await sync_to_async(owner_of_request)(request, create=True)
+    visitor = await sync_to_async(visitor_of)(request)
+    granted, refused = [], []
+    for topic in asked:
+        try:
+            granted.append((topic, (await grant(topic, user, visitor=visitor)).topic))
+        except Refused as refusal:
+            refused.append((topic, refusal))
+    if not granted:
+        if (given := _bearer(request)) is not None:
+            grants_of(given)  # of a token that is not valid the caller is told that
+        raise refused[0][1]
+    token, ends = make_token(named for _, named in granted)
+    answer = {
+        "token": token,
+        "expires_at": json.loads(timestamp(ends)),
+        "expires_in": round(ends.timestamp() - time.time()),
+        "topics": [str(topic) for topic, _ in granted],
+        "refused": [str(topic) for topic, _ in refused],
+    }
+    return JsonResponse(answer, status=201)
 
 
 @_answers("GET", "HEAD")
@@ -187,15 +244,25 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ready\n", content_type="text/plain")
 
 
-def _task_topic(task_id: str) -> Topic:
+def _task_topic(segment: str) -> Topic:
     try:
-        return Topic.parse(f"{TASK}:{task_id}")
+        return Topic.parse(f"{TASK}:{from_path(segment)}")
     except ValueError:
-        raise not_found() from None  # an id that no topic can name is the id of no task
+        # No topic can name it. Go on with an id that nobody has: the answer comes after the same
+        # time as that for any other task that is not there.
+        return Topic(TASK, secrets.token_hex(16))
 
 
-async def _authorise_task(request: HttpRequest, task_id: str) -> Topic:
-    return await authorise(_task_topic(task_id), await request.auser(), _bearer(request))
+async def _authorise_task(request: HttpRequest, segment: str) -> Topic:
+    return await authorise(_task_topic(segment), await _user(request), _bearer(request))
+
+
+async def _user(request: HttpRequest) -> Any:
+    """Return the user; an anonymous one, or None, where nothing finds users for requests."""
+    if hasattr(request, "auser"):
+        return await request.auser()
+    user = getattr(request, "user", None)
+    return await sync_to_async(anonymous)() if user is None else user
 
 
 def _bearer(request: HttpRequest) -> str | None:
@@ -204,24 +271,19 @@ def _bearer(request: HttpRequest) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def _granted(request: HttpRequest) -> frozenset[Topic]:
-    token = _bearer(request)
-    if token is None:
-        return frozenset()
-    try:
-        return read_token(token)
-    except TokenError as error:
-        raise Refused(ErrorCode.UNAUTHORIZED, str(error)) from None
-
-
 def _whole_result(task_id: str) -> str | None:
-    found, value = stored_result(task_id)
-    if found:
-        return encode_result(value)[0]
+    """Return a task's whole result as JSON.
+
+    The record decides whether there is one: what the backend holds under this id may be of an
+    earlier publication, and somebody else's.
+    """
     status = get_broker().status(task_id)
-    if status is None or not status.successful or status.truncated:
+    if status is None or not status.successful:
         return None
-    return dumps(status.result)
+    if not status.truncated:
+        return dumps(status.result)
+    found, value = stored_result(task_id)
+    return encode_result(value)[0] if found else None
 
 
 def _asked_topics(request: HttpRequest) -> list[Topic]:
@@ -236,11 +298,3 @@ def _asked_topics(request: HttpRequest) -> list[Topic]:
         return [Topic.parse(topic) for topic in topics]
     except ValueError as error:
         raise Refused(ErrorCode.BAD_REQUEST, str(error)) from None
-
-
-async def _grantable(request: HttpRequest, topic: Topic) -> Topic:
-    owner = await sync_to_async(owner_of_request)(request, create=True)
-    own = Topic(USER, owner)
-    if owner and topic in (own, Topic(USER, ME)):
-        return own
-    return await authorise(topic, await request.auser(), _bearer(request))

@@ -17,11 +17,12 @@ from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 
-from realtime.broker.layer import get_layer
+from realtime.broker.layer import access_group, get_layer
 from realtime.conf import conf
 from realtime.core.logs import get_logger
 
-from .access import GROUP, look_up_all
+from .access import look_up_all, user_key
+from .announcing import MESSAGE_TYPE
 
 logger = get_logger("realtime.access")
 
@@ -36,10 +37,9 @@ _HASTE: Final = 0.8
 
 
 class Member(Protocol):
-    """A connection of a signed-in user. The methods are called in the event loop."""
+    """A connection. The methods are called in the event loop."""
 
-    owner: str
-    #: The fingerprint of its session, "" where it has none.
+    #: What names its session (``access.session_name``), "" where it has none.
     session: str
     scope: Any
     user: Any
@@ -62,7 +62,9 @@ class Watch:
     """The members of one event loop, the task that listens for them, and the one that looks."""
 
     def __init__(self) -> None:
+        #: By what names their user: two users may have one owner, and a user may have none.
         self._members: dict[str, set[Member]] = {}
+        self._keys: dict[Member, str] = {}
         #: Whose turn is next comes first.
         self._turns: dict[Member, None] = {}
         #: Who is looked at without a turn.
@@ -71,8 +73,12 @@ class Watch:
         self._tasks: list[asyncio.Task[None]] = []
 
     def join(self, member: Member) -> None:
-        """Look at a member from now on."""
-        self._members.setdefault(member.owner, set()).add(member)
+        """Look at a member from now on, if it has a user: a visitor has no rights to lose."""
+        key = user_key(member.user)
+        if not key:
+            return
+        self._keys[member] = key
+        self._members.setdefault(key, set()).add(member)
         self._turns[member] = None
         if not self._tasks:
             loop = asyncio.get_running_loop()
@@ -80,10 +86,11 @@ class Watch:
 
     def leave(self, member: Member) -> None:
         """Look at it no more; also where it never joined."""
-        members = self._members.get(member.owner, set())
+        key = self._keys.pop(member, "")
+        members = self._members.get(key, set())
         members.discard(member)
         if not members:
-            self._members.pop(member.owner, None)
+            self._members.pop(key, None)
         self._turns.pop(member, None)
         self._soon.pop(member, None)
 
@@ -101,7 +108,7 @@ class Watch:
             try:
                 layer = get_layer()
                 channel = await layer.new_channel()
-                await layer.group_add(GROUP, channel)
+                await layer.group_add(access_group(), channel)
                 while True:
                     self._hear(await layer.receive(channel))
             except Exception as error:  # noqa: BLE001 - whoever can publish can send anything
@@ -109,16 +116,18 @@ class Watch:
                 await asyncio.sleep(_PAUSE)
 
     def _hear(self, message: Mapping[str, Any]) -> None:
-        if message.get("type") != GROUP:
+        if message.get("type") != MESSAGE_TYPE:
             return
-        owner, session = str(message.get("owner", "")), str(message.get("session", ""))
-        if not owner:
+        key, sessions = message.get("user"), message.get("sessions")
+        if not isinstance(key, str) or not isinstance(sessions, list):
+            return  # whoever can publish can send anything
+        if not key:
             self._look_soon([member for member in self._turns if member.sees_more])
-        for member in tuple(self._members.get(owner, ())):
-            if session and member.session == session:
-                member.sign_out()
-            elif not session:
+        for member in tuple(self._members.get(key, ())):
+            if not sessions:
                 self._look_soon([member])
+            elif member.session and member.session in sessions:
+                member.sign_out()
 
     def _look_soon(self, members: Sequence[Member]) -> None:
         self._soon.update(dict.fromkeys(members))
@@ -164,7 +173,7 @@ async def _tell(member: Member, found: Any) -> None:
             raise found
         await member.looked(found)
     except Exception as error:  # noqa: BLE001 - the database may be away in many ways
-        logger.warning("look_failed user=%s error=%r", member.owner, error)
+        logger.warning("look_failed user=%s error=%r", user_key(member.user), error)
 
 
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()

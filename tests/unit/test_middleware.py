@@ -195,7 +195,7 @@ def test_a_key_that_fits_into_a_topic_is_the_owner(key, owner):
 
 
 @pytest.mark.parametrize(
-    "key", ["", "me", "visitor-1", "sha256-1", "a:b", "a b", "ä", "x" * 65, "a\n", "\ud800"]
+    "key", ["", "me", "visitor-1", "sha256-1", "x" * 256, "a\n", "\u2028", "\ud800"]
 )
 def test_any_other_key_is_hashed_so_that_it_can_be_nobody_elses(key):
     owner = owner_of_user(SimpleNamespace(is_authenticated=True, pk=key))

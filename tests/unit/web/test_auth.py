@@ -8,7 +8,8 @@ from django.test import override_settings
 from realtime.broker import get_broker
 from realtime.core.acceptance import Change
 from realtime.core.topics import Topic
-from realtime.web.auth import Refused, authorise, authorise_cancel, is_allowed_origin
+from realtime.web.auth import Refused, authorise, authorise_cancel, grants_of
+from realtime.web.origins import is_allowed_origin
 from realtime.web.tokens import make_token
 
 # The Origin
@@ -234,11 +235,12 @@ async def test_ones_own_topic_has_the_name_that_the_store_knows():
         ("hers", None, [], "not_found"),
         ("nobodys", ANONYMOUS, [], "not_found"),
         ("unknown", BOSS, [], "not_found"),
-        ("hers", None, [Topic("task", "hers")], "allowed"),
-        ("hers", None, [Topic("user", "7")], "allowed"),
-        ("hers", None, [Topic("user", "8")], "not_found"),
-        ("unknown", None, [Topic("task", "unknown")], "not_found"),
+        ("hers", None, ["task:hers"], "allowed"),
+        ("hers", None, ["user:7"], "allowed"),
+        ("hers", None, ["user:8"], "not_found"),
+        ("unknown", None, ["task:unknown"], "not_found"),
     ],
 )
 async def test_who_cancels_what(task_id, who, granted, expected):
-    assert await code_of(authorise_cancel(task_id, who, granted)) == expected
+    grants = grants_of(make_token(granted)[0]) if granted else []
+    assert await code_of(authorise_cancel(task_id, who, grants)) == expected

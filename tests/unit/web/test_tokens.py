@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from realtime.core.topics import Topic
 from realtime.exceptions import TokenError
+from realtime.ownership import owner_topic
 from realtime.web.tokens import make_token, read_token
 
 TASK = Topic("task", "a-1")
@@ -85,12 +86,18 @@ def test_without_a_topic_it_is_for_all_that_the_user_started():
     assert read_token(token) == {Topic("user", "7")}
 
 
-def test_a_visitor_is_given_an_id_that_stays():
+def test_a_visitor_who_has_started_nothing_is_given_no_session():
     request = SimpleNamespace(user=None, session={})
-    first, second = (render("{% realtime_token %}", request=request) for _ in range(2))
-    (topic,) = read_token(first)
+    assert render("[{% realtime_token %}]", request=request) == "[]"
+    assert request.session == {}
+
+
+def test_a_visitor_who_has_started_a_task_gets_a_token_for_it():
+    request = SimpleNamespace(user=None, session={})
+    topic = Topic.parse(owner_topic(request))
     assert topic.ident.startswith("visitor-")
-    assert read_token(second) == {topic}
+    for _ in range(2):
+        assert read_token(render("{% realtime_token %}", request=request)) == {topic}
 
 
 def test_a_visitor_without_a_session_gets_an_empty_string():

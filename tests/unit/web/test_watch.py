@@ -1,6 +1,7 @@
 """How a connection is looked at again: when something was heard of, and all the same if not."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
@@ -8,9 +9,10 @@ from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.signals import user_logged_out
 from django.test import override_settings
 
-from realtime.broker.layer import get_layer
+from realtime.broker.layer import access_group, get_layer
 from realtime.web import watch as watch_module
-from realtime.web.access import GROUP, fingerprint
+from realtime.web.access import fingerprint, user_key
+from realtime.web.announcing import MESSAGE_TYPE
 from realtime.web.watch import Watch
 
 # Looks go through Django's thread for the database, whatever they ask there.
@@ -25,12 +27,23 @@ NO_REDIS = {
 }
 
 
+class User(SimpleNamespace):
+    is_authenticated = True
+
+    def __init__(self, pk):
+        super().__init__(pk=pk)
+
+
+def key(pk):
+    return user_key(User(pk))
+
+
 class Member:
     scope = None
 
     def __init__(self, owner, session="", sees_more=False):
         self.owner, self.session, self.sees_more = owner, session, sees_more
-        self.user = owner
+        self.user = User(owner)
         self.heard = []
         self.told = asyncio.Event()
 
@@ -45,7 +58,9 @@ class Member:
 
 
 def look_up_all(asked):
-    return [OSError("no database") if user == "broken" else f"now {user}" for _, user in asked]
+    return [
+        OSError("no database") if user.pk == "broken" else f"now {user.pk}" for _, user in asked
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -74,29 +89,31 @@ async def members():
 
 async def tell(members, **message):
     """Send a message, and wait until one that came after it was heard."""
-    for each in (message, {"owner": "last", "session": ""}):
-        await get_layer().group_send(GROUP, {"type": GROUP, **each})
+    for each in (message, {"user": key("last"), "sessions": []}):
+        await get_layer().group_send(access_group(), {"type": MESSAGE_TYPE, **each})
     async with asyncio.timeout(5):
         await members["last"].told.wait()
     return {name: member.heard for name, member in members.items() if member.heard}
 
 
 async def test_a_changed_user_is_looked_at_on_every_connection(members):
-    heard = await tell(members, owner="1", session="")
+    heard = await tell(members, user=key("1"), sessions=[])
     assert heard == {"alice": ["look"], "alice elsewhere": ["look"], "last": ["look"]}
 
 
 async def test_a_session_that_ended_closes_its_own_connections(members):
-    heard = await tell(members, owner="1", session=fingerprint("here"))
+    heard = await tell(members, user=key("1"), sessions=[fingerprint("other"), fingerprint("here")])
     assert heard == {"alice": ["out"], "last": ["look"]}
 
 
 async def test_changed_rights_of_a_group_concern_those_who_see_more_than_their_own(members):
-    heard = await tell(members, owner="", session="")
+    heard = await tell(members, user="", sessions=[])
     assert heard == {"staff": ["look"], "last": ["look"]}
 
 
-@pytest.mark.parametrize("message", [{}, {"owner": None, "session": []}, {"owner": {}, "x": 1}])
+@pytest.mark.parametrize(
+    "message", [{}, {"user": None, "sessions": []}, {"user": "1", "sessions": 5}]
+)
 async def test_a_message_that_is_none_disturbs_nobody(members, message):
     heard = await tell(members, **message)
     assert set(heard) <= {"staff", "last"}
@@ -128,7 +145,7 @@ async def test_everybody_is_looked_at_again_in_time_though_one_cannot_be(caplog)
         counts = [len(member.heard) for member in members]
         assert max(counts) - min(counts) <= 1
         assert broken.heard == []
-        assert "look_failed user=broken" in caplog.text
+        assert "look_failed user=User:broken" in caplog.text
         left = members.pop()
         watch.leave(left)
         before = len(left.heard)

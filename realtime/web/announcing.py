@@ -1,0 +1,127 @@
+"""Telling every process that a user's access may have changed, and what else follows from it.
+
+Django's signals are sent in the process where the change happens, which need not be the one that
+holds the user's connections: ``watch.py`` of every process receives these messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from asgiref.sync import async_to_sync
+from django.apps import apps
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db import transaction
+from django.db.models.signals import m2m_changed, post_delete, post_save
+
+from realtime.broker.layer import access_group, get_layer
+from realtime.core.logs import get_logger
+from realtime.ownership import owner_of_user
+
+from .access import SIGNED_IN_BY, name_session, names_of_session, user_key
+from .adoption import adopt
+from .breaker import redis_breaker
+from .forgetting import forget_deleted
+
+logger = get_logger("realtime.access")
+
+#: The ``type`` of these messages.
+MESSAGE_TYPE: Final = "realtime.access"
+#: Seconds that a sign-out may wait for a layer that does not answer.
+_SEND_TIMEOUT: Final = 1.0
+
+
+def connect() -> None:
+    """Connect the receivers. Doing it again changes nothing."""
+    if not apps.is_installed("django.contrib.auth"):
+        return
+    from django.contrib.auth import get_user_model
+    from django.contrib.auth.models import Group
+
+    user_model = get_user_model()
+    _connect(user_logged_in, _on_signed_in)
+    _connect(user_logged_out, _on_signed_out)
+    _connect(post_save, _on_saved, user_model)
+    _connect(post_delete, _on_deleted, user_model)
+    _connect(post_delete, _on_group_deleted, Group)
+    for model, field in (
+        (user_model, "groups"),
+        (user_model, "user_permissions"),
+        (Group, "permissions"),
+    ):
+        if hasattr(model, field):  # a user model of one's own may have no permissions
+            _connect(m2m_changed, _on_rights_changed, getattr(model, field).through)
+
+
+def _connect(signal: Any, receiver: Any, sender: Any = None) -> None:
+    name = f"realtime.{receiver.__name__}.{getattr(sender, '__name__', '')}"
+    signal.connect(receiver, sender=sender, weak=False, dispatch_uid=name)
+
+
+def _on_signed_in(request: Any = None, user: Any = None, **_kwargs: Any) -> None:
+    session = getattr(request, "session", None)
+    # A sign-in by a token, as REST frameworks announce it too, must not begin a session.
+    if session is None or SIGNED_IN_BY not in session:
+        return
+    name_session(session)
+    try:
+        adopt(request, user)
+    except Exception:  # the sign-in itself has succeeded
+        logger.exception("adopt_failed")
+
+
+def _on_signed_out(request: Any = None, user: Any = None, **_kwargs: Any) -> None:
+    # Django sends it before the session is gone, so a look could still find it.
+    if key := user_key(user):
+        _announce(key, sessions=names_of_session(getattr(request, "session", None)))
+
+
+def _on_saved(
+    instance: Any, created: bool, using: str, update_fields: Any = None, **_kwargs: Any
+) -> None:
+    # Signing in saves the time of it, and nothing else.
+    if not created and set(update_fields or ()) != {"last_login"}:
+        _announce_committed(user_key(instance), using)
+
+
+def _on_deleted(instance: Any, using: str, **_kwargs: Any) -> None:
+    # Django takes the primary key from the instance before the commit.
+    key, owner, model = user_key(instance), owner_of_user(instance), type(instance)
+    _announce_committed(key, using)
+    transaction.on_commit(lambda: forget_deleted(owner, model), using=using, robust=True)
+
+
+def _on_group_deleted(using: str, **_kwargs: Any) -> None:
+    _announce_committed("", using)
+
+
+def _on_rights_changed(instance: Any, action: str, using: str, **_kwargs: Any) -> None:
+    if action.startswith("post_"):
+        # A group's rights are those of everybody in it.
+        _announce_committed(user_key(instance), using)
+
+
+def _announce_committed(key: str, using: str) -> None:
+    # The receivers read the database: not before the change is there.
+    transaction.on_commit(lambda: _announce(key), using=using, robust=True)
+
+
+def _announce(key: str, *, sessions: Sequence[str] = ()) -> None:
+    """Tell every process; ``key`` "" means everybody who sees more than their own.
+
+    While Redis is away announcements are skipped: the regular looks find the change.
+    """
+    if redis_breaker.is_open:
+        return
+    message = {"type": MESSAGE_TYPE, "user": key, "sessions": list(sessions)}
+    try:
+        async_to_sync(_send)(message)
+    except Exception as error:  # noqa: BLE001 - the change itself has succeeded
+        redis_breaker.trip("announce", error)
+
+
+async def _send(message: dict[str, Any]) -> None:
+    async with asyncio.timeout(_SEND_TIMEOUT):
+        await get_layer().group_send(access_group(), message)

@@ -1,0 +1,152 @@
+"""Which pages may open a WebSocket: Django's own rules, applied to the handshake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from django.conf import settings as django_settings
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest
+from django.utils.http import is_same_domain
+
+from realtime.conf import conf
+from realtime.core.logs import get_logger
+
+logger = get_logger("realtime.access")
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+#: Characters of a stranger's header that a log line shows.
+_SHOWN: Final = 200
+
+
+class _Handshake(HttpRequest):
+    """A WebSocket's handshake as Django's request, for ``get_host()`` and ``is_secure()``."""
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._secure = scope.get("scheme") in ("wss", "https")
+        server = scope.get("server") or ("unknown", 0)
+        self.META = {"SERVER_NAME": str(server[0]), "SERVER_PORT": str(server[1])}
+        for raw_name, value in scope["headers"]:
+            name = raw_name.decode("latin-1")
+            if "_" in name:  # as Django: it could pass for the header that has a hyphen there
+                continue
+            key = f"HTTP_{name.upper().replace('-', '_')}"
+            text = value.decode("latin-1")
+            self.META[key] = f"{self.META[key]},{text}" if key in self.META else text
+
+    def _get_scheme(self) -> str:
+        return "https" if self._secure else "http"
+
+
+def is_allowed_origin(scope: Mapping[str, Any]) -> bool:
+    """Return whether a handshake comes from a page that may connect (RFC 6455, section 10.2).
+
+    Allowed are the page's own origin, as ``request.get_host()`` and ``request.is_secure()`` know
+    it, what CSRF_TRUSTED_ORIGINS lists, and what ``REALTIME["ALLOWED_ORIGINS"]`` lists. A refusal
+    is logged with the setting to change.
+    """
+    origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if len(origins) != 1:
+        return _refuse(",".join(origins), "exactly one", "a browser sends one Origin")
+    if len(hosts) != 1:
+        return _refuse(origins[0], "exactly one Host", "the proxy must pass on one Host")
+    request = _Handshake(scope)
+    try:
+        own = list(_own_origins(request))
+    except (DisallowedHost, ValueError):
+        own = []
+    if _is_listed(origins[0]) or (own and _normal(origins[0]) in own):
+        return True
+    return _refuse(origins[0], _allowed(own), _remedy(request, origins[0], own))
+
+
+def _own_origins(request: HttpRequest) -> Iterator[tuple[str, str, int]]:
+    """Yield scheme, host and port of the origins that are the site's own.
+
+    Raises DisallowedHost for a host that is not in ALLOWED_HOSTS.
+    """
+    scheme = "https" if request.is_secure() else "http"
+    parts = urlsplit(f"//{request.get_host().lower()}")
+    host, port = parts.hostname or "", parts.port
+    yield scheme, host, port or _DEFAULT_PORTS[scheme]
+    if port is None and django_settings.USE_X_FORWARDED_PORT:
+        # A proxy may give the host without its port, and the port in a header of its own.
+        forwarded = request.META.get("HTTP_X_FORWARDED_PORT", "")
+        if forwarded.isascii() and forwarded.isdigit():
+            yield scheme, host, int(forwarded)
+
+
+def _normal(origin: str) -> tuple[str, str, int] | None:
+    """Return scheme, host and port of an origin; None for a text that is no origin."""
+    try:
+        parts: SplitResult = urlsplit(origin)
+        port = parts.port
+    except ValueError:
+        return None
+    if "@" in parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+        return None
+    return parts.scheme, parts.hostname or "", port or _DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def _is_listed(origin: str) -> bool:
+    """Read the lists as Django reads its own: ``https://*.example.com`` means every subdomain."""
+    scheme, _, host = origin.partition("://")
+    for allowed in _listed():
+        wanted, _, pattern = allowed.partition("://")
+        if scheme == wanted and is_same_domain(host, pattern.removeprefix("*")):
+            return True
+    return False
+
+
+def _listed() -> tuple[str, ...]:
+    return (*conf().ALLOWED_ORIGINS, *django_settings.CSRF_TRUSTED_ORIGINS)
+
+
+# Telling the operator why.
+
+
+def _refuse(origin: str, allowed: str, remedy: str) -> bool:
+    logger.warning(
+        "handshake_refused origin=%s allowed=%s remedy=%r", _shown(origin), allowed, remedy
+    )
+    return False
+
+
+def _shown(text: str) -> str:
+    return ascii(text[:_SHOWN])
+
+
+def _allowed(own: list[tuple[str, str, int]]) -> str:
+    hosts = [f"[{host}]" if ":" in host else host for _, host, _ in own]
+    named = [
+        f"{scheme}://{shown}" + ("" if port == _DEFAULT_PORTS[scheme] else f":{port}")
+        for (scheme, _, port), shown in zip(own, hosts, strict=True)
+    ]
+    return _shown(",".join((*named, *_listed())) or "none")
+
+
+def _remedy(request: HttpRequest, origin: str, own: list[tuple[str, str, int]]) -> str:
+    """Return which setting to change if this origin is a page of the site."""
+    lists = "REALTIME['ALLOWED_ORIGINS'] or CSRF_TRUSTED_ORIGINS"
+    came = _normal(origin)
+    if came is None:
+        return "this is no origin of a page"
+    forwarded = request.META.get("HTTP_X_FORWARDED_HOST", "")
+    if forwarded and not django_settings.USE_X_FORWARDED_HOST and came[1] in forwarded.lower():
+        return "set USE_X_FORWARDED_HOST, or let the proxy pass on the Host"
+    if not own:
+        host = _shown(forwarded or request.META.get("HTTP_HOST", ""))
+        return f"add the host {host} to ALLOWED_HOSTS"
+    (scheme, host, _), *_ = own
+    if came[1] == host and came[0] == "https" and scheme == "http":
+        return "set SECURE_PROXY_SSL_HEADER to the header by which the proxy names the scheme"
+    if came[:2] == (scheme, host):
+        return (
+            "let the proxy pass on the port, in Host (nginx: $http_host) or in X-Forwarded-Port"
+            " with USE_X_FORWARDED_PORT"
+        )
+    return f"add the origin to {lists}, or let the proxy pass on the Host that the browser sent"

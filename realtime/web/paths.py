@@ -1,0 +1,38 @@
+"""Task ids in the paths of HTTP: plain ones as they are, any other one encoded."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Final
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_MARK: Final = "~"
+
+
+def to_path(task_id: str) -> str:
+    """Return an id as one segment of a path.
+
+    An id of other characters than ``[A-Za-z0-9_-]`` is ``~`` followed by the base64url of its
+    UTF-8, without padding: a slash or ``..`` in it would otherwise change the route.
+    """
+    if _PLAIN.fullmatch(task_id):
+        return task_id
+    return _MARK + base64.urlsafe_b64encode(task_id.encode()).decode().rstrip("=")
+
+
+def from_path(segment: str) -> str:
+    """Return the id that a segment of a path names. Raises ValueError for a malformed one."""
+    if not segment.startswith(_MARK):
+        return segment
+    encoded = segment.removeprefix(_MARK)
+    if not _PLAIN.fullmatch(encoded):
+        raise ValueError("not base64url")
+    try:
+        task_id = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise ValueError("not the base64url of UTF-8") from None
+    if _MARK + base64.urlsafe_b64encode(task_id.encode()).decode().rstrip("=") != segment:
+        raise ValueError("not the one encoding of this id")
+    return task_id
