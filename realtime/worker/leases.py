@@ -1,8 +1,9 @@
-"""A worker's lease: while it is renewed, the worker and what it runs are taken to be alive.
+"""A worker's lease: while it is renewed, the worker is taken to be alive, and so are its tasks.
 
-The process that consumes (MAIN) renews it from a thread, since its own loop may be busy; the
-children, forked after it was made, name it when they say STARTED. A worker that starts again is
-another one.
+The process that consumes (MAIN) renews the lease from a thread, since its own loop may be busy.
+The children are forked after the lease was made, and name it when a run starts. A pool without
+children (solo, threads, gevent, eventlet) renews it from the process that runs the tasks. A worker
+that starts again has another lease, under the same name too.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from __future__ import annotations
 import secrets
 import threading
 from typing import Any, Final
-
-from redis.exceptions import RedisError
 
 from realtime.broker import get_broker
 from realtime.core.logs import get_logger
@@ -29,31 +28,45 @@ class Lease:
     def __init__(self) -> None:
         self.name = ""
         self._ended = threading.Event()
+        self._renewed = True
 
     def begin(self, hostname: str) -> None:
-        """Take the lease, and renew it until it is ended."""
-        self.name = f"{hostname}/{secrets.token_urlsafe(6)}"
-        self._ended.clear()
-        self._renew()  # before the first child is forked, and so before the first task
-        threading.Thread(target=self._keep, name="realtime-lease", daemon=True).start()
+        """Make a lease, and renew it until it is ended."""
+        self._ended.set()  # a worker that was embedded here before
+        ended = self._ended = threading.Event()
+        name = self.name = f"{hostname}/{secrets.token_urlsafe(6)}"
+        self._renew(name)  # before the first child is forked, and so before the first task
+        keep = threading.Thread(
+            target=self._keep, args=(name, ended), name="realtime-lease", daemon=True
+        )
+        keep.start()
 
     def end(self) -> None:
-        """Give the lease up: what still runs here will not be finished."""
+        """End the lease: what still runs here will not be finished."""
         self._ended.set()
-        try:
-            get_broker().end_lease(self.name)
-        except (RedisError, OSError):
-            logger.info("lease_not_ended name=%s", self.name)  # it runs out by itself
+        self._delete(self.name)
 
-    def _keep(self) -> None:
-        while not self._ended.wait(RENEWAL):
-            self._renew()
+    def _keep(self, name: str, ended: threading.Event) -> None:
+        while not ended.wait(RENEWAL):
+            self._renew(name)
+        # It may have been renewed while it was ended.
+        self._delete(name)
 
-    def _renew(self) -> None:
+    def _delete(self, name: str) -> None:
         try:
-            get_broker().renew_lease(self.name, LEASE)
-        except (RedisError, OSError) as error:
-            logger.debug("lease_not_renewed name=%s error=%r", self.name, error)
+            get_broker().end_lease(name)
+        except Exception:  # noqa: BLE001 - the worker ends in any case, and so does the lease
+            logger.info("lease_not_ended name=%s", name)
+
+    def _renew(self, name: str) -> None:
+        try:
+            get_broker().renew_lease(name, LEASE)
+        except Exception as error:  # noqa: BLE001 - a thread that ends would let every task stall
+            if self._renewed:
+                logger.warning("lease_not_renewed name=%s error=%r", name, error)
+            self._renewed = False
+        else:
+            self._renewed = True
 
 
 #: The process's own.
@@ -61,10 +74,10 @@ lease: Final = Lease()
 
 
 def on_worker_init(sender: Any = None, **_kwargs: Any) -> None:
-    """Take the lease, in MAIN."""
+    """Make the lease, in MAIN."""
     lease.begin(getattr(sender, "hostname", None) or "worker")
 
 
 def on_worker_shutdown(**_kwargs: Any) -> None:
-    """Give the lease up, in MAIN."""
+    """End the lease, in MAIN."""
     lease.end()
