@@ -169,7 +169,7 @@ class Broker(abc.ABC):
         """Return every task that runs, as far as anybody knows."""
 
     @abc.abstractmethod
-    def waiting(self, limit: int) -> list[str]:
+    def waiting(self, limit: int) -> list[Waiting]:
         """Return tasks that neither run nor have ended, those not returned for longest first."""
 
     def waiting_ids(self) -> list[str]:

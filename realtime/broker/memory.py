@@ -20,7 +20,7 @@ from realtime.core.states import CUSTOM_RANK, STALLED, STARTED, TERMINAL_RANK, r
 from realtime.core.status import Status, compose
 from realtime.core.topics import Topic, group_name, topics_of
 
-from .base import PAGE, Broker, Event, Reading, Running
+from .base import PAGE, Broker, Event, Reading, Running, Waiting
 from .layer import get_layer, to_message
 
 
@@ -129,12 +129,23 @@ class MemoryBroker(Broker):
             if _runs(record.kept)
         ]
 
-    def waiting(self, limit: int) -> list[str]:
+    def waiting(self, limit: int) -> list[Waiting]:
+        return self.unfinished(self.waiting_ids()[:limit])
+
+    def waiting_ids(self) -> list[str]:
         return [
             task_id
             for task_id, record in list(self._records.items())
             if not _runs(record.kept) and record.kept.rank != TERMINAL_RANK
-        ][:limit]
+        ]
+
+    def unfinished(self, task_ids: Sequence[str]) -> list[Waiting]:
+        records = [(task_id, self._records.get(task_id)) for task_id in task_ids]
+        return [
+            Waiting(task_id, record.kept.state, "", False, None)
+            for task_id, record in records
+            if record is not None and record.kept.rank != TERMINAL_RANK
+        ]
 
     async def owner(self, task_id: str) -> str | None:
         record = self._records.get(task_id)

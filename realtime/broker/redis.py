@@ -27,7 +27,7 @@ from realtime.core.status import FIELDS, INITIAL, Status
 from realtime.core.together import Together
 from realtime.core.topics import Topic, group_name, topics_of
 
-from .base import PAGE, Broker, Reading, Running
+from .base import PAGE, Broker, Reading, Running, Waiting
 from .layer import group_prefix
 
 #: Records that are read in one go.
@@ -259,13 +259,31 @@ class RedisBroker(Broker):
                 )
         return found
 
-    def waiting(self, limit: int) -> list[str]:
+    def waiting(self, limit: int) -> list[Waiting]:
         client, name = self._sync(), f"{self._prefix}waiting"
         task_ids = cast(list[str], client.zrange(name, 0, limit - 1))
+        found = self.unfinished(task_ids)
         if task_ids:
             now = client.time()[0]
             client.zadd(name, dict.fromkeys(task_ids, now), xx=True)
-        return task_ids
+            if gone := set(task_ids) - {task.task_id for task in found}:
+                client.zrem(name, *gone)
+        return found
+
+    def waiting_ids(self) -> list[str]:
+        return cast(list[str], self._sync().zrange(f"{self._prefix}waiting", 0, -1))
+
+    def unfinished(self, task_ids: Sequence[str]) -> list[Waiting]:
+        found = []
+        for chunk in _chunks(task_ids):
+            pipeline = self._sync().pipeline(transaction=False)
+            for task_id in chunk:
+                pipeline.hmget(self._record(task_id), ("state", "_rank", "published_at"))
+            for task_id, (state, rank_, at) in zip(chunk, pipeline.execute(), strict=True):
+                if state is not None and rank_ != "9":
+                    at = json.loads(at) if at else None
+                    found.append(Waiting(task_id, json.loads(state), "", False, at))
+        return found
 
     def _alive(self, workers: set[str]) -> set[str | None]:
         pipeline = self._sync().pipeline(transaction=False)

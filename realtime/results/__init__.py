@@ -55,9 +55,10 @@ class Ending(NamedTuple):
 
         ``again`` means that the id was published before. A random id that was published once has
         one ending at most, and no clock decides. Of any other id the backend may still store an
-        earlier ending: believe the one that was stored after the task was published.
+        earlier ending: believe the one that was stored after the task was published. (Of a task
+        whose publisher does not know this service, nobody knows when that was.)
         """
-        if is_unique(task_id) and not again:
+        if not again and (is_unique(task_id) or published_at is None):
             return True
         if self.stored_at is None or published_at is None:
             return False

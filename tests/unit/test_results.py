@@ -252,7 +252,7 @@ def test_only_of_an_id_that_is_used_again_does_the_clock_decide():
         endings = (earlier, later, whole, unknown)
         believed = [each.is_of(task_id, again=again, published_at=published) for each in endings]
         assert believed == [False, True, True, False]
-        assert not later.is_of(task_id, again=again, published_at=None)
+        assert later.is_of(task_id, again=again, published_at=None) is not again
     assert earlier.is_of(random, again=False, published_at=published)
     assert unknown.is_of(random, again=False, published_at=None)
 
