@@ -22,13 +22,15 @@ async def _serve(scope: Any, receive: Any, send: Any) -> None:
 
     A scope without a user gets the one of its session.
     """
-    reconciler.start()
+    reconciler.start_if_served(scope)
     chosen = _consumer if "user" in scope else _with_user
     await chosen(scope, receive, send)
 
 
 #: For a project that routes WebSockets of its own, beside its own routes.
 websocket_urlpatterns: list[Any] = [path(_PATH, cast(Any, _serve))]
+# A server begins before its first connection; any other process, such as a test, does not.
+reconciler.start_in_server()
 
 
 def application(django_application: Any, *, websocket: Any = None) -> ProtocolTypeRouter:
@@ -36,16 +38,26 @@ def application(django_application: Any, *, websocket: Any = None) -> ProtocolTy
 
     ``websocket`` is the project's own ASGI application for every other WebSocket, such as a
     ``URLRouter``. A ``ProtocolTypeRouter`` is taken as well, in place of the Django application:
-    what it routes stays as it is. The process also begins to look after tasks whose ending nobody
-    announced.
+    what it routes stays as it is.
     """
-    reconciler.start()
     routed: dict[str, Any] = {"http": django_application}
     if isinstance(django_application, ProtocolTypeRouter):
         routed = dict(django_application.application_mapping)
         websocket = websocket or routed.get("websocket")
     routed["websocket"] = _websocket(websocket or _refuse)
+    if "http" in routed:
+        routed["http"] = _reconciling(routed["http"])
     return ProtocolTypeRouter(routed)
+
+
+def _reconciling(http: Any) -> Any:
+    """Return an application that also sees to it that its process has a reconciler."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        reconciler.start_if_served(scope)
+        await http(scope, receive, send)
+
+    return serve
 
 
 def _websocket(other: Any) -> Any:
