@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from asgiref.sync import async_to_sync
 from celery import current_app
 from celery.app import backends
 from celery.backends.base import DisabledBackend
@@ -14,6 +16,7 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.utils.module_loading import import_string
 
+from .broker import get_broker
 from .conf import conf
 from .exceptions import SettingsError
 from .results import is_readable
@@ -27,6 +30,8 @@ _IDENTITY: Final = (
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 )
+#: Seconds in which the store must answer.
+_STORE_TIMEOUT: Final = 2.0
 #: Seconds, where nobody says it (kombu/transport/redis.py).
 _VISIBILITY_TIMEOUT: Final = 3600
 
@@ -178,6 +183,34 @@ def check_deployment(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
         return list(_dangers())
     except SettingsError:
         return []
+
+
+@checks.register("realtime", deploy=True)
+def check_reconciler(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
+    """Check that some process ends what nobody ended, if the store answers."""
+    try:
+        led = async_to_sync(_is_led)()
+    except Exception:  # noqa: BLE001 - a check may run where there is no store
+        return []
+    if led:
+        return []
+    return [
+        checks.Warning(
+            "No process reconciles: tasks whose worker dies, and endings that nobody announced,"
+            " stay as they are.",
+            hint="Start a web process that serves realtime.routing, and run this check again.",
+            id="realtime.W013",
+        )
+    ]
+
+
+async def _is_led() -> bool:
+    broker = get_broker()
+    try:
+        async with asyncio.timeout(_STORE_TIMEOUT):
+            return await broker.is_led()
+    finally:
+        await broker.close()
 
 
 def _dangers() -> Iterator[checks.CheckMessage]:

@@ -164,6 +164,10 @@ class Broker(abc.ABC):
     def lead(self, candidate: str, seconds: float) -> bool:
         """Return whether the candidate leads all the processes of this store, for so long."""
 
+    async def is_led(self) -> bool:
+        """Return whether some process leads."""
+        raise NotImplementedError
+
     @abc.abstractmethod
     def running(self) -> list[Running]:
         """Return every task that runs, as far as anybody knows."""

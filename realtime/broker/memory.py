@@ -113,6 +113,9 @@ class MemoryBroker(Broker):
         self._leader = candidate, time.monotonic() + seconds
         return True
 
+    async def is_led(self) -> bool:
+        return time.monotonic() < self._leader[1]
+
     def running(self) -> list[Running]:
         now = time.monotonic()
         return [

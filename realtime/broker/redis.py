@@ -228,6 +228,9 @@ class RedisBroker(Broker):
         # Two leaders at once would do no harm: each word of theirs is judged like any other.
         return client.get(key) == candidate and bool(client.pexpire(key, int(seconds * 1000)))
 
+    async def is_led(self) -> bool:
+        return bool(await self._async().ask("EXISTS", f"{self._prefix}leader"))
+
     def running(self) -> list[Running]:
         client, name = self._sync(), f"{self._prefix}running"
         now = int(client.time()[0])

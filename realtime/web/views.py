@@ -12,6 +12,7 @@ from typing import Any, Concatenate, Final, NoReturn, ParamSpec
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
+from django.core.handlers.asgi import ASGIRequest
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
@@ -37,6 +38,7 @@ from .drain import is_draining
 from .hub import get_hub
 from .paths import from_path
 from .recall import arecall
+from .reconciler import reconciler
 from .tokens import make_token
 
 logger = get_logger("realtime.http")
@@ -53,6 +55,7 @@ _STATUS: Final = {
     ErrorCode.INTERNAL: 500,
 }
 _TOPICS_OF_A_TOKEN: Final = 128
+_NOT_LED: Final = "no process reconciles: endings that nobody announced are not found"
 #: Seconds in which the store must answer a readiness check.
 _READY_TIMEOUT: Final = 2.0
 
@@ -70,6 +73,8 @@ def _answers(*methods: str, by_token: bool = False) -> Callable[[View[P]], View[
         async def answer(
             request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
         ) -> HttpResponse:
+            if isinstance(request, ASGIRequest):
+                reconciler.start_if_served(request.scope)  # in a project with a router of its own
             if request.method not in methods:
                 refusal = _error(ErrorCode.BAD_REQUEST, f"use {allowed}", status=405)
                 refusal["Allow"] = allowed
@@ -239,9 +244,13 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     try:
         async with asyncio.timeout(_READY_TIMEOUT):
             await get_broker().places(["ready"])
+            led = await get_broker().is_led()
     except Exception:  # noqa: BLE001 - whatever it is, this process cannot serve now
         return _error(ErrorCode.INTERNAL, "the store does not answer", status=503)
-    return HttpResponse("ready\n", content_type="text/plain")
+    if not led:
+        # Nothing that another process would do better: this one takes new work.
+        logger.warning("not_reconciled reason=%r", _NOT_LED)
+    return HttpResponse("ready\n" if led else f"ready, but {_NOT_LED}\n", content_type="text/plain")
 
 
 def _task_topic(segment: str) -> Topic:

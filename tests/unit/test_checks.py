@@ -1,5 +1,7 @@
 """The system checks: a mistake is found at the start, and its remedy said."""
 
+from unittest import mock
+
 import pytest
 from celery import Celery
 from django.core.checks import run_checks
@@ -154,14 +156,22 @@ SAFE = {
 }
 
 
-def dangers(**settings):
-    with override_settings(**SAFE | settings):
+def dangers(led=True, **settings):
+    with (
+        override_settings(**SAFE | settings),
+        mock.patch("realtime.checks._is_led", mock.AsyncMock(side_effect=[led])),
+    ):
         checks = run_checks(tags=["realtime"], include_deployment_checks=True)
     return [each.id for each in checks]
 
 
 def test_safe_settings_are_safe():
     assert dangers() == []
+
+
+def test_a_store_that_no_process_reconciles_is_found_and_one_that_is_away_is_not():
+    assert dangers(led=False) == ["realtime.W013"]
+    assert dangers(led=ConnectionError()) == []
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from django.conf import settings
 from django.test import RequestFactory, override_settings
 
+from realtime.broker import get_broker
 from realtime.web import drain, views
 from realtime.web.hub import get_hub
 
@@ -20,6 +21,14 @@ def ask():
 
 async def test_a_process_that_hears_is_ready(ask):
     assert (await ask()).status_code == 200
+
+
+async def test_it_says_whether_some_process_reconciles(ask, caplog):
+    assert (await ask()).content.startswith(b"ready, but no process reconciles")
+    assert "not_reconciled" in caplog.text
+    get_broker().lead("some process", 60)
+    answer = await ask()
+    assert (answer.status_code, answer.content) == (200, b"ready\n")
 
 
 async def test_a_process_that_is_deaf_is_not_ready_until_it_hears_again(ask):
