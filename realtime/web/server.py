@@ -30,6 +30,7 @@ from realtime.core.logs import LineFormatter, escaped, get_logger
 
 from .drain import drain, is_draining
 from .limits import connections
+from .reconciler import reconciler
 
 logger = get_logger("realtime.server")
 
@@ -623,6 +624,7 @@ def serve(application: Any, host: str, port: int, *, server_class: type[Server] 
         websocket_timeout=-1,
         server_name="",
     )
+    reconciler.start()
     server.run()
     if server.failed:
         sys.exit(1)
