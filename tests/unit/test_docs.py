@@ -287,10 +287,21 @@ from consumers import StateConsumer
 from django.urls import path
 from test_tasks import ImportTests as Base, import_rows
 
+class User:
+    def __init__(self, may):
+        self.may = may
+
+    async def ahas_perm(self, permission):
+        return self.may and permission == "realtime.view_task"
+
 class ConsumerTests(Base):
     async def test_a_consumer_of_ones_own_hears_the_ending(self):
         router = URLRouter([path("state/<str:task_id>/", StateConsumer.as_asgi())])
         client = WebsocketCommunicator(router, "/state/a-task/")
+        client.scope["user"] = User(may=False)
+        self.assertEqual((await client.connect())[0], False)
+        client = WebsocketCommunicator(router, "/state/a-task/")
+        client.scope["user"] = User(may=True)
         await client.connect()
         await sync_to_async(import_rows.apply)(args=[3], task_id="a-task")
         states = [(await client.receive_json_from())["state"]]
