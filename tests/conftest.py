@@ -212,17 +212,30 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 def start_web(service: Service) -> Iterator[Callable[..., Web]]:
     """Start a web process: `start_web(SLOW_TIMEOUT=2.0)` with these keys of REALTIME.
 
-    It shares the session's Redis, database and worker.
+    It shares the session's Redis, database and worker. `django` holds settings of Django.
     """
+    with web_starter(service) as start:
+        yield start
+
+
+@contextmanager
+def web_starter(service: Service) -> Iterator[Callable[..., Web]]:
+    """The same for a fixture that is shared: the web processes end with the block."""
     with ExitStack() as stack:
 
-        def start(command: list[str] | None = None, **settings: Any) -> Web:
+        def start(
+            command: list[str] | None = None,
+            *,
+            django: dict[str, Any] | None = None,
+            **settings: Any,
+        ) -> Web:
             port = free_port()
             env = {
                 **service.web.env,
                 "PORT": str(port),
                 "DJANGO_SETTINGS_MODULE": "tests.settings",
                 "REALTIME": json.dumps({"CONNECTIONS_PER_ADDRESS": 10_000, **settings}),
+                "DJANGO": json.dumps(django or {}),
             }
             given = [part.replace("{port}", str(port)) for part in command or web_command()]
             process = Process("web", given, env=env)

@@ -1,4 +1,4 @@
-"""The project's settings, with keys of REALTIME from the environment, as JSON.
+"""The project's settings, with others and keys of REALTIME from the environment, as JSON.
 
 For the services that tests start.
 """
@@ -14,3 +14,6 @@ from project.settings import REALTIME
 PATIENT = {"CONNECTIONS_PER_ADDRESS": 1000, "IDLE_TIMEOUT": 60}
 
 REALTIME = REALTIME | PATIENT | json.loads(os.environ.get("REALTIME", "{}"))
+
+# Settings of Django itself that a test gives its web process.
+globals().update(json.loads(os.environ.get("DJANGO", "{}")))
