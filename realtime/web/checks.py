@@ -19,6 +19,8 @@ from django.utils.module_loading import import_string
 from realtime.conf import conf
 from realtime.exceptions import SettingsError
 
+from .access import can_sign_in
+
 #: The apps whose `runserver` serves WSGI.
 _WSGI_RUNSERVER: Final = ("django.core", "django.contrib.staticfiles")
 #: The client, as a page names it.
@@ -26,6 +28,7 @@ _CLIENT: Final = "realtime/client.js"
 #: Objects of an ASGI application that are searched for its routes.
 _MOST_OBJECTS: Final = 10_000
 _PUBSUB: Final = "channels_redis.pubsub.RedisPubSubChannelLayer"
+_OWNER_MIDDLEWARE: Final = "realtime.middleware.OwnerMiddleware"
 #: Commands of ``manage.py`` that serve, or that look for mistakes.
 _SERVING: Final = ("check", "runserver", "serve")
 
@@ -50,6 +53,39 @@ def check_proxies(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
             id="realtime.W009",
         )
     ]
+
+
+@checks.register("realtime")
+def check_sign_in(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
+    """Check that users and visitors are known, and not only the holders of tokens."""
+    if not can_sign_in():
+        problem = "django.contrib.auth or a place for sessions is not installed"
+    elif _OWNER_MIDDLEWARE in django_settings.MIDDLEWARE and not _knows_users():
+        problem = "no middleware in MIDDLEWARE sets request.user or request.session"
+    else:
+        return []
+    return [
+        checks.Warning(
+            f"Nobody is known by a session: {problem}. Only tokens let somebody see tasks.",
+            hint="Install django.contrib.auth and django.contrib.sessions with their middleware, or"
+            " make tokens with realtime.make_token() and silence this check.",
+            id="realtime.W014",
+        )
+    ]
+
+
+def _knows_users() -> bool:
+    from django.contrib.auth.middleware import AuthenticationMiddleware
+    from django.contrib.sessions.middleware import SessionMiddleware
+
+    for path in django_settings.MIDDLEWARE:
+        with suppress(ImportError):  # Django itself says so
+            found = import_string(path)
+            if not isinstance(found, type) or issubclass(
+                found, AuthenticationMiddleware | SessionMiddleware
+            ):
+                return True  # a function may do anything
+    return False
 
 
 @checks.register("realtime")

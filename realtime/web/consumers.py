@@ -35,7 +35,7 @@ from .auth import (
 from .cancel import request_cancel
 from .drain import enter, leave
 from .hub import Hub, Subscription, get_hub
-from .limits import Bucket, Window, client_address, connections
+from .limits import Bucket, Window, client_address, connections, warn_of_proxy
 from .origins import is_allowed_origin
 from .outbox import Outbox, Write
 from .recall import arecall
@@ -308,6 +308,8 @@ class TaskConsumer(AsyncConsumer):
     async def _turn_away(self, reason: str) -> None:
         """Close a connection that there is no room for, before it is welcome."""
         logger.info("connection_refused user=%s address=%s", self.owner, self.address)
+        if reason.endswith("an address"):
+            warn_of_proxy(self.scope)
         for text in (
             frames.error(ErrorCode.LIMIT, reason),
             frames.closing(CloseCode.FULL, reason),

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from realtime.conf import conf
+from realtime.core.logs import get_logger
+
+logger = get_logger("realtime.connection")
 
 #: Longer than any address.
 _ADDRESS_LENGTH: Final = 64
@@ -110,6 +113,28 @@ def client_address(scope: Mapping[str, Any]) -> str:
         if len(forwarded) >= hops:
             peer = forwarded[-hops].strip() or peer
     return _network(peer)
+
+
+#: When a proxy that is not trusted was last named in the log; at most once a minute.
+_WARNED_EVERY: Final = 60.0
+_warned_at = -_WARNED_EVERY
+
+
+def warn_of_proxy(scope: Mapping[str, Any]) -> None:
+    """Log, after an address had too many connections, that it may be the address of a proxy."""
+    global _warned_at
+    lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    hops = b",".join(lines).count(b",") + 1 if lines else 0
+    if hops <= conf().TRUSTED_PROXIES or time.monotonic() - _warned_at < _WARNED_EVERY:
+        return
+    _warned_at = time.monotonic()
+    logger.warning(
+        "address_limit address=%s x_forwarded_for=%r remedy=%r",
+        client_address(scope),
+        b",".join(lines)[:200].decode("latin-1"),
+        "if this is the address of a proxy, set REALTIME['TRUSTED_PROXIES'] to the number of"
+        " proxies: all visitors behind it share CONNECTIONS_PER_ADDRESS",
+    )
 
 
 def _network(address: str) -> str:
