@@ -62,9 +62,9 @@ class Ending(NamedTuple):
             return True
         if self.stored_at is None or published_at is None:
             return False
-        # MySQL stores whole seconds in Celery's own table.
-        rounding = timedelta(seconds=0 if self.stored_at.microsecond else 1)
-        return self.stored_at + rounding > datetime.fromisoformat(published_at)
+        # The other time has milliseconds, and MySQL stores whole seconds in Celery's own table.
+        step = timedelta(milliseconds=1) if self.stored_at.microsecond else timedelta(seconds=-1)
+        return self.stored_at - step >= datetime.fromisoformat(published_at)
 
 
 def is_unique(task_id: str) -> bool:

@@ -13,14 +13,12 @@ from zoneinfo import ZoneInfo
 import celery
 import pytest
 from celery import Celery
-from celery.backends.cache import _DUMMY_CLIENT_CACHE
 from celery.backends.mongodb import MongoBackend
 from celery.backends.redis import RedisBackend
 from celery.backends.rpc import RPCBackend
 from celery.backends.s3 import S3Backend
 from celery.utils.serialization import get_pickleable_exception, get_pickled_exception
-from django.db import connection
-from django.test import modify_settings, override_settings
+from django.test import override_settings
 
 from realtime import redaction
 from realtime.core import jsontext
@@ -34,49 +32,23 @@ from realtime.results import (
     stored_result,
 )
 from realtime.results.backends import aware
+from tests.backends import app_with, result_app
 
 #: Tables are made and dropped, which a test's own transaction would forbid.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def app_with(backend):
-    return Celery("results", backend=backend, set_as_current=False)
-
-
-@pytest.fixture
-def sqlalchemy_app(tmp_path):
-    app = app_with(f"db+sqlite:///{tmp_path / 'results.sqlite3'}")
-    yield app
-    app.backend.session_manager.invalidate(app.backend.url)
-
-
-@pytest.fixture
-def django_app():
-    with modify_settings(INSTALLED_APPS={"append": "django_celery_results"}):
-        from django_celery_results.models import TaskResult
-
-        with connection.schema_editor() as editor:
-            editor.create_model(TaskResult)
-        yield app_with("django-db")
-        with connection.schema_editor() as editor:
-            editor.delete_model(TaskResult)
-
-
 #: Until 5.7 Celery stores pickles there, whatever the serializer.
 stores_pickles = celery.VERSION < (5, 7)
-SQLALCHEMY = pytest.param(
-    "sqlalchemy_app", marks=pytest.mark.skipif(stores_pickles, reason="only the state is read")
-)
+_skipped = pytest.mark.skipif(stores_pickles, reason="only the state is read")
 
 
-@pytest.fixture(params=[SQLALCHEMY, "django_app", "memory"])
-def backend(request, monkeypatch):
+@pytest.fixture(params=[pytest.param("sqlalchemy", marks=_skipped), "django", "memory"])
+def backend(request, monkeypatch, tmp_path):
     """A backend of each readable kind, empty; the service reads it."""
-    name = request.param
-    _DUMMY_CLIENT_CACHE.clear()
-    app = app_with("cache+memory://") if name == "memory" else request.getfixturevalue(name)
-    monkeypatch.setattr("realtime.results.current_app", SimpleNamespace(backend=app.backend))
-    return app.backend
+    with result_app(request.param, tmp_path) as app:
+        monkeypatch.setattr("realtime.results.current_app", SimpleNamespace(backend=app.backend))
+        yield app.backend
 
 
 def corrupt(backend, task_id, payload):
@@ -150,12 +122,13 @@ def test_a_pickle_is_not_opened_and_hides_no_other_ending(backend):
 
 
 @pytest.mark.skipif(not stores_pickles, reason="Celery 5.7 stores what it is told to")
-def test_of_a_database_of_pickles_the_state_is_read(sqlalchemy_app, monkeypatch):
-    backend = sqlalchemy_app.backend
-    monkeypatch.setattr("realtime.results.current_app", SimpleNamespace(backend=backend))
-    backend.store_result("good", 1, "SUCCESS")
-    backend.store_result("bad", ValueError("x"), "FAILURE")
-    endings = stored_endings(["good", "bad"])
+def test_of_a_database_of_pickles_the_state_is_read(monkeypatch, tmp_path):
+    with result_app("sqlalchemy", tmp_path) as app:
+        backend = app.backend
+        monkeypatch.setattr("realtime.results.current_app", SimpleNamespace(backend=backend))
+        backend.store_result("good", 1, "SUCCESS")
+        backend.store_result("bad", ValueError("x"), "FAILURE")
+        endings = stored_endings(["good", "bad"])
     assert {task_id: found.state for task_id, found in endings.items()} == {
         "good": "SUCCESS", "bad": "FAILURE"
     }  # fmt: skip

@@ -1,0 +1,300 @@
+"""Endings that only the result backend knows: found soon, of the right life, at the right time."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+from celery.utils import uuid
+from django.conf import settings
+from django.test import override_settings
+
+import realtime
+from realtime.broker import get_broker
+from realtime.core import jsontext
+from realtime.core.acceptance import Change
+from realtime.web import endings
+from realtime.web import reconciler as module
+from realtime.web.reconciler import Reconciler
+from tests.backends import DATABASES, KINDS, result_app
+from tests.until import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def backend(
+    request: Any, clean_redis: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> Iterator[Any]:
+    """A result backend of the kind that the test names, empty; the service reads it."""
+    with result_app(getattr(request, "param", "memory"), tmp_path) as app:
+        read_from(app.backend, monkeypatch)
+        yield app.backend
+
+
+def read_from(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realtime.results.current_app", SimpleNamespace(backend=backend))
+
+
+@pytest.fixture
+def reconciler(clean_redis: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reconciler]:
+    monkeypatch.setattr(module, "_SECOND_LOOK", 0.01)
+    made = Reconciler()
+    yield made
+    made.stop()
+
+
+def publish(task_id: str, publication: str = "p1", *, ago: float = 0, **more: Any) -> None:
+    at = jsontext.timestamp(datetime.now(UTC) - timedelta(seconds=ago))
+    fields = {"published_at": at}
+    change = Change(task_id=task_id, publication=publication, fields=fields, **more)
+    assert get_broker().accept(change)
+
+
+def wait_for_publication(task_id: str, *, ago: float = 0) -> str:
+    publish(task_id, state="PENDING", attempt=0, ago=ago)
+    return task_id
+
+
+def begin(task_id: str, **more: Any) -> None:
+    publish(task_id, state="STARTED", attempt=0, token="a", begins=True, **more)
+
+
+def state_of(task_id: str) -> str | None:
+    status = realtime.status(task_id)
+    return status and status.state
+
+
+def looks_until(reconciler: Reconciler, task_id: str, state: str) -> None:
+    """Look again and again, until it has found that the task is in this state."""
+
+    def found() -> bool:
+        reconciler.look()
+        return state_of(task_id) == state
+
+    assert until(found)
+
+
+# Among many
+
+
+@pytest.mark.parametrize("backend", KINDS, indirect=True)
+def test_an_ending_among_a_hundred_thousand_waiting_tasks_is_found_in_the_next_look(
+    backend: Any, reconciler: Reconciler, amount: Callable[[int, int], int]
+) -> None:
+    ids = [uuid() for _ in range(amount(3_000, 100_000))]
+    for task_id in ids:
+        wait_for_publication(task_id)
+    reconciler.look()
+    ended = [ids[0], ids[len(ids) // 2], ids[-1]]
+    for task_id in ended:
+        backend.store_result(task_id, 7, "SUCCESS")
+    with override_settings(REALTIME=settings.REALTIME | {"RECONCILE_INTERVAL": 300.0}):
+        reconciler.look()  # for as long as it takes here
+    assert [state_of(task_id) for task_id in ended] == ["SUCCESS"] * 3
+
+
+@pytest.mark.parametrize("backend", DATABASES, indirect=True)
+def test_a_database_is_not_asked_for_every_waiting_task_by_its_id(
+    backend: Any, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    read = endings.stored_endings
+    monkeypatch.setattr(endings, "stored_endings", lambda ids: asked.extend(ids) or read(ids))
+    monkeypatch.setattr(endings, "_ROTATION", 5)
+    ids = [wait_for_publication(uuid()) for _ in range(40)]
+    reconciler.look()
+    assert set(asked) == set(ids)
+    for _ in range(2):
+        asked.clear()
+        backend.store_result(ids[-1], 7, "SUCCESS")
+        reconciler.look()
+        assert len(asked) <= 6
+    assert state_of(ids[-1]) == "SUCCESS"
+
+
+@pytest.mark.parametrize("backend", DATABASES, indirect=True)
+def test_an_ending_that_a_database_dates_long_before_is_found_by_its_id_in_turn(
+    backend: Any, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endings, "_ROTATION", 5)
+    monkeypatch.setattr(endings, "OVERLAP", timedelta(seconds=-60))  # as if it were 60 s behind
+    ids = [wait_for_publication(uuid()) for _ in range(12)]
+    reconciler.look()
+    backend.store_result(ids[-1], 7, "SUCCESS")
+    looks_until(reconciler, ids[-1], "SUCCESS")
+
+
+# Whose ending it is
+
+
+@pytest.mark.parametrize("backend", KINDS, indirect=True)
+@pytest.mark.parametrize("starts", [False, True], ids=["waits", "runs"])
+def test_mondays_success_does_not_end_tuesdays_nightly_task(
+    backend: Any, reconciler: Reconciler, starts: bool
+) -> None:
+    backend.store_result("nightly", "Monday's", "SUCCESS")  # its record has expired since
+    publish("nightly", state="PENDING", attempt=0)
+    if starts:
+        begin("nightly")
+    reconciler.look()
+    reconciler.look()
+    assert state_of("nightly") == ("STARTED" if starts else "PENDING")
+
+
+@pytest.mark.parametrize("backend", DATABASES, indirect=True)
+def test_tuesdays_success_ends_tuesdays_nightly_task(backend: Any, reconciler: Reconciler) -> None:
+    backend.store_result("nightly", ValueError("Monday's"), "FAILURE")
+    publish("nightly", state="PENDING", attempt=0)
+    reconciler.look()
+    assert state_of("nightly") == "PENDING"
+    backend.store_result("nightly", "Tuesday's", "SUCCESS")
+    reconciler.look()
+    status = realtime.status("nightly")
+    assert status is not None
+    assert (status.state, status.result) == ("SUCCESS", "Tuesday's")
+
+
+def test_an_ending_read_before_the_id_was_published_again_does_not_end_the_new_life(
+    backend: Any, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = uuid()
+    begin(task_id)
+    backend.store_result(task_id, "first", "SUCCESS")
+    send = type(get_broker()).send
+
+    def race(broker: Any, change: Change) -> Any:
+        monkeypatch.setattr(type(broker), "send", send)
+        broker.accept(Change(task_id=task_id, state="SUCCESS", token="a", publication="p1"))
+        publish(task_id, "p2", state="PENDING", attempt=0)
+        return send(broker, change)
+
+    monkeypatch.setattr(type(get_broker()), "send", race)
+    reconciler.look()
+    status = realtime.status(task_id)
+    assert status is not None
+    assert (status.state, status.run) == ("PENDING", 2)
+    reconciler.look()
+    assert state_of(task_id) == "PENDING"
+
+
+def test_for_a_random_id_that_was_published_once_no_clock_decides(
+    backend: Any, reconciler: Reconciler
+) -> None:
+    task_id = wait_for_publication(uuid(), ago=-3600)  # the publisher's clock is an hour fast
+    backend.store_result(task_id, 7, "SUCCESS")
+    reconciler.look()
+    assert state_of(task_id) == "SUCCESS"
+
+
+# When it ended
+
+
+@pytest.mark.parametrize("backend", KINDS, indirect=True)
+@pytest.mark.parametrize("use_tz", [True, False])
+@pytest.mark.parametrize("enable_utc", [True, False])
+def test_an_ending_that_is_found_has_its_own_time_in_utc_whatever_the_time_zones(
+    backend: Any, reconciler: Reconciler, use_tz: bool, enable_utc: bool
+) -> None:
+    zone = "America/Chicago"
+    backend.app.conf.update(enable_utc=enable_utc, timezone=zone)
+    with override_settings(USE_TZ=use_tz, TIME_ZONE=zone):
+        task_id = wait_for_publication(uuid())
+        reconciler.look()
+        before = jsontext.timestamp()
+        backend.store_result(task_id, 7, "SUCCESS")
+        after = jsontext.timestamp()
+        reconciler.look()
+        status = realtime.status(task_id)
+        assert status is not None
+        assert before <= json.dumps(status.finished_at) <= after
+
+
+# A backend that does not answer
+
+
+class Stuck:
+    """A key-value backend that answers when it is released."""
+
+    app = None
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+        self.asked = threading.Event()
+
+    def get_key_for_task(self, task_id: str) -> str:
+        return task_id
+
+    def mget(self, keys: list[str]) -> list[None]:
+        self.asked.set()
+        self.released.wait()
+        return [None] * len(keys)
+
+
+class Broken(Stuck):
+    def mget(self, keys: list[str]) -> list[None]:
+        raise ConnectionError("refused")
+
+
+@pytest.fixture
+def readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service reads these backends as it reads any key-value store."""
+    from realtime.results import backends
+
+    reader = backends._READERS["celery.backends.base.BaseKeyValueStoreBackend"]
+    names = {f"{kind.__module__}.{kind.__qualname__}": reader for kind in (Stuck, Broken)}
+    monkeypatch.setattr(backends, "_READERS", names)
+
+
+@pytest.mark.parametrize("kind", [Stuck, Broken])
+@pytest.mark.usefixtures("readable")
+def test_a_backend_that_does_not_answer_keeps_no_dead_worker_secret(
+    reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch, kind: type[Stuck]
+) -> None:
+    backend = kind()
+    read_from(backend, monkeypatch)
+    quick = {"RECONCILE_INTERVAL": 0.05, "LOST_AFTER": 1}
+    with override_settings(REALTIME=settings.REALTIME | quick):
+        task_id = uuid()
+        begin(task_id, worker="gone", patience=1)
+        reconciler.look()
+        assert state_of(task_id) == "STALLED"
+        # Its result may be stored: LOST waits for an answer, though not for ever.
+        looks_until(reconciler, task_id, "LOST")
+    backend.released.set()
+
+
+@pytest.mark.usefixtures("readable")
+def test_no_task_is_lost_before_the_backend_has_answered_for_it(
+    reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = Stuck()
+    read_from(backend, monkeypatch)
+    with override_settings(REALTIME=settings.REALTIME | {"RECONCILE_INTERVAL": 0.05}):
+        task_id = uuid()
+        begin(task_id, worker="gone", patience=0)
+        for _ in range(3):
+            reconciler.look()
+        assert state_of(task_id) == "STALLED"
+        backend.released.set()
+        looks_until(reconciler, task_id, "LOST")
+
+
+# Nothing is kept for ever
+
+
+def test_ids_whose_records_expired_are_removed_from_redis(
+    backend: Any, reconciler: Reconciler, clean_redis: str
+) -> None:
+    ids = [wait_for_publication(uuid()) for _ in range(5)]
+    with redis.Redis.from_url(clean_redis) as client:
+        for task_id in ids:
+            client.delete(*client.keys(f"*:task:{task_id}"))
+        reconciler.look()
+        assert client.zcard("realtime:waiting") == 0
