@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], timeout: float = 15.0) -> T:
+def until(condition: Callable[[], T], timeout: float = 30.0) -> T:
     """The first true value of `condition`, or its last one after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (value := condition()) and time.monotonic() < deadline:

@@ -8,11 +8,13 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from statistics import median
 from typing import Any
 
 import pytest
 
-from tests.raw import HOST, MIB, Web, answer, body, frame, handshake, head, web_of
+from tests.raw import DEADLINE, HOST, MIB, Web, answer, body, frame, handshake, head, web_of
+from tests.until import until
 from tests.wire import connect, request
 
 pytestmark = pytest.mark.integration
@@ -31,11 +33,9 @@ def test_who_stops_in_the_middle_is_cut(
     start_web: Callable[..., Web], dial: Callable[..., socket.socket], said: tuple[str, bytes]
 ) -> None:
     web = start_web(REQUEST_TIMEOUT=1.0)
-    began = time.monotonic()
     connection = dial(web)
     connection.sendall(said[1])
-    answer(connection)
-    assert time.monotonic() - began < 6
+    answer(connection)  # within `tests.raw.DEADLINE`; as shipped it takes Daphne a minute
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
@@ -48,21 +48,21 @@ def test_who_sends_a_head_byte_by_byte_is_cut(
         connection.sendall(f"HEAD / HTTP/1.1\r\nHost: {HOST}:{web.port}\r\n\r\n".encode())
         assert head(connection).startswith(b"HTTP/1.1 200 ")
     connection.settimeout(0.2)
-    began = time.monotonic()
     connection.sendall(b"GET / HTTP/1.1\r\nX: ")
-    with suppress(ConnectionError):
-        while not is_over(connection) and time.monotonic() - began < 10:
-            connection.sendall(b"x")
-    assert time.monotonic() - began < 6
+    # As shipped every byte buys another minute.
+    assert until(lambda: is_over(connection), DEADLINE)
 
 
 def is_over(connection: socket.socket) -> bool:
-    """Whether the other end closes, within the connection's timeout."""
+    """Send one more byte; return whether the other end closes, within the connection's timeout."""
     try:
+        connection.sendall(b"x")
         while connection.recv(100):
             pass
     except TimeoutError:
         return False
+    except ConnectionError:
+        pass
     return True
 
 
@@ -73,18 +73,22 @@ async def test_a_thousand_half_open_handshakes_do_not_hinder_a_good_one(
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert hard > 1500, "1,000 sockets, and what the tests hold besides"
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1500), hard))
+    alone = await median_handshake(web)
     for _ in range(1000):
         dial(web).sendall(b"GET /realtime/ws/ HTTP/1.1\r\nHost: x\r\nUpgr")
+    # `make load` holds the p99 to 500 ms, on a machine of its own. One that is hindered waits for
+    # seconds, and so do all that follow.
+    assert await median_handshake(web) < 10 * alone
+
+
+async def median_handshake(web: Web) -> float:
+    """Seconds that half of the good handshakes take."""
     waits = []
     for _ in range(50):
         began = time.monotonic()
         async with connect(web):
             waits.append(time.monotonic() - began)
-    # `make load` holds the p99 to 500 ms, on a machine of its own. One that is hindered waits for
-    # seconds, and so do all that follow.
-    slow = sorted(waits)[-5]
-    assert slow < 2
-    print(f"\nbeside 1,000 half-open handshakes 9 good ones of 10 take {1000 * slow:.0f} ms")
+    return median(waits)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -183,10 +182,8 @@ def test_an_unknown_id_is_none() -> None:
 
 
 def test_waiting_for_an_unknown_id_ends_at_once() -> None:
-    began = time.monotonic()
     with pytest.raises(realtime.TaskNotFound) as caught:
-        wait("no-such-id", timeout=20)
-    assert time.monotonic() - began < 5
+        wait("no-such-id", timeout=3600)
     assert caught.value.task_id == "no-such-id"
 
 

@@ -11,7 +11,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -62,34 +61,23 @@ def stuck(web: Web, connection: socket.socket, topic: str) -> None:
 async def test_readers_that_never_read_cost_little_and_are_cut_while_others_notice_nothing(
     start_web: Callable[..., Web], dial: Callable[..., socket.socket]
 ) -> None:
-    readers, patience, events = 20, 2.0, 150
-    web = start_web(SLOW_TIMEOUT=patience)
+    readers, events = 20, 150
+    web = start_web(SLOW_TIMEOUT=2.0)
     task_id = fresh_id()
     topic = f"task:{task_id}"
     for _ in range(readers):
         stuck(web, dial(web, window=4096), topic)
     async with connect(web) as healthy:
         await healthy.subscribe(topic, token=token_for(web, topic))
-        before, began = web.memory(), time.monotonic()
-        most, waits = 0, []
+        before, most = web.memory(), 0
         for offset in range(1, events + 1):
             flood(task_id, 1)
-            said = time.monotonic()
             assert (await healthy.event(topic))["offset"] == offset
-            waits.append(time.monotonic() - said)
             most = max(most, web.memory() - before)
-        sent = time.monotonic() - began
-        assert await asyncio.to_thread(until, lambda: web.says("connection_closed", readers), 15)
-        took = time.monotonic() - began
+        assert await asyncio.to_thread(until, lambda: web.says("connection_closed", readers))
         assert (await healthy.ask("ping"))["type"] == "pong"
     assert web.says("connection_slow", readers)
     assert most < 64 * MIB, f"{events} events of 50 kB for {readers} readers"
-    assert took < sent + patience + 5
-    print(
-        f"\n{readers} never-readers, {events} events of 50 kB: +{most / MIB:.1f} MiB, "
-        f"all cut {took - sent:.1f} s after the last; "
-        f"a healthy reader's median {1000 * sorted(waits)[events // 2]:.1f} ms"
-    )
 
 
 def test_who_reads_too_late_is_told_why_and_asked_to_come_back(
@@ -134,45 +122,35 @@ async def test_sigterm_under_two_hundred_sockets_closes_each_with_1012(
     async def stay() -> tuple[int, dict[str, Any]]:
         async with connect(web) as client:
             opened.release()
-            code = await client.close_code()
-            times.append(time.monotonic())
-            return code, client.waiting()[-1]
+            return await client.close_code(), client.waiting()[-1]
 
     opened = asyncio.Semaphore(0)
-    times: list[float] = []
     async with asyncio.TaskGroup() as group:
         staying = [group.create_task(stay()) for _ in range(count)]
         for _ in range(count):
             await opened.acquire()
-        began = time.monotonic()
         web.end()
     codes = [task.result()[0] for task in staying]
     assert codes == [1012] * count
     for task in staying:
         closing = task.result()[1]
         assert (closing["type"], closing["code"], closing["reconnect"]) == ("closing", 1012, True)
-    assert 1 < max(times) - min(times) < 8, "spread over the two seconds"
     assert await asyncio.to_thread(web.exit_code) == 0
-    took = time.monotonic() - began
-    assert took < 12
     assert "Traceback" not in web.process.log()
     assert "destroyed" not in web.process.log()
-    print(f"\nSIGTERM under {count} sockets: every close 1012, exit 0 after {took:.1f} s")
 
 
-def test_with_nobody_there_the_end_takes_no_time(start_web: Callable[..., Web]) -> None:
-    web = start_web(DRAIN_SECONDS=60.0)
+def test_with_nobody_there_the_end_waits_for_nobody(start_web: Callable[..., Web]) -> None:
+    web = start_web(DRAIN_SECONDS=3600.0)
     assert request(web, "GET", "/realtime/healthz").code == 200
-    began = time.monotonic()
     web.end()
     assert web.exit_code() == 0
-    assert time.monotonic() - began < 10
 
 
 async def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_once(
     start_web: Callable[..., Web],
 ) -> None:
-    web = start_web(DRAIN_SECONDS=60.0)
+    web = start_web(DRAIN_SECONDS=3600.0)
     assert (await asyncio.to_thread(request, web, "GET", "/realtime/readyz")).code == 200
     async with connect(web) as one, connect(web) as other:
         web.end()
@@ -184,10 +162,8 @@ async def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_on
             await connect(web).__aenter__()
         assert refused.value.response.status_code == 503
         assert refused.value.response.headers["Retry-After"]
-        began = time.monotonic()
         web.end()
         assert await asyncio.to_thread(web.exit_code) == 1
-        assert time.monotonic() - began < 10
         await one.close_code()
         await other.close_code()
 
