@@ -262,7 +262,7 @@ async def test_the_log_names_the_setting_where_a_proxys_visitors_are_one_address
     assert not web.says("TRUSTED_PROXIES", 2), "once a minute"
 
 
-# Redis is away (W7)
+# While Redis is away: case W7
 
 
 @pytest.mark.django_db(transaction=True)
@@ -290,7 +290,7 @@ def test_saving_users_while_redis_is_away_costs_time_once(
     assert not redis_breaker.is_open, "new settings start clean"
 
 
-# Ids in paths (T13)
+# Ids in the paths of HTTP: case T13
 
 
 @pytest.mark.parametrize("task_id", ["plain-ID_7", "a/b", "..", "a b", "ä", "x/result", "~", "\0"])
