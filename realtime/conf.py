@@ -51,7 +51,7 @@ class Settings:
     CAN_SUBSCRIBE: str = ""  #: a function that lets more people see a topic; see the docs
     ACCESS_INTERVAL: float = 30.0  #: seconds between two looks at who may still see what
     SUBSCRIPTIONS: int = 128  #: of one connection
-    REFUSALS: int = 20  #: refused subscriptions and cancels a minute that end a connection
+    REFUSALS: int = 20  #: refused requests a minute; the next ones are not looked up
     FRAME_RATE: float = 10.0  #: frames a second that a client may send, beyond the burst
     FRAME_BURST: int = 50  #: frames that it may send at once
     CONNECTIONS: int = 10_000  #: of one process

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from realtime.core.acceptance import Change, Follower
+from realtime.core.frames import LONGEST_PAGE, PAGE
 from realtime.core.position import Place, Position
 from realtime.core.status import Status
 from realtime.core.topics import Topic
 
-#: Statuses in a page: by default, and at most; and the bytes of them, but for a first one.
-PAGE: Final = 50
-LONGEST_PAGE: Final = 200
+__all__ = ["LONGEST_PAGE", "PAGE"]
+
+#: Bytes of statuses in a page, but for a first one.
 PAGE_BYTES: Final = 256 * 1024
 
 

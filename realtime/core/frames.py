@@ -22,6 +22,11 @@ PROTOCOL: Final = 1
 
 _TOKEN_LENGTH: Final = 4096
 _EPOCH_LENGTH: Final = 64
+#: Of what continues a page, in characters.
+_AFTER_LENGTH: Final = 512
+#: Statuses in a page, by default and at most.
+PAGE: Final = 50
+LONGEST_PAGE: Final = 200
 #: JavaScript counts exactly up to here.
 _MAX_NUMBER: Final = 2**53 - 1
 
@@ -31,12 +36,18 @@ _MAX_NUMBER: Final = 2**53 - 1
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Asks for a topic, from ``since`` on where the client already knows a part."""
+    """Asks for a topic, from ``since`` on where the client already knows a part.
+
+    ``limit`` is how many statuses the snapshot of a topic of many tasks has at most. ``detail`` is
+    for topics of flows; all others have "tasks" alone.
+    """
 
     id: int
     topic: Topic
     since: Position | None = None
     token: str | None = None
+    limit: int = PAGE
+    detail: str = "tasks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,16 @@ class Unsubscribe:
 
     id: int
     topic: Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Asks for the page of a topic of many tasks that follows another one."""
+
+    id: int
+    topic: Topic
+    after: str
+    limit: int = PAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +83,7 @@ class Ping:
     id: int
 
 
-ClientFrame = Subscribe | Unsubscribe | Cancel | Ping
+ClientFrame = Subscribe | Unsubscribe | Page | Cancel | Ping
 
 
 def parse(text: str) -> ClientFrame:
@@ -97,15 +118,25 @@ def _read(frame: dict[str, Any], frame_id: int) -> ClientFrame:
                 Topic.parse(frame.get("topic")),
                 _since(frame.get("since")),
                 _text(frame.get("token"), "token", _TOKEN_LENGTH),
+                _limit(frame.get("limit")),
+                _detail(frame.get("detail")),
             )
         case "unsubscribe":
             return Unsubscribe(frame_id, Topic.parse(frame.get("topic")))
+        case "page":
+            topic = Topic.parse(frame.get("topic"))
+            if not topic.holds_many:
+                raise ValueError("a topic of one task has no pages")
+            after = _text(frame.get("after"), "after", _AFTER_LENGTH)
+            if not after:
+                raise ValueError("after must be the next of a snapshot or page")
+            return Page(frame_id, topic, after, _limit(frame.get("limit")))
         case "cancel":
             return Cancel(frame_id, _task_id(frame.get("task_id")))
         case "ping":
             return Ping(frame_id)
         case _:
-            raise ValueError("type must be subscribe, unsubscribe, cancel or ping")
+            raise ValueError("type must be subscribe, unsubscribe, page, cancel or ping")
 
 
 def _since(value: Any) -> Position | None:
@@ -118,6 +149,22 @@ def _since(value: Any) -> Position | None:
     if not epoch or not _is_whole(offset, 0):
         raise ValueError("since must have an epoch and an offset, a whole number from 0")
     return Position(epoch, offset)
+
+
+def _limit(value: Any) -> int:
+    if value is None:
+        return PAGE
+    if not _is_whole(value, 1) or value > LONGEST_PAGE:
+        raise ValueError(f"limit must be a whole number from 1 to {LONGEST_PAGE}")
+    return value
+
+
+def _detail(value: Any) -> str:
+    if value is None:
+        return "tasks"
+    if value not in ("tasks", "summary"):
+        raise ValueError("detail must be tasks or summary")
+    return str(value)
 
 
 def _task_id(value: Any) -> str:
@@ -154,17 +201,45 @@ def _refuse_constant(name: str) -> NoReturn:
     raise FrameError(f"{name} is not JSON")
 
 
-# What the server says. Topics are plain ASCII without quotes (see Topic.parse).
+# What the server says. A topic's name is any text, so it is written as JSON.
 
 
-def welcome(*, ping: int, subscriptions: int, frame_bytes: int) -> str:
-    """The first frame of every connection."""
-    limits = {"subscriptions": subscriptions, "frame_bytes": frame_bytes}
-    return dumps({"type": "welcome", "protocol": PROTOCOL, "ping": ping, "limits": limits})
+def welcome(*, now: str, ping: int, limits: dict[str, float]) -> str:
+    """The first frame of every connection; ``now`` is the server's time, as JSON text."""
+    text = dumps(limits)
+    return f'{{"type":"welcome","protocol":{PROTOCOL},"ping":{ping},"now":{now},"limits":{text}}}'
+
+
+def store(*, available: bool) -> str:
+    """Say that nothing arrives because the store is away, or that it is back."""
+    return dumps({"type": "store", "available": available})
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What goes with the snapshot of a topic of many tasks.
+
+    How many tasks the topic has, and what continues the snapshot; None at the end.
+    """
+
+    total: int
+    next: str | None
+
+    @property
+    def json(self) -> str:
+        """The keys, each with a comma before it."""
+        return f',"total":{self.total},"next":{dumps(self.next)}'
 
 
 def subscribed(
-    frame_id: int, topic: str, position: Position, texts: Sequence[str], *, recovered: bool
+    frame_id: int,
+    topic: str,
+    position: Position,
+    texts: Sequence[str],
+    *,
+    recovered: bool,
+    listed: Listed | None = None,
+    expires_in: int | None = None,
 ) -> str:
     """Answer a subscribe: with every event since the asked position, or with a snapshot."""
     if recovered:
@@ -174,8 +249,9 @@ def subscribed(
         )
         rest = f'"recovered":true,"events":[{events}]'
     else:
-        rest = f'"recovered":false,"snapshot":[{",".join(texts)}]'
-    return f'{{"type":"subscribed","id":{frame_id},{_place(topic, position)},{rest}}}'
+        rest = f'"recovered":false,"snapshot":[{",".join(texts)}]{listed.json if listed else ""}'
+    ends = f'"expires_in":{dumps(expires_in)}'
+    return f'{{"type":"subscribed","id":{frame_id},{_place(topic, position)},{rest},{ends}}}'
 
 
 def event(topic: str, position: Position, text: str, *, merged: int = 0) -> str:
@@ -184,15 +260,24 @@ def event(topic: str, position: Position, text: str, *, merged: int = 0) -> str:
     return f'{{"type":"event",{_place(topic, position)},{count}"status":{text}}}'
 
 
-def snapshot(topic: str, position: Position, texts: Sequence[str]) -> str:
+def snapshot(
+    topic: str, position: Position, texts: Sequence[str], listed: Listed | None = None
+) -> str:
     """Replace all that the client knew of the topic."""
     statuses = ",".join(texts)
-    return f'{{"type":"snapshot",{_place(topic, position)},"snapshot":[{statuses}]}}'
+    more = listed.json if listed else ""
+    return f'{{"type":"snapshot",{_place(topic, position)},"snapshot":[{statuses}]{more}}}'
+
+
+def page(frame_id: int, topic: str, texts: Sequence[str], following: str | None) -> str:
+    """Answer a page; ``following`` continues it, None at the end."""
+    head = f'"type":"page","id":{frame_id},"topic":{dumps(topic)}'
+    return f'{{{head},"snapshot":[{",".join(texts)}],"next":{dumps(following)}}}'
 
 
 def unsubscribed(frame_id: int, topic: str) -> str:
     """Answer an unsubscribe."""
-    return f'{{"type":"unsubscribed","id":{frame_id},"topic":"{topic}"}}'
+    return dumps({"type": "unsubscribed", "id": frame_id, "topic": topic})
 
 
 def withdrawn(topic: str, code: ErrorCode, message: str) -> str:
@@ -222,4 +307,6 @@ def closing(code: CloseCode, message: str) -> str:
 
 
 def _place(topic: str, position: Position) -> str:
-    return f'"topic":"{topic}","epoch":"{position.epoch}","offset":{position.offset}'
+    # The epoch is what a group message says, and anybody who reaches Redis can publish one.
+    place = f'"epoch":{dumps(position.epoch)},"offset":{position.offset}'
+    return f'"topic":{dumps(topic)},{place}'

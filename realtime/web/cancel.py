@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from asgiref.sync import sync_to_async
+from typing import Final
+
 from celery import current_app
 
 from realtime.broker import get_broker
 from realtime.core import jsontext
 from realtime.core.acceptance import Change
+
+from .slow_calls import SlowCalls
+
+
+def _cancel(task_id: str) -> None:
+    fields = {"cancelling": "true", "updated_at": jsontext.timestamp()}
+    if get_broker().accept(Change(task_id=task_id, fields=fields)):
+        current_app.control.revoke(task_id, terminate=True)
+
+
+_calls: Final = SlowCalls(_cancel)
 
 
 async def request_cancel(task_id: str) -> None:
@@ -16,10 +28,4 @@ async def request_cancel(task_id: str) -> None:
     A running task's process gets SIGTERM, a waiting one is skipped when its turn comes. Raises
     what Celery's broker and the store raise.
     """
-    await sync_to_async(_cancel, thread_sensitive=False)(task_id)
-
-
-def _cancel(task_id: str) -> None:
-    fields = {"cancelling": "true", "updated_at": jsontext.timestamp()}
-    if get_broker().accept(Change(task_id=task_id, fields=fields)):
-        current_app.control.revoke(task_id, terminate=True)
+    await _calls(task_id)

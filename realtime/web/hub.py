@@ -9,74 +9,55 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
+
+from redis.exceptions import ReadOnlyError
 
 from realtime.broker import get_broker
 from realtime.broker.base import Event, Reading
-from realtime.broker.layer import ChannelLayer, from_message, make_layer
+from realtime.broker.layer import from_message
 from realtime.conf import conf
 from realtime.core.logs import get_logger
 from realtime.core.position import Place, Position, Step, next_mark, step
 from realtime.core.states import SUCCESS
 from realtime.core.status import Status
-from realtime.core.topics import TASK, Topic, group_name
+from realtime.core.topics import TASK, Topic
 
+from .link import Link
 from .recall import arecall
+from .subscription import BACKLOG, Subscription
+
+__all__ = ["Hub", "Member", "Subscription", "get_hub"]
 
 logger = get_logger("realtime.hub")
 
 #: The layer does not wait for Redis to confirm that it joined a group: a topic just joined is
 #: looked at again after these seconds.
 RECHECKS: Final = (0.25, 1.0)
-#: Seconds between two messages that the hub sends to itself, and that each may take: the layer
-#: tells nobody when it has lost its connection, and with it messages.
-BEAT: Final = 1.0
-#: So many beats in a row that did not come back, while the store answers, make the hub join anew.
-REJOIN: Final = 3
-_JOIN_TIMEOUT: Final = 3.0  #: seconds
-_BEAT_TYPE: Final = "realtime.beat"
+#: Topics that have ended well are looked at once in so many regular checks: their next event, if
+#: there is one, is a new publication of the same id.
+ENDED_EVERY: Final = 12
 #: Seconds between two attempts to reach a store that does not answer.
 _PAUSE: Final = 0.5
+#: Seconds between two attempts to deliver to a subscriber that raises, at most.
+_LONGEST_PAUSE: Final = 60.0
 #: Seconds in which topics to look at are gathered, so that one read serves them all.
 _GATHER: Final = 0.05
+#: Members that are told something before others have a turn.
+_SHARE: Final = 200
+#: Seconds that closing may take when the event loop ends.
+_CLOSING: Final = 2.0
 
 
-class Subscription:
-    """One reader of one topic. Both callbacks are called in the event loop, and must not block."""
+class Member(Protocol):
+    """A connection of this event loop."""
 
-    __slots__ = ("_backlog", "_floor", "on_event", "on_snapshot")
-
-    def __init__(
-        self,
-        on_event: Callable[[Event], None],
-        on_snapshot: Callable[[Position, Sequence[str]], None],
-    ) -> None:
-        self.on_event = on_event
-        self.on_snapshot = on_snapshot
-        #: What arrives while the first reading is under way.
-        self._backlog: list[Event | Reading] | None = []
-        self._floor = Position("", 0)
-
-    def take(self, item: Event | Reading, before: Position | None = None) -> None:
-        """Pass on what this reader does not know yet; whoever stands at ``before`` does not."""
-        if self._backlog is not None:
-            self._backlog.append(item)
-        elif isinstance(item, Reading):
-            self._floor = item.position
-            self.on_snapshot(item.position, item.texts)
-        elif self._floor is before or step(self._floor, item.position) is not Step.DROP:
-            self._floor = item.position
-            self.on_event(item)
-
-    def begin(self, position: Position) -> None:
-        """Pass on, from the first reading's position on, what arrived meanwhile."""
-        backlog, self._backlog = self._backlog or (), None
-        self._floor = position
-        for item in backlog:
-            if step(position, item.position) is not Step.DROP:
-                self.take(item)
+    def store_changed(self, available: bool) -> None:
+        """Take note that nothing arrives, as the store is away, or that it is back."""
+        ...
 
 
 class _Watched:
@@ -85,6 +66,7 @@ class _Watched:
     __slots__ = (
         "backlog",
         "name",
+        "owner",
         "place",
         "repair",
         "state",
@@ -102,12 +84,15 @@ class _Watched:
         self.repair: asyncio.Task[None] | None = None
         #: The last known state, for a topic of one task.
         self.state = ""
+        #: Whose task it was at the last reading.
+        self.owner: str | None = None
 
-    def deliver(self, item: Event | Reading) -> None:
-        before = self.position
-        self.learn(item)
-        for subscription in tuple(self.subscriptions):
-            subscription.take(item, before)
+    def wait(self, event: Event) -> None:
+        """Keep an event until the place is known."""
+        if len(self.backlog) >= BACKLOG:
+            # What is left does not follow on, so the topic is looked at again.
+            del self.backlog[: BACKLOG // 2]
+        self.backlog.append(event)
 
     def learn(self, item: Event | Reading) -> None:
         """Take note of where this leads to, and of the state of a topic of one task."""
@@ -117,6 +102,7 @@ class _Watched:
             self.state = item.state
         else:
             self.place = item.place
+            self.owner = item.owner
             if not self.topic.holds_many:
                 self.state = Status.from_json(item.texts[-1]).state if item.texts else ""
 
@@ -134,18 +120,30 @@ class Hub:
 
     def __init__(self) -> None:
         self._broker = get_broker()
-        self._layer = self._make_layer()
-        self._channel = ""
+        self.link = Link(self._broker, self)
         self._watched: dict[str, _Watched] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._members: set[Member] = set()
         self._suspects: dict[float, set[str]] = {}
-        self._starting = asyncio.Lock()
+        self._started = False
         #: Whether the last look at the store succeeded.
         self.healthy = True
-        #: Whether the layer brings anything: at least what the hub sends to itself.
-        self.hearing = True
-        self._heard = asyncio.Event()
-        self._receiving: asyncio.Task[None] | None = None
+        self._reconnecting = False
+
+    @property
+    def hearing(self) -> bool:
+        """Whether the layer brings anything."""
+        return self.link.hearing
+
+    def join(self, member: Member) -> None:
+        """Tell a connection from now on whether the store is away."""
+        self._members.add(member)
+        self._start()
+        if not self.link.available:
+            member.store_changed(False)
+
+    def leave(self, member: Member) -> None:
+        """Forget a connection that is over."""
+        self._members.discard(member)
 
     async def subscribe(
         self, topic: Topic, subscription: Subscription, since: Position | None = None
@@ -154,112 +152,149 @@ class Hub:
 
         Raises what the broker raises; the subscription is then not there.
         """
-        await self._start()
+        self._start()
         watched = self._watched.get(str(topic))
         if watched is None:
             watched = self._watched[str(topic)] = _Watched(topic)
         watched.subscriptions.add(subscription)
         try:
             # Join first, then read: the other order can lose the event in between.
-            await self._layer.group_add(group_name(watched.name), self._channel)
-            reading = await self._broker.read(topic, since)
-        except BaseException:
-            await self.unsubscribe(topic, subscription)
+            await self.link.join(watched.name)
+            reading = await self._read(topic, since, limit=subscription.limit)
+        except BaseException as error:
+            self.drop(topic, subscription)
+            if isinstance(error, Exception):
+                self._failed(error)
             raise
         self._settle(watched, reading)
         for delay in RECHECKS:
             self._suspect(watched.name, delay)
-        return reading, lambda: subscription.begin(reading.position)
+        return reading, lambda: self._begin(watched, subscription, reading.position)
+
+    def drop(self, topic: Topic, subscription: Subscription) -> asyncio.Task[None] | None:
+        """End a subscription at once; return what takes the process out of the group, if needed."""
+        watched = self._watched.get(str(topic))
+        if watched is None:
+            return None
+        watched.subscriptions.discard(subscription)
+        if watched.subscriptions:
+            return None
+        del self._watched[watched.name]
+        if watched.repair is not None:
+            watched.repair.cancel()
+        return self._spawn(self.link.leave(watched.name))
 
     async def unsubscribe(self, topic: Topic, subscription: Subscription) -> None:
         """Leave a topic; the last one to leave takes the process out of its group."""
+        leaving = self.drop(topic, subscription)
+        if leaving is not None:
+            await asyncio.shield(leaving)
+
+    async def read_page(self, topic: Topic, after: str, limit: int) -> tuple[Sequence[str], Any]:
+        """Return the statuses of a page, and what continues it; None at the end.
+
+        Raises ValueError for an ``after`` that no page gave, and what the broker raises.
+        """
+        page = await self._broker.page(topic, after, limit)
+        self.link.answers += 1
+        return page.texts, page.next
+
+    def refresh(self, topic: Topic, subscription: Subscription) -> None:
+        """Deliver a fresh reading to one subscription, and nothing before that."""
+        subscription.pause()
         watched = self._watched.get(str(topic))
-        if watched is None:
-            return
-        watched.subscriptions.discard(subscription)
-        if not watched.subscriptions:
-            del self._watched[watched.name]
-            if watched.repair is not None:
-                watched.repair.cancel()
-            await self._layer.group_discard(group_name(watched.name), self._channel)
-            if watched.name in self._watched:
-                # Somebody joined while this one left: the group is theirs now.
-                await self._layer.group_add(group_name(watched.name), self._channel)
+        if watched is not None and not subscription.refreshing:
+            subscription.refreshing = True
+            self._spawn(self._refresh(watched, subscription))
+
+    def proceed(self, topic: Topic, subscription: Subscription) -> None:
+        """Deliver what arrived while a subscription was paused."""
+        if subscription.refreshing:
+            return  # the reading comes first
+        try:
+            complete = subscription.proceed()
+        except Exception:
+            logger.exception("subscriber_failed topic=%s", topic)
+            complete = False
+        if not complete:
+            self.refresh(topic, subscription)
+
+    def recall(self, task_id: str) -> None:
+        """Look for a task's ending in the result backend; if there is one, it comes as an event."""
+        self._spawn(_recall(task_id))
 
     async def close(self) -> None:
         """Stop everything. Subscriptions get nothing more; the next one begins anew."""
-        self._channel = ""
-        tasks = {watched.repair for watched in self._watched.values() if watched.repair}
-        tasks |= self._tasks
+        self._started = False
+        repairs = {watched.repair for watched in self._watched.values() if watched.repair}
         self._watched.clear()
         self._suspects.clear()
-        for task in tasks:
+        for task in repairs:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(self.link.close(), *repairs, return_exceptions=True)
 
-    async def _start(self) -> None:
-        async with self._starting:
-            if not self._channel:
-                self._channel = await self._layer.new_channel()
-                self._receiving = self._spawn(self._receive())
-                self._spawn(self._check_regularly())
-                self._spawn(self._listen_to_itself())
-                self._spawn(self._close_with_loop())
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            self.link.begin()
+            self._spawn(self._check_regularly())
+            self._spawn(self._close_with_loop())
 
     def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self.link.spawn(coroutine)
 
     async def _close_with_loop(self) -> None:
-        """Close the connections when the event loop ends, as one made for a single call soon does.
+        """Leave nothing behind when the event loop ends, as one made for a single call soon does.
 
         ``asyncio.run()``, and so ``async_to_sync()``, cancels every task that is left.
         """
         try:
             await asyncio.Event().wait()
         finally:
-            await self._broker.close()
+            loop = asyncio.get_running_loop()
+            if _hubs.get(loop) is self:
+                del _hubs[loop]  # it refers to the loop
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSING):
+                    await self.link.disconnect()
+
+    async def _read(self, topic: Topic, since: Position | None, *, limit: int) -> Reading:
+        reading = await self._broker.read(topic, since, limit=limit)
+        self.link.answers += 1
+        return reading
+
+    # What the link calls
+
+    def topics(self) -> Collection[str]:
+        """Return the topics that this process watches."""
+        return self._watched.keys()
+
+    async def availability_changed(self, available: bool) -> None:
+        """Tell every connection whether the store is away."""
+        for number, member in enumerate(tuple(self._members), 1):
+            try:
+                member.store_changed(available)
+            except Exception:
+                logger.exception("member_failed")
+            if number % _SHARE == 0:
+                await asyncio.sleep(0)
+
+    def receive(self, message: Any) -> None:
+        """Take a message of the layer."""
+        if event := from_message(message):
+            watched = self._watched.get(event.topic)
+            if watched is not None:
+                self._follow(watched, event)
 
     # Events
 
-    def _make_layer(self) -> ChannelLayer:
-        def hear(message: Any) -> None:
-            if layer is self._layer:  # and not one that was left, whose connection still ends
-                self._hear(message)
-
-        layer = make_layer(hear)
-        return layer
-
-    async def _receive(self) -> None:
-        """Receive from a layer that does not call :meth:`_hear` by itself."""
-        while True:
-            try:
-                message = await self._layer.receive(self._channel)
-            except Exception as error:  # noqa: BLE001 - whoever can publish can send anything
-                logger.warning("message_unreadable error=%r", error)
-                await asyncio.sleep(0)
-                continue
-            self._hear(message)
-
-    def _hear(self, message: Any) -> None:
-        self._heard.set()
-        if event := from_message(message):
-            self._dispatch(event)
-
-    def _dispatch(self, event: Event) -> None:
-        watched = self._watched.get(event.topic)
-        if watched is not None:
-            self._follow(watched, event)
-
     def _follow(self, watched: _Watched, event: Event) -> None:
         if watched.place is None or watched.repair is not None:
-            watched.backlog.append(event)
+            watched.wait(event)
             return
         match step(watched.position, event.position):
             case Step.DELIVER:
-                watched.deliver(event)
+                self._deliver(watched, event)
                 if not watched.can_change:
                     # Nobody looks at it again: a last time, whether it is true.
                     self._suspect(watched.name, RECHECKS[0])
@@ -268,8 +303,19 @@ class Hub:
                 # went back and counts this offset again. A look at the store tells.
                 self._suspect(watched.name, RECHECKS[0])
             case Step.GAP:
-                watched.backlog.append(event)
+                watched.wait(event)
                 self._repair(watched)
+
+    def _deliver(self, watched: _Watched, item: Event | Reading) -> None:
+        before = watched.position
+        watched.learn(item)
+        for subscription in tuple(watched.subscriptions):
+            try:
+                if subscription.take(item, before):
+                    continue
+            except Exception:  # it is this subscriber's alone
+                logger.exception("subscriber_failed topic=%s", watched.name)
+            self.refresh(watched.topic, subscription)
 
     def _settle(self, watched: _Watched, reading: Reading) -> None:
         """Take a first reading into account for the topic as a whole."""
@@ -286,6 +332,33 @@ class Hub:
         for event in backlog:
             self._follow(watched, event)
 
+    def _begin(self, watched: _Watched, subscription: Subscription, position: Position) -> None:
+        subscription.begin_at(position)
+        self.proceed(watched.topic, subscription)
+
+    async def _refresh(self, watched: _Watched, subscription: Subscription) -> None:
+        pause = _PAUSE
+        while subscription in watched.subscriptions:
+            subscription.pause()
+            try:
+                reading = await self._read(watched.topic, None, limit=subscription.limit)
+            except Exception as error:  # noqa: BLE001 - the store may be away in many ways
+                self._failed(error)
+                await asyncio.sleep(_PAUSE)
+                continue
+            if subscription not in watched.subscriptions:
+                return
+            try:
+                subscription.refreshing = False
+                if subscription.resume(reading):
+                    return
+            except Exception:
+                logger.exception("subscriber_failed topic=%s", watched.name)
+            subscription.refreshing = True
+            subscription.pause()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
     # Repairs
 
     def _repair(self, watched: _Watched) -> None:
@@ -298,96 +371,48 @@ class Hub:
         while True:
             try:
                 reading = await self._broker.follow(watched.topic, place)
+                if reading.recovered and reading.owner != watched.owner:
+                    # Each subscription is to see whose it is now before any event.
+                    reading = await self._broker.read(watched.topic)
                 break
             except Exception as error:  # noqa: BLE001 - whatever it is, the gap is still there
-                self._unhealthy(error)
+                self._failed(error)
                 await asyncio.sleep(_PAUSE)
+        self.link.answers += 1
         watched.repair = None
         if not reading.recovered:
-            watched.deliver(reading)
+            self._deliver(watched, reading)
             if not reading.texts and watched.topic.kind == TASK:
                 # The store lost it, perhaps with an ending that nobody here was told. Should the
                 # result backend hold that, it comes back as an event.
-                self._spawn(arecall(watched.topic.ident))
+                self.recall(watched.topic.ident)
         for event in reading.events(watched.name):
-            watched.deliver(event)
+            self._deliver(watched, event)
         # The store is the truth: what still does not follow on is looked at again, not believed.
         backlog, watched.backlog = watched.backlog, []
         for event in backlog:
             match step(watched.position, event.position):
                 case Step.DELIVER:
-                    watched.deliver(event)
+                    self._deliver(watched, event)
                 case Step.GAP:
                     self._suspect(watched.name, RECHECKS[0])
 
     async def _check_regularly(self) -> None:
         """Look, every now and then, at where every topic that can still change stands."""
+        number = 0
         while True:
             pause = conf().CHECK_INTERVAL * random.uniform(0.8, 1.2)  # noqa: S311
             await asyncio.sleep(pause)
-            await self._check_all()
+            number += 1
+            await self._check_all(ended=number % ENDED_EVERY == 0)
 
-    async def _check_all(self) -> None:
-        await self._check([name for name, topic in self._watched.items() if topic.can_change])
+    async def check_all(self) -> None:
+        """Look at where every topic stands, after messages may have been lost."""
+        await self._check_all(ended=True)
 
-    async def _listen_to_itself(self) -> None:
-        """Notice that the layer is deaf, and look at everything as soon as it hears again.
-
-        A layer that reconnects does so within a second or two. One whose connection is half-open
-        never does: where the store answers all the same, the hub joins anew.
-        """
-        loop, deaf = asyncio.get_running_loop(), 0
-        while True:
-            due = loop.time() + BEAT
-            await asyncio.sleep(BEAT)
-            if loop.time() - due > BEAT / 4:
-                continue  # who is too busy to hear anything in time is not deaf
-            self._heard.clear()
-            try:
-                async with asyncio.timeout(BEAT):
-                    await self._layer.send(self._channel, {"type": _BEAT_TYPE})
-                    await self._heard.wait()
-            except Exception as error:  # noqa: BLE001 - a layer fails in many ways, all the same
-                if self.hearing:
-                    logger.warning("layer_deaf error=%r", error)
-                self.hearing = False
-                deaf = deaf + 1 if await self._store_answers() else 0
-                if deaf >= REJOIN:
-                    await self._rejoin()
-                continue
-            deaf = 0
-            if not self.hearing:
-                self.hearing = True
-                await self._check_all()
-
-    async def _store_answers(self) -> bool:
-        try:
-            async with asyncio.timeout(BEAT / 4):
-                await self._broker.places(["ready"])
-        except Exception:  # noqa: BLE001 - it may be away in many ways
-            return False
-        return True
-
-    async def _rejoin(self) -> None:
-        """Join every group again, over connections of a new layer's, and leave the old one."""
-        logger.warning("layer_rejoined topics=%d", len(self._watched))
-        old, receiving, layer = self._layer, self._receiving, self._make_layer()
-        try:
-            async with asyncio.timeout(_JOIN_TIMEOUT):
-                channel = await layer.new_channel()
-            # Both at once: who subscribes meanwhile joins the new one.
-            self._layer, self._channel = layer, channel
-            self._receiving = self._spawn(self._receive())
-            if receiving is not None:
-                receiving.cancel()
-            for name in list(self._watched):
-                async with asyncio.timeout(_JOIN_TIMEOUT):
-                    await layer.group_add(group_name(name), channel)
-            if old is not layer:
-                async with asyncio.timeout(_JOIN_TIMEOUT):
-                    await old.flush()
-        except Exception as error:  # noqa: BLE001 - the next beats will tell, and try again
-            logger.warning("rejoin_failed error=%r", error)
+    async def _check_all(self, *, ended: bool) -> None:
+        watched = self._watched.items()
+        await self._check([name for name, topic in watched if ended or topic.can_change])
 
     def _suspect(self, name: str, delay: float) -> None:
         """Look at one topic after ``delay`` seconds, together with its neighbours in time."""
@@ -410,11 +435,12 @@ class Hub:
             try:
                 places = await self._broker.places(names)
             except Exception as error:  # noqa: BLE001 - the store may be away in many ways
-                self._unhealthy(error)
+                self._failed(error)
                 # Messages may have been lost meanwhile: look again as soon as it answers.
                 await asyncio.sleep(_PAUSE)
                 continue
             self.healthy = True
+            self.link.answers += 1
             for name, place in zip(names, places, strict=True):
                 self._compare(self._watched.get(name), known[name], place)
             return
@@ -429,10 +455,27 @@ class Hub:
         # The store is ahead; or it lost the topic; or it went back, as a failover does.
         self._repair(watched)
 
-    def _unhealthy(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException) -> None:
         if self.healthy:
             logger.warning("store_unreachable error=%r", error)
         self.healthy = False
+        if isinstance(error, ReadOnlyError) and not self._reconnecting:
+            # Another server took over, and this one became its replica.
+            self._reconnecting = True
+            self._spawn(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        try:
+            await self.link.reconnect()
+        finally:
+            self._reconnecting = False
+
+
+async def _recall(task_id: str) -> None:
+    try:
+        await arecall(task_id)
+    except Exception as error:  # noqa: BLE001 - the store may be away in many ways
+        logger.warning("recall_failed task=%s error=%r", task_id, error)
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -32,6 +33,41 @@ class Window:
         now = time.monotonic()
         self._times = [*self._times, now][-self._count :]
         return len(self._times) == self._count and now - self._times[0] < self._seconds
+
+
+class Refusals:
+    """Counts one client's refused requests over a minute."""
+
+    __slots__ = ("_limit", "_times")
+
+    #: Seconds over which refusals are counted.
+    SECONDS: Final = 60.0
+    #: So many times the limit ends the connection.
+    FACTOR: Final = 5
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._times: list[float] = []
+
+    @property
+    def left(self) -> int:
+        """How many more may be refused now before the next request is not looked up."""
+        since = time.monotonic() - self.SECONDS
+        return self._limit - sum(moment > since for moment in self._times)
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds until a request is looked up again; 0 for now."""
+        if self.left > 0:
+            return 0
+        return max(1, math.ceil(self._times[-self._limit] + self.SECONDS - time.monotonic()))
+
+    def add(self) -> bool:
+        """Count one more; return whether the connection is to end."""
+        most = self._limit * self.FACTOR
+        now = time.monotonic()
+        self._times = [*self._times, now][-most:]
+        return len(self._times) == most and now - self._times[0] < self.SECONDS
 
 
 class Bucket:

@@ -9,11 +9,10 @@ comes back up to date.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from itertools import count
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from realtime.broker.base import Event
 from realtime.conf import conf
@@ -25,9 +24,22 @@ from realtime.core.states import is_mergeable
 
 logger = get_logger("realtime.connection")
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-#: Sends a text at once if nothing waits before it, and returns whether it was taken.
-Write = Callable[[str], bool]
+
+class Sink(Protocol):
+    """What carries one client's frames: a WebSocket, an event stream, a test."""
+
+    #: Sends a text at once if nothing waits before it, and returns whether it was taken. None
+    #: where a transport cannot do that.
+    write: Callable[[str], bool] | None
+
+    async def send(self, text: str) -> None:
+        """Send a frame; return when there is room for the next one."""
+        ...
+
+    async def close(self, code: int) -> None:
+        """End the connection, after all that was sent."""
+        ...
+
 
 #: Seconds that the last word to a slow reader may take before it is closed all the same.
 _LAST_WORD: Final = 0.1
@@ -41,6 +53,13 @@ class _Reading(NamedTuple):
     frame: str
 
 
+class _End(NamedTuple):
+    """A frame after which a topic has no reader."""
+
+    topic: str
+    frame: str
+
+
 class _Event(NamedTuple):
     """An event, under the name by which the client subscribed to its topic."""
 
@@ -48,7 +67,7 @@ class _Event(NamedTuple):
     event: Event
 
 
-_Item = str | _Reading | _Event | CloseCode
+_Item = str | _Reading | _Event | _End | CloseCode
 
 
 class Outbox:
@@ -58,14 +77,33 @@ class Outbox:
     task is a third of what a delivery costs.
     """
 
-    def __init__(self, send: Send, write: Write | None = None) -> None:
+    __slots__ = (
+        "_emptied",
+        "_limit",
+        "_number",
+        "_patience",
+        "_progress",
+        "_room",
+        "_sending",
+        "_sent",
+        "_sink",
+        "_size",
+        "_taken",
+        "_task",
+        "_timer",
+        "_waiting",
+        "_write",
+        "closed",
+    )
+
+    def __init__(self, sink: Sink) -> None:
         settings = conf()
-        self._send = send
-        self._write = write
+        self._sink = sink
+        self._write = sink.write
         self._room = settings.OUTBOX_EVENTS
         self._limit = settings.OUTBOX_BYTES
         self._patience = settings.SLOW_TIMEOUT
-        self._numbers = count()
+        self._number = 0
         self._waiting: dict[int, _Item] = {}
         #: Bytes that wait.
         self._size = 0
@@ -112,11 +150,21 @@ class Outbox:
         if is_mergeable(event.state):
             self._progress[key] = number
 
+    def put_end(self, topic: str, frame: str) -> None:
+        """Append a frame after which the topic has no reader, and forget where that one stood."""
+        if self._is_written(frame):
+            self._sent.pop(topic, None)
+        else:
+            self._append(_End(topic, frame))
+
     def drop(self, topic: str | None = None) -> None:
         """Leave out what waits, of a topic or at all: its reader may not see it any more."""
         for number, item in tuple(self._waiting.items()):
             if topic is None or (isinstance(item, _Reading | _Event) and item.topic == topic):
                 self._size -= _size(self._waiting.pop(number))
+        for key in tuple(self._progress):
+            if topic is None or key[0] == topic:
+                del self._progress[key]
         self._tell_of_room()
 
     def close(self, code: CloseCode, message: str) -> None:
@@ -164,12 +212,12 @@ class Outbox:
             item = self._waiting.pop(number)
             self._size -= _size(item)
             if isinstance(item, CloseCode):
-                await self._send({"type": "websocket.close", "code": int(item)})
+                await self._sink.close(int(item))
                 return True
             self._taken = loop.time()
             if self._timer is None:
                 self._timer = loop.call_later(self._patience, self._look, loop)
-            await self._send({"type": "websocket.send", "text": self._frame(number, item)})
+            await self._sink.send(self._frame(number, item))
             self._tell_of_room()
         self._taken = None
         return False
@@ -206,6 +254,7 @@ class Outbox:
             self._timer.cancel()
         self._waiting.clear()
         self._progress.clear()
+        self._sent.clear()
         self._size = 0
         self._tell_of_room()
 
@@ -215,12 +264,15 @@ class Outbox:
         # It waits behind all that was not taken; the server cuts who does not even take this.
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORD):
-                await self._send({"type": "websocket.send", "text": said})
-        await self._send({"type": "websocket.close", "code": int(CloseCode.SLOW)})
+                await self._sink.send(said)
+        await self._sink.close(int(CloseCode.SLOW))
 
-    def _frame(self, number: int, item: str | _Reading | _Event) -> str:
+    def _frame(self, number: int, item: str | _Reading | _Event | _End) -> str:
         if isinstance(item, str):
             return item
+        if isinstance(item, _End):
+            self._sent.pop(item.topic, None)
+            return item.frame
         if isinstance(item, _Reading):
             self._sent[item.topic] = item.position
             return item.frame
@@ -236,7 +288,7 @@ class Outbox:
         return _frame_of(topic, event)
 
     def _append(self, item: _Item) -> int:
-        number = next(self._numbers)
+        number = self._number = self._number + 1
         if self.closed:
             return number
         if self._size >= self._limit and not isinstance(item, CloseCode):
@@ -259,6 +311,6 @@ def _frame_of(topic: str, event: Event) -> str:
 def _size(item: _Item) -> int:
     if isinstance(item, _Event):
         return len(item.event.text)
-    if isinstance(item, _Reading):
+    if isinstance(item, _Reading | _End):
         return len(item.frame)
     return len(item) if isinstance(item, str) else 0

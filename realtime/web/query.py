@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from django.http import HttpRequest
 
 from realtime.broker import get_broker
-from realtime.broker.base import Event
-from realtime.core.position import Position
+from realtime.broker.base import Event, Reading
 from realtime.core.status import Status
 from realtime.core.topics import TASK, USER, Topic
 from realtime.exceptions import TaskNotFound, WaitTimeout
@@ -56,11 +55,11 @@ async def wait(task_id: str, *, timeout: float) -> Status:  # noqa: ASYNC109 - a
     def on_event(event: Event) -> None:
         take([event.text])
 
-    def on_snapshot(_position: Position, texts: Sequence[str]) -> None:
-        take(texts)
+    def on_reading(reading: Reading) -> None:
+        take(reading.texts)
 
     topic, hub = Topic(TASK, task_id), get_hub()
-    subscription = Subscription(on_event, on_snapshot)
+    subscription = Subscription(on_event, on_reading)
     try:
         async with asyncio.timeout(timeout):
             reading, begin = await hub.subscribe(topic, subscription)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from asgiref.sync import sync_to_async
+from typing import Final
 
 from realtime.broker import get_broker
 from realtime.core.acceptance import Change
 from realtime.core.logs import get_logger
 from realtime.results import stored_endings
+
+from .slow_calls import SlowCalls
 
 logger = get_logger("realtime.recall")
 
@@ -28,4 +30,5 @@ def recall(task_id: str) -> bool:
     return bool(get_broker().accept(change))
 
 
-arecall = sync_to_async(recall, thread_sensitive=False)
+#: The same from an event loop, in a thread.
+arecall: Final = SlowCalls(recall)

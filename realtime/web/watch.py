@@ -42,7 +42,11 @@ class Member(Protocol):
     #: What names its session (``access.session_name``), "" where it has none.
     session: str
     scope: Any
-    user: Any
+
+    @property
+    def user(self) -> Any:
+        """Who the user is, as far as is known."""
+        ...
 
     @property
     def sees_more(self) -> bool:

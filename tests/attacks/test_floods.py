@@ -63,15 +63,19 @@ async def test_frames_that_are_too_many_are_not_looked_at(
 
 
 @pytest.mark.parametrize("ask", ["subscribe", "cancel"])
-async def test_the_twentieth_refusal_in_a_minute_ends_the_connection(
-    service: Any, ask: str
+async def test_after_twenty_refusals_nothing_is_looked_up_and_the_hundredth_ends_the_connection(
+    start_web: Callable[..., Web], ask: str
 ) -> None:
-    async with connect(service) as client:
-        for number in range(20):
-            assert (await client.ask("ping"))["type"] == "pong", number
+    web = start_web(FRAME_RATE=1000.0, FRAME_BURST=1000)
+    topic = f"task:{fresh_id()}"
+    async with connect(web) as client:
+        assert (await client.subscribe(topic, token=token_for(web, topic)))["type"] == "subscribed"
+        for number in range(100):
             key = {"topic": f"task:{fresh_id()}"} if ask == "subscribe" else {"task_id": "no"}
-            assert (await client.ask(ask, **key))["code"] == "not_found"
-        assert await assert_ended_by_rate(client) == []
+            await client.socket.send(json.dumps({"type": ask, "id": number, **key}))
+        frames = await assert_ended_by_rate(client)
+    assert [frame["code"] for frame in frames] == ["not_found"] * 20 + ["limit"] * 80
+    assert all(1 <= frame["retry_after"] <= 60 for frame in frames[20:])
 
 
 async def turned_away(service: Any, words: str, **who: Any) -> None:

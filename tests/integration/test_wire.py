@@ -35,11 +35,18 @@ def session(people: Any) -> str:
 
 async def test_the_first_frame_is_the_welcome(service: Any) -> None:
     async with connect(service) as client:
+        assert MOMENT.fullmatch(client.welcome.pop("now"))
         assert client.welcome == {
             "type": "welcome",
             "protocol": 1,
             "ping": 25,
-            "limits": {"subscriptions": 128, "frame_bytes": 16384},
+            "limits": {
+                "subscriptions": 128,
+                "frame_bytes": 16384,
+                "frames_per_second": 10,
+                "frame_burst": 50,
+                "refusals_per_minute": 20,
+            },
         }
 
 
@@ -73,7 +80,7 @@ async def test_an_unknown_type_is_a_bad_request_that_keeps_its_id(service: Any) 
     async with connect(service) as client:
         answer = await client.ask("publish")
         assert (answer["type"], answer["code"]) == ("error", "bad_request")
-        assert answer["message"] == "type must be subscribe, unsubscribe, cancel or ping"
+        assert answer["message"] == "type must be subscribe, unsubscribe, page, cancel or ping"
 
 
 async def test_answers_come_in_the_order_of_the_questions(service: Any, session: str) -> None:
@@ -101,7 +108,7 @@ async def test_subscribing_answers_with_a_snapshot_and_then_every_event_follows_
     async with connect(service, session=session) as client:
         answer = await client.subscribe(topic)
         assert set(answer) == {
-            "type", "id", "topic", "epoch", "offset", "recovered", "snapshot",
+            "type", "id", "topic", "epoch", "offset", "recovered", "snapshot", "expires_in",
         }  # fmt: skip
         assert answer["type"] == "subscribed"
         assert (answer["topic"], answer["offset"], answer["recovered"]) == (topic, 2, False)

@@ -22,6 +22,7 @@ from realtime.core import codes, frames, states, topics
 from realtime.core.position import Position
 from realtime.core.status import FIELDS
 from realtime.web import checks as web_checks
+from realtime.web import session
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -144,22 +145,28 @@ def server_examples() -> list[dict[str, object]]:
 def test_every_frame_of_the_server_is_described_as_it_is_written() -> None:
     place = Position("k3x9", 7)
     settings = Settings()
+    listed = frames.Listed(312, "…")
     written = [
         frames.welcome(
+            now='"2026-11-28T08:00:00.000Z"',
             ping=settings.PING,
-            subscriptions=settings.SUBSCRIPTIONS,
-            frame_bytes=settings.FRAME_BYTES,
+            limits=session.limits(settings),
         ),
-        frames.subscribed(1, "task:…", place, [], recovered=False),
+        frames.store(available=False),
+        frames.subscribed(1, "task:…", place, [], recovered=False, expires_in=840),
+        frames.subscribed(1, "user:me", place, [], recovered=False, listed=listed),
         frames.subscribed(1, "task:…", place, [], recovered=True),
         frames.event("task:…", Position("k3x9", 8), "{}"),
         frames.event("task:…", Position("k3x9", 12), "{}", merged=3),
         frames.snapshot("task:…", Position("n0e2", 3), []),
+        frames.snapshot("user:me", Position("n0e2", 3), [], listed),
+        frames.page(2, "user:me", [], None),
         frames.unsubscribed(2, "task:…"),
         frames.withdrawn("task:…", codes.ErrorCode.FORBIDDEN, "…"),
         frames.cancelled(3, "…"),
         frames.pong(4),
         frames.error(codes.ErrorCode.NOT_FOUND, "…", frame_id=1),
+        frames.error(codes.ErrorCode.LIMIT, "…", frame_id=1, retry_after=12),
         frames.closing(codes.CloseCode.BAD_REQUESTS, "…"),
     ]
     assert server_examples() == [json.loads(text) for text in written]

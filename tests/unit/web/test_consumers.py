@@ -50,8 +50,8 @@ async def connection():
     yield connection, consumer
     await connection.send_input({"type": "websocket.disconnect", "code": 1000})
     await connection.wait(DEADLINE)
-    if hasattr(consumer, "hub"):
-        await consumer.hub.close()
+    if consumer.session is not None:
+        await consumer.session._hub.close()
 
 
 @pytest.mark.parametrize("idle_timeout", [0.05], indirect=True)
@@ -70,8 +70,8 @@ async def test_a_connection_without_a_subscription_is_told_so_and_closed(connect
 @pytest.mark.parametrize("ends", [False, True])
 async def test_a_connection_that_has_subscribed_may_be_silent(connection, ends):
     socket, consumer = connection
-    assert consumer.idle is not None
-    due = consumer.idle.when()
+    assert consumer.session._idle is not None
+    due = consumer.session._idle.when()
     subscribe = {
         "type": "subscribe",
         "id": 1,
@@ -97,22 +97,22 @@ async def test_a_right_that_is_lost_while_subscribing_is_noticed():
     await socket.send_input({"type": "websocket.connect"})
     assert await receive(socket) == {"type": "websocket.accept"}
     assert (await receive(socket))["type"] == "welcome"
-    join = consumer.hub.subscribe
+    hub, subscriptions = consumer.session._hub, consumer.session.subscriptions
+    join = hub.subscribe
 
     async def lose_and_join(*args):
-        consumer.user = None  # as a look leaves it
-        consumer.looks += 1
+        await subscriptions.look(None)
         return await join(*args)
 
-    consumer.hub.subscribe = lose_and_join
+    hub.subscribe = lose_and_join
     subscribe = {"type": "subscribe", "id": 1, "topic": "task:hers"}
     await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
     answer = await receive(socket)
     assert (answer["type"], answer["code"]) == ("error", "not_found")
-    assert (consumer.hub._watched, consumer.subscriptions) == ({}, {})
+    assert (hub._watched, len(subscriptions)) == ({}, 0)
     await socket.send_input({"type": "websocket.disconnect", "code": 1000})
     await socket.wait(DEADLINE)
-    await consumer.hub.close()
+    await hub.close()
     await get_watch().close()
 
 
@@ -122,7 +122,7 @@ async def test_what_fails_inside_is_told_by_a_reference_alone(connection, caplog
     async def fail(*_args):
         raise RuntimeError("canary")
 
-    consumer.hub.subscribe = fail
+    consumer.session._hub.subscribe = fail
     subscribe = {
         "type": "subscribe",
         "id": 1,

@@ -20,6 +20,7 @@ from realtime.core.acceptance import Change
 from realtime.core.position import Position, Step, step
 from realtime.core.topics import Topic
 from realtime.web import hub as hub_module
+from realtime.web import link as link_module
 from realtime.web.hub import Hub, Subscription
 
 TOPIC = Topic("task", "t")
@@ -58,8 +59,9 @@ class Reader:
     def _event(self, event):
         self._tell(("event", event.position.offset, json.loads(event.text)["state"]))
 
-    def _snapshot(self, position, texts):
-        self._tell(("snapshot", position.offset, [json.loads(text)["state"] for text in texts]))
+    def _snapshot(self, reading):
+        states = [json.loads(text)["state"] for text in reading.texts]
+        self._tell(("snapshot", reading.position.offset, states))
 
     def _tell(self, item):
         self.told.append(item)
@@ -79,7 +81,9 @@ async def world(monkeypatch):
     # Both are imported above: imported now, the second would keep the first one's for good.
     monkeypatch.setattr(layer_module, "get_layer", lambda: layer)
     monkeypatch.setattr(memory_module, "get_layer", lambda: layer)
+    monkeypatch.setattr(link_module, "get_layer", lambda: layer)
     monkeypatch.setattr(hub_module, "_PAUSE", 0.01)
+    monkeypatch.setattr(link_module, "_PAUSE", 0.01)
     given = {"BROKER": "realtime.broker.memory.MemoryBroker", "CHECK_INTERVAL": 0.2}
     with override_settings(REALTIME={**settings.REALTIME, **given}):
         hub = Hub()
@@ -97,7 +101,7 @@ class Client(Reader):
             for event in self.first.events(str(topic)):
                 self._event(event)
         else:
-            self._snapshot(self.first.position, self.first.texts)
+            self._snapshot(self.first)
         return self
 
     def _event(self, event):
@@ -106,7 +110,8 @@ class Client(Reader):
             self.position = event.position
             self._accept(event.text)
 
-    def _snapshot(self, position, texts):
+    def _snapshot(self, reading):
+        position, texts = reading.position, reading.texts
         if self.position is None or position.epoch != self.position.epoch:
             self.versions = {}
         self.position = position
@@ -307,9 +312,9 @@ async def gone_back(world):
         go_back = keep(broker)
         progress(broker, 1)
         client = await Client().join(hub)
-        lasting = len(hub._tasks)
+        lasting = len(hub.link._tasks)
         # The looks that follow a join are over.
-        await until(lambda: not hub._suspects and len(hub._tasks) == lasting)
+        await until(lambda: not hub._suspects and len(hub.link._tasks) == lasting)
         go_back()
         yield client
 
@@ -344,7 +349,7 @@ async def test_of_two_processes_that_notice_one_makes_the_new_epoch(world):
     for client in clients:
         await client.until(lambda _, client=client: client.position.epoch != before)
     assert clients[0].position == clients[1].position
-    await asyncio.gather(*(each._check_all() for each in hubs))
+    await asyncio.gather(*(each.check_all() for each in hubs))
     assert clients[0].position == clients[1].position == (await broker.read(TOPIC)).position
     await hubs[1].close()
 
@@ -358,7 +363,7 @@ async def test_where_a_client_says_that_it_stands_changes_nothing_for_others(wor
         other = await Reader().join(hub, since=Position(position.epoch, offset))
         assert not other.first.recovered
         assert other.first.position == position
-    await hub._check_all()
+    await hub.check_all()
     succeed(broker)
     await reader.until(bool)
     assert reader.told == [("event", 2, "SUCCESS")]
@@ -412,7 +417,7 @@ async def test_what_is_no_event_of_its_topic_is_not_told_and_makes_nobody_deaf(w
     succeed(broker)
     await reader.until(lambda told: told)
     assert reader.told == [("event", 2, "SUCCESS")]
-    assert not hub._receiving.done()
+    assert not hub.link.receiving.done()
 
 
 @pytest.mark.parametrize("message", [7, None, "type", ["type"], {1: 2}, {"type": ["t"]}])
@@ -493,7 +498,8 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
     real = broker.places
 
     async def note(topics):
-        asked.append(set(topics))
+        if topics != ["ready"]:
+            asked.append(set(topics))
         return await real(topics)
 
     await Reader().join(hub)
@@ -508,7 +514,7 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
 
 async def test_a_layer_that_was_deaf_is_noticed_and_caught_up_with_at_once(world, monkeypatch):
     hub, broker, layer = world
-    monkeypatch.setattr(hub_module, "BEAT", 0.05)
+    monkeypatch.setattr(link_module, "BEAT", 0.05)
     with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
         reader = await Reader().join(hub)
         await asyncio.sleep(1.3)  # the looks that follow a join are over
@@ -536,11 +542,11 @@ async def test_a_gap_is_repaired_at_once_and_not_at_the_next_look(world):
 
 async def test_a_layer_that_stays_deaf_is_left_for_a_new_one(world, monkeypatch):
     hub, broker, layer = world
-    monkeypatch.setattr(hub_module, "BEAT", 0.05)
+    monkeypatch.setattr(link_module, "BEAT", 0.05)
     reader = await Reader().join(hub)
     layer.deaf, layer.fault = True, lambda _message: []
     fresh = FaultyLayer()
-    monkeypatch.setattr(hub_module, "make_layer", lambda _hear: fresh)
+    monkeypatch.setattr(link_module, "make_layer", lambda _hear: fresh)
     monkeypatch.setattr(memory_module, "get_layer", lambda: fresh)
     await until(lambda: not hub.hearing)
     joining = asyncio.create_task(Reader().join(hub, Topic("task", "meanwhile")))
@@ -556,7 +562,7 @@ async def test_a_layer_that_stays_deaf_is_left_for_a_new_one(world, monkeypatch)
 
 async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(world, monkeypatch):
     hub, broker, layer = world
-    monkeypatch.setattr(hub_module, "BEAT", 0.05)
+    monkeypatch.setattr(link_module, "BEAT", 0.05)
     given, passed = [], []
 
     def make_layer(hear):
@@ -571,14 +577,14 @@ async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(worl
 
         return give
 
-    monkeypatch.setattr(hub_module, "make_layer", make_layer)
-    hub._layer = hub._make_layer()
+    monkeypatch.setattr(link_module, "make_layer", make_layer)
+    hub.link.layer = hub.link._make_layer()
     reader = await Reader().join(hub)
     layer.fault = through(0)
     begin(broker)
     await until(lambda: passed == [0])
     assert offsets(reader.told) == [1]
-    hub._layer.deaf = True
+    hub.link.layer.deaf = True
     await until(lambda: len(given) == 2 and hub.hearing)
     monkeypatch.setattr(broker, "places", lambda _topics: asyncio.Event().wait())
     progress(broker, 1)
@@ -592,7 +598,7 @@ async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(worl
 
 async def test_a_layer_that_still_brings_something_is_not_deaf(world, monkeypatch):
     hub, broker, layer = world
-    monkeypatch.setattr(hub_module, "BEAT", 0.05)
+    monkeypatch.setattr(link_module, "BEAT", 0.05)
     await Reader().join(hub)
     begin(broker)
     layer.deaf = True  # what the hub sends to itself waits behind much else
@@ -604,7 +610,7 @@ async def test_a_layer_that_still_brings_something_is_not_deaf(world, monkeypatc
 
 async def test_who_is_too_busy_to_hear_is_not_taken_to_be_deaf(world, monkeypatch):
     hub, _, layer = world
-    monkeypatch.setattr(hub_module, "BEAT", 0.05)
+    monkeypatch.setattr(link_module, "BEAT", 0.05)
     await Reader().join(hub)
     layer.deaf = True
     for _ in range(20):

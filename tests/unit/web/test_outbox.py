@@ -33,7 +33,15 @@ class Reader:
         self.free = asyncio.Event()
         self.free.set()
 
-    async def send(self, message):
+    write = None
+
+    async def send(self, text):
+        await self._take({"type": "websocket.send", "text": text})
+
+    async def close(self, code):
+        await self._take({"type": "websocket.close", "code": code})
+
+    async def _take(self, message):
         await self.free.wait()
         self.sent.put_nowait(message)
 
@@ -50,7 +58,7 @@ async def reader():
 
 @pytest.fixture
 async def outbox(reader):
-    outbox = Outbox(reader.send)
+    outbox = Outbox(reader)
     yield outbox
     await outbox.stop()
 
@@ -186,7 +194,7 @@ def ends(messages):
 
 async def test_who_takes_nothing_for_too_long_is_told_and_closed(reader):
     with override_settings(REALTIME={"SLOW_TIMEOUT": 0.1}):
-        outbox = Outbox(reader.send)
+        outbox = Outbox(reader)
     reader.free.clear()
     outbox.put(frames.pong(1))
     outbox.put(frames.pong(2))
@@ -200,14 +208,15 @@ async def test_who_takes_nothing_for_too_long_is_told_and_closed(reader):
 async def test_who_takes_the_last_word_neither_is_closed_all_the_same():
     closed = asyncio.Event()
 
-    async def send(message):
-        if message["type"] == "websocket.close":
-            closed.set()
-        else:
+    class Dead(Reader):
+        async def send(self, text):
             await asyncio.Event().wait()
 
+        async def close(self, code):
+            closed.set()
+
     with override_settings(REALTIME={"SLOW_TIMEOUT": 0.1}):
-        outbox = Outbox(send)
+        outbox = Outbox(Dead())
     outbox.put(frames.pong(1))
     async with asyncio.timeout(DEADLINE):
         await closed.wait()
@@ -215,7 +224,7 @@ async def test_who_takes_the_last_word_neither_is_closed_all_the_same():
 
 async def test_a_reader_that_takes_a_little_now_and_then_is_not_slow(reader):
     with override_settings(REALTIME={"SLOW_TIMEOUT": 0.3}):
-        outbox = Outbox(reader.send)
+        outbox = Outbox(reader)
     for number in range(8):
         reader.free.clear()
         outbox.put(frames.pong(number))
@@ -228,7 +237,7 @@ async def test_a_reader_that_takes_a_little_now_and_then_is_not_slow(reader):
 
 async def test_endings_that_fill_the_outbox_are_given_up_all_together(reader):
     with override_settings(REALTIME={"OUTBOX_BYTES": 1000}):
-        outbox = Outbox(reader.send)
+        outbox = Outbox(reader)
     reader.free.clear()
     offset = 0
     while not outbox.closed:
@@ -241,7 +250,7 @@ async def test_endings_that_fill_the_outbox_are_given_up_all_together(reader):
 
 async def test_progress_that_fills_the_outbox_is_merged_before_it_is_given_up(reader):
     with override_settings(REALTIME={"OUTBOX_BYTES": 1000, "OUTBOX_EVENTS": 1_000_000}):
-        outbox = Outbox(reader.send)
+        outbox = Outbox(reader)
     reader.free.clear()
     for offset in range(1, 501):
         outbox.put_event("task:a", event(offset))
@@ -253,7 +262,7 @@ async def test_progress_that_fills_the_outbox_is_merged_before_it_is_given_up(re
 
 async def test_who_takes_no_answers_waits_with_the_next_question(reader):
     with override_settings(REALTIME={"OUTBOX_BYTES": 100}):
-        outbox = Outbox(reader.send)
+        outbox = Outbox(reader)
     reader.free.clear()
     outbox.put(json.dumps("x" * 101))
     await asyncio.sleep(0)  # it is on its way
@@ -272,7 +281,7 @@ async def test_who_takes_no_answers_waits_with_the_next_question(reader):
 def test_whatever_comes_every_offset_is_sent_or_counted_and_they_rise(states):
     async def read_all():
         reader = Reader()
-        outbox = Outbox(reader.send)
+        outbox = Outbox(reader)
         place = Position("e", 0)
         outbox.put_reading("task:a", place, frames.snapshot("task:a", place, []))
         for offset, state in enumerate(states, 1):
@@ -334,7 +343,7 @@ async def socket():
 
 @pytest.fixture
 async def direct(socket):
-    outbox = Outbox(socket.send, socket.write)
+    outbox = Outbox(socket)
     yield outbox
     await outbox.stop()
 
@@ -385,7 +394,7 @@ async def test_the_merged_are_counted_from_what_was_written_at_once(direct, sock
 
 async def test_nothing_is_written_to_who_was_given_up(socket):
     with override_settings(REALTIME={"OUTBOX_BYTES": 100}):
-        outbox = Outbox(socket.send, socket.write)
+        outbox = Outbox(socket)
     socket.clear = False
     socket.free.clear()
     while not outbox.closed:
@@ -413,7 +422,7 @@ async def test_what_sends_is_there_while_something_waits_and_no_longer(direct, s
 
 async def test_a_reader_that_is_given_up_as_it_takes_the_last_of_it_is_told_all_the_same(reader):
     with override_settings(REALTIME={"OUTBOX_BYTES": 100}):
-        outbox = Outbox(reader.send)
+        outbox = Outbox(reader)
     reader.free.clear()
     outbox.put(json.dumps({"type": "x" * 101}))
     await asyncio.sleep(0)  # it is on its way

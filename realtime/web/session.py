@@ -1,0 +1,365 @@
+"""What one client follows, and by which right; whatever carries its frames."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import secrets
+from typing import Any, Final
+
+from realtime.conf import Settings, conf
+from realtime.core import frames
+from realtime.core.codes import CloseCode, ErrorCode
+from realtime.core.jsontext import timestamp
+from realtime.core.logs import get_logger
+from realtime.core.topics import TASK
+from realtime.ownership import owner_of_user
+
+from .access import session_name
+from .auth import Refused, authorise_cancel, grant, not_found
+from .cancel import request_cancel
+from .drain import enter, leave
+from .hub import Hub, get_hub
+from .limits import Bucket, Refusals, Window, client_address, connections, warn_of_proxy
+from .outbox import Outbox, Sink
+from .requests import OUTSTANDING, Requests
+from .subscriptions import Subscriptions, listed, seconds_left
+from .watch import get_watch
+
+logger = get_logger("realtime.connection")
+
+#: So many frames that are not of the protocol, in so many seconds, end a connection.
+BAD_REQUESTS: Final = 5
+BAD_REQUESTS_WINDOW: Final = 10.0
+_ENDED: Final = {
+    CloseCode.SIGNED_OUT: "signed out",
+    CloseCode.SESSION_EXPIRED: "the session has expired, sign in again",
+}
+
+
+class TooMany(Refused):
+    """Something that may be asked for again, after so many seconds."""
+
+    def __init__(self, message: str, retry_after: int, *, is_refusal: bool = False) -> None:
+        super().__init__(ErrorCode.LIMIT, message)
+        self.retry_after = retry_after
+        #: Whether it counts as a refused request.
+        self.is_refusal = is_refusal
+
+
+def limits(settings: Settings) -> dict[str, float]:
+    """Return what a client must keep to, as ``welcome`` says it."""
+    return {
+        "subscriptions": settings.SUBSCRIPTIONS,
+        "frame_bytes": settings.FRAME_BYTES,
+        "frames_per_second": settings.FRAME_RATE,
+        "frame_burst": settings.FRAME_BURST,
+        "refusals_per_minute": settings.REFUSALS,
+    }
+
+
+class ClientSession:
+    """Answers one client's requests, and sends it the events of what it subscribed to.
+
+    It writes to a sink. What has to wait for the store, a database or a backend runs in tasks.
+    """
+
+    __slots__ = (
+        "_bad_requests",
+        "_bucket",
+        "_closing",
+        "_entered",
+        "_hub",
+        "_idle",
+        "_outbox",
+        "_refusals",
+        "_requests",
+        "_sink",
+        "address",
+        "owner",
+        "scope",
+        "session",
+        "subscriptions",
+    )
+
+    def __init__(self, scope: Any, sink: Sink) -> None:
+        self.scope = scope
+        user = scope.get("user")
+        self.owner = owner_of_user(user)
+        self.session = session_name(scope)
+        self.address = client_address(scope)
+        self._hub: Hub = get_hub()
+        self._sink = sink
+        self._outbox = Outbox(sink)
+        self.subscriptions = Subscriptions(user, self._hub, self._outbox)
+        self._entered = self._closing = False
+        #: Ends the connection; until the first subscription.
+        self._idle: asyncio.TimerHandle | None = None
+        # Made when they are needed: most connections subscribe once, and are silent then.
+        self._requests: Requests | None = None
+        self._bucket: Bucket | None = None
+        self._bad_requests: Window | None = None
+        self._refusals: Refusals | None = None
+
+    # Begin and end
+
+    async def open(self) -> bool:
+        """Welcome the client; or tell it that there is no room, close, and return False."""
+        if full := connections.enter(self.address, self.owner):
+            logger.info("connection_refused user=%s address=%s", self.owner, self.address)
+            if full.endswith("an address"):
+                warn_of_proxy(self.scope)
+            await self._sink.send(frames.error(ErrorCode.LIMIT, full))
+            await self._sink.send(frames.closing(CloseCode.FULL, full))
+            await self._sink.close(int(CloseCode.FULL))
+            return False
+        settings = conf()
+        self._idle = asyncio.get_running_loop().call_later(
+            settings.IDLE_TIMEOUT, self.close, CloseCode.IDLE, "nothing was subscribed"
+        )
+        self._entered = True
+        self._outbox.put(
+            frames.welcome(now=timestamp(), ping=settings.PING, limits=limits(settings))
+        )
+        self._hub.join(self)
+        get_watch().join(self)
+        enter(self.restart)
+        logger.info("connection_opened user=%s", getattr(self.user, "pk", None))
+        return True
+
+    async def leave(self) -> None:
+        """Leave nothing behind."""
+        self._closing = True
+        leave(self.restart)
+        if self._entered:
+            connections.leave(self.address, self.owner)
+            self._end_idling()
+            self._hub.leave(self)
+            get_watch().leave(self)
+            await self._outbox.stop()
+        if self._requests is not None:
+            await self._requests.cancel()
+        await self.subscriptions.close()
+
+    def close(self, code: CloseCode, message: str) -> None:
+        """Say why, and close, after all that waits is sent."""
+        if not self._closing:
+            self._closing = True
+            self._outbox.close(code, message)
+
+    def restart(self) -> None:
+        """Ask the client to connect again: the process ends."""
+        self.close(CloseCode.RESTART, "server restart")
+
+    # Requests
+
+    async def admits(self) -> bool:
+        """Return whether the client may send a frame now, once it has taken its answers."""
+        await self._outbox.room()
+        if self._closing or self._outbox.closed:
+            return False
+        settings = conf()
+        if self._bucket is None:
+            self._bucket = Bucket(settings.FRAME_RATE, settings.FRAME_BURST)
+        if self._bucket.take():
+            return True
+        limit = f"at most {settings.FRAME_RATE:g} frames a second"
+        self.refuse(CloseCode.RATE, ErrorCode.LIMIT, limit)
+        return False
+
+    def refuse(self, code: CloseCode, error: ErrorCode, message: str) -> None:
+        """Close the connection for something that the client must not do."""
+        self._outbox.put(frames.error(error, message))
+        self.close(code, message)
+
+    def bad_request(self, message: str, frame_id: int | None) -> None:
+        """Answer something that is no frame of the protocol."""
+        self._outbox.put(frames.error(ErrorCode.BAD_REQUEST, message, frame_id=frame_id))
+        if self._bad_requests is None:
+            self._bad_requests = Window(BAD_REQUESTS, BAD_REQUESTS_WINDOW)
+        if self._bad_requests.add():
+            self.close(CloseCode.BAD_REQUESTS, "too many frames that are not of the protocol")
+
+    async def receive(self, request: frames.ClientFrame) -> None:
+        """Answer a request. Return soon, whatever its answer has to wait for."""
+        if isinstance(request, frames.Ping):
+            self._outbox.put(frames.pong(request.id))
+            return
+        if self._requests is None:
+            self._requests = Requests(lambda running: self._refusals_left > running)
+        if len(self._requests) >= OUTSTANDING:
+            message = "too many requests that are not answered yet"
+            self._answer_error(request.id, TooMany(message, 1))
+            return
+        if isinstance(request, frames.Cancel):
+            topic = f"{TASK}:{request.task_id}"
+        else:
+            topic = str(request.topic)
+        work = functools.partial(self._answer, request)
+        await self._requests.run(topic, work, functools.partial(self._too_late, request.id))
+
+    async def _answer(self, request: frames.ClientFrame) -> None:
+        try:
+            match request:
+                case frames.Subscribe():
+                    await self._subscribe(request)
+                case frames.Unsubscribe():
+                    self._unsubscribe(request)
+                case frames.Page():
+                    await self._send_page(request)
+                case frames.Cancel():
+                    await self._cancel(request)
+        except Refused as refused:
+            self._answer_error(request.id, refused)
+        except Exception:
+            ref = secrets.token_hex(4)
+            logger.exception("frame_failed ref=%s", ref)
+            failed = "the service failed, try again"
+            self._outbox.put(frames.error(ErrorCode.INTERNAL, failed, frame_id=request.id, ref=ref))
+
+    def _too_late(self, frame_id: int) -> None:
+        ref = secrets.token_hex(4)
+        logger.warning("frame_late ref=%s", ref)
+        message = "the service took too long, try again"
+        self._outbox.put(frames.error(ErrorCode.INTERNAL, message, frame_id=frame_id, ref=ref))
+
+    def _answer_error(self, frame_id: int, refused: Refused) -> None:
+        counts, more = refused.code is not ErrorCode.LIMIT, {}
+        if isinstance(refused, TooMany):
+            counts, more = refused.is_refusal, {"retry_after": refused.retry_after}
+        self._outbox.put(frames.error(refused.code, str(refused), frame_id=frame_id, **more))
+        if counts:
+            self._count_refusal()
+
+    # Refusals
+
+    @property
+    def _refusals_left(self) -> int:
+        return conf().REFUSALS if self._refusals is None else self._refusals.left
+
+    def _count_refusal(self) -> None:
+        if self._refusals is None:
+            self._refusals = Refusals(conf().REFUSALS)
+        if self._refusals.add():
+            self.close(CloseCode.RATE, "too much that was refused")
+
+    def _check_refusals(self) -> None:
+        """Raise TooMany where so much was refused that nothing more is looked up."""
+        if self._refusals is not None and (retry_after := self._refusals.retry_after):
+            raise TooMany("too much that was refused", retry_after, is_refusal=True)
+
+    # Subscribing
+
+    async def _subscribe(self, frame: frames.Subscribe) -> None:
+        kept = self.subscriptions
+        earlier = kept.get(frame.topic)
+        if earlier is None:
+            self._check_refusals()
+            self._check_room()
+        else:
+            # What arrives meanwhile goes to the one that takes its place, or else to this one.
+            earlier.subscription.pause()
+        try:
+            fresh, reading, begin = await kept.join(frame)
+        except BaseException:
+            if earlier is not None and earlier is kept.get(frame.topic) and not earlier.undecided:
+                self._hub.proceed(earlier.grant.topic, earlier.subscription)
+            raise
+        # From here on nothing waits, so that nothing comes between.
+        if self._closing or kept.get(frame.topic) is not earlier:
+            kept.drop(fresh)
+            raise not_found()  # withdrawn meanwhile
+        if earlier is None and self._is_full():
+            kept.drop(fresh)
+            self._check_room()
+        self._end_idling()
+        kept.put(frame.topic, fresh)
+        name = str(frame.topic)
+        answer = frames.subscribed(
+            frame.id,
+            name,
+            reading.position,
+            reading.texts,
+            recovered=reading.recovered,
+            listed=listed(reading),
+            expires_in=seconds_left(fresh.grant),
+        )
+        self._outbox.put_reading(name, reading.position, answer)
+        begin()
+        topic = fresh.grant.topic
+        if topic.kind == TASK and not reading.texts and not reading.recovered:
+            self._hub.recall(topic.ident)
+
+    def _is_full(self) -> bool:
+        return len(self.subscriptions) >= conf().SUBSCRIPTIONS
+
+    def _check_room(self) -> None:
+        if self._is_full():
+            limit = f"at most {conf().SUBSCRIPTIONS} subscriptions a connection"
+            raise Refused(ErrorCode.LIMIT, limit)
+
+    def _unsubscribe(self, frame: frames.Unsubscribe) -> None:
+        self.subscriptions.end(frame.topic)
+        name = str(frame.topic)
+        self._outbox.put_end(name, frames.unsubscribed(frame.id, name))
+
+    async def _send_page(self, frame: frames.Page) -> None:
+        subscribed = self.subscriptions.get(frame.topic)
+        if subscribed is None:
+            self._check_refusals()
+            topic = (await grant(frame.topic, self.user)).topic
+        else:
+            topic = subscribed.grant.topic
+        try:
+            texts, following = await self._hub.read_page(topic, frame.after, frame.limit)
+        except ValueError:
+            message = "after must be the next of a snapshot or page"
+            self.bad_request(message, frame.id)
+            return
+        if self.subscriptions.get(frame.topic) is not subscribed:
+            raise not_found()  # withdrawn, or subscribed anew, meanwhile
+        self._outbox.put(frames.page(frame.id, str(frame.topic), texts, following))
+
+    async def _cancel(self, frame: frames.Cancel) -> None:
+        self._check_refusals()
+        await authorise_cancel(frame.task_id, self.user, self.subscriptions.granted())
+        await request_cancel(frame.task_id)
+        self._outbox.put(frames.cancelled(frame.id, frame.task_id))
+
+    # What others tell: the watch over access, and the hub
+
+    @property
+    def user(self) -> Any:
+        """Who the user is, as far as is known."""
+        return self.subscriptions.user
+
+    @property
+    def sees_more(self) -> bool:
+        """Whether it sees anything by a right that can be withdrawn."""
+        return self.subscriptions.sees_more
+
+    async def looked(self, found: Any) -> None:
+        """Take who the user is by now, and see what they still may."""
+        if isinstance(found, CloseCode):
+            self._shut_out(found)
+        else:
+            await self.subscriptions.look(found)
+
+    def sign_out(self) -> None:
+        """Close: the session has ended."""
+        self._shut_out(CloseCode.SIGNED_OUT)
+
+    def _shut_out(self, code: CloseCode) -> None:
+        if not self._closing:
+            self._outbox.drop()
+        self.close(code, _ENDED[code])
+
+    def store_changed(self, available: bool) -> None:
+        """Tell the client that the store is away, or that it is back."""
+        if not self._closing:
+            self._outbox.put(frames.store(available=available))
+
+    def _end_idling(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
