@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .web.forgetting import forget
     from .web.query import status, tasks_of, wait
     from .web.tokens import make_token
-    from .worker.progress import set_progress, track
+    from .worker.progress import ThisTask, set_progress, this_task, track
 
 __version__ = "0.1.0"
 
@@ -19,6 +19,7 @@ __all__ = [
     "RealtimeError",
     "Status",
     "TaskNotFound",
+    "ThisTask",
     "WaitTimeout",
     "forget",
     "make_token",
@@ -27,6 +28,7 @@ __all__ = [
     "set_progress",
     "status",
     "tasks_of",
+    "this_task",
     "track",
     "wait",
 ]
@@ -36,6 +38,7 @@ _PLACES = {
     "RealtimeError": "exceptions",
     "Status": "core.status",
     "TaskNotFound": "exceptions",
+    "ThisTask": "worker.progress",
     "WaitTimeout": "exceptions",
     "forget": "web.forgetting",
     "make_token": "web.tokens",
@@ -44,6 +47,7 @@ _PLACES = {
     "set_progress": "worker.progress",
     "status": "web.query",
     "tasks_of": "web.query",
+    "this_task": "worker.progress",
     "track": "worker.progress",
     "wait": "web.query",
 }

@@ -35,7 +35,9 @@ class Settings:
     MAX_RESULT_BYTES: int = 4096  #: a larger result is fetched by itself
 
     # Worker
+    TASKS: Sequence[str] = ()  #: patterns of the tasks that are pushed, "!" excludes; () for all
     PROGRESS_RATE: float = 10.0  #: progress events a second and task, at most
+    PROGRESS_META: bool = False  #: whether other keys of update_state's meta are pushed
     PUBLISH_TIMEOUT: float = 0.3  #: seconds a task may lose to a Redis that does not answer
     QUEUE_SIZE: int = 10_000  #: changes that a process keeps while Redis is away
     REDACT: str = ""  #: a function that takes out what must not leave the worker; see the docs
@@ -93,7 +95,7 @@ def _read() -> Settings:
             raise SettingsError(f"REALTIME: unknown key {key!r}; {remedy}", key=key)
         wanted = _TYPES[str(known[key].type)]
         items = value if isinstance(value, list | tuple) else ()
-        fits = isinstance(value, wanted) and not isinstance(value, bool)
+        fits = isinstance(value, wanted) and isinstance(value, bool) is (wanted is bool)
         if not fits or not all(isinstance(item, str) for item in items):
             raise SettingsError(f"REALTIME[{key!r}]: {value!r} is not {known[key].type}", key=key)
         # Only what is 0 by default may be 0.
@@ -104,6 +106,7 @@ def _read() -> Settings:
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "str": str,
+    "bool": bool,
     "int": int,
     "float": (int, float),
     "Sequence[str]": (list, tuple),

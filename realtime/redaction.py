@@ -1,14 +1,22 @@
 """What a task says, as JSON, after ``REALTIME["REDACT"]`` has taken out what must stay inside.
 
 Everything that a task says in its own words passes through here: the messages of its errors, its
-progress messages and its results. Arguments, tracebacks and local variables are never looked at.
+progress messages and the other keys of its progress, and its results. Arguments, tracebacks and
+local variables are never looked at.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery.utils.serialization import (
+    UnpickleableExceptionWrapper,
+    ensure_serializable,
+    get_pickleable_exception,
+)
 from django.utils.module_loading import import_string
+from kombu.utils import json
 
 from realtime.conf import conf
 from realtime.core import jsontext
@@ -20,32 +28,74 @@ logger = get_logger("realtime.redaction")
 ERROR: Final = "error"
 PROGRESS: Final = "progress"
 RESULT: Final = "result"
+META: Final = "meta"
 
 #: Said instead of a text that the function failed at.
 WITHHELD: Final = "withheld"
 
 
 def encode_error(exception: object) -> str:
-    """Return ``{"type", "message"}`` of an exception, as JSON."""
-    name = type(exception).__name__ if isinstance(exception, BaseException) else "Error"
-    return encode_told_error(name, exception)
+    """Return ``{"type", "message"}`` of an exception, as JSON.
+
+    They are the ones that are read from the result backend of the same failure
+    (realtime/results/failures.py): an exception that cannot be pickled has the type that it had
+    before Celery wrapped it.
+    """
+    if isinstance(exception, UnpickleableExceptionWrapper):
+        return encode_told_error(exception.exc_cls_name, _text_of_arguments(exception.exc_args))
+    if not isinstance(exception, BaseException):
+        return encode_told_error("Error", exception)
+    # With its notes, as a traceback ends.
+    parts = (exception, *vars(exception).get("__notes__", ()))
+    message = "\n".join(map(jsontext.plain_text, parts))
+    return encode_told_error(jsontext.type_name(exception), message)
+
+
+def encode_failure(exception: object) -> str:
+    """Do the same with an exception as it was raised, before Celery has made it pickleable."""
+    if isinstance(exception, Exception):
+        exception = get_pickleable_exception(exception)
+    return encode_error(exception)
 
 
 def encode_told_error(name: object, message: object) -> str:
-    """Return the same of an error that is told in two texts."""
+    """Return the same of an error that is given as two texts."""
     return jsontext.encode_error(name, _redacted_text(ERROR, message))
 
 
-def encode_progress(current: object, total: object = None, message: object = None) -> str:
-    """Return ``{"current", "total", "message"}`` as JSON, or null where there is no number."""
+def encode_progress(
+    current: object = None, total: object = None, message: object = None, meta: object = None
+) -> str:
+    """Return ``{"current", "total", "message", "meta"}`` as JSON, or null if all are unknown."""
     told = None if message is None else _redacted_text(PROGRESS, message)
-    return jsontext.encode_progress(current, total, told)
+    return jsontext.encode_progress(current, total, told, _encode_meta(meta))
+
+
+def _encode_meta(meta: object) -> str:
+    if meta is None or not conf().PROGRESS_META:
+        return jsontext.NULL
+    try:
+        return jsontext.encode_meta(_redacted(META, meta))
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's function, about a user's object
+        _complain(META, error)
+        return jsontext.NULL
+
+
+def _text_of_arguments(arguments: Any) -> object:
+    """Return the text of an exception's arguments, as the result backend stores them."""
+    # Celery stores the text of all of them where JSON cannot hold one (celery/utils/serialization).
+    (stored,) = ensure_serializable([arguments], json.dumps)
+    return jsontext.plain_text(Exception(*stored)) if isinstance(stored, tuple | list) else stored
 
 
 def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
     """Return a result as JSON text, and whether it had to be left out."""
     try:
         told = _redacted(RESULT, value)
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as error:  # noqa: BLE001 - a user's function, about a user's object
         _complain(RESULT, error)
         return jsontext.NULL, True
@@ -62,10 +112,13 @@ def _redacted_text(kind: str, value: object) -> object:
     if not conf().REDACT:
         return value
     try:
-        return _redacted(kind, str(value))
+        told = _redacted(kind, str(value))
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as error:  # noqa: BLE001 - as above
         _complain(kind, error)
         return WITHHELD
+    return "" if told is None else told
 
 
 def _redacted(kind: str, value: Any) -> Any:
@@ -75,4 +128,4 @@ def _redacted(kind: str, value: Any) -> Any:
 
 def _complain(kind: str, error: BaseException) -> None:
     # Not what it says: that may hold the very thing.
-    logger.error("redact_failed kind=%s error=%s", kind, type(error).__name__)
+    logger.error("redact_failed kind=%s error=%s", kind, jsontext.type_name(error))

@@ -143,6 +143,11 @@ class Broker(abc.ABC):
         sent later comes later.
         """
 
+    def send_all(self, changes: Sequence[Change]) -> Callable[[], Sequence[int]]:
+        """Do the same with many changes, in their order; what waits returns a version for each."""
+        answers = [self.send(change) for change in changes]
+        return lambda: [answer() for answer in answers]
+
     @abc.abstractmethod
     def status(self, task_id: str) -> Status | None:
         """Return a task's status, or None for an id that nobody published."""

@@ -8,6 +8,7 @@ import json
 import math
 import re
 import uuid
+from collections.abc import Mapping
 from typing import Any, Final
 
 NULL: Final = "null"
@@ -21,6 +22,8 @@ _ENCODER: Final = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separato
 
 #: Exceptions' and progress messages are cut here, in characters.
 MESSAGE_LENGTH: Final = 500
+#: What a task says of its progress beside the numbers and the message, in bytes.
+META_BYTES: Final = 1024
 
 
 def dumps(value: Any) -> str:
@@ -75,14 +78,26 @@ _RESULT_ENCODER: Final = json.JSONEncoder(
 
 def encode_text(value: object, *, limit: int = MESSAGE_LENGTH) -> str:
     """Return any object's text as a JSON string of at most ``limit`` characters."""
+    return dumps(plain_text(value)[:limit])
+
+
+def plain_text(value: object) -> str:
+    """Return any object's text as a plain ``str`` that UTF-8 can encode."""
     try:
-        text = str(value)
+        text = str.__str__(value) if isinstance(value, str) else str(value)
+        text = "".join((text,))  # a copy without the class's own methods
+        # A lone surrogate is legal in a str and illegal in UTF-8.
+        return text if text.isascii() else text.encode(errors="replace").decode()
     except Exception:  # noqa: BLE001 - a user's exception may fail to describe itself
-        text = f"<unprintable {type(value).__name__}>"
-    text = text[:limit]
-    if not text.isascii():  # a lone surrogate is legal in a str and illegal in UTF-8
-        text = text.encode(errors="replace").decode()
-    return dumps(text)
+        return f"<unprintable {type_name(value)}>"
+
+
+def type_name(value: object) -> str:
+    """Return the name of an object's class, whatever the class does when it is asked."""
+    try:
+        return str(type(value).__name__)
+    except Exception:  # noqa: BLE001 - a metaclass may raise anything
+        return "object"
 
 
 def encode_error(name: object, message: object) -> str:
@@ -90,24 +105,38 @@ def encode_error(name: object, message: object) -> str:
     return f'{{"type":{encode_text(name)},"message":{encode_text(message)}}}'
 
 
-def encode_progress(current: object, total: object = None, message: object = None) -> str:
-    """Return ``{"current", "total", "message"}``, or null where ``current`` is no number."""
-    number = _number(current)
-    if number is None:
-        return NULL
-    text = '""' if message is None else encode_text(message)
+def encode_progress(
+    current: object = None, total: object = None, message: object = None, meta: str = NULL
+) -> str:
+    """Return ``{"current", "total", "message", "meta"}``, or null where all of them are unknown.
+
+    ``meta`` is JSON text.
+    """
+    number, whole = _number(current), _number(total)
+    text = NULL if message is None else encode_text(message)
     text = NULL if text == '""' else text
-    return f'{{"current":{number},"total":{_number(total) or NULL},"message":{text}}}'
+    if number == whole == text == meta == NULL:
+        return NULL
+    return f'{{"current":{number},"total":{whole},"message":{text},"meta":{meta}}}'
 
 
-def _number(value: object) -> str | None:
-    if isinstance(value, int):  # also bool, which JSON would otherwise call true
-        return str(int(value)) if abs(value) < 2**53 else None
+def encode_meta(value: object, *, limit: int = META_BYTES) -> str:
+    """Return a mapping as a JSON object of at most ``limit`` bytes, else null."""
+    if not isinstance(value, Mapping) or not value:
+        return NULL
+    text, _ = encode_result(dict(value), limit=limit)
+    return text
+
+
+def _number(value: object) -> str:
     try:
+        if isinstance(value, int):  # also bool, which JSON would otherwise call true
+            whole = int(value)
+            return str(whole) if abs(whole) < 2**53 else NULL
         number = float(value)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - whatever a user's object raises, it is no number
-        return None
-    return repr(number) if math.isfinite(number) else None
+        return NULL
+    return repr(number) if math.isfinite(number) else NULL
 
 
 def timestamp(moment: datetime.datetime | None = None) -> str:

@@ -1,30 +1,37 @@
-"""What a task calls to say how far it is."""
+"""What a task calls to report how far it is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
+
+from celery import current_app
 
 from realtime import redaction
+from realtime.core.logs import get_logger
 from realtime.core.states import PROGRESS
 
-from .runs import current_run
+from .runs import Run, current_run, entered, note_stray
+from .task import push_state
+from .turns import is_for_the_task
+
+logger = get_logger("realtime.worker")
 
 T = TypeVar("T")
 
 
-def set_progress(current: float, total: float | None = None, *, message: str | None = None) -> None:
-    """Say how far the running task is, as ``current`` of ``total``.
+def set_progress(
+    current: float | None, total: float | None = None, *, message: str | None = None
+) -> None:
+    """Report how far the running task is, as ``current`` of ``total``.
 
-    Any number of calls is fine: about ten a second are sent, the last one always is. Outside of
-    a task it does nothing. It never raises and never stops the task: what is no finite number is
+    Any number of calls is fine: about ten a second are sent, and the newest one always is. Outside
+    of a task it does nothing. It never raises and never stops the task: what is no finite number is
     shown as unknown.
     """
-    run = current_run()
-    if run is None or run.finished:
-        return
-    progress = redaction.encode_progress(current, total, message)
-    run.report(PROGRESS, progress, final=total is not None and current == total)
+    _report(current_run(), current, total, message)
 
 
 def track(
@@ -35,9 +42,104 @@ def track(
     ``total`` is taken from ``len(rows)`` where there is one. A row counts as done when the next
     one is asked for.
     """
-    if total is None and isinstance(rows, Sized):
-        total = len(rows)
-    set_progress(0, total, message=message)
+    return _track(current_run(), rows, total, message)
+
+
+def this_task() -> ThisTask:
+    """Return a handle of the running task, to be passed to threads that do not know their task.
+
+    Outside of a task its methods do nothing.
+    """
+    return ThisTask(current_run())
+
+
+class ThisTask:
+    """A running task, for use in any thread of its process.
+
+    As a context manager it makes the code inside part of the task: ``set_progress`` and ``track``
+    report for it, and tasks that are started there belong to its owner.
+    """
+
+    def __init__(self, run: Run | None) -> None:
+        self._run = run
+
+    @property
+    def task_id(self) -> str | None:
+        """The task's id; None outside of a task."""
+        return self._run.task_id if self._run is not None else None
+
+    def set_progress(
+        self, current: float | None, total: float | None = None, *, message: str | None = None
+    ) -> None:
+        """Do what :func:`set_progress` does, for this task."""
+        if self._run is not None:
+            _report(self._run, current, total, message)
+
+    def track(
+        self, rows: Iterable[T], *, total: int | None = None, message: str | None = None
+    ) -> Iterator[T]:
+        """Do what :func:`track` does, for this task."""
+        return _track(self._run, rows, total, message)
+
+    def update_state(self, state: str, meta: Any = None) -> None:
+        """Store and push a state, as ``Task.update_state`` does."""
+        run = self._run
+        if run is None:
+            return
+        task = current_app.tasks.get(run.request.task)
+        if task is not None:
+            task.backend.store_result(run.task_id, meta, state, request=run.request)
+        with entered(run):
+            push_state(None, run.task_id, state, meta)
+
+    def __enter__(self) -> ThisTask:
+        stack = ExitStack()
+        if self._run is not None:
+            stack.enter_context(entered(self._run))
+        _opened.set((*_opened.get(), stack))
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        *before, stack = _opened.get()
+        _opened.set(tuple(before))
+        stack.close()
+
+
+#: What `with task:` has entered: the same handle may be in use by many threads.
+_opened: Final[ContextVar[tuple[ExitStack, ...]]] = ContextVar("realtime_opened", default=())
+
+
+def _report(run: Run | None, current: Any, total: Any, message: Any) -> None:
+    if run is None:
+        note_stray("set_progress")
+        return
+    if run.finished or not run.is_pushed:
+        return
+    try:
+        run.report(PROGRESS, redaction.encode_progress(current, total, message))
+    except Exception as error:
+        if is_for_the_task(error):
+            raise
+        logger.exception("progress_not_pushed id=%s", run.task_id)
+
+
+def _track(
+    run: Run | None, rows: Iterable[T], total: int | None, message: str | None
+) -> Iterator[T]:
+    run = run or current_run()  # asked again where it was made outside of the task
+    if total is None:
+        total = _length(rows)
+    _report(run, 0, total, message)
     for done, row in enumerate(rows, start=1):
         yield row
-        set_progress(done, total, message=message)
+        _report(run, done, total, message)
+
+
+def _length(rows: Iterable[Any]) -> int | None:
+    """Return how many rows there are; None where they do not say, in whatever way."""
+    try:
+        return len(rows)  # type: ignore[arg-type]
+    except Exception as error:
+        if is_for_the_task(error):
+            raise
+        return None

@@ -1,10 +1,14 @@
 """Publishing without hurting the task.
 
-A change is sent at once. What a task says of itself does not wait for the answer: that is taken
-when the process has its next word to send, and soon by a thread if there is none. Where Redis does
-not answer, the change waits in a bounded queue in memory, and so does every later one, until
-another thread has sent them all in order: a task pays for an absent Redis once, and never more than
+A change is sent at once. A task's own updates do not wait for the answer: it is read when the
+process sends its next change, and soon by the timer if there is none. Where Redis does not answer,
+the change waits in a bounded queue in memory, and so does every later one, until another thread has
+sent them all in order: a task pays for an absent Redis once, and never more than
 ``PUBLISH_TIMEOUT``.
+
+No thread waits for another one here (see turns.py): a change that is published while another
+thread waits for Redis, or from a signal handler that interrupted this very module, is sent by
+whoever is at it.
 """
 
 from __future__ import annotations
@@ -13,12 +17,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from billiard.exceptions import SoftTimeLimitExceeded
+from django.core.signals import setting_changed
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from realtime.broker import get_broker
@@ -28,10 +32,14 @@ from realtime.core.logs import get_logger
 from realtime.core.states import CUSTOM_RANK, TERMINAL_RANK, rank
 from realtime.core.topics import is_task_id
 
+from .timer import started, timer
+from .turns import Turns, is_for_the_task
+
 logger = get_logger("realtime.publisher")
 
 _LOG_INTERVAL: Final = 60.0  # seconds
-_ANSWER_WITHIN: Final = 0.25  # seconds until an answer is taken that no later word asked for
+_ANSWER_WITHIN: Final = 0.25  # seconds until an answer is read that no later change asked for
+_POLL: Final = 0.005  # seconds between two looks at whether all is sent, as the process ends
 _PAUSES: Final = (0.1, 0.2, 0.4, 0.8, 1.0)  # seconds between two attempts to reach Redis
 #: What Redis answers while it can't write now but may later: such a change is kept.
 _PASSING: Final = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "OOM", "READONLY")
@@ -90,23 +98,20 @@ class Publisher:
     """Sends one process's changes to the broker."""
 
     def __init__(self) -> None:
-        self._reset()
+        self.reset()
         # A prefork child starts with nothing of its parent's: neither its waiting changes, which
         # the parent sends, nor its thread, which is not there, nor a lock that somebody held.
-        os.register_at_fork(after_in_child=self._reset)
+        os.register_at_fork(after_in_child=self.reset)
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Start anew: nothing waits, Redis is there, and nothing was logged."""
         self.counters = Counters()
+        self._turns = Turns()
         self._queue = _Queue()
-        self._lock = threading.Lock()
-        self._unanswered: deque[tuple[Sent, Callable[[], int]]] = deque()
-        # Held while an answer is taken. Reentrant, as what interrupts that may publish too.
-        self._answering = threading.RLock()
-        self._asked = threading.Event()
-        self._asking: threading.Thread | None = None
+        #: What was sent last, and what reads the answers to it: one at most.
+        self._unanswered: deque[tuple[Sequence[Sent], Callable[[], Sequence[int]]]] = deque()
+        self._asked = False
         self._sender: threading.Thread | None = None
-        self._empty = threading.Event()
-        self._empty.set()
         self._logged = float("-inf")
 
     def publish(self, change: Change) -> bool:
@@ -114,118 +119,131 @@ class Publisher:
 
         Raises nothing but what the task's own time limit raises.
         """
-        sent = self._send(change)
+        (sent,) = self._send([change])
         self.settle()
         return sent.seen
 
     def send(self, change: Change) -> Sent:
         """Do the same, but wait for no answer except to what was sent before."""
-        sent = self._send(change)
-        if not self._asked.is_set():
-            self._ask_later()
+        (sent,) = self._send([change])
+        self._answer_later()
         return sent
 
+    def send_all(self, changes: Sequence[Change]) -> None:
+        """Send changes in one go, in their order, without waiting for the answers."""
+        self._send(changes)
+        self._answer_later()
+
     def settle(self) -> None:
-        """Take the answers that were not waited for; what failed is kept for later.
+        """Read the answers that were not waited for; what failed is kept for later.
 
         Raises as :meth:`publish` does.
         """
-        failures: list[tuple[Change, BaseException]] = []
-        with self._answering:
-            while self._unanswered:
-                sent, answer = self._unanswered.popleft()
-                try:
-                    self._count(answer())
-                    sent.seen = True
-                except BaseException as error:
-                    self._put_aside(sent.change, error)
-                    if _is_the_tasks(error):
-                        raise
-                    failures.append((sent.change, error))
-                    if _is_unreachable(error):
-                        # The others' answers are not waited for: nobody knows, and twice is as
-                        # good as once.
-                        while self._unanswered:
-                            self._put_aside(self._unanswered.popleft()[0].change, error)
-        for failure in failures:  # only now: a handler of logs has locks of its own
-            self._complain(*failure)
+        if self._unanswered:
+            self._turns.call(self._read_answers)
+        elif self._turns:  # a time limit interrupted them
+            self._turns.run()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until nothing is waiting any more, at most ``timeout`` seconds."""
-        self.settle()
-        return self._empty.wait(timeout)
+        """Wait until nothing waits any more, at most ``timeout`` seconds."""
+        until = time.monotonic() + timeout
+        while True:
+            self.settle()
+            if not (self._turns or self._unanswered or self._queue):
+                return True
+            if time.monotonic() > until:
+                return False
+            time.sleep(_POLL)
 
     def waiting(self) -> int:
         """Return how many changes wait for Redis to come back."""
-        with self._lock:
-            return len(self._queue)
+        return len(self._queue)
 
-    def _send(self, change: Change) -> Sent:
-        sent = Sent(change)
-        if not is_task_id(change.task_id):
-            error = ValueError(f"no topic can name the id {change.task_id[:100]!r}")
-            self._put_aside(change, error)
-            self._complain(change, error)
-            return sent
+    def _send(self, changes: Sequence[Change]) -> Sequence[Sent]:
+        batch = [Sent(change) for change in changes]
+        self._turns.call(self._transmit, [sent for sent in batch if self._is_sendable(sent.change)])
+        return batch
+
+    def _is_sendable(self, change: Change) -> bool:
         try:
-            self.settle()
-            with self._lock:
-                if self._queue:
-                    self._keep(change)
-                    return sent
-            self._unanswered.append((sent, get_broker().send(change)))
-        except BaseException as error:
-            self._put_aside(change, error)
-            if _is_the_tasks(error):
+            if is_task_id(change.task_id):
+                return True
+        except Exception:  # noqa: BLE001, S110 - an id that is no text
+            pass
+        self.counters.failed += 1
+        self._complain(change, ValueError(f"no topic can name the id {change.task_id!r:.100}"))
+        return False
+
+    # What only one thread does at a time.
+
+    def _transmit(self, batch: Sequence[Sent]) -> None:
+        self._read_answers()
+        if not batch:
+            return
+        if self._queue:
+            self._keep(batch)
+            return
+        try:
+            if len(batch) == 1:
+                answer = get_broker().send(batch[0].change)
+                self._unanswered.append((batch, lambda: (answer(),)))
+            else:
+                answers = get_broker().send_all([sent.change for sent in batch])
+                self._unanswered.append((batch, answers))
+        except Exception as error:
+            if is_for_the_task(error):
                 raise
-            self._complain(change, error)
-        return sent
+            self._put_aside(batch, error)
+            self._complain(batch[0].change, error)
 
-    def _ask_later(self) -> None:
-        with self._lock:
-            if self._asking is None or not self._asking.is_alive():
-                self._asking = _started(self._ask, "realtime-answers")
-        if self._asking is None:
-            self.settle()
+    def _read_answers(self) -> None:
+        if self._unanswered:
+            batch, answer = self._unanswered.popleft()
+            try:
+                versions = answer()
+            except BaseException as error:
+                self._put_aside(batch, error)
+                if is_for_the_task(error):
+                    raise
+                self._complain(batch[0].change, error)
+            else:
+                for sent, version in zip(batch, versions, strict=True):
+                    self._count(version)
+                    sent.seen = True
+
+    def _put_aside(self, batch: Sequence[Sent], error: BaseException) -> None:
+        if _is_passing(error) or is_for_the_task(error):
+            self._keep(batch)
         else:
-            self._asked.set()
+            self.counters.failed += len(batch)
 
-    def _ask(self) -> None:
-        while True:
-            self._asked.wait()
-            time.sleep(_ANSWER_WITHIN)
-            self._asked.clear()  # before: who sends from now on asks again
-            self.settle()
-
-    def _put_aside(self, change: Change, error: BaseException) -> None:
-        if _is_passing(error) or _is_the_tasks(error):
-            with self._lock:
-                self._keep(change)
-        else:
-            self.counters.failed += 1
-
-    def _count(self, version: int) -> None:
-        if version:
-            self.counters.accepted += 1
-        else:
-            self.counters.stale += 1
-
-    def _keep(self, change: Change) -> None:
-        self.counters.queued += 1
-        if not self._queue.put(change, room=conf().QUEUE_SIZE):
-            self.counters.dropped += 1
-        self._empty.clear()
+    def _keep(self, batch: Sequence[Sent]) -> None:
+        for sent in batch:
+            self.counters.queued += 1
+            if not self._queue.put(sent.change, room=conf().QUEUE_SIZE):
+                self.counters.dropped += 1
         if self._sender is None:
-            self._sender = _started(self._send_waiting, "realtime-sender")
+            self._sender = started(self._send_waiting, "realtime-sender")
+
+    # Threads.
+
+    def _answer_later(self) -> None:
+        if not self._asked:
+            self._asked = True
+            if not timer.call(_ANSWER_WITHIN, self._answer):
+                self._answer()
+
+    def _answer(self) -> None:
+        self._asked = False  # before: what is sent from now on asks again
+        self.settle()
 
     def _send_waiting(self) -> None:
-        failures = 0
-        while True:
-            with self._lock:
-                head = self._queue.first()
+        queue, failures = self._queue, 0
+        while self._queue is queue:
+            with self._turns.exclusively():
+                head = queue.first()
                 if head is None:
                     self._sender = None
-                    self._empty.set()
                     return
             number, change = head
             try:
@@ -239,8 +257,14 @@ class Publisher:
                     continue
                 self.counters.failed += 1
             # It kept its place until now, so that nothing overtook it.
-            with self._lock:
-                self._queue.remove(number)
+            with self._turns.exclusively():
+                queue.remove(number)
+
+    def _count(self, version: int) -> None:
+        if version:
+            self.counters.accepted += 1
+        else:
+            self.counters.stale += 1
 
     def _complain(self, change: Change, error: BaseException) -> None:
         now = time.monotonic()
@@ -252,21 +276,6 @@ class Publisher:
         else:
             what = f"a change to {change.state} could not be published"
         logger.warning("publish_failed what=%r error=%r waiting=%d", what, error, len(self._queue))
-
-
-def _started(run: Callable[[], None], name: str) -> threading.Thread | None:
-    """Return a thread that runs; None where there can be no more, as when the interpreter ends."""
-    thread = threading.Thread(target=run, name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        return None
-    return thread
-
-
-def _is_the_tasks(error: BaseException) -> bool:
-    """Return whether it is meant for the task: its time limit, or the end of its process."""
-    return isinstance(error, SoftTimeLimitExceeded) or not isinstance(error, Exception)
 
 
 def _is_unreachable(error: BaseException) -> bool:
@@ -285,3 +294,11 @@ def _is_passing(error: BaseException) -> bool:
 
 #: The process's own.
 publisher: Final = Publisher()
+
+
+def _forget(*, setting: str, **_kwargs: object) -> None:
+    if setting == "REALTIME":
+        publisher.reset()
+
+
+setting_changed.connect(_forget)

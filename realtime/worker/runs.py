@@ -1,118 +1,345 @@
-"""One run of a task, in the process that runs it: what it says, and in which order."""
+"""One run of a task, in the process that runs it: what it publishes, and in which order."""
 
 from __future__ import annotations
 
+import os
 import secrets
+import threading
 import time
-from collections.abc import Mapping
-from typing import Any, cast
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count
+from typing import Any, Final
 
-from celery import current_task
+from celery import current_app
+from django.core.signals import setting_changed
 
 from realtime.conf import conf
 from realtime.core import jsontext
-from realtime.core.acceptance import Change
+from realtime.core.acceptance import Change, Follower
+from realtime.core.logs import get_logger
 from realtime.core.states import CUSTOM_RANK, SUCCESS, rank
 
 from .leases import lease
+from .messages import text_in
 from .publisher import Sent, publisher
+from .selection import pushed
+from .timer import timer
+from .turns import Turns
 
-_ATTRIBUTE = "realtime_run"
+logger = get_logger("realtime.worker")
+
+_ATTRIBUTE: Final = "realtime_run"
+#: Tasks that a process reports on from outside, of which the newest progress may wait.
+_REPORTS_KEPT: Final = 256
+
+Fields = Mapping[str, str]
 
 
-class Run:
+class Reports:
+    """The custom states of one task, as one process reports them.
+
+    At most ``PROGRESS_RATE`` a second are sent. One that comes earlier waits: a newer one replaces
+    it, and the timer sends the newest as soon as the rate allows. A change of the state itself is
+    sent at once, up to as many in a row as are allowed in a second.
+    """
+
+    def __init__(self) -> None:
+        self._turns = Turns()
+        self._sent_at = float("-inf")
+        self._sent_state = ""
+        #: How many changes of state may still be sent at once.
+        self._allowance = float("inf")
+        self._waiting: tuple[str, Fields] | None = None
+        self._is_timed = False
+
+    def report(self, state: str, progress: str) -> None:
+        """Publish a custom state with its progress, now or as soon as the rate allows."""
+        self._turns.call(
+            self._report, state, {"progress": progress, "updated_at": jsontext.timestamp()}
+        )
+
+    def release(self) -> None:
+        """Publish the report that waits, if there is one."""
+        self._turns.call(self._release)
+
+    def _report(self, state: str, fields: Fields) -> None:
+        rate, now = conf().PROGRESS_RATE, time.monotonic()
+        due = self._sent_at + 1 / rate
+        is_new = state != self._sent_state and self._allowance >= 1
+        if now < due and not is_new:
+            self._waiting = state, fields
+            if not self._is_timed:
+                self._is_timed = timer.call(due - now, self._ring)
+            return
+        if self._waiting is not None and is_new:
+            self._release()  # the last one of the state before
+        self._waiting = None
+        self._send_report(state, fields)
+
+    def _ring(self) -> None:
+        """Send what waits; the timer calls this."""
+        self._is_timed = False
+        self.release()
+
+    def _release(self) -> None:
+        if self._waiting is not None:
+            state, fields = self._waiting
+            self._waiting = None
+            self._send_report(state, fields)
+
+    def _send_report(self, state: str, fields: Fields) -> None:
+        rate, now = conf().PROGRESS_RATE, time.monotonic()
+        refilled = self._allowance + (now - self._sent_at) * rate
+        self._allowance = max(0.0, min(max(1.0, rate), refilled) - 1)
+        self._sent_at, self._sent_state = now, state
+        self._publish_report(state, fields)
+
+    def _publish_report(self, state: str, fields: Fields) -> None:
+        raise NotImplementedError
+
+
+class Run(Reports):
     """What the running process remembers about one run, on the task's request."""
 
     def __init__(
-        self, request: Any, identity: Mapping[str, str], owner: str, patience: int = 0
+        self,
+        request: Any,
+        header: Mapping[str, Any],
+        identity: Fields,
+        *,
+        patience: int = 0,
+        followers: tuple[Follower, ...] = (),
+        is_pushed: bool = True,
     ) -> None:
+        super().__init__()
         self.token = secrets.token_urlsafe(9)
         self.request = request
-        self.identity = identity
-        self.owner = owner
-        #: Whether the run's last word is said: its ending, its retry, or its replacement.
+        self.task_id: str = request.id
+        self.header = header
+        self.publication = text_in(header, "publication")
+        self.owner = text_in(header, "owner")
+        #: The tasks that the run's message carries for later.
+        self.carried = frozenset(task_id for task_id, _ in followers)
+        #: Whether the run's last state is published: its ending, its retry, or its replacement.
         self.finished = False
-        #: The exception that ``Task.retry(exc=…)`` was given.
-        self.retry_reason: BaseException | None = None
+        #: Whether anything is published of the task at all.
+        self.is_pushed = is_pushed
+        self._identity = identity
         self._patience = patience
-        #: The last word of this run that had to announce it.
-        self._said: Sent | None = None
+        self._followers = pushed(followers)
+        #: The last change that had to announce the run.
+        self._announced: Sent | None = None
         self._counter = 0
-        self._sent_at = float("-inf")
-        self._sent_state = ""
-        self._held: tuple[str, dict[str, str]] | None = None
+        self._pid = os.getpid()
 
-    def say(self, state: str, fields: Mapping[str, str]) -> None:
+    def publish(self, state: str, fields: Fields) -> None:
         """Publish that this run is now in ``state``."""
-        self._release()
-        self._publish(state, fields)
+        self._turns.call(self._publish, state, fields)
 
-    def finish(self, state: str, fields: Mapping[str, str]) -> None:
-        """Publish this run's last word, unless it was said before."""
+    def finish(self, state: str, fields: Fields) -> None:
+        """Publish this run's last state, unless that was done before."""
         if not self.finished:
-            self.say(state, fields)
-            self.finished = True  # only now: a time limit may strike before it is said
+            self._turns.call(self._finish, state, fields)
 
-    def report(self, state: str, progress: str, *, final: bool = False) -> None:
-        """Publish a custom state with its progress, at most ``PROGRESS_RATE`` times a second.
+    def report(self, state: str, progress: str) -> None:
+        if not self.finished and self.is_pushed:
+            super().report(state, progress)
 
-        What came too early is held: the next one replaces it, and it is sent before the ending.
-        """
-        fields = {"progress": progress, "updated_at": jsontext.timestamp()}
-        now = time.monotonic()
-        early = now - self._sent_at < 1 / conf().PROGRESS_RATE
-        if early and state == self._sent_state and not final:
-            self._held = state, fields
-            return
-        self._held = None
-        self._sent_at, self._sent_state = now, state
-        self._publish(state, fields)
+    def leave(self) -> None:
+        """Note that another task goes on under this id."""
+        self.release()
+        self.finished = True
 
-    def _release(self) -> None:
-        if self._held is not None:
-            state, fields = self._held
-            self._held = None
+    def settle(self) -> None:
+        """Make the calls that a time limit interrupted."""
+        self._turns.run()
+
+    def _publish(self, state: str, fields: Fields) -> None:
+        self._release()
+        self._send(state, fields)
+
+    def _finish(self, state: str, fields: Fields) -> None:
+        if not self.finished:
             self._publish(state, fields)
+            self.finished = True  # only now: a time limit may strike before
 
-    def _publish(self, state: str, fields: Mapping[str, str]) -> None:
+    def _report(self, state: str, fields: Fields) -> None:
+        if not self.finished:
+            super()._report(state, fields)
+
+    def _publish_report(self, state: str, fields: Fields) -> None:
+        self._send(state, fields)
+
+    def _send(self, state: str, fields: Fields) -> None:
+        if not self.is_pushed:
+            return
+        if self._pid != os.getpid():
+            # A process that the task has forked: it has this run's token, but not its counter.
+            publisher.send(reports_of(self.task_id).change(state, fields))
+            return
         counter = None
         if rank(state) == CUSTOM_RANK:
             self._counter += 1
             counter = self._counter
-        # Until the broker has seen a word of this run, each one may be the first that arrives.
+        # Until the broker has seen a change of this run, each one may be the first that arrives.
         publisher.settle()
-        begins = self._said is None or not self._said.seen
+        begins = self._announced is None or not self._announced.seen
         sent = publisher.send(
             Change(
-                task_id=self.request.id,
+                task_id=self.task_id,
                 state=state,
                 attempt=self.request.retries,
                 token=self.token,
                 begins=begins,
                 counter=counter,
+                publication=self.publication,
                 stored=state == SUCCESS,  # Celery stores a result before it says so
                 owner=self.owner,
                 worker=lease.name if begins else "",
                 patience=self._patience if begins else 0,
-                fields={**self.identity, **fields} if begins else fields,
+                followers=self._followers if begins else (),
+                fields={**self._identity, **fields} if begins else fields,
             )
         )
         if begins:
-            self._said = sent
+            self._announced = sent
 
 
-def remember(run: Run) -> None:
-    """Attach a run to its request, where every receiver of the same run finds it."""
+class ForeignReports(Reports):
+    """What this process reports on a task that it does not run."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__()
+        self.task_id = task_id
+
+    def _publish_report(self, state: str, fields: Fields) -> None:
+        publisher.send(self.change(state, fields))
+
+    def change(self, state: str, fields: Fields) -> Change:
+        """Return a change to the task, numbered among all that this process sends."""
+        return Change(
+            task_id=self.task_id,
+            state=state,
+            sender=_sender.name,
+            counter=next(_sender.numbers) if rank(state) == CUSTOM_RANK else None,
+            fields=fields,
+        )
+
+
+class _Sender:
+    """The name by which this process reports on other processes' tasks."""
+
+    def __init__(self) -> None:
+        self.renew()
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.name = secrets.token_urlsafe(9)
+        self.numbers = count(1)
+        self.reports: OrderedDict[str, ForeignReports] = OrderedDict()
+
+
+_sender: Final = _Sender()
+
+
+def reports_of(task_id: str) -> ForeignReports:
+    """Return this process's reports on a task that it does not run."""
+    kept = _sender.reports
+    found = kept.get(task_id)
+    if found is None:
+        found = kept[task_id] = ForeignReports(task_id)
+        while len(kept) > _REPORTS_KEPT:
+            kept.popitem(last=False)[1].release()
+    return found
+
+
+def release_reports() -> None:
+    """Publish what this process still has to report on other tasks."""
+    for reports in list(_sender.reports.values()):
+        reports.release()
+
+
+# Which run this code is part of.
+
+#: The runs that this code is part of, the innermost last. Threads and tasks of asyncio that are
+#: given a copy of the context are part of the same run.
+_entered: Final[ContextVar[tuple[Run, ...]]] = ContextVar("realtime_runs", default=())
+#: The runs of this process that have not ended.
+_active: Final[set[Run]] = set()
+
+
+def begin(run: Run) -> None:
+    """Enter a run that begins; its request leads to it too."""
     setattr(run.request, _ATTRIBUTE, run)
+    _active.add(run)
+    _entered.set((*_entered.get(), run))
+
+
+def end(run: Run) -> None:
+    """Leave a run that has ended."""
+    _active.discard(run)
+    _entered.set(tuple(each for each in _entered.get() if each is not run))
+
+
+@contextmanager
+def entered(run: Run) -> Iterator[None]:
+    """Make the code inside part of a run."""
+    _entered.set((*_entered.get(), run))
+    try:
+        yield
+    finally:
+        _entered.set(_entered.get()[:-1])
 
 
 def run_of(request: Any) -> Run | None:
-    """Return the run of a request; None in a process that does not run it."""
-    return getattr(request, _ATTRIBUTE, None)
+    """Return the run whose request this is; None in a process that does not run it."""
+    run = getattr(request, _ATTRIBUTE, None)
+    # A task that is called as a function has a copy of the request.
+    return run if run is not None and run.request is request else None
 
 
 def current_run() -> Run | None:
-    """Return the run that this code is part of; None outside of a task."""
-    # Asked once, where the proxy would ask twice.
-    task = cast(Any, current_task)._get_current_object()  # noqa: SLF001
-    return run_of(task.request) if task else None
+    """Return the run that this code is part of; None outside of a task.
+
+    A task that is called as a function, or by ``apply()``, is part of the run that calls it.
+    """
+    runs = _entered.get()
+    if runs:
+        return runs[-1]
+    task = current_app.current_worker_task  # in a context that begins empty
+    return getattr(task.request, _ATTRIBUTE, None) if task else None
+
+
+# Threads that belong to no run.
+
+
+class _Strays:
+    """Whether it was logged that a thread of a task is not known to be one."""
+
+    logged = False
+
+
+def note_stray(what: str) -> None:
+    """Log, once, that a thread does something for no task while tasks run in this process."""
+    if _Strays.logged or not _active:
+        return
+    _Strays.logged = True
+    logger.warning(
+        "thread_without_task what=%s thread=%r remedy=%r",
+        what,
+        threading.current_thread().name,
+        "a new thread does not know its task: pass realtime.this_task() to it, and use it there "
+        "(`with task:`), or start it with contextvars.copy_context().run or asyncio.to_thread",
+    )
+
+
+def _forget(*, setting: str, **_kwargs: object) -> None:
+    if setting == "REALTIME":
+        _Strays.logged = False
+        _sender.reports.clear()
+
+
+setting_changed.connect(_forget)

@@ -1,78 +1,121 @@
-"""The service's ``Task`` class: existing code that reports the Celery way is pushed unchanged."""
+"""``update_state`` of existing code is pushed unchanged, in tasks of every class."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-import celery
+import celery.app.task
+from celery.contrib.django.task import DjangoTask
 
 from realtime import redaction
+from realtime.conf import conf
 from realtime.core import jsontext
-from realtime.core.acceptance import Change
+from realtime.core.logs import get_logger
 from realtime.core.states import CUSTOM_RANK, FAILURE, PROGRESS, SUCCESS, TERMINAL, rank
 from realtime.core.status import ending
 
 from .publisher import publisher
-from .runs import run_of
+from .runs import current_run, note_stray, reports_of
+from .turns import is_for_the_task
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+logger = get_logger("realtime.worker")
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_MARK: Final = "realtime_wrapped"
+#: Keys of ``meta`` that are the message: the first that is not empty.
+_MESSAGES: Final = ("message", "status", "description")
+_KNOWN: Final = frozenset({"current", "total", *_MESSAGES})
 
 
-class Task(celery.Task):  # type: ignore[type-arg]
-    """``Celery("name", task_cls="realtime.worker.task:Task")`` makes every task one of these."""
+class Task(DjangoTask):  # type: ignore[type-arg]
+    """Django's task class: ``task_cls="realtime.worker.task:Task"`` of existing code."""
 
     abstract = True
 
+
+def connect() -> None:
+    """Wrap ``Task.update_state``, for which Celery has no signal. Doing it again changes nothing.
+
+    It stores the state in the result backend as before. A mapping's ``current``, ``total`` and
+    ``message`` (or ``status``, ``description``) become the progress.
+    """
+    base = celery.app.task.Task
+    original = base.update_state
+    if hasattr(original, _MARK):
+        return
+
+    @functools.wraps(original)
     def update_state(
-        self,
-        task_id: str | None = None,
-        state: str | None = None,
-        meta: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Store the state in the result backend, as Celery does, and push it.
-
-        A mapping's ``current``, ``total`` and ``message`` (or ``status``, ``description``) become
-        the progress.
-        """
-        super().update_state(task_id=task_id, state=state, meta=meta, **kwargs)
-        if state:
-            self._push(task_id, state, meta if isinstance(meta, Mapping) else {})
-
-    def retry(
-        self, args: Any = None, kwargs: Any = None, exc: Any = None, *rest: Any, **options: Any
+        self: Any, task_id: Any = None, state: Any = None, meta: Any = None, **kwargs: Any
     ) -> Any:
-        """Retry the task, and remember why: the signals come too late to say it in order."""
-        run = run_of(self.request)
-        if run is not None:
-            run.retry_reason = exc
-        return super().retry(args, kwargs, exc, *rest, **options)
+        result = original(self, task_id=task_id, state=state, meta=meta, **kwargs)
+        if state:
+            own_id = self.request.id
+            push_state(None if task_id in (None, own_id) else task_id, own_id, state, meta)
+        return result
 
-    def _push(self, task_id: str | None, state: str, meta: Mapping[str, Any]) -> None:
-        if not _NAME.fullmatch(state):
-            state = PROGRESS
-        run = run_of(self.request) if task_id in (None, self.request.id) else None
-        if rank(state) == CUSTOM_RANK:
-            message = meta.get("message") or meta.get("status") or meta.get("description")
-            progress = redaction.encode_progress(meta.get("current"), meta.get("total"), message)
-            if run is not None and not run.finished:
-                final = meta.get("total") is not None and meta.get("current") == meta["total"]
-                run.report(state, progress, final=final)
-                return
-            fields = {"progress": progress}
+    setattr(update_state, _MARK, True)
+    base.update_state = update_state  # type: ignore[method-assign]
+
+
+def push_state(task_id: Any, own_id: Any, state: Any, meta: Any) -> None:
+    """Push a state of a task, or of the one that this code is part of where ``task_id`` is None.
+
+    Raises nothing but what is meant for the task.
+    """
+    try:
+        _push(task_id, own_id, state, meta)
+    except Exception as error:
+        if is_for_the_task(error):
+            raise
+        logger.exception("state_not_pushed id=%.100r", task_id or own_id)
+
+
+def _push(task_id: Any, own_id: Any, state: Any, meta: Any) -> None:
+    run = current_run()
+    if run is not None and task_id not in (None, run.task_id):
+        run = None
+    task_id = task_id or own_id
+    if run is None and task_id is None:
+        note_stray("update_state")
+        return
+    if run is not None and not run.is_pushed:
+        return
+    told = meta if isinstance(meta, Mapping) else {}
+    name = str.__str__(state) if isinstance(state, str) else ""
+    if not _NAME.fullmatch(name):
+        name = PROGRESS
+    if rank(name) == CUSTOM_RANK:
+        progress = _progress(told)
+        if run is not None:
+            run.report(name, progress)
         else:
-            fields = _outcome(state, meta)
-        fields["updated_at"] = jsontext.timestamp()
-        if run is not None:
-            if not run.finished:
-                run.say(state, fields)
-        elif named := task_id or self.request.id:
-            publisher.publish(Change(task_id=named, state=state, fields=fields))
+            reports_of(task_id).report(name, progress)
+        return
+    fields = _outcome(name, told) | {"updated_at": jsontext.timestamp()}
+    if run is None:
+        publisher.publish(reports_of(task_id).change(name, fields))
+    elif not run.finished:
+        run.publish(name, fields)
 
 
-def _outcome(state: str, meta: Mapping[str, Any]) -> dict[str, str]:
+def _progress(meta: Mapping[Any, Any]) -> str:
+    messages = [meta.get(key) for key in _MESSAGES]
+    message = next((each for each in messages if not _is_empty(each)), None)
+    rest = None
+    if conf().PROGRESS_META:
+        rest = {key: meta[key] for key in meta if key not in _KNOWN} or None
+    return redaction.encode_progress(meta.get("current"), meta.get("total"), message, rest)
+
+
+def _is_empty(message: object) -> bool:
+    return message is None or (isinstance(message, str) and not message)
+
+
+def _outcome(state: str, meta: Mapping[Any, Any]) -> dict[str, str]:
     fields = ending() if state in TERMINAL else {}
     if state == SUCCESS:
         fields |= redaction.result_fields(dict(meta))

@@ -17,7 +17,8 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from realtime.broker.redis import RedisBroker
 from realtime.core.acceptance import Change
 from realtime.worker import publisher as module
-from realtime.worker.publisher import Publisher
+from realtime.worker.publisher import Publisher, Sent
+from realtime.worker.timer import Timer
 from tests.until import until
 
 
@@ -167,14 +168,10 @@ def test_after_one_answer_that_does_not_come_the_others_are_not_waited_for(broke
 
     broker.send = send
     broker.reachable.clear()
-    # As threads do that send at the same time: each one's look for answers came before.
-    publisher.settle, settle = (lambda: None), publisher.settle
     for number in range(3):
         publisher.send(change(f"t{number}"))
-    publisher.settle = settle
-    publisher.settle()
+    assert until(lambda: publisher.waiting() == 3)
     assert asked == ["t0"]
-    assert publisher.waiting() == 3
     del broker.send
 
 
@@ -192,6 +189,7 @@ def test_a_handler_of_logs_may_publish_where_an_answer_is_taken(broker, publishe
 
     monkeypatch.setattr(module.logger, "warning", told)
     publisher.settle()
+    assert publisher.flush(5)
     assert broker.accepted == [("told", "STARTED", None)]
 
 
@@ -200,6 +198,7 @@ def test_without_another_thread_the_answer_is_waited_for(broker, publisher, monk
         raise RuntimeError("can't start new thread at interpreter shutdown")
 
     broker.tells_late = True
+    monkeypatch.setattr(module, "timer", Timer())
     with monkeypatch.context() as context:
         context.setattr(threading.Thread, "start", refuse)
         assert publisher.send(change()).seen
@@ -210,7 +209,7 @@ def test_what_could_not_be_sent_is_sent_in_order_when_redis_is_back(failing, pub
     failing.reachable.clear()
     for number in range(50):
         assert not publisher.publish(change(f"t{number}"))
-    assert publisher.waiting() == 50
+    assert until(lambda: publisher.waiting() == 50)
     failing.reachable.set()
     publisher.publish(change("last"))
     assert publisher.flush(5)
@@ -228,7 +227,7 @@ def test_a_full_queue_gives_up_progress_first_and_endings_last(failing, publishe
         publisher.publish(change("b", "STARTED"))
         publisher.publish(change("b", "SUCCESS"))
         publisher.publish(change("c", "SUCCESS"))
-        assert publisher.counters.dropped == 2
+        assert until(lambda: publisher.counters.dropped == 2)
         failing.reachable.set()
         assert publisher.flush(5)
     states = [(task_id, state) for task_id, state, _ in failing.accepted]
@@ -286,8 +285,8 @@ def test_a_forked_child_starts_with_nothing_of_its_parents(failing, publisher):
     failing.tells_late = True
     publisher.send(change("unanswered"))
     failing.reachable.clear()
-    with publisher._lock:
-        publisher._keep(change("waiting"))
+    with publisher._turns.exclusively():  # no lock is left held in the child
+        publisher._keep([Sent(change("waiting"))])
         child = os.fork()
         if child == 0:
             failing.accepted.clear()
@@ -324,9 +323,8 @@ def test_an_absent_redis_costs_a_task_once_and_at_most_three_tenths_of_a_second(
         for number in range(100):
             publisher.publish(change(f"t{number}"))
         assert time.perf_counter() - began < 0.3
-        assert publisher.waiting() == 100
-        publisher._queue = module._Queue()  # lets the thread end
-        assert publisher.flush(5)
+        assert until(lambda: publisher.waiting() == 100)
+        publisher.reset()  # lets the thread end
 
 
 def test_a_redis_that_stops_between_two_words_costs_a_task_as_little(clean_redis, monkeypatch):
@@ -343,7 +341,7 @@ def test_a_redis_that_stops_between_two_words_costs_a_task_as_little(clean_redis
         for number in range(100):
             publisher.send(change(f"t{number}"))
         assert time.perf_counter() - began < 0.3
-        assert publisher.waiting() == 100
+        assert until(lambda: publisher.waiting() == 100)
         client.client_unpause()
         assert publisher.flush(10)
         assert broker.status("t0").version == 1

@@ -1,0 +1,136 @@
+"""Reading a task's message (protocol 2): the service's header, and the tasks that it carries.
+
+A message carries tasks for later: the rest of its chain and the body of its chord, in
+``body[2]``. The same signatures are on the request of the task that runs.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from realtime.core import jsontext
+from realtime.core.acceptance import Follower
+
+from .selection import ACCUMULATE, CHORD_UNLOCK
+
+#: The message header of the service: ``publication``, ``owner``, ``published_at``, and
+#: ``excluded``: the ids that the publisher knew not to be pushed, and so has not announced.
+HEADER: Final = "realtime"
+
+#: Signatures that are no tasks, and which of their arguments hold some (celery/canvas.py).
+_CANVASES: Final = {
+    "celery.chain": ("tasks",),
+    "celery.group": ("tasks",),
+    "celery.chord": ("header", "body"),
+}
+#: Chords whose tasks are remembered, as each member's message carries the same one.
+_CHORDS_KEPT: Final = 64
+
+
+def header_of(source: Any) -> Mapping[str, Any]:
+    """Return the service's header in a message's headers, or on a request; {} where there is none.
+
+    Of a request that Celery made without a message it is in ``headers``.
+    """
+    header = source.get(HEADER)
+    if header is None and not isinstance(source, Mapping):
+        headers = source.get("headers")
+        header = headers.get(HEADER) if isinstance(headers, Mapping) else None
+    return header if isinstance(header, Mapping) else {}
+
+
+def text_in(header: Mapping[str, Any], key: str) -> str:
+    """Return a text of the header, "" for what is none: any process may have published it."""
+    text = header.get(key)
+    return text if isinstance(text, str) else ""
+
+
+def embedded(body: Any) -> Mapping[str, Any]:
+    """Return what a message's body holds beside the arguments: ``chain``, ``chord`` and others."""
+    embed = body[2] if isinstance(body, list | tuple) and len(body) == 3 else None
+    return embed if isinstance(embed, Mapping) else {}
+
+
+def chord_of(name: object, args: Any, chord: Any) -> Any:
+    """Return the body of the chord that a task completes; ``celery.chord_unlock`` is given it."""
+    if name == CHORD_UNLOCK and isinstance(args, list | tuple) and len(args) > 1:
+        return args[1]
+    return chord
+
+
+def carried(chain: Any, chord: Any, scope: str = "") -> tuple[Follower, ...]:
+    """Return the tasks that wait for the one with this chain's rest (reversed) and chord's body.
+
+    ``scope`` names the publication, within which the chord's tasks are found only once.
+    """
+    if not chain:
+        return _body_of(chord, scope) if chord else ()
+    found: dict[str, str] = {}
+    _collect(chain, chord, found, scope)
+    return _followers(found)
+
+
+_bodies: Final[OrderedDict[tuple[str, str], tuple[Follower, ...]]] = OrderedDict()
+
+
+def _body_of(chord: Any, scope: str) -> tuple[Follower, ...]:
+    options = chord.get("options") if isinstance(chord, Mapping) else None
+    ident = options.get("task_id") if isinstance(options, Mapping) else None
+    key = (scope, str(ident)) if scope and ident else None
+    if key is not None and (known := _bodies.get(key)) is not None:
+        return known
+    found: dict[str, str] = {}
+    _tasks_in(chord, found, scope)
+    followers = _followers(found)
+    if key is not None:
+        _bodies[key] = followers
+        while len(_bodies) > _CHORDS_KEPT:
+            _bodies.popitem(last=False)
+    return followers
+
+
+def _followers(found: Mapping[str, str]) -> tuple[Follower, ...]:
+    return tuple(Follower(task_id, name) for task_id, name in found.items())
+
+
+def _collect(chain: Any, chord: Any, found: dict[str, str], scope: str) -> None:
+    if isinstance(chain, list | tuple):
+        for signature in reversed(chain):
+            _tasks_in(signature, found, scope)
+    if chord:
+        for task_id, name in _body_of(chord, scope):
+            found.setdefault(task_id, name)
+
+
+def _tasks_in(signature: Any, found: dict[str, str], scope: str) -> None:
+    """Add the tasks that a signature holds, and those that wait for it in turn."""
+    if not isinstance(signature, Mapping):
+        return
+    name, options = signature.get("task", ""), signature.get("options") or {}
+    if name in _CANVASES:
+        arguments = signature.get("kwargs") or {}
+        for key in _CANVASES[name]:
+            held = arguments.get(key)
+            members: Iterable[Any] = (held,) if isinstance(held, Mapping) else held or ()
+            for member in members:
+                _tasks_in(member, found, scope)
+    elif task_id := options.get("task_id"):
+        found.setdefault(str(task_id), str(name))
+    chain, chord = options.get("chain"), options.get("chord")
+    if chain or chord:
+        _collect(chain, chord, found, scope)
+
+
+def identity(name: object, headers: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields that never change, from a message's headers or a request's attributes."""
+    texts = {
+        # The name of the task that was replaced by a group stays.
+        "name": None if name == ACCUMULATE else name,
+        "root_id": headers.get("root_id"),
+        "parent_id": headers.get("parent_id"),
+        "group_id": headers.get("group"),
+        "published_at": header.get("published_at"),
+    }
+    return {key: jsontext.encode_text(text) for key, text in texts.items() if text}

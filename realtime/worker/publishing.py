@@ -1,0 +1,259 @@
+"""Publishing a task: in a view, in a beat, or in a task that starts others.
+
+``before_task_publish`` decides what the message's header says, ``after_task_publish`` announces the
+task, and those that the message carries for later, as PENDING.
+
+What is inherited (celery/canvas.py, celery/app/task.py, celery/backends/base.py):
+
+- A message about the running task itself is its next attempt, or another task that replaces it:
+  it keeps the publication and the owner.
+- So does a message that carries the running task's id: it is replaced by a canvas.
+- A task that the running task's message carried takes over the publication that announced it.
+- Everything else is a publication of its own. Those inside one group or chord share it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+import sys
+import threading
+from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from celery import Task
+
+from realtime import redaction
+from realtime.core import jsontext
+from realtime.core.acceptance import Change, Follower
+from realtime.core.states import PENDING, RETRY
+from realtime.ownership import current_owner
+
+from . import canvas
+from .messages import HEADER, carried, chord_of, embedded, header_of, identity, text_in
+from .runs import Run, current_run, note_stray
+from .selection import is_pushed, pushed
+
+#: What MAIN holds, by task id. It publishes error callbacks, and learns of failures, without a
+#: current task: their messages are here.
+received: Final[WeakValueDictionary[str, Any]] = WeakValueDictionary()
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What is announced once a message has left."""
+
+    headers: Mapping[str, Any]
+    header: Mapping[str, Any]
+    announces_itself: bool
+    carried: tuple[Follower, ...]
+
+
+#: Between the two signals of one message.
+_plan: Final[ContextVar[_Plan | None]] = ContextVar("realtime_plan", default=None)
+
+
+def on_before_publish(
+    headers: MutableMapping[str, Any] | None = None, body: Any = None, **_kwargs: Any
+) -> None:
+    """Stamp a message with its publication and its owner."""
+    _plan.set(None)
+    if not headers or "id" not in headers:
+        return  # message protocol 1
+    header = _stamp(headers, body)
+    if header:
+        headers[HEADER] = header
+    else:
+        headers.pop(HEADER, None)  # forwarded from another task's message
+
+
+def on_after_publish(headers: Mapping[str, Any] | None = None, **_kwargs: Any) -> None:
+    """Announce a published task, and those that its message carries for later."""
+    plan = _plan.get()
+    if plan is None or plan.headers is not headers:
+        return
+    _plan.set(None)
+    publication, owner = text_in(plan.header, "publication"), text_in(plan.header, "owner")
+    changes = []
+    if plan.announces_itself:
+        fields = identity(headers.get("task"), headers, plan.header)
+        eta = jsontext.timestamp_of(headers.get("eta"))
+        attempt = headers.get("retries") or 0
+        changes.append(_pending(headers["id"], fields, eta, attempt, publication, owner))
+    for task_id, name in canvas.not_yet_announced(plan.carried):
+        fields = identity(name, {**headers, "parent_id": None}, plan.header)
+        changes.append(_pending(task_id, fields, jsontext.NULL, 0, publication, owner))
+    canvas.announce(changes)
+
+
+def _pending(
+    task_id: str,
+    fields: dict[str, str],
+    eta: str,
+    attempt: int,
+    publication: str,
+    owner: str,
+) -> Change:
+    return Change(
+        task_id=task_id,
+        state=PENDING,
+        attempt=attempt,
+        publication=publication,
+        owner=owner,
+        fields=fields | {"eta": eta, "updated_at": jsontext.timestamp()},
+    )
+
+
+def _stamp(headers: Mapping[str, Any], body: Any) -> dict[str, Any]:
+    """Return a message's header, and plan what is announced."""
+    run, embed = current_run(), embedded(body)
+    if run is None:
+        inherited = _own_message(headers)
+        if inherited is not None:
+            return inherited
+    elif run.task_id == headers["id"]:
+        return _next_message(run, headers, embed)
+    scope = canvas.publication() or secrets.token_urlsafe(9)
+    chord = chord_of(headers.get("task"), body[0] if embed else (), embed.get("chord"))
+    waiting = carried(embed.get("chain"), chord, scope)
+    if run is not None:
+        if headers["id"] in run.carried:
+            return _carried_message(run, headers)
+        if any(task_id == run.task_id for task_id, _ in waiting):
+            return _replacement(run, headers, waiting)
+    is_shown = is_pushed(headers.get("task"))
+    followers = pushed(waiting)
+    header: dict[str, Any] = {}
+    if is_shown or followers:
+        header = {
+            "publication": scope,
+            "owner": canvas.owner(lambda: _owner(run, headers)),
+            "published_at": _now(),
+        }
+    elif run is not None and run.owner:
+        header = {"owner": run.owner}  # for the tasks that this one starts
+    if run is not None and run.carried:
+        followers = tuple(each for each in followers if each.task_id not in run.carried)
+    return _planned(headers, header, waiting, is_shown, followers)
+
+
+def _planned(
+    headers: Mapping[str, Any],
+    header: dict[str, Any],
+    waiting: tuple[Follower, ...],
+    announces_itself: bool,
+    followers: tuple[Follower, ...],
+) -> dict[str, Any]:
+    excluded = [] if is_pushed(headers.get("task")) else [headers["id"]]
+    excluded += [task_id for task_id, name in waiting if not is_pushed(name)]
+    if excluded and "publication" in header:
+        header["excluded"] = excluded
+    if announces_itself or followers:
+        _plan.set(_Plan(headers, header, announces_itself, followers))
+    return header
+
+
+def _own_message(headers: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the header of a message that MAIN publishes again, as its process was lost."""
+    request = received.get(headers["id"])
+    if request is None or not (headers.get("retries") or 0) > (
+        request.request_dict.get("retries") or 0
+    ):
+        return None
+    return {"published_at": _now(), **header_of(request.request_dict)}
+
+
+def _next_message(run: Run, headers: Mapping[str, Any], embed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the header of the running task's next attempt, or of the task that replaces it."""
+    header = {"published_at": _now(), **run.header}
+    if (headers.get("retries") or 0) > run.request.retries:
+        # Said before the message leaves: ``task_retry`` comes when the next attempt may run.
+        eta = headers.get("eta")
+        retry_at = jsontext.timestamp_of(eta) if eta else jsontext.timestamp()
+        run.finish(RETRY, retry_fields(_reason(), retry_at))
+        return header
+    run.leave()
+    waiting = carried(embed.get("chain"), embed.get("chord"), run.publication)
+    new = tuple(each for each in waiting if each.task_id not in run.carried)
+    return _planned(headers, header, waiting, False, pushed(new)) if new else header
+
+
+def _carried_message(run: Run, headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the header of a task that the running task's message carried."""
+    # It was announced then, and keeps what is known of who was not.
+    return {**run.header, "published_at": _now()}
+
+
+def _replacement(
+    run: Run, headers: Mapping[str, Any], waiting: tuple[Follower, ...]
+) -> dict[str, Any]:
+    """Return the header of a message that carries the running task's id for later."""
+    run.leave()
+    header = {**run.header, "published_at": _now()}
+    known = run.carried | {run.task_id}
+    new = tuple(each for each in waiting if each.task_id not in known)
+    return _planned(headers, header, waiting, is_pushed(headers.get("task")), pushed(new))
+
+
+def _owner(run: Run | None, headers: Mapping[str, Any]) -> str:
+    owner = current_owner()
+    if owner is not None:
+        return owner
+    if run is not None:
+        return run.owner
+    if (request := _failed_request(headers.get("parent_id"))) is not None:
+        return text_in(header_of(request.request_dict), "owner")
+    if threading.current_thread() is not threading.main_thread():
+        note_stray("publish")
+    return ""
+
+
+def _failed_request(task_id: Any) -> Any:
+    """Return the request in MAIN whose error callback is published, by what calls it.
+
+    That is the failed task, or the body of the chord that it was part of.
+    """
+    if not task_id or not received:
+        return None
+    found = received.get(task_id)
+    if found is not None:
+        return found
+    for request in list(received.values()):
+        if any(each.task_id == task_id for each in carried(None, request.chord)):
+            return request
+    return None
+
+
+def _reason() -> BaseException | None:
+    """Return the exception for which the running task asks to be retried.
+
+    ``Task.retry(exc=…)`` keeps it to itself until the message has left, and Celery has no hook in
+    between: it is read where that function was called with it. Else it is the one being handled.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is _RETRY_CODE:
+            given = frame.f_locals.get("exc")
+            if isinstance(given, BaseException):
+                return given
+        frame = frame.f_back
+    return sys.exc_info()[1]
+
+
+_RETRY_CODE: Final = getattr(Task.retry, "__code__", None)
+
+
+def retry_fields(reason: BaseException | None, retry_at: str) -> dict[str, str]:
+    """Return what a status says of a retry."""
+    if reason is None:
+        error = '{"type":"Retry","message":"the task asked to run again"}'
+    else:
+        error = redaction.encode_failure(reason)
+    return {"error": error, "retry_at": retry_at, "updated_at": jsontext.timestamp()}
+
+
+def _now() -> str:
+    return jsontext.timestamp().strip('"')

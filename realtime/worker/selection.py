@@ -1,0 +1,60 @@
+"""Which tasks are pushed: ``REALTIME["TASKS"]``, ``@shared_task(realtime=False)``, Celery's own."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any, Final
+
+from celery import current_app
+from django.core.signals import setting_changed
+
+from realtime.conf import conf
+from realtime.core.acceptance import Follower
+
+#: Celery's own tasks that no user wrote. ``celery.accumulate`` is none of them: it ends a task
+#: that was replaced by a group, under that task's id. ``celery.map``, ``celery.starmap`` and
+#: ``celery.chunks`` run a user's code.
+CHORD_UNLOCK: Final = "celery.chord_unlock"
+ACCUMULATE: Final = "celery.accumulate"
+_HIDDEN: Final = frozenset({CHORD_UNLOCK, "celery.backend_cleanup"})
+
+
+def is_pushed(name: object, task: Any = None) -> bool:
+    """Return whether the states of a task with this name are pushed.
+
+    ``task`` is the task itself where the caller has it; else it is looked up, and a process that
+    does not know it goes by its name alone.
+    """
+    if not isinstance(name, str):
+        return True
+    if task is None:
+        task = current_app.tasks.get(name)
+    return getattr(task, "realtime", True) is not False and _is_selected(name)
+
+
+def pushed(followers: tuple[Follower, ...]) -> tuple[Follower, ...]:
+    """Return those of the tasks whose states are pushed."""
+    if all(is_pushed(name) for _, name in followers):
+        return followers
+    return tuple(follower for follower in followers if is_pushed(follower.name))
+
+
+@lru_cache(maxsize=4096)
+def _is_selected(name: str) -> bool:
+    if name in _HIDDEN:
+        return False
+    patterns = conf().TASKS
+    excluded = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    included = [pattern for pattern in patterns if not pattern.startswith("!")]
+    return not any(fnmatchcase(name, pattern) for pattern in excluded) and (
+        not included or any(fnmatchcase(name, pattern) for pattern in included)
+    )
+
+
+def _forget(*, setting: str, **_kwargs: object) -> None:
+    if setting == "REALTIME":
+        _is_selected.cache_clear()
+
+
+setting_changed.connect(_forget)
