@@ -12,8 +12,10 @@ import inspect
 import secrets
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from billiard.exceptions import SoftTimeLimitExceeded
+from django.db import connections
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
@@ -132,14 +134,57 @@ def owner_topic(request: HttpRequest, *, create: bool = True) -> str:
 
 
 @contextlib.contextmanager
-def owned_by(user: Any) -> Iterator[None]:
+def owned_by(user: Any, *, on_commit: bool = False) -> Iterator[None]:
     """Make the tasks published inside belong to ``user``: a user object, or None for nobody.
 
-    For code that runs outside of a request: a management command, a scheduled job.
+    For code that runs outside of a request: a management command, a scheduled job. With
+    ``on_commit`` also those that are published at the end of the transaction by what is registered
+    inside: ``delay_on_commit``, ``transaction.on_commit``.
     """
     owner = owner_of_user(user)
+    hooks_before = _commit_hooks() if on_commit else []
     with owner_from(lambda: owner):
-        yield
+        try:
+            yield
+        finally:
+            if on_commit:
+                _own_commit_hooks(hooks_before, owner)
+
+
+def _commit_hooks() -> list[Any]:
+    return [
+        hook
+        for connection in connections.all(initialized_only=True)
+        for hook in connection.run_on_commit
+    ]
+
+
+def _own_commit_hooks(before: list[Any], owner: str) -> None:
+    """Let the hooks that were registered since ``before`` run as the owner's.
+
+    This relies on a private list of Django's connections, of tuples whose second item is the
+    function (django/db/backends/base/base.py, ``on_commit``). Registering one hook that sets the
+    owner and one that resets it would be public, but a hook in between that raises keeps Django
+    from running the second one, and later tasks would belong to a user who did not start them.
+    """
+    known = {id(hook) for hook in before}
+    for connection in connections.all(initialized_only=True):
+        hooks = cast(list[Any], connection.run_on_commit)
+        for place, hook in enumerate(hooks):
+            if id(hook) in known:
+                continue
+            if not (isinstance(hook, tuple) and len(hook) > 1 and callable(hook[1])):
+                logger.warning("commit_hook_without_owner hook=%.100r", hook)
+                continue
+            hooks[place] = (hook[0], _owned(hook[1], owner), *hook[2:])
+
+
+def _owned(function: Callable[[], Any], owner: str) -> Callable[[], Any]:
+    def run() -> Any:
+        with owner_from(lambda: owner):
+            return function()
+
+    return run
 
 
 @contextlib.contextmanager
@@ -153,6 +198,18 @@ def owner_from(resolve: Callable[[], str]) -> Iterator[None]:
 
 
 def current_owner() -> str | None:
-    """Return the owner of what is published now; None where nothing says, "" for nobody."""
+    """Return the owner of what is published now; None where nothing says, "" for nobody.
+
+    A task is published whatever is wrong with its owner: what the user or the session raises is
+    logged, and the task is nobody's.
+    """
     resolve = _current.get()
-    return None if resolve is None else resolve()
+    if resolve is None:
+        return None
+    try:
+        return resolve()
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:
+        logger.exception("owner_unknown")
+        return NOBODY

@@ -148,7 +148,7 @@ def test_info_of_a_custom_state(gate: str) -> None:
     status = realtime.status(task.id)
     assert status is not None
     assert status.state == AsyncResult(task.id).state == "UPLOADING"
-    assert status.progress == {"current": 3, "total": 4, "message": "part 3"}
+    assert status.progress == {"current": 3, "total": 4, "message": "part 3", "meta": None}
     assert AsyncResult(task.id).info["bucket"] == "b1", "other keys stay in the result backend"
 
 

@@ -182,7 +182,7 @@ def test_a_replaced_task_ends_once_and_as_its_replacement_does(
 def test_progress_is_throttled_and_its_last_value_is_said_before_the_ending(pool: Pool) -> None:
     statuses = ended(sample_tasks.count_and_fail.delay(500).id)
     assert len(statuses) < 30
-    assert statuses[-2].progress == {"current": 499, "total": 500, "message": None}
+    assert statuses[-2].progress == {"current": 499, "total": 500, "message": None, "meta": None}
     assert statuses[-1].state == "FAILURE"
 
 

@@ -121,15 +121,15 @@ def test_automatic_retries_that_are_used_up_end_in_failure():
 def test_progress_is_throttled_and_its_last_value_is_always_said():
     statuses = ended(sample_tasks.count.delay(20_000).id)
     progress = [status.progress for status in statuses if status.state == "PROGRESS"]
-    assert progress[0] == {"current": 0, "total": 20_000, "message": "counting"}
-    assert progress[-1] == {"current": 20_000, "total": 20_000, "message": "counting"}
+    assert progress[0] == {"current": 0, "total": 20_000, "message": "counting", "meta": None}
+    assert progress[-1] == {"current": 20_000, "total": 20_000, "message": "counting", "meta": None}
     assert len(progress) < 30
     assert statuses[-1].progress == progress[-1]
 
 
 def test_progress_that_was_held_back_is_said_before_a_failure():
     statuses = ended(sample_tasks.count_and_fail.delay(500).id)
-    assert statuses[-2].progress == {"current": 499, "total": 500, "message": None}
+    assert statuses[-2].progress == {"current": 499, "total": 500, "message": None, "meta": None}
     assert statuses[-1].state == "FAILURE"
 
 
@@ -137,8 +137,8 @@ def test_update_state_of_existing_code_is_pushed_unchanged():
     statuses = ended(sample_tasks.report_the_old_way.delay().id)
     reported = [(s.state, s.progress) for s in statuses if s.progress or s.state == "ODD"]
     assert reported[:2] == [
-        ("PROGRESS", {"current": 1, "total": 3, "message": "one"}),
-        ("COMPRESSING", {"current": 2, "total": 3, "message": None}),
+        ("PROGRESS", {"current": 1, "total": 3, "message": "one", "meta": None}),
+        ("COMPRESSING", {"current": 2, "total": 3, "message": None, "meta": None}),
     ]
     assert ("ODD", None) in reported
     assert statuses[-1].state == "SUCCESS"

@@ -64,12 +64,10 @@ def test_every_text_of_a_task_passes_through_the_function():
 @pytest.mark.usefixtures("_redacting")
 def test_where_it_fails_the_value_is_withheld_and_the_log_does_not_show_it(caplog):
     assert strict(encode_error(ValueError("poison canary")))["message"] == "withheld"
-    assert strict(encode_error(HostileError()))["message"] == "withheld"
     assert strict(encode_progress(1, 2, "poison canary"))["message"] == "withheld"
     assert encode_result("poison canary") == ("null", True)
     assert [record.message for record in caplog.records] == [
         "redact_failed kind=error error=ValueError",
-        "redact_failed kind=error error=RuntimeError",
         "redact_failed kind=progress error=ValueError",
         "redact_failed kind=result error=ValueError",
     ]

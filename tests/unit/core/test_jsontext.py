@@ -176,13 +176,15 @@ def test_any_text_can_be_said_and_none_is_long(value, expected):
 )
 def test_progress_is_numbers_and_what_is_none_is_unknown(given, expected):
     current, total, message = expected
-    progress = {"current": current, "total": total, "message": message}
+    progress = {"current": current, "total": total, "message": message, "meta": None}
     assert strict(encode_progress(*given)) == progress
 
 
 @pytest.mark.parametrize("current", [None, "some", math.nan, math.inf, 2**53, Hostile(), [1]])
-def test_progress_without_a_number_is_none(current):
-    assert encode_progress(current, 10, "x") == "null"
+def test_progress_without_a_number_keeps_its_message(current):
+    known = {"current": None, "total": 10, "message": "x", "meta": None}
+    assert strict(encode_progress(current, 10, "x")) == known
+    assert encode_progress(current) == "null"
 
 
 # Moments
