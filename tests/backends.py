@@ -17,7 +17,9 @@ KINDS = (*DATABASES, "memory")
 
 
 def app_with(backend: str | None) -> Celery:
-    return Celery("results", backend=backend, set_as_current=False)
+    app = Celery("results", backend=backend, set_as_current=False)
+    app.backend_cls = backend  # before what the environment says
+    return app
 
 
 @contextmanager

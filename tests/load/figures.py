@@ -10,6 +10,7 @@ from .leaks import leaks
 from .lists import lists
 from .report import Row
 from .stage import LoadStage
+from .waiting import waiting
 
 #: In this order: what leaks is looked for while nothing else is in Redis.
 FIGURES: dict[str, Callable[[LoadStage], Iterator[Row]]] = {
@@ -21,4 +22,5 @@ FIGURES: dict[str, Callable[[LoadStage], Iterator[Row]]] = {
     "e": killed,
     "f": storms,
     "h": lists,
+    "i": waiting,
 }
