@@ -179,8 +179,8 @@ class Watcher:
         self.told = asyncio.Event()
         self.subscription = Subscription(lambda _event: None, self._snapshot)
 
-    def _snapshot(self, _position: Any, texts: Sequence[str]) -> None:
-        self.snapshots.append(texts)
+    def _snapshot(self, reading: Any) -> None:
+        self.snapshots.append(reading.texts)
         self.told.set()
 
 

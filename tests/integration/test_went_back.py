@@ -34,7 +34,7 @@ class Client:
 
     async def join(self, hub, topic):
         reading, begin = await hub.subscribe(topic, Subscription(self._event, self._snapshot))
-        self._snapshot(reading.position, reading.texts)
+        self._snapshot(reading)
         begin()
         return self
 
@@ -43,9 +43,9 @@ class Client:
             self.position = event.position
             self._take(json.loads(event.text))
 
-    def _snapshot(self, position, texts):
-        self.position = position
-        for text in texts:
+    def _snapshot(self, reading):
+        self.position = reading.position
+        for text in reading.texts:
             self._take(json.loads(text))
 
     def _take(self, status):

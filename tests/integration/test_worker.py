@@ -220,7 +220,7 @@ async def until(task_id, state):
 
     topic, hub = Topic("task", task_id), get_hub()
     subscription = Subscription(
-        lambda event: look([event.text]), lambda _position, texts: look(texts)
+        lambda event: look([event.text]), lambda reading: look(reading.texts)
     )
     reading, begin = await hub.subscribe(topic, subscription)
     look(reading.texts)
