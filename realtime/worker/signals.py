@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 from celery import signals
 from celery.app.task import Context
 from celery.exceptions import Retry
+from redis.exceptions import RedisError
 
 from realtime import redaction
 from realtime.broker import get_broker
@@ -96,7 +97,7 @@ def on_received(request: Any = None, **_kwargs: Any) -> None:
             publication=publication,
             owner=text_in(header, "owner"),
             worker=lease.name,
-            patience=_patience(request.task) if lease.name else 0,
+            patience=_patience(request.task, begun=False) if lease.name else 0,
             followers=pushed(carried(embed.get("chain"), embed.get("chord"), publication)),
             fields=fields,
         )
@@ -222,8 +223,8 @@ def _fail_from_main(task: Any, task_id: str, error: str) -> None:
     # MAIN knows that the process is gone, not that it had stored its result before.
     request = received.get(task_id)
     header = header_of(request.request_dict) if request is not None else {}
-    state, stored = _stored_ending(task_id)
-    if state == SUCCESS:
+    stored = _stored_success(task_id, text_in(header, "published_at"))
+    if stored is not None:
         if task is None or is_pushed(task.name, task):
             _publish(task_id, SUCCESS, stored, header, stored=True)
         return
@@ -374,9 +375,9 @@ def _is_acknowledged_late(task: Any) -> bool:
 _overdue: Final[WeakKeyDictionary[Any, int]] = WeakKeyDictionary()
 
 
-def _patience(task: Any) -> int:
+def _patience(task: Any, *, begun: bool = True) -> int:
     """Return how many seconds after its worker's death a task may still be delivered again."""
-    if not _is_acknowledged_late(task):
+    if begun and not _is_acknowledged_late(task):
         return conf().LOST_AFTER  # its message is gone from the broker
     overdue = _overdue.get(task.app)
     if overdue is None:
@@ -423,9 +424,17 @@ def _end_followers(request: Any, state: str, error: str) -> None:
         publisher.send_all(changes)
 
 
-def _stored_ending(task_id: str) -> tuple[str, dict[str, str]]:
+def _stored_success(task_id: str, published_at: str) -> dict[str, str] | None:
+    """Return the fields of a success that the result backend stores of this publication."""
     try:
         found = stored_endings([task_id]).get(task_id)
     except Exception:  # noqa: BLE001 - each backend fails in its own way
-        found = None
-    return (found.state, found.fields) if found else ("", {})
+        return None
+    if found is None or found.state != SUCCESS:
+        return None
+    try:
+        again = any(known.again for known in get_broker().unfinished([task_id]))
+    except (RedisError, OSError):
+        again = False
+    its_own = found.is_of(task_id, again=again, published_at=published_at or None)
+    return found.fields if its_own else None
