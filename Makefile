@@ -6,17 +6,19 @@
 # make bench  what is claimed about speed, measured (docs/performance.md)
 # make audit  known vulnerabilities, secrets, requests of every kind (docs/security.md)
 # make check  what can be said without running it
+# make build  the bundles of the JavaScript client (static/realtime)
 PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := run
-.PHONY: run test faults field load bench bench-quick compare machine matrix audit check fix lock clean runtime dev benchenv
+.PHONY: run test build faults field load bench bench-quick compare machine matrix audit check fix lock clean runtime dev benchenv
 
 run: runtime
 	@exec $(VENV) -m project.run --with-parent
 
 # DATA_DIR is emptied: the tests make a folder of their own.
 test: dev
+	@$(VENV) scripts/node.py install
 	@DATA_DIR= CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" \
 	FIREFOX="$$($(PYTHON) scripts/browser.py firefox)" $(VENV) -m pytest -n 2 $(ARGS)
 
@@ -62,6 +64,11 @@ check: dev
 	$(VENV) -m mypy
 	$(VENV) -m pytest -q -p no:randomly tests/unit/test_arrows.py tests/unit/test_locks.py
 	$(VENV) scripts/node.py tsc
+	$(VENV) scripts/node.py build --check
+
+# What ships of the JavaScript client, from its sources.
+build: dev
+	$(VENV) scripts/node.py build
 
 fix: dev
 	$(VENV) -m ruff check --fix .

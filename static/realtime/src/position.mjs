@@ -1,5 +1,5 @@
 /**
- * Where a reader stands in a topic's log, and the one rule for what comes next.
+ * The position of a subscriber in the log of a topic, and the one rule for the next event.
  *
  * The same rule, with the same table of cases (`tests/cases/position.json`), is
  * `realtime/core/position.py` on the server.
@@ -12,7 +12,7 @@
  */
 
 /**
- * `deliver` it; `drop` it, since it was had before; or `gap`: something is missing, recover first.
+ * `deliver` it; `drop` it, since it is a duplicate; or `gap`: something is missing, recover first.
  * @typedef {"deliver" | "drop" | "gap"} Step
  */
 
@@ -20,8 +20,8 @@
  * Decides what to do with an event.
  *
  * `merged` counts the offsets just before the event's own that the server left out on purpose,
- * since this event says all they said: such a frame stands for `offset - merged … offset`.
- * @param {Position | null} last Where the reader stands; null when it knows nothing yet.
+ * since this event replaces them: such a frame stands for `offset - merged … offset`.
+ * @param {Position | null} last The last position; null before the first snapshot.
  * @param {Position} incoming
  * @param {number} [merged]
  * @returns {Step}

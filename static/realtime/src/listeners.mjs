@@ -1,11 +1,11 @@
 /**
- * Handlers that hurt nobody else: what one throws is reported, and the others are still called.
+ * Handlers that do not affect each other: what one throws is reported, and the others are called.
  */
 
-/** @typedef {() => void} Undo Takes a handler off again. */
+/** @typedef {() => void} Undo Removes a handler. */
 
 /**
- * Reports an error the way an uncaught one is, without stopping what goes on.
+ * Reports an error the way an uncaught one is, without interrupting the caller.
  * @param {unknown} error
  */
 export function report(error) {
@@ -24,10 +24,10 @@ export class Listeners {
   #entries = new Set();
 
   /**
-   * Adds a handler. It is first told what there is, right after the code that runs now, so that
-   * whoever comes late has missed nothing.
+   * Adds a handler. It is first called with what is known, right after the code that runs now, so
+   * that a handler that is added late has missed nothing.
    * @param {(value: T) => void} handler
-   * @param {() => Iterable<T>} now What there is.
+   * @param {() => Iterable<T>} now What is known.
    * @returns {Undo}
    */
   add(handler, now) {
@@ -43,7 +43,7 @@ export class Listeners {
   }
 
   /** @param {T} value */
-  tell(value) {
+  emit(value) {
     for (const entry of [...this.#entries]) if (entry.isReady) this.#call(entry, value);
   }
 

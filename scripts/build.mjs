@@ -1,0 +1,144 @@
+/**
+ * Builds what ships of the JavaScript client, from static/realtime/src into static/realtime: one
+ * bundle per entry, and its types from the sources' JSDoc.
+ *
+ *     node scripts/build.mjs            writes the files
+ *     node scripts/build.mjs --check    fails if a committed file is not what the sources make
+ *
+ * `make build` and `make check` run it by scripts/node.py, which finds Node and installs the tools.
+ */
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+
+import { build } from "esbuild";
+import ts from "typescript";
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const SOURCES = join(ROOT, "static/realtime/src");
+const TARGET = join(ROOT, "static/realtime");
+const BANNER = "/*! django-celery-realtime, BSD-3-Clause. Built from static/realtime/src. */";
+
+// A storage that hashes names would look for a source map's address: there is none. Nor is there
+// any comment of the sources, where an example could pass for an import.
+const BUNDLE = {
+  bundle: true,
+  write: false,
+  format: "esm",
+  target: "es2022",
+  charset: "utf8",
+  minify: true,
+  lineLimit: 100,
+  legalComments: "none",
+  banner: { js: BANNER },
+};
+
+/** @param {string} entry */
+async function bundle(entry) {
+  const result = await build({ ...BUNDLE, entryPoints: [join(SOURCES, `${entry}.mjs`)] });
+  return result.outputFiles[0].text;
+}
+
+/** The declarations of each source file, by its name. */
+function declarations() {
+  const texts = new Map();
+  const options = {
+    allowJs: true, strict: true, declaration: true, emitDeclarationOnly: true,
+    target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.NodeNext, types: [],
+    lib: ["lib.es2022.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"],
+  };
+  const entries = ["client", "task-progress"].map((entry) => join(SOURCES, `${entry}.mjs`));
+  const program = ts.createProgram(entries, options);
+  program.emit(undefined, (path, text) => texts.set(basename(path, ".d.mts"), text));
+  return texts;
+}
+
+/**
+ * A declaration without the members marked `@internal`, which the compiler strips from TypeScript
+ * only.
+ * @param {ts.Statement} statement
+ */
+function publicText(statement) {
+  const text = statement.getFullText();
+  const start = statement.getFullStart();
+  const internal = (statement.members ?? []).filter((member) => {
+    return ts.getJSDocTags(member).some(({ tagName }) => tagName.text === "internal");
+  });
+  return internal.reduceRight((rest, member) => {
+    return rest.slice(0, member.pos - start) + rest.slice(member.end - start);
+  }, text);
+}
+
+/**
+ * One file of all that the client's declarations need. The compiler writes a file per module.
+ * @param {Map<string, string>} texts
+ */
+function clientTypes(texts) {
+  const declared = new Map();
+  for (const [module, text] of texts) {
+    if (module === "task-progress") continue;
+    const file = ts.createSourceFile(module, text, ts.ScriptTarget.ES2022, true);
+    for (const statement of file.statements) {
+      const name = statement.name?.text;
+      const written = publicText(statement).trim().replace(/import\("[^"]+"\)\./g, "");
+      const isAlias = name !== undefined && written.endsWith(`type ${name} = ${name};`);
+      if (name !== undefined && !isAlias) declared.set(name, written);
+    }
+  }
+  const client = texts.get("client");
+  const values = new Set();
+  for (const [, names] of client.matchAll(/^export \{ (.*) \};$/gm)) {
+    for (const name of names.split(", ")) values.add(name);
+  }
+  for (const [, name] of client.matchAll(/^export (?:class|function) (\w+)/gm)) values.add(name);
+  const types = [...client.matchAll(/^export type (\w+)/gm)].map(([, name]) => name);
+  const needed = new Set([...values, ...types]);
+  for (const name of needed) {
+    const code = declared.get(name).replace(/\/\*[^]*?\*\//g, "");
+    for (const [word] of code.matchAll(/\b[A-Z]\w+\b/g)) {
+      if (declared.has(word)) needed.add(word);
+    }
+  }
+  const parts = [...declared].filter(([name]) => needed.has(name)).map(([name, text]) => {
+    const isValue = /^export (declare )?class /m.test(text);
+    return values.has(name) || !isValue ? text : text.replace(/^export (declare )?/m, "declare ");
+  });
+  return `${BANNER}\n${parts.join("\n")}\nexport {};\n`;
+}
+
+/** @param {Map<string, string>} texts */
+function elementTypes(texts) {
+  const text = texts.get("task-progress").replace(/"\.\/\w+\.mjs"/g, '"./client.js"');
+  const map = 'interface HTMLElementTagNameMap {\n        "task-progress": TaskProgress;\n    }';
+  return `${BANNER}\n${text}declare global {\n    ${map}\n}\n`;
+}
+
+const texts = declarations();
+const made = {
+  "client.js": await bundle("client"),
+  "task-progress.js": await bundle("task-progress"),
+  "client.d.ts": clientTypes(texts),
+  "task-progress.d.ts": elementTypes(texts),
+};
+let isCurrent = true;
+for (const [name, text] of Object.entries(made)) {
+  const path = join(TARGET, name);
+  if (process.argv.includes("--check")) {
+    let committed = "";
+    try {
+      committed = readFileSync(path, "utf-8");
+    } catch {
+      // Missing is not current either.
+    }
+    if (committed === text) continue;
+    console.error(`static/realtime/${name} is not what the sources make: run make build`);
+    isCurrent = false;
+  } else {
+    writeFileSync(path, text);
+    const gzip = gzipSync(text, { level: 9 }).length;
+    console.log(`static/realtime/${name}: ${Buffer.byteLength(text)} bytes, gzip ${gzip}`);
+  }
+}
+process.exitCode = isCurrent ? 0 : 1;

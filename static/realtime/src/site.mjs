@@ -1,0 +1,184 @@
+/**
+ * The HTTP side of the service: asks for tokens, and for the reason of refused handshakes.
+ */
+
+import { RealtimeError } from "./errors.mjs";
+
+/** @typedef {import("./platform.mjs").Platform} Platform */
+
+/** How long a request may take, in milliseconds. */
+const PATIENCE = 10_000;
+
+/** As many topics as one token may name. */
+export const TOPICS_PER_TOKEN = 128;
+
+/**
+ * `reason` is text for people; `retryAfter` the seconds that the server asked to wait, or null.
+ * @typedef {{reason: string, retryAfter: number | null}} Diagnosis
+ */
+
+/**
+ * A token, empty if it opens nothing, and the topics that the caller may not see.
+ * @typedef {{token: string, refused: Set<string>}} Granted
+ */
+
+const SIGN_IN = "signing in is needed: another page answered instead of the service";
+
+export class Site {
+  #platform;
+
+  /** The address below which `realtime.urls` is included. */
+  #base;
+
+  /**
+   * Says whether this page's session can ask the service for tokens: the service is on the page's
+   * own site, so cookies and the CSRF token reach it.
+   */
+  canRenew;
+
+  /**
+   * @param {string} socket The WebSocket's absolute address.
+   * @param {Platform} platform
+   */
+  constructor(socket, platform) {
+    this.#platform = platform;
+    const { location, config } = platform;
+    const address = new URL(socket);
+    address.protocol = address.protocol.replace("ws", "http");
+    this.canRenew = location !== undefined && new URL(location).origin === address.origin;
+    const isConfigured =
+      config.socket !== undefined &&
+      config.http !== undefined &&
+      location !== undefined &&
+      new URL(config.socket, location).pathname === address.pathname;
+    // `/realtime/ws/` is beside `/realtime/tokens/` unless the page says otherwise.
+    const parent = address.pathname.endsWith("/") ? ".." : ".";
+    this.#base = new URL(isConfigured ? /** @type {string} */ (config.http) : parent, address);
+  }
+
+  /**
+   * Returns the address of a part of the HTTP side.
+   * @param {string} path
+   */
+  url(path) {
+    return new URL(path, this.#base).href;
+  }
+
+  /**
+   * Asks for a token by the page's own session. Topics that the caller may not see are `refused`.
+   * Rejects with a `RealtimeError` when the service refuses the request itself, and with anything
+   * else when it could not be asked: then later may be better.
+   * @param {string[]} topics
+   * @returns {Promise<Granted>}
+   */
+  async requestToken(topics) {
+    const { csrf_header = "X-CSRFToken" } = this.#platform.config;
+    const response = await this.#fetch("tokens/", {
+      method: "POST",
+      headers: {
+        Accept: "application/json",
+        "Content-Type": "application/json",
+        [csrf_header]: this.#csrfToken(),
+      },
+      body: JSON.stringify({ topics }),
+    });
+    if (isOtherPage(response)) throw new RealtimeError("unauthorized", SIGN_IN);
+    const answer = await response.json();
+    if (response.ok) {
+      const refused = new Set(Object.values(answer.refused ?? []).map(topicOf));
+      return { token: answer.token ?? "", refused };
+    }
+    const { code = "internal", message = `HTTP ${response.status}` } = answer.error ?? {};
+    if (response.status >= 500 || response.status === 429) throw new Error(message);
+    throw new RealtimeError(code, message);
+  }
+
+  /**
+   * Finds out why handshakes fail, which a WebSocket does not say.
+   * @returns {Promise<Diagnosis>}
+   */
+  async diagnose() {
+    /** @type {Response} */
+    let response;
+    try {
+      response = await this.#fetch("readyz", { headers: { Accept: "application/json" } });
+    } catch {
+      return { reason: "the server cannot be reached", retryAfter: null };
+    }
+    const seconds = Number(response.headers.get("Retry-After") ?? NaN);
+    return {
+      reason: await explain(response, this.#platform.location),
+      retryAfter: seconds >= 0 ? seconds : null,
+    };
+  }
+
+  /**
+   * @param {string} path
+   * @param {RequestInit} options
+   */
+  async #fetch(path, options) {
+    const abort = new AbortController();
+    const timer = this.#platform.setTimeout(() => abort.abort(), PATIENCE);
+    try {
+      return await this.#platform.fetch(this.url(path), {
+        credentials: "same-origin",
+        cache: "no-store",
+        signal: abort.signal,
+        ...options,
+      });
+    } finally {
+      this.#platform.clearTimeout(timer);
+    }
+  }
+
+  /** The cookie first: signing in makes a new token, and the page holds the one before. */
+  #csrfToken() {
+    const { csrf_cookie = "csrftoken", csrf_token } = this.#platform.config;
+    const { document } = globalThis;
+    for (const cookie of document?.cookie.split("; ") ?? []) {
+      if (cookie.startsWith(`${csrf_cookie}=`)) return cookie.slice(csrf_cookie.length + 1);
+    }
+    if (csrf_token) return csrf_token;
+    const input = document?.querySelector("input[name=csrfmiddlewaretoken]");
+    return /** @type {HTMLInputElement | null} */ (input)?.value ?? "";
+  }
+}
+
+/**
+ * @param {any} refused A topic, or an object that names one.
+ * @returns {string}
+ */
+function topicOf(refused) {
+  return typeof refused === "string" ? refused : refused.topic;
+}
+
+/**
+ * Says whether something else than the service answered, such as a page for signing in.
+ * @param {Response} response
+ */
+function isOtherPage(response) {
+  const type = response.headers.get("Content-Type") ?? "";
+  return response.redirected || (response.ok && type.includes("html"));
+}
+
+/**
+ * Says in words what the answer of `readyz` means for the WebSocket.
+ * @param {Response} response
+ * @param {string | undefined} location
+ */
+async function explain(response, location) {
+  const { status } = response;
+  if (isOtherPage(response) || status === 401) return SIGN_IN;
+  if (status === 403) return "the server refuses this page (403)";
+  if (status === 404) return "there is no such service at this address (404)";
+  if (!response.ok) {
+    const answer = await response.json().catch(() => ({}));
+    const message = answer?.error?.message ?? "the server cannot serve now";
+    return `${message} (${status})`;
+  }
+  const origin = location === undefined ? "this client" : new URL(location).origin;
+  return (
+    `the server answers, but refuses WebSockets (403): ${origin} may not be an allowed origin, ` +
+    "or a proxy does not pass WebSockets on"
+  );
+}

@@ -1,0 +1,318 @@
+/**
+ * `<task-progress task-id="…" token="…" label="…">`: a task's state and progress, live.
+ * `{% task_progress task %}` renders it.
+ *
+ * The attribute `state` holds the task's state and `connection` that of the connection, for style
+ * sheets; the event `task-status` carries each status as `detail`. Everything that comes from a
+ * task is shown as text.
+ */
+
+import { connect, isTerminal } from "./client.mjs";
+import { readConfig } from "./platform.mjs";
+
+/** @typedef {import("./client.mjs").ConnectionState} ConnectionState */
+/** @typedef {import("./client.mjs").Realtime} Realtime */
+/** @typedef {import("./client.mjs").RealtimeError} RealtimeError */
+/** @typedef {import("./client.mjs").Status} Status */
+/** @typedef {import("./client.mjs").TaskHandle} TaskHandle */
+
+/** @typedef {Record<string, string>} Words The texts for the states, and those of `WORDS`. */
+
+/** Progress is announced at most this often, in milliseconds; a new state at once. */
+const ANNOUNCE_EVERY = 5000;
+/** A connection that is back by then was never missed. */
+const PATIENCE = 5000;
+
+/**
+ * What the element shows where neither the page's configuration nor the attribute `words` (a JSON
+ * object) has another text.
+ * @type {Words}
+ */
+export const WORDS = {
+  PENDING: "waiting",
+  RECEIVED: "received",
+  RETRY: "waiting to be tried again",
+  STALLED: "the worker does not answer",
+  SUCCESS: "succeeded",
+  FAILURE: "failed",
+  REVOKED: "cancelled",
+  LOST: "lost",
+  running: "running",
+  cancelling: "cancelling",
+  gone: "not known any more",
+  count: "{current} of {total}",
+  progress: "Progress",
+  offline: "not connected",
+  delayed: "updates are delayed",
+};
+
+/** One client for all elements of a page. @type {Realtime | null} */
+let client = null;
+
+/**
+ * A status in words.
+ * @param {Pick<Status, "state" | "progress" | "error" | "cancelling">} status
+ * @param {Words} [words]
+ * @returns {string}
+ */
+export function describe(status, words = WORDS) {
+  const { error, progress } = status;
+  const word = wordOf(status, words);
+  if (error) return `${word}: ${error.message || error.type}`;
+  if (!progress || isTerminal(status)) return word;
+  const { current, total, message } = progress;
+  let count = current === null ? "" : `${current}`;
+  if (current !== null && total !== null) {
+    count = (words.count ?? "").replace("{current}", `${current}`).replace("{total}", `${total}`);
+  }
+  const details = [count, message].filter(Boolean).join(", ");
+  return details ? `${word}: ${details}` : word;
+}
+
+/**
+ * @param {Pick<Status, "state" | "cancelling">} status
+ * @param {Words} words
+ */
+function wordOf(status, words) {
+  const key = status.cancelling && !isTerminal(status) ? "cancelling" : status.state;
+  // A task may call its states anything, `constructor` too.
+  return (Object.hasOwn(words, key) ? words[key] : words.running) ?? "";
+}
+
+export class TaskProgress extends HTMLElement {
+  static observedAttributes = ["task-id", "token", "label", "words"];
+
+  /** @type {TaskHandle | null} */
+  #task = null;
+  #token = "";
+  /** @type {Status | null} */
+  #status = null;
+  #isScheduled = false;
+  #announced = "";
+  #announcedAt = -Infinity;
+  /** @type {(() => void) | null} */
+  #unwatch = null;
+  /** @type {any} */
+  #timer = null;
+
+  /** The task that is shown; null without the attribute `task-id`. */
+  get task() {
+    return this.#task;
+  }
+
+  connectedCallback() {
+    this.#schedule();
+  }
+
+  disconnectedCallback() {
+    this.#schedule();
+  }
+
+  attributeChangedCallback() {
+    this.#schedule();
+  }
+
+  /** Several attributes are set, and an element is moved, in one go: update once after it. */
+  #schedule() {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    queueMicrotask(() => {
+      this.#isScheduled = false;
+      this.#update();
+    });
+  }
+
+  #update() {
+    const id = this.isConnected ? (this.getAttribute("task-id") ?? "") : "";
+    const token = this.getAttribute("token") ?? "";
+    if (id !== (this.#task?.id ?? "") || (id !== "" && token !== this.#token)) {
+      this.#follow(id, token);
+    }
+    if (!this.isConnected) return;
+    const label = this.getAttribute("label") ?? "";
+    setText(this.#part("label"), label);
+    this.#part("label").hidden = label === "";
+    this.#bar.setAttribute("aria-label", label || (this.#words.progress ?? ""));
+    if (this.#status !== null) this.#show(this.#status);
+  }
+
+  /**
+   * Subscribes to another task, or to the same with another token; to none without an id.
+   * @param {string} id
+   * @param {string} token
+   */
+  #follow(id, token) {
+    const before = this.#task;
+    this.#token = token;
+    this.#task = null;
+    if (id !== "") {
+      if (before !== null && before.id !== id) this.#reset();
+      client ??= connect();
+      const task = client.task(id, { token: token || undefined });
+      this.#task = task;
+      task.onStatus((status) => this.#onStatus(status));
+      task.onGone(() => this.#onTrouble(this.#words.gone ?? ""));
+      task.onError((error) => this.#onTrouble(error.message));
+      this.#unwatch ??= client.onState((state) => this.#onState(state));
+    } else {
+      if (before !== null && this.isConnected) this.#reset();
+      this.#unwatch?.();
+      this.#unwatch = null;
+      clearTimeout(this.#timer);
+    }
+    // After the new handle is there: for the same task the subscription stays.
+    before?.close();
+  }
+
+  #reset() {
+    this.#status = null;
+    this.removeAttribute("state");
+    this.#bar.hidden = false;
+    this.#bar.removeAttribute("value");
+    setText(this.#part("text"), "");
+  }
+
+  /** @param {Status} status */
+  #onStatus(status) {
+    this.#status = status;
+    this.#show(status);
+    this.dispatchEvent(new CustomEvent("task-status", { detail: status, bubbles: true }));
+  }
+
+  /** @param {Status} status */
+  #show(status) {
+    const words = this.#words;
+    this.setAttribute("state", status.state);
+    this.#bar.hidden = false;
+    showProgress(this.#bar, status);
+    setText(this.#part("text"), describe(status, words));
+    if (isTerminal(status)) this.#showConnection("");
+    this.#announce(status, words);
+  }
+
+  /**
+   * Changes the live region: a screen reader reads it aloud, so not with every status.
+   * @param {Status} status
+   * @param {Words} words
+   */
+  #announce(status, words) {
+    const word = wordOf(status, words);
+    const now = performance.now();
+    if (word === this.#announced && now - this.#announcedAt < ANNOUNCE_EVERY) return;
+    this.#announced = word;
+    this.#announcedAt = now;
+    const label = this.getAttribute("label");
+    const text = describe(status, words);
+    setText(this.#part("announcement"), label ? `${label}: ${text}` : text);
+  }
+
+  /** @param {string} text */
+  #onTrouble(text) {
+    this.#bar.hidden = true;
+    this.#showConnection("");
+    setText(this.#part("text"), text);
+    setText(this.#part("announcement"), text);
+  }
+
+  /** @param {ConnectionState} state */
+  #onState({ state, reason, delayed }) {
+    this.setAttribute("connection", delayed ? "delayed" : state);
+    clearTimeout(this.#timer);
+    const { offline, delayed: late } = this.#words;
+    if (delayed) this.#showConnection(late ?? "");
+    else if (state === "connected" || reason === "") this.#showConnection("");
+    else if (state === "disconnected") this.#showConnection(`${offline}: ${reason}`);
+    else this.#timer = setTimeout(() => this.#showConnection(`${offline}: ${reason}`), PATIENCE);
+  }
+
+  /** @param {string} text */
+  #showConnection(text) {
+    const hasEnded = this.#status !== null && isTerminal(this.#status);
+    setText(this.#part("connection"), hasEnded ? "" : text);
+  }
+
+  /** @returns {Words} */
+  get #words() {
+    const own = this.getAttribute("words");
+    return { ...WORDS, ...readConfig().words, ...(own ? JSON.parse(own) : {}) };
+  }
+
+  get #bar() {
+    return /** @type {HTMLProgressElement} */ (this.#part("bar"));
+  }
+
+  /**
+   * A part of the element, as the server rendered it or made here.
+   * @param {"label" | "bar" | "text" | "connection" | "announcement"} name
+   * @returns {HTMLElement}
+   */
+  #part(name) {
+    if (this.querySelector('[data-part="announcement"]') === null) this.#build();
+    return /** @type {HTMLElement} */ (this.querySelector(`[data-part="${name}"]`));
+  }
+
+  #build() {
+    for (const [name, tag] of Object.entries(PARTS)) {
+      if (this.querySelector(`[data-part="${name}"]`) !== null) continue;
+      const part = document.createElement(tag);
+      part.dataset.part = name;
+      this.append(part, " ");
+    }
+    this.#hideFromReaders("label");
+    this.#hideFromReaders("text");
+    const announcement = this.#part("announcement");
+    announcement.setAttribute("role", "status");
+    // By script, since a strict policy refuses style attributes. Hidden to the eye only.
+    Object.assign(announcement.style, {
+      position: "absolute", width: "1px", height: "1px", overflow: "hidden",
+      clipPath: "inset(50%)", whiteSpace: "nowrap",
+    });
+  }
+
+  /**
+   * The bar has the label as its name, and the live region the text.
+   * @param {"label" | "text"} name
+   */
+  #hideFromReaders(name) {
+    this.#part(name).setAttribute("aria-hidden", "true");
+  }
+}
+
+const PARTS = {
+  label: "span",
+  bar: "progress",
+  text: "span",
+  connection: "span",
+  announcement: "span",
+};
+
+/**
+ * @param {HTMLProgressElement} bar
+ * @param {Status} status
+ */
+function showProgress(bar, status) {
+  const { current = null, total = null } = status.progress ?? {};
+  if (isTerminal(status)) {
+    bar.max = 1;
+    bar.value = status.state === "SUCCESS" ? 1 : 0;
+  } else if (current !== null && total !== null && total > 0) {
+    bar.max = total;
+    bar.value = current;
+  } else {
+    bar.removeAttribute("value");
+  }
+}
+
+/**
+ * Sets a text if it is another one: setting it again would be announced, and undo a selection.
+ * @param {HTMLElement} element
+ * @param {string} text
+ */
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// Another copy of this file may be on the page.
+if (customElements.get("task-progress") === undefined) {
+  customElements.define("task-progress", TaskProgress);
+}
