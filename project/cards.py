@@ -91,6 +91,6 @@ def _progress(status: Status) -> dict[str, Any] | None:
     if status.progress is None:
         return {"text": ""}
     current, total = status.progress["current"], status.progress["total"]
-    if not total:
-        return {"text": str(current)}
+    if current is None or not total:
+        return {"text": "" if current is None else str(current)}
     return {"value": current, "max": total, "text": f"{100 * current // total:.0f} %"}

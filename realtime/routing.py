@@ -9,10 +9,10 @@ from django.conf import settings
 from django.urls import path
 
 from .web.consumers import TaskConsumer
+from .web.paths import SOCKET_PATH
 from .web.reconciler import reconciler
 from .web.sign_in import SignInMiddleware
 
-_PATH: Final = "realtime/ws/"
 _consumer: Final[Any] = TaskConsumer.as_asgi()
 _with_user: Final[Any] = SignInMiddleware(_consumer)
 
@@ -28,7 +28,7 @@ async def _serve(scope: Any, receive: Any, send: Any) -> None:
 
 
 #: For a project that routes WebSockets of its own, beside its own routes.
-websocket_urlpatterns: list[Any] = [path(_PATH, cast(Any, _serve))]
+websocket_urlpatterns: list[Any] = [path(SOCKET_PATH, cast(Any, _serve))]
 # A server begins before its first connection; any other process, such as a test, does not.
 reconciler.start_in_server()
 
@@ -65,7 +65,7 @@ def _websocket(other: Any) -> Any:
     # connection.
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         prefix = _script_prefix(scope)
-        if scope["path"].removeprefix(prefix).lstrip("/") == _PATH:
+        if scope["path"].removeprefix(prefix).lstrip("/") == SOCKET_PATH:
             await _serve(scope, receive, send)
             return
         if not scope["path"].startswith(prefix):

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from django import template
+from django.conf import settings
+from django.http import HttpRequest
+from django.middleware.csrf import get_token
+from django.templatetags.static import static
+from django.urls import NoReverseMatch, get_script_prefix, reverse
+from django.utils.html import format_html, format_html_join, json_script
+from django.utils.safestring import SafeString
 
-from realtime.ownership import owner_topic
+from realtime.core.logs import get_logger
+from realtime.core.status import Status
+from realtime.core.topics import TASK
+from realtime.ownership import owner_of_request, owner_topic
+from realtime.web.paths import SOCKET_PATH
+from realtime.web.query import tasks_of
 from realtime.web.tokens import make_token
+from realtime.web.words import describe, translated_words
 
+logger = get_logger("realtime.http")
 register = template.Library()
+
+#: The element in which the scripts look for the page's configuration.
+_CONFIG_ID: Final = "realtime-config"
+#: Where a request keeps the tasks of its user or visitor, for all tags of its page.
+_OWN_TASKS: Final = "_realtime_own_tasks"
 
 
 @register.simple_tag(takes_context=True)
@@ -23,3 +43,109 @@ def realtime_token(context: Mapping[str, Any], *topics: str) -> str:
     """
     named = topics or tuple(filter(None, [owner_topic(context["request"], create=False)]))
     return make_token(named)[0] if named else ""
+
+
+@register.simple_tag(takes_context=True)
+def realtime_script(context: Mapping[str, Any], entry: str = "task-progress") -> SafeString:
+    """Return the script of ``<task-progress>``, and the configuration of all clients of the page.
+
+    The configuration holds the addresses under the site's prefix, what a request to renew tokens
+    needs to pass Django's CSRF check, and the words of ``<task-progress>`` in the page's language.
+    ``{% realtime_script "client" %}`` loads the client without the element, for a page whose own
+    module imports it.
+    """
+    request = _request(context)
+    nonce = getattr(request, "csp_nonce", context.get("csp_nonce"))
+    script = format_html(
+        '<script type="module" src="{}"{}></script>',
+        static(f"realtime/{entry}.js"),
+        "" if nonce is None else format_html(' nonce="{}"', nonce),
+    )
+    # Data is not executed, so that no policy asks it for a nonce.
+    return format_html("{}\n{}", json_script(_config(request), _CONFIG_ID), script)
+
+
+@register.simple_tag(takes_context=True)
+def task_progress(
+    context: Mapping[str, Any], task: Any, *, label: str = "", token: str | None = None
+) -> SafeString:
+    """Return a ``<task-progress>`` element for a task: an id, an AsyncResult or a Status.
+
+    A task of the page's own user or visitor is shown as it is now, and comes with a token. Any
+    other is shown by the script, if its reader may see it. ``token`` takes the place of the token.
+    """
+    task_id = str(getattr(task, "task_id", None) or getattr(task, "id", None) or task)
+    own = _own_tasks(_request(context)).get(task_id)
+    status = task if isinstance(task, Status) else own
+    if token is None:
+        token = make_token([f"{TASK}:{task_id}"])[0] if own else ""
+    words = translated_words()
+    given = {
+        "task-id": task_id,
+        "token": token,
+        "label": str(label),
+        "state": status.state if status else "",
+        "words": json.dumps(words, ensure_ascii=False) if words else "",
+    }
+    attributes = format_html_join("", ' {}="{}"', [pair for pair in given.items() if pair[1]])
+    return format_html(
+        "<task-progress{}>{}{} {}</task-progress>",
+        attributes,
+        format_html('<span data-part="label">{}</span> ', label) if label else "",
+        _bar(status, str(label) or words.get("progress", "Progress")),
+        format_html('<span data-part="text">{}</span>', describe(status) if status else ""),
+    )
+
+
+def _bar(status: Status | None, label: str) -> SafeString:
+    progress = (status and status.progress) or {}
+    current, total = progress.get("current"), progress.get("total")
+    how_far: SafeString | str = ""
+    if status and status.terminal:
+        how_far = format_html(' max="1" value="{}"', int(status.successful))
+    elif current is not None and total:
+        how_far = format_html(' max="{}" value="{}"', json.dumps(total), json.dumps(current))
+    return format_html('<progress data-part="bar" aria-label="{}"{}></progress>', label, how_far)
+
+
+def _request(context: Mapping[str, Any]) -> HttpRequest | None:
+    # A RequestContext has it without the context processor too.
+    return getattr(context, "request", None) or context.get("request")
+
+
+def _config(request: HttpRequest | None) -> dict[str, Any]:
+    config: dict[str, Any] = {"socket": f"{get_script_prefix()}{SOCKET_PATH}"}
+    try:
+        config["http"] = reverse("realtime:tokens").removesuffix("tokens/")
+    except NoReverseMatch:
+        logger.warning("urls_missing remedy=%r", 'path("realtime/", include("realtime.urls"))')
+    if request is not None and _may_have_csrf_token(request):
+        config["csrf_token"] = get_token(request)
+        config["csrf_header"] = settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
+        config["csrf_cookie"] = settings.CSRF_COOKIE_NAME
+    if words := translated_words():
+        config["words"] = words
+    return config
+
+
+def _may_have_csrf_token(request: HttpRequest) -> bool:
+    """Return whether a CSRF token begins no session: a public page must not begin one."""
+    if not settings.CSRF_USE_SESSIONS:
+        return True
+    session = getattr(request, "session", None)
+    return session is not None and not session.is_empty()
+
+
+def _own_tasks(request: HttpRequest | None) -> Mapping[str, Status]:
+    """Return the tasks of the request's user or visitor by their id; read once for each page."""
+    if request is None or not owner_of_request(request):
+        return {}
+    own: dict[str, Status] | None = getattr(request, _OWN_TASKS, None)
+    if own is None:
+        try:
+            own = {status.task_id: status for status in tasks_of(request)}
+        except Exception as error:  # noqa: BLE001 - without the store the page is still a page
+            logger.warning("tasks_not_read error=%r", error)
+            own = {}
+        setattr(request, _OWN_TASKS, own)
+    return own

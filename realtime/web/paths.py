@@ -1,4 +1,4 @@
-"""Task ids in the paths of HTTP: plain ones as they are, any other one encoded."""
+"""Where the WebSocket is, and task ids in the paths of HTTP: plain ones, any other one encoded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import base64
 import binascii
 import re
 from typing import Final
+
+#: The path of the WebSocket, below the prefix of the site.
+SOCKET_PATH: Final = "realtime/ws/"
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _MARK: Final = "~"

@@ -5,7 +5,7 @@
 
 import { isTerminal } from "../realtime/client.js";
 
-/** @typedef {import("../realtime/feed.js").Status} Status */
+/** @typedef {import("../realtime/client.js").Status} Status */
 /** @typedef {Record<string, any>} Result */
 
 /**
@@ -26,6 +26,9 @@ export class Cards {
 
   /** By task id. @type {Map<string, HTMLElement>} */
   #cards = new Map();
+
+  /** As many cards as there are at most. */
+  shown = shown;
 
   /** @param {HTMLElement} list */
   constructor(list) {
@@ -98,8 +101,8 @@ export class Cards {
     const copy = /** @type {DocumentFragment} */ (this.#template.content.cloneNode(true));
     const card = /** @type {HTMLElement} */ (copy.querySelector("li"));
     card.dataset.id = status.task_id;
-    card.dataset.published = status.published_at ?? new Date().toISOString();
-    const published = card.dataset.published;
+    const published = status.published_at ?? new Date().toISOString();
+    card.dataset.published = published;
     const older = [...this.#list.children].find((other) => {
       return (/** @type {HTMLElement} */ (other).dataset.published ?? "") < published;
     });
@@ -127,7 +130,7 @@ export class Cards {
     const hasEnded = isTerminal(status);
     const { word, look, at } = describe(status);
     card.dataset.look = look;
-    const name = names.get(status.name) ?? status.name ?? "Task";
+    const name = names.get(status.name ?? "") ?? status.name ?? "Task";
     say(card, "name", name);
     say(card, "cancel-name", name);
     part(card, "name").id = `name-${id}`;
@@ -165,14 +168,15 @@ export class Cards {
     part(card, "bar").hidden = !isRunning;
     if (!isRunning) return;
     const bar = /** @type {HTMLProgressElement} */ (part(card, "progress"));
-    if (progress === null || !progress.total) {
+    const { current = null, total = null } = progress ?? {};
+    if (current === null || !total) {
       bar.removeAttribute("value");
-      say(card, "percent", progress === null ? "" : String(progress.current));
+      say(card, "percent", current === null ? "" : String(current));
       return;
     }
-    bar.max = progress.total;
-    bar.value = progress.current;
-    say(card, "percent", `${Math.floor((100 * progress.current) / progress.total)} %`);
+    bar.max = total;
+    bar.value = current;
+    say(card, "percent", `${Math.floor((100 * current) / total)} %`);
   }
 
   /**

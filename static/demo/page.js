@@ -1,6 +1,6 @@
 /**
- * The demo page, live: keeps the cards as the worker says, and sends the forms without a reload.
- * Whatever comes from a task is shown as text.
+ * The demo page, live: shows the tasks as they change, and sends the forms without a reload.
+ * Everything that comes from a task is shown as text.
  */
 
 import { connect } from "../realtime/client.js";
@@ -18,14 +18,15 @@ let problem = "";
 let isSubscribed = false;
 
 function showConnection() {
-  const { state, reason } = client.state;
-  if (problem !== "") tell("offline", "offline", problem);
+  const { state, reason, delayed } = client.state;
+  if (problem !== "") show("offline", "offline", problem);
+  else if (delayed) show("connecting", "delayed", reason);
   else if (state === "connected") {
-    if (isSubscribed) tell("live", "live", "");
-    else tell("connecting", "connecting…", "");
-  } else if (state === "disconnected") tell("offline", "offline", `${reason}; load the page again`);
-  else if (reason === "") tell("connecting", "connecting…", "");
-  else tell("offline", "offline", `${reason}; trying again by itself`);
+    if (isSubscribed) show("live", "live", "");
+    else show("connecting", "connecting…", "");
+  } else if (state === "disconnected") show("offline", "offline", `${reason}; load the page again`);
+  else if (reason === "") show("connecting", "connecting…", "");
+  else show("offline", "offline", `${reason}; trying again by itself`);
 }
 
 /**
@@ -33,50 +34,16 @@ function showConnection() {
  * @param {string} word Announced.
  * @param {string} why Only shown.
  */
-function tell(state, word, why) {
+function show(state, word, why) {
   const place = /** @type {HTMLElement} */ (document.getElementById("connection"));
   place.dataset.state = state;
   setText(document.getElementById("connection-word"), word);
   setText(document.getElementById("connection-why"), why);
 }
 
-/* The subscription */
+/* The subscription: the client renews the page's token, and gets one where the page has none */
 
-/** The token that came with the page serves once; later ones are asked for. */
-let pageToken = list.dataset.token;
-
-async function token() {
-  const given = pageToken;
-  pageToken = undefined;
-  if (given) return given;
-  try {
-    const fresh = await freshToken();
-    problem = "";
-    return fresh;
-  } catch (error) {
-    problem = "no access for now; trying again by itself";
-    throw error;
-  } finally {
-    showConnection();
-  }
-}
-
-/** @returns {Promise<string>} */
-async function freshToken() {
-  const input = document.querySelector("input[name=csrfmiddlewaretoken]");
-  const response = await fetch("/realtime/tokens/", {
-    method: "POST",
-    headers: {
-      "Content-Type": "application/json",
-      "X-CSRFToken": /** @type {HTMLInputElement} */ (input).value,
-    },
-    body: JSON.stringify({ topics: ["user:me"] }),
-  });
-  if (!response.ok) throw new Error(`No token: HTTP ${response.status}`);
-  return (await response.json()).token;
-}
-
-const topic = client.topic("user:me", { token });
+const topic = client.topic("user:me", { token: list.dataset.token || undefined, limit: cards.shown });
 client.onState(showConnection);
 topic.onSnapshot((tasks) => {
   isSubscribed = true;
@@ -223,8 +190,8 @@ document.addEventListener("click", (event) => {
 /** @param {string} id */
 async function getWhole(id) {
   try {
-    const response = await fetch(`/realtime/tasks/${id}/result/`, {
-      headers: { Authorization: `Bearer ${await freshToken()}` },
+    const response = await fetch(client.resultUrl(id), {
+      headers: { Authorization: `Bearer ${await client.requestToken(["user:me"])}` },
     });
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
     cards.showResult(id, await response.json());

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from scripts.node import LEAST, find_node
+from scripts.node import LEAST, LEAST_FOR_TOOLS, are_installed, find_node
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = sorted((ROOT / "tests" / "js").glob("*.test.js"))
@@ -35,3 +36,38 @@ def test_the_javascript_lock_names_no_registry() -> None:
     packages = json.loads((ROOT / "package-lock.json").read_text(encoding="utf-8"))["packages"]
     assert "node_modules/typescript" in packages
     assert [name for name, package in packages.items() if "resolved" in package] == []
+
+
+@pytest.fixture(scope="module")
+def tools() -> str:
+    """A Node for TypeScript and esbuild, which `make test` has installed where it could."""
+    node = find_node(LEAST_FOR_TOOLS)
+    if node is None or not are_installed():
+        pytest.skip("the tools of package-lock.json are not installed: scripts/node.py install")
+    return node
+
+
+def test_the_committed_bundles_are_what_the_sources_make(tools: str) -> None:
+    command = [tools, "scripts/build.mjs", "--check"]
+    run = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_the_sources_and_their_tests_pass_the_type_check(tools: str) -> None:
+    command = [tools, "node_modules/typescript/bin/tsc", "--project", "."]
+    run = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stdout
+
+
+def test_a_check_without_npm_or_node_is_skipped_and_says_so() -> None:
+    # A Python without the development lock, and nothing on PATH.
+    command = [sys.executable, "-S", "scripts/node.py", "build", "--check"]
+    run = subprocess.run(
+        command, cwd=ROOT, env={"PATH": ""}, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "BUILD OF THE JAVASCRIPT CLIENT DID NOT RUN: there is no Node" in run.stdout

@@ -74,9 +74,10 @@ export function describe(status, words = WORDS) {
  * @param {Words} words
  */
 function wordOf(status, words) {
-  const key = status.cancelling && !isTerminal(status) ? "cancelling" : status.state;
-  // A task may call its states anything, `constructor` too.
-  return (Object.hasOwn(words, key) ? words[key] : words.running) ?? "";
+  if (status.cancelling && !isTerminal(status)) return words.cancelling ?? "";
+  // A task may call its states anything, `constructor` and `progress` too.
+  const isKnown = /^[A-Z]/.test(status.state) && Object.hasOwn(words, status.state);
+  return (isKnown ? words[status.state] : words.running) ?? "";
 }
 
 export class TaskProgress extends HTMLElement {
