@@ -82,7 +82,7 @@ def test_page_holds_no_inline_code_or_style_and_no_outside_address(client, own_t
     assert " style=" not in page
     assert " onclick" not in page
     assert page.count("<script") == 4  # two modules; the configuration and the words are JSON
-    assert page.count("<script type=\"module\" src=\"") == 2
+    assert page.count('<script type="module" src="') == 2
     assert "//" not in page.replace("</", "")
 
 
