@@ -68,7 +68,7 @@ def _websocket(other: Any) -> Any:
         if scope["path"].removeprefix(prefix).lstrip("/") == SOCKET_PATH:
             await _serve(scope, receive, send)
             return
-        if not scope["path"].startswith(prefix):
+        if not scope["path"].startswith(prefix.rstrip("/") + "/"):
             prefix = ""  # the proxy has stripped it: a URLRouter would find no route
         try:
             await other({**scope, "root_path": prefix}, receive, send)

@@ -27,3 +27,31 @@ async def shared(user: Any, topic: Any) -> bool:
 def redact(kind: str, value: Any) -> Any:
     """Hide the canary, wherever a task says it."""
     return value.replace("canary", "…") if isinstance(value, str) else value
+
+
+# Owners of users
+
+
+def owner_in_one(user: Any) -> str:
+    """Tenant one: its users are counted from 1."""
+    return f"one: {user.pk}"
+
+
+def owner_in_two(user: Any) -> str:
+    """Tenant two: its users are counted from 1, too."""
+    return f"two: {user.pk}"
+
+
+def owner_by_name(user: Any) -> Any:
+    """What the user's name asks for."""
+    made = {"nobody": None, "number": 7, "empty": "", "long": "x" * 256, "line": "a\nb"}
+    if user.username == "broken":
+        raise RuntimeError("the directory is away")
+    if user.username == "counts":
+        return str(type(user).objects.count())
+    return made.get(user.username, user.username.partition(" of ")[2] or user.username)
+
+
+async def owner_later(user: Any) -> str:
+    """No plain function."""
+    return str(user.pk)

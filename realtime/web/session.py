@@ -13,9 +13,8 @@ from realtime.core.codes import CloseCode, ErrorCode
 from realtime.core.jsontext import timestamp
 from realtime.core.logs import get_logger
 from realtime.core.topics import TASK
-from realtime.ownership import owner_of_user
 
-from .access import session_name
+from .access import session_name, user_key
 from .auth import Refused, authorise_cancel, grant, not_found
 from .cancel import request_cancel
 from .drain import enter, leave
@@ -76,16 +75,17 @@ class ClientSession:
         "_requests",
         "_sink",
         "address",
-        "owner",
         "scope",
         "session",
         "subscriptions",
+        "user_key",
     )
 
     def __init__(self, scope: Any, sink: Sink) -> None:
         self.scope = scope
         user = scope.get("user")
-        self.owner = owner_of_user(user)
+        #: What connections are counted by: several users may have one owner, or none.
+        self.user_key = user_key(user)
         self.session = session_name(scope)
         self.address = client_address(scope)
         self._hub: Hub = get_hub()
@@ -105,8 +105,8 @@ class ClientSession:
 
     async def open(self) -> bool:
         """Welcome the client; or tell it that there is no room, close, and return False."""
-        if full := connections.enter(self.address, self.owner):
-            logger.info("connection_refused user=%s address=%s", self.owner, self.address)
+        if full := connections.enter(self.address, self.user_key):
+            logger.info("connection_refused user=%s address=%s", self.user_key, self.address)
             if full.endswith("an address"):
                 warn_of_proxy(self.scope)
             await self._sink.send(frames.error(ErrorCode.LIMIT, full))
@@ -132,7 +132,7 @@ class ClientSession:
         self._closing = True
         leave(self.restart)
         if self._entered:
-            connections.leave(self.address, self.owner)
+            connections.leave(self.address, self.user_key)
             self._end_idling()
             self._hub.leave(self)
             get_watch().leave(self)

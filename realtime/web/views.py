@@ -27,9 +27,9 @@ from realtime.core.codes import ErrorCode
 from realtime.core.jsontext import dumps, timestamp
 from realtime.core.logs import get_logger
 from realtime.core.topics import ME, TASK, USER, Topic
-from realtime.ownership import is_signed_in, owner_of_request, visitor_of
+from realtime.ownership import NOBODY, is_signed_in, owner_of_request, visitor_of
 from realtime.redaction import encode_result
-from realtime.results import stored_result
+from realtime.results import is_unique, stored_endings, stored_result
 
 from .access import anonymous
 from .auth import Refused, authorise, authorise_cancel, grant, grants_of, not_found
@@ -207,6 +207,8 @@ async def tokens(request: HttpRequest) -> HttpResponse:
         # The page is about to watch what this visitor starts.
         await sync_to_async(owner_of_request)(request, create=True)
     visitor = await sync_to_async(visitor_of)(request)
+    if visitor and await get_broker().moved_to(visitor) is not None:
+        visitor = NOBODY  # the tasks are a user's by now, who must sign in
     granted, refused = [], []
     for topic in asked:
         try:
@@ -291,6 +293,11 @@ def _whole_result(task_id: str) -> str | None:
         return None
     if not status.truncated:
         return dumps(status.result)
+    if status.run > 1 or not is_unique(task_id):
+        again = status.run > 1 and status.published_at is not None
+        ending = stored_endings([task_id]).get(task_id)
+        if ending and not ending.is_of(task_id, again=again, published_at=status.published_at):
+            return None
     found, value = stored_result(task_id)
     return encode_result(value)[0] if found else None
 

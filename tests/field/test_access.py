@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -78,7 +79,7 @@ class Browser:
         return answer
 
     def sign_in(self, name: str) -> int:
-        key: int = self.ask("POST", f"/sign-in/{name}/").json()["key"]
+        key: int = self.ask("POST", f"/sign-in/{quote(name)}/").json()["key"]
         return key
 
 
