@@ -37,8 +37,9 @@ _LOST_ERROR: Final = '{"type":"WorkerLostError","message":"the worker that ran i
 _FOLLOWS_ERROR: Final = (
     '{"type":"WorkerLostError","message":"the worker that ran what it waits for is gone"}'
 )
-#: Programs that serve ASGI applications, and the commands of `manage.py` that do.
+#: Programs that serve ASGI applications, and those that have commands which do.
 _SERVERS: Final = frozenset({"daphne", "uvicorn", "hypercorn", "granian"})
+_MANAGERS: Final = frozenset({"manage", "django-admin", "django"})
 _COMMANDS: Final = frozenset({"runserver", "serve"})
 
 
@@ -84,7 +85,8 @@ class Reconciler:
         """
         program = Path(sys.argv[0])
         name = program.parent.name if program.stem == "__main__" else program.stem
-        if name in _SERVERS or (sys.argv[1:2] and sys.argv[1] in _COMMANDS):
+        command = sys.argv[1] if len(sys.argv) > 1 and name in _MANAGERS else ""
+        if name in _SERVERS or command in _COMMANDS:
             self.start()
 
     def stop(self) -> None:

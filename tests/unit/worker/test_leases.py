@@ -1,0 +1,57 @@
+"""A worker's lease: renewed whatever happens, and another one for each start."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import settings
+from django.test import override_settings
+
+from realtime.broker import get_broker
+from realtime.worker import leases
+from realtime.worker.leases import Lease
+from tests.until import until
+
+
+@pytest.fixture
+def lease(monkeypatch):
+    monkeypatch.setattr(leases, "RENEWAL", 0.01)
+    given = {"BROKER": "realtime.broker.memory.MemoryBroker"}
+    with override_settings(REALTIME={**settings.REALTIME, **given}):
+        made = Lease()
+        yield made
+        made.end()
+
+
+def renewals(monkeypatch, renew):
+    """Count what `renew` does in place of the broker; the counter."""
+    count = []
+
+    def counted(worker, seconds):
+        count.append(worker)
+        renew()
+
+    monkeypatch.setattr(get_broker(), "renew_lease", counted)
+    return count
+
+
+def test_a_renewal_that_raises_anything_does_not_end_the_renewals(lease, monkeypatch, caplog):
+    def renew():
+        raise ValueError("settings")
+
+    count = renewals(monkeypatch, renew)
+    lease.begin("w")
+    assert until(lambda: len(count) > 3)
+    assert caplog.text.count("lease_not_renewed") == 1
+
+
+def test_each_start_has_a_lease_of_its_own_and_only_the_last_is_renewed(lease, monkeypatch):
+    count = renewals(monkeypatch, lambda: None)
+    lease.begin("w")
+    first = lease.name
+    lease.begin("w")
+    assert lease.name != first
+    seen = len(count)
+    assert until(lambda: count[seen:].count(lease.name) > 3)
+    # A renewal that was in progress aside.
+    assert count[seen:].count(first) <= 1
+    lease.end()
