@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping, MutableMapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence, Set
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from django.conf import settings as django_settings
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils import timezone
@@ -52,6 +53,23 @@ def names_of_session(session: Any) -> list[str]:
         return []
     named = [session.get(_SESSION_ID), getattr(session, "session_key", None)]
     return [fingerprint(name) for name in named if name]
+
+
+def replaced_session(request: Any, user: Any) -> Iterator[tuple[str, list[str]]]:
+    """Yield the user and the names of the session that a sign-in as somebody else has replaced.
+
+    Django sends no sign-out for it. A session that is kept on the server is gone by now, and the
+    regular looks find that; one that is kept in the cookie is still in the request.
+    """
+    store = store_class()
+    cookie = getattr(request, "COOKIES", {}).get(django_settings.SESSION_COOKIE_NAME)
+    if not cookie or not issubclass(store, SignedCookies):
+        return
+    earlier = store(cookie)
+    whose = earlier.get(SIGNED_IN_BY)
+    if whose is not None and whose != str(user.pk):
+        model = type(user)._meta.concrete_model._meta.label_lower  # noqa: SLF001
+        yield f"{model}:{whose}", names_of_session(earlier)
 
 
 def session_name(scope: Mapping[str, Any]) -> str:

@@ -20,7 +20,13 @@ from realtime.broker.layer import access_group, get_layer
 from realtime.core.logs import get_logger
 from realtime.ownership import owner_of_user
 
-from .access import SIGNED_IN_BY, name_session, names_of_session, user_key
+from .access import (
+    SIGNED_IN_BY,
+    name_session,
+    names_of_session,
+    replaced_session,
+    user_key,
+)
 from .adoption import adopt
 from .breaker import redis_breaker
 from .forgetting import forget_deleted
@@ -67,6 +73,8 @@ def _on_signed_in(request: Any = None, user: Any = None, **_kwargs: Any) -> None
         return
     name_session(session)
     try:
+        for key, names in replaced_session(request, user):
+            _announce(key, sessions=names)
         adopt(request, user)
     except Exception:  # the sign-in itself has succeeded
         logger.exception("adopt_failed")

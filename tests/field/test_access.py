@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.testing import ApplicationCommunicator
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_out
 from django.core.checks import run_checks
@@ -118,6 +119,20 @@ async def test_a_sign_out_leaves_the_users_other_sessions_alone(
         here.ask("POST", "/sign-out/")
         assert await first.close_code() == 4501
         assert await second.has_nothing()
+
+
+@pytest.mark.integration
+async def test_signing_in_as_somebody_else_closes_what_was_open_before(
+    webs: Callable[[str], Any],
+) -> None:
+    browser = Browser(webs("signed_cookies"))
+    browser.sign_in(f"user-{fresh_id()}")
+    async with connect(browser.web, session=browser.session) as client:
+        assert (await client.subscribe("user:me"))["type"] == "subscribed"
+        browser.sign_in(f"user-{fresh_id()}")
+        assert await client.close_code() == 4501
+    async with connect(browser.web, session=browser.session) as client:
+        assert (await client.subscribe("user:me"))["snapshot"] == []
 
 
 # Renewing tokens (P1, P18)
@@ -365,8 +380,26 @@ async def test_the_projects_own_sockets_are_served_beside_the_service(
 # What a request costs that publishes nothing (T24)
 
 
-@pytest.mark.django_db
-def test_a_request_that_publishes_nothing_loads_no_user_and_begins_no_session(
+@pytest.mark.integration
+@pytest.mark.django_db(transaction=True)
+def test_a_task_that_nobody_can_watch_costs_no_session_and_no_query(
+    clean_redis: str, django_assert_num_queries: Any
+) -> None:
+    left_out = {"REALTIME": {**settings.REALTIME, "TASKS": ["!tests.sample_tasks.*"]}}
+    user, visitor = Client(), Client()
+    user.force_login(User.objects.create(username="alice"))
+    with override_settings(**SITE, ALLOWED_HOSTS=["testserver"], **left_out):
+        for client in (user, visitor):
+            with django_assert_num_queries(0):
+                assert client.post("/fire/").status_code == 200
+        assert not visitor.cookies
+    with override_settings(**SITE, ALLOWED_HOSTS=["testserver"]):
+        assert visitor.post("/fire/").status_code == 200
+        assert visitor.cookies, "this one can be watched"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_services_own_views_load_no_user_for_what_they_might_publish(
     django_assert_num_queries: Any,
 ) -> None:
     client = Client()
