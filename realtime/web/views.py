@@ -39,6 +39,8 @@ from .hub import get_hub
 from .paths import from_path
 from .recall import arecall
 from .reconciler import reconciler
+from .requests import TIME_LIMIT
+from .slow_calls import SlowCalls
 from .tokens import make_token
 
 logger = get_logger("realtime.http")
@@ -83,7 +85,11 @@ def _answers(*methods: str, by_token: bool = False) -> Callable[[View[P]], View[
                 safe = request.method in ("GET", "HEAD")
                 if not safe and not (by_token and _bearer(request) is not None):
                     await sync_to_async(_check_csrf)(request)
-                response = await view(request, *args, **kwargs)
+                async with asyncio.timeout(TIME_LIMIT):
+                    response = await view(request, *args, **kwargs)
+            except TimeoutError:
+                message = "the store or the result backend does not answer in time, try again"
+                response = _error(ErrorCode.INTERNAL, message, status=503)
             except Refused as refused:
                 response = _error(refused.code, str(refused))
             except RequestDataTooBig:
@@ -167,7 +173,7 @@ async def task(request: HttpRequest, task_id: str) -> HttpResponse:
 async def result(request: HttpRequest, task_id: str) -> HttpResponse:
     """Answer with a task's whole result, as JSON."""
     topic = await _authorise_task(request, task_id)
-    text = await sync_to_async(_whole_result, thread_sensitive=False)(topic.ident)
+    text = await _awhole_result(topic.ident)
     if text is None:
         raise Refused(ErrorCode.NOT_FOUND, "this task has no result, or it is not kept any more")
     return HttpResponse(text, content_type="application/json")
@@ -300,6 +306,9 @@ def _whole_result(task_id: str) -> str | None:
             return None
     found, value = stored_result(task_id)
     return encode_result(value)[0] if found else None
+
+
+_awhole_result: Final = SlowCalls(_whole_result)
 
 
 def _asked_topics(request: HttpRequest) -> list[Topic]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -11,17 +12,21 @@ from typing import Any
 
 import pytest
 import redis
+from asgiref.sync import sync_to_async
 from celery.utils import uuid
 from django.conf import settings
-from django.test import override_settings
+from django.test import AsyncClient, override_settings
 
 import realtime
 from realtime.broker import get_broker
 from realtime.core import jsontext
 from realtime.core.acceptance import Change
-from realtime.web import endings
+from realtime.core.topics import Topic
+from realtime.web import endings, views
 from realtime.web import reconciler as module
 from realtime.web.reconciler import Reconciler
+from realtime.web.slow_calls import THREADS
+from realtime.web.tokens import make_token
 from tests.backends import DATABASES, KINDS, result_app
 from tests.until import until
 
@@ -52,7 +57,7 @@ def reconciler(clean_redis: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Re
 
 def publish(task_id: str, publication: str = "p1", *, ago: float = 0, **more: Any) -> None:
     at = jsontext.timestamp(datetime.now(UTC) - timedelta(seconds=ago))
-    fields = {"published_at": at}
+    fields = {"published_at": at} | more.pop("fields", {})
     change = Change(task_id=task_id, publication=publication, fields=fields, **more)
     assert get_broker().accept(change)
 
@@ -226,13 +231,13 @@ class Stuck:
 
     def __init__(self) -> None:
         self.released = threading.Event()
-        self.asked = threading.Event()
+        self.asked_for = 0
 
     def get_key_for_task(self, task_id: str) -> str:
         return task_id
 
     def mget(self, keys: list[str]) -> list[None]:
-        self.asked.set()
+        self.asked_for += 1
         self.released.wait()
         return [None] * len(keys)
 
@@ -284,6 +289,31 @@ def test_no_task_is_lost_before_the_backend_has_answered_for_it(
         assert state_of(task_id) == "STALLED"
         backend.released.set()
         looks_until(reconciler, task_id, "LOST")
+
+
+@pytest.mark.usefixtures("readable", "clean_redis")
+async def test_requests_for_results_are_answered_and_few_wait_for_a_backend_that_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = Stuck()
+    read_from(backend, monkeypatch)
+    monkeypatch.setattr(views, "TIME_LIMIT", 1.0)
+    ids = [uuid() for _ in range(3 * THREADS)]
+    for task_id in ids:
+        fields = {"truncated": "true"}
+        await sync_to_async(publish)(task_id, state="SUCCESS", attempt=0, fields=fields)
+    token, _ = make_token([Topic("task", task_id) for task_id in ids])
+    headers = {"Authorization": f"Bearer {token}"}
+    client = AsyncClient()
+    try:
+        answers = await asyncio.gather(
+            *(client.get(f"/realtime/tasks/{task_id}/result/", headers=headers) for task_id in ids)
+        )
+    finally:
+        backend.released.set()
+        await get_broker().close()
+    assert {answer.status_code for answer in answers} == {503}
+    assert backend.asked_for == THREADS
 
 
 # Nothing is kept for ever
