@@ -297,8 +297,8 @@ async def test_requests_for_results_are_answered_and_few_wait_for_a_backend_that
 ) -> None:
     backend = Stuck()
     read_from(backend, monkeypatch)
-    monkeypatch.setattr(views, "TIME_LIMIT", 1.0)
-    ids = [uuid() for _ in range(3 * THREADS)]
+    monkeypatch.setattr(views, "TIME_LIMIT", 0.3)
+    ids = [uuid() for _ in range(2 * THREADS)]
     for task_id in ids:
         fields = {"truncated": "true"}
         await sync_to_async(publish)(task_id, state="SUCCESS", attempt=0, fields=fields)
@@ -313,7 +313,7 @@ async def test_requests_for_results_are_answered_and_few_wait_for_a_backend_that
         backend.released.set()
         await get_broker().close()
     assert {answer.status_code for answer in answers} == {503}
-    assert backend.asked_for == THREADS
+    assert 1 <= backend.asked_for <= THREADS
 
 
 # Nothing is kept for ever
