@@ -3,34 +3,36 @@
 -- The rule is that of core/acceptance.py; tests/cases/acceptance.json holds both to it.
 -- Arguments are text here: every number is converted before it is compared.
 --
--- Before this text stand, as locals, what is the same for every call: see redis.py.
+-- Before this text stand, as locals, what is the same for every call (see scripts.py), and apply.lua.
 -- KEYS[1]  the task's record, a hash: the status's keys as JSON text, and "_…" for the rule
--- ARGV[1]  task id                          ARGV[2]  state, "" for a word that changes none
+-- ARGV[1]  task id                          ARGV[2]  state, "" for a change that has none
 -- ARGV[3]  rank of the state                ARGV[4]  attempt, "" for the current one
 -- ARGV[5]  run token, or ""                 ARGV[6]  "1" if nothing of this run was accepted yet
 -- ARGV[7]  counter, "" for the next one     ARGV[8]  "1" if found in the result backend
--- ARGV[9]  owner, or ""                     ARGV[10] topics: "topic group one|many …", by whether
---                                                    it is about one task or keeps a list of many
--- ARGV[11] epoch for a topic that has none
--- ARGV[12…] key, text, …
+-- ARGV[9]  publication, or ""               ARGV[10] sender, or ""
+-- ARGV[11] owner, or ""                     ARGV[12] the group of the task's topic
+-- ARGV[13] the group of the owner's topic   ARGV[14] a new name, for an epoch or a life
+-- ARGV[15] the worker's lease, or ""        ARGV[16…] key, text, …
 -- Keeps, besides, who is "running" and "waiting": sorted by when they last began to be so, by the
 -- clock of Redis alone.
 -- Returns  the new version; 0 if the change is stale
 
-local task_id, state, token, owner = ARGV[1], ARGV[2], ARGV[5], ARGV[9]
-local rank = tonumber(ARGV[3])
-local TERMINAL, STARTED, CUSTOM = 9, 2, 3
+local task_id, state, token, publication = ARGV[1], ARGV[2], ARGV[5], ARGV[9]
+local rank, name = tonumber(ARGV[3]), ARGV[14]
+local TERMINAL, RECEIVED, STARTED, CUSTOM = 9, 1, 2, 3
+local UNDERSCORE = 95
 
 -- What is kept: by place, as a table by name costs twice as much as reading it.
 local record = redis.call('HMGET', KEYS[1], unpack(KEPT))
-local known = record[AT.state]
+local known, kept_publication = record[AT.state], record[AT._publication]
 
 -- What is kept of the last change, and of this one.
 local run, attempt = tonumber(record[AT.run] or '1'), tonumber(record[AT.attempt] or '0')
 local kept_rank = tonumber(record[AT._rank] or '-1')
 local kept_counter = tonumber(record[AT._counter] or '0')
-local kept_token, tokens = record[AT._token] or '', record[AT._tokens] or ''
-local stalled = record[AT.state] == '"STALLED"'
+local kept_token, kept_owner = record[AT._token] or '', record[AT._owner]
+local kept_worker = record[AT._worker] or ''
+local stalled = known == '"STALLED"'
 local changes = {}
 local function set(key, text)
   local at = AT[key]
@@ -44,29 +46,143 @@ local function set(key, text)
   changes[#changes + 1] = text
 end
 
-if state == '' then
-  if not known or kept_rank == TERMINAL then
+-- Lists of names, each followed by a space; the newest `most` are kept.
+local function has(list, each)
+  return string.find(' ' .. list, ' ' .. each .. ' ', 1, true)
+end
+local function added(list, each, most)
+  list = list .. each .. ' '
+  local _, count = string.gsub(list, ' ', '')
+  return count > most and string.sub(list, string.find(list, ' ', 1, true) + 1) or list
+end
+
+-- "sender number sender number …", the newest last; nil for a number that is not news.
+local function numbered(senders, checked)
+  local sender, number = ARGV[10], tonumber(ARGV[7])
+  if sender == '' or not number then
+    return senders
+  end
+  local pairs_kept, count = {}, 0
+  for each, last in string.gmatch(senders, '([^ ]+) ([^ ]+) ') do
+    if each ~= sender then
+      pairs_kept[#pairs_kept + 1] = each .. ' ' .. last .. ' '
+    elseif checked and number <= tonumber(last) then
+      return nil
+    end
+  end
+  pairs_kept[#pairs_kept + 1] = sender .. ' ' .. ARGV[7] .. ' '
+  return table.concat(pairs_kept, '', math.max(1, #pairs_kept - SENDERS_KEPT + 1))
+end
+
+local function list_of(of_rank, worker)
+  if of_rank < 0 or of_rank == TERMINAL then
+    return nil
+  end
+  local held = of_rank == RECEIVED and worker ~= ''
+  return PREFIX .. ((held or of_rank >= STARTED and of_rank <= CUSTOM) and 'running' or 'waiting')
+end
+local before, ended = list_of(kept_rank, kept_worker), kept_rank == TERMINAL
+
+-- Another publication of the same id begins a new life once the last one has ended, or as its run
+-- starts; the record begins anew.
+local named = publication ~= '' and publication ~= (kept_publication or '')
+local fresh, tokens, senders, since = false, nil, nil, nil
+if named and (known or kept_publication) then
+  local begins = ARGV[6] == '1'
+  local older, lives
+  older, senders, lives, since, tokens = unpack(redis.call('HMGET', KEYS[1],
+    '_publications', '_senders', '_lives', '_owner_since', '_tokens'))
+  older = older or ''
+  if has(older, publication) then
     return 0
   end
+  local repeats = known == '"SUCCESS"' and begins and rank ~= TERMINAL
+  if kept_publication or not known or repeats then
+    local over = not known or ended
+    if state == '' or state == 'STALLED' or not (over or begins)
+      or (token ~= '' and has(tokens or '', token)) then
+      return 0
+    end
+    fresh = true
+    local version = record[AT.version]
+    redis.call('DEL', KEYS[1])
+    for i = 1, #KEPT do
+      record[i] = false
+    end
+    record[AT.version] = version -- it keeps rising
+    run = known and run + 1 or 1
+    attempt, kept_rank, kept_counter, kept_token, kept_worker = 0, -1, 0, '', ''
+    known, stalled, ended = false, false, false
+    if kept_publication and kept_publication ~= '' then
+      older = added(older, kept_publication, PUBLICATIONS_KEPT)
+    end
+    for key, text in pairs({_publications = older, _tokens = tokens, _senders = senders}) do
+      if text and text ~= '' then
+        set(key, text)
+      end
+    end
+    set('_lives', string.format('%d', (tonumber(lives or '0')) + 1))
+  end
+elseif not known and kept_publication then
+  return 0 -- it was forgotten, and this is what its publication still sends
+end
+
+if state == '' then
+  if not known or ended then
+    return 0
+  end
+elseif known == '"SUCCESS"' then
+  return 0
 elseif state == 'STALLED' then
-  if stalled or kept_rank < STARTED or kept_rank > CUSTOM or token ~= kept_token then
+  if stalled or kept_rank < RECEIVED or kept_rank > CUSTOM or token ~= kept_token then
     return 0
   end
   set('state', '"STALLED"')
-elseif state == 'STARTED' and stalled and token == kept_token then
-  set('state', '"STARTED"') -- its worker answers again
+elseif stalled and state == 'STARTED' and token == kept_token then
+  set('state', kept_rank >= STARTED and '"STARTED"' or '"RECEIVED"') -- its worker answers again
+elseif stalled and state == 'RECEIVED' and (tonumber(ARGV[4]) or attempt) == attempt
+  and (ARGV[15] == kept_worker or ARGV[15] ~= '') then
+  if ARGV[15] == kept_worker then
+    set('state', kept_rank >= STARTED and '"STARTED"' or '"RECEIVED"')
+  else -- delivered again, to another worker: its run begins a new one
+    set('state', '"RECEIVED"')
+    set('_worker', ARGV[15])
+  end
+elseif rank == CUSTOM and token == '' then
+  -- Another process reports on the run: laid over it, in an order of its own.
+  if (tonumber(ARGV[4]) or attempt) < attempt or kept_rank > CUSTOM then
+    return 0
+  end
+  local kept = senders or (known and redis.call('HGET', KEYS[1], '_senders')) or ''
+  local now_kept = numbered(kept, not fresh)
+  if not now_kept then
+    return 0
+  elseif now_kept ~= kept then
+    set('_senders', now_kept)
+  end
+  if not stalled then
+    set('state', '"' .. state .. '"')
+  end
+  if not known then
+    set('run', string.format('%d', run))
+    set('attempt', '0')
+    set('_rank', '0')
+    set('_counter', '0')
+  end
 else
   local new_run, new_attempt = run, tonumber(ARGV[4]) or attempt
   local counter = 0
+  if token ~= '' and token ~= kept_token then
+    tokens = tokens or (known and redis.call('HGET', KEYS[1], '_tokens')) or ''
+  end
   if known then
-    if record[AT.state] == '"SUCCESS"' or new_attempt < attempt then
+    if new_attempt < attempt then
       return 0
     end
-    local ended = kept_rank == TERMINAL
     if token ~= '' and token ~= kept_token then
       -- Where none has begun, this store may have gone back to before this one did.
       local begun = kept_token ~= '' or ended
-      if (begun and ARGV[6] ~= '1') or string.find(tokens, token .. ' ', 1, true) then
+      if (begun and ARGV[6] ~= '1') or has(tokens, token) then
         return 0
       end
       if new_attempt == attempt and begun then
@@ -77,12 +193,9 @@ else
       counter = tonumber(ARGV[7]) or (kept_rank == CUSTOM and kept_counter + 1 or 1)
     end
     local overruled = ARGV[8] == '1' and state == 'SUCCESS' and ended
-    if not overruled and new_run == run then
-      if new_attempt == attempt then
-        if rank < kept_rank or (rank == kept_rank and counter <= kept_counter) then
-          return 0
-        end
-      end
+    if not overruled and new_run == run and new_attempt == attempt
+      and (rank < kept_rank or (rank == kept_rank and counter <= kept_counter)) then
+      return 0
     end
   else
     counter = tonumber(ARGV[7]) or 0
@@ -90,12 +203,7 @@ else
 
   if token ~= '' then
     if token ~= kept_token then
-      tokens = tokens .. token .. ' '
-      local _, count = string.gsub(tokens, ' ', '')
-      if count > TOKENS_KEPT then
-        tokens = string.sub(tokens, string.find(tokens, ' ', 1, true) + 1)
-      end
-      set('_tokens', tokens)
+      set('_tokens', added(tokens, token, TOKENS_KEPT))
       set('_token', token)
     end
   elseif new_attempt > attempt and kept_token ~= '' then
@@ -106,38 +214,73 @@ else
   set('attempt', string.format('%d', new_attempt))
   set('_rank', ARGV[3])
   set('_counter', tostring(counter))
+  if ARGV[15] ~= kept_worker and (ARGV[15] ~= '' or state == 'RECEIVED') then
+    set('_worker', ARGV[15])
+  end
 end
 
 if not known then
-  set('task_id', cjson.encode(task_id))
+  -- Not as cjson has it, which escapes a slash.
+  set('task_id', (string.gsub(cjson.encode(task_id), '\\/', '/')))
+  set('_life', name)
 end
-for i = 12, #ARGV, 2 do
-  set(ARGV[i], ARGV[i + 1])
+if named then
+  set('_publication', publication)
 end
--- A word from beside the run may come first and know no owner: the first one that does tells.
-if not record[AT._topics] or (owner ~= '' and record[AT._owner] == '') then
+for i = 16, #ARGV, 2 do
+  local key = ARGV[i]
+  if not AT[key] and string.byte(key) ~= UNDERSCORE then -- a later release's
+    local extra = record[AT._extra] or ''
+    if not has(extra, key) then
+      set('_extra', extra .. key .. ' ')
+    end
+  end
+  set(key, ARGV[i + 1])
+end
+
+-- Whose it is says its publication; where none is known, the first change that knows an owner.
+local changed_hands = false
+if named or not kept_owner or (kept_owner == '' and ARGV[11] ~= '' and not kept_publication) then
+  local owner, group = ARGV[11], ARGV[13]
+  if string.sub(owner, 1, 8) == 'visitor-' then
+    local moved = redis.call('HMGET', PREFIX .. 'moved:' .. owner, 'owner', 'group')
+    if moved[1] then
+      redis.call('EXPIRE', PREFIX .. 'moved:' .. owner, UNFINISHED_TTL)
+      owner, group = moved[1], moved[2]
+    end
+  end
+  local had = kept_owner and (fresh or kept_owner ~= '')
+  changed_hands = (had and kept_owner ~= owner) or (fresh and not kept_owner)
+  if changed_hands then
+    set('_owner_since', string.format('%d.%06d', unpack(redis.call('TIME'))))
+    if kept_owner and kept_owner ~= '' then
+      take_off('user:' .. kept_owner, {task_id}, name)
+    end
+  elseif fresh and since then
+    set('_owner_since', since)
+  end
   set('_owner', owner)
-  set('_topics', ARGV[10])
+  set('_group', group)
 end
+
 local version = tonumber(record[AT.version] or '0') + 1
 set('version', string.format('%d', version))
 redis.call('HSET', KEYS[1], unpack(changes))
-local ttl = tonumber(record[AT._rank]) == TERMINAL and RECORD_TTL or UNFINISHED_TTL
+local now_rank = tonumber(record[AT._rank])
+local over = now_rank == TERMINAL
+local ttl = over and RECORD_TTL or UNFINISHED_TTL
 redis.call('EXPIRE', KEYS[1], ttl)
-
-local function list_of(of_rank)
-  if of_rank < 0 or of_rank == TERMINAL then
-    return nil
-  end
-  return PREFIX .. (of_rank >= STARTED and of_rank <= CUSTOM and 'running' or 'waiting')
+if over then
+  redis.call('HDEL', KEYS[1], '_followers')
 end
-local before, after = list_of(kept_rank), list_of(tonumber(record[AT._rank]))
-if before ~= after or state == 'STALLED' then
+
+local after = list_of(now_rank, record[AT._worker] or '')
+if before ~= after or state == 'STALLED' or state == 'STARTED' then
   if before and before ~= after then
     redis.call('ZREM', before, task_id)
   end
   if after then
-    redis.call('ZADD', after, redis.call('TIME')[1], task_id)
+    redis.call('ZADD', after, now(), task_id)
   end
 end
 
@@ -145,37 +288,20 @@ for i = 1, #INITIAL do
   record[i] = record[i] or INITIAL[i]
 end
 local status = string.format(STATUS, unpack(record, 1, #INITIAL))
-
--- A map of MessagePack is its size and its pairs: what the topics' messages share is packed once.
-local MAP_OF_SEVEN = string.char(0x87)
-local event = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
-  'state', string.sub(record[AT.state], 2, -2), 'status', status)
-local digest = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
-for topic, group, number in string.gmatch(record[AT._topics], '([^ ]+) ([^ ]+) ([^ ]+)') do
-  local position, log = PREFIX .. 'place:' .. topic, PREFIX .. 'log:' .. topic
-  local many, tasks = number == 'many', PREFIX .. 'tasks:' .. topic
-  local kept = redis.call('GET', position) or ''
-  local epoch, offset, mark = string.match(kept, '^([^ ]+) (%d+) ?(%d*)$')
-  if not epoch then
-    epoch, offset = ARGV[11], 0
-    redis.call('DEL', log, tasks) -- nothing of an older count may stay
+if record[AT._extra] then
+  status = with_extra(status, record[AT._extra], KEYS[1])
+end
+local event = make_event(task_id, string.sub(record[AT.state], 2, -2), status)
+apply(event, 'task:' .. task_id, ARGV[12], name, fresh or changed_hands, ttl)
+local owner = record[AT._owner]
+if owner ~= '' then
+  local topic = 'user:' .. owner
+  if fresh then
+    redis.call('ZREM', PREFIX .. 'tasks:' .. topic, task_id) -- and to the top
   end
-  offset = tonumber(offset) + 1
-  mark = (31 * (tonumber(mark) or 0) + digest) % 2^32 -- as next_mark() of core/position.py
-  local place = string.format('%s %d %d', epoch, offset, mark)
-  redis.call('SET', position, place, 'EX', many and UNFINISHED_TTL or ttl)
-  if many then
-    if redis.call('ZADD', tasks, 'NX', offset, task_id) == 1 then
-      redis.call('ZREMRANGEBYRANK', tasks, 0, -1 - SNAPSHOT_SIZE)
-      redis.call('EXPIRE', tasks, UNFINISHED_TTL)
-    end
+  local offset = apply(event, topic, record[AT._group], name, false, UNFINISHED_TTL)
+  if enlist(topic, task_id, offset) or over ~= ended then
+    keep_until(topic, task_id, now() + ttl)
   end
-  -- Cut now and then: whoever reads takes it for as short as it should be.
-  if redis.call('RPUSH', log, status) >= HISTORY_SIZE + 16 then
-    redis.call('LTRIM', log, -HISTORY_SIZE, -1)
-  end
-  redis.call('EXPIRE', log, HISTORY_TTL)
-  redis.call('PUBLISH', GROUP_PREFIX .. group,
-    MAP_OF_SEVEN .. cmsgpack.pack('topic', topic, 'epoch', epoch, 'offset', offset) .. event)
 end
 return version

@@ -132,12 +132,17 @@ class Broker(abc.ABC):
     """Keeps statuses and logs, and publishes events to the Channels groups."""
 
     def accept(self, change: Change) -> int:
-        """Keep and publish a change if it is news; return its version, or 0 if it is stale."""
+        """Keep and publish a change if it is news; return its version, or 0 if it is stale.
+
+        Patient: for whoever has seconds, as a task has not.
+        """
         return self.send(change)()
 
     @abc.abstractmethod
     def send(self, change: Change) -> Callable[[], int]:
         """Send a change to be accepted; return what waits for that, and returns what it returns.
+
+        Impatient: what a task reports itself may take PUBLISH_TIMEOUT and no longer.
 
         That is to be called once, and by the same process: only then is it certain that what is
         sent later comes later.
@@ -170,9 +175,9 @@ class Broker(abc.ABC):
     def lead(self, candidate: str, seconds: float) -> bool:
         """Return whether the candidate leads all the processes of this store, for so long."""
 
+    @abc.abstractmethod
     async def is_led(self) -> bool:
         """Return whether some process leads."""
-        raise NotImplementedError
 
     @abc.abstractmethod
     def running(self) -> list[Running]:
@@ -182,61 +187,56 @@ class Broker(abc.ABC):
     def waiting(self, limit: int) -> list[Waiting]:
         """Return tasks that neither run nor have ended, those not returned for longest first."""
 
+    @abc.abstractmethod
     def waiting_ids(self) -> list[str]:
         """Return the ids of all tasks that neither run nor have ended, without reading records.
 
         There may be 100,000 of them, and the reconciler needs them at every look. Some of their
         records may have expired: :meth:`waiting` removes those.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def unfinished(self, task_ids: Sequence[str]) -> list[Waiting]:
         """Return those of the tasks that have not ended, whether they wait or run."""
-        raise NotImplementedError
 
     # Moving and removing what is kept.
 
+    @abc.abstractmethod
     def withdraw(self, task_id: str, publication: str) -> bool:
         """Remove a task of which nothing but its publishing is known; return whether it was."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def forget(self, task_id: str) -> bool:
         """Remove all that is kept of a task, and what its publication still sends."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def forget_owner(self, owner: str) -> int:
         """Do the same with all tasks of an owner; return how many there were."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def adopt(self, visitor: str, owner: str) -> int:
         """Make a visitor's tasks the owner's, and those that are still to come.
 
         Return how many were moved, at most 100 a call: call it until there are none. Calling it
         again, after a failure too, is harmless.
         """
-        raise NotImplementedError
 
     # For the web process.
 
+    @abc.abstractmethod
     async def owned(self, task_id: str) -> Owned | None:
         """Return whose task it is, or None for an id that nobody published."""
-        owner = await self.owner(task_id)
-        return None if owner is None else Owned(owner, 0.0)
 
+    @abc.abstractmethod
     async def moved_to(self, visitor: str) -> str | None:
         """Return the owner that a visitor's tasks were moved to, if they were."""
-        return None
 
+    @abc.abstractmethod
     async def page(self, topic: Topic, after: str, limit: int) -> Page:
         """Read a page of a topic of many tasks, from where ``Reading.next`` or ``Page.next`` says.
 
         Raises ValueError for an ``after`` that is no such text.
         """
-        raise NotImplementedError
-
-    @abc.abstractmethod
-    async def owner(self, task_id: str) -> str | None:
-        """Return whose task it is ("" for nobody's), or None for an id that nobody published."""
 
     @abc.abstractmethod
     async def read(

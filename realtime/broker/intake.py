@@ -38,6 +38,14 @@ def _shipped_parser() -> Any:
 _SHIPPED: Any = _shipped_parser()
 
 
+#: What redis-py makes of an address.
+_CONNECTIONS = (
+    redis_connection.Connection,
+    redis_connection.SSLConnection,
+    redis_connection.UnixDomainSocketConnection,
+)
+
+
 class _Reader:
     """A reader of replies that keeps the messages."""
 
@@ -79,6 +87,7 @@ class _Parser(_SHIPPED or object):  # type: ignore[misc]
 
 def taking(host: dict[str, Any], take: Take) -> dict[str, Any]:
     """Return a layer's host whose connections give their messages to ``take``, if they can."""
-    if _SHIPPED is None or not host.keys().isdisjoint({"connection_class", "parser_class"}):
+    ours = host.get("connection_class", redis_connection.Connection) in _CONNECTIONS
+    if _SHIPPED is None or "parser_class" in host or not ours:
         return host
     return {**host, "parser_class": partial(_Parser, take=take)}

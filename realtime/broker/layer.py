@@ -16,14 +16,16 @@ from typing import Any, Final, Protocol, cast
 from channels.layers import InMemoryChannelLayer, channel_layers
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
+from redis.asyncio.connection import parse_url
 
 from realtime.conf import conf
 from realtime.core.jsontext import dumps
 from realtime.core.logs import get_logger
 from realtime.core.position import Position
-from realtime.core.topics import TASK
+from realtime.core.topics import TASK, group_name
 
 from .base import Event
+from .connection import address
 
 logger = get_logger("realtime.hub")
 
@@ -96,7 +98,12 @@ def _own_layer() -> ChannelLayer:
 
 def _own_config() -> dict[str, Any]:
     # redis-py 8 gives up an idle read after 5 s by default; a subscriber idles for hours.
-    return {"hosts": [{"address": conf().REDIS_URL, "socket_timeout": None}]}
+    return {"hosts": [{**address(parse_url), "socket_timeout": None}]}
+
+
+def group_of(topic: str) -> str:
+    """Return the Channels group of a topic: for the service with this PREFIX and database alone."""
+    return group_name(topic, prefix=conf().PREFIX, database=_database())
 
 
 def access_group() -> str:
@@ -105,7 +112,12 @@ def access_group() -> str:
     It is one for all users: such changes are rare, and a group for each would cost a subscription
     on Redis for each of them.
     """
-    return f"{conf().PREFIX}.access"
+    return group_of("access")
+
+
+@lru_cache(maxsize=1)
+def _database() -> int:
+    return int(address(parse_url).get("db", 0))
 
 
 def group_prefix() -> str:
@@ -153,6 +165,7 @@ def from_message(message: Any) -> Event | None:
 def _forget(*, setting: str, **_kwargs: object) -> None:
     if setting == "REALTIME":
         _own_layer.cache_clear()
+        _database.cache_clear()
 
 
 setting_changed.connect(_forget)

@@ -7,33 +7,59 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asgiref.sync import async_to_sync
 
 from realtime.conf import conf
-from realtime.core.acceptance import Change, Kept, accept
+from realtime.core.acceptance import Change, Follower, Kept, accept, forget
 from realtime.core.jsontext import dumps
 from realtime.core.position import Place, Position, next_mark
-from realtime.core.states import CUSTOM_RANK, STALLED, STARTED, TERMINAL_RANK, rank
+from realtime.core.states import (
+    CUSTOM_RANK,
+    PENDING,
+    RECEIVED,
+    STALLED,
+    STARTED,
+    TERMINAL_RANK,
+    rank,
+)
 from realtime.core.status import Status, compose
-from realtime.core.topics import Topic, group_name, topics_of
+from realtime.core.topics import TASK, USER, VISITOR, Topic, topics_of
 
-from .base import PAGE, Broker, Event, Reading, Running, Waiting
-from .layer import get_layer, to_message
+from .base import (
+    LONGEST_PAGE,
+    PAGE,
+    PAGE_BYTES,
+    Broker,
+    Event,
+    Owned,
+    Page,
+    Reading,
+    Running,
+    Waiting,
+)
+from .layer import get_layer, group_of, to_message
 
 
 @dataclass(slots=True)
 class _Record:
     kept: Kept
-    owner: str = ""
-    worker: str = ""
+    owner: str | None = None
+    #: When it changed hands.
+    owner_since: float = 0.0
     patience: int = 0
-    #: When it began to run, or stalled.
+    followers: tuple[Follower, ...] = ()
+    #: When it began to run, or to wait, or stalled.
     since: float = 0.0
     version: int = 0
     texts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def known(self) -> bool:
+        """Whether it is not only what remains of a task that was forgotten."""
+        return bool(self.kept.state)
 
 
 @dataclass(slots=True)
@@ -42,8 +68,13 @@ class _Log:
     offset: int = 0
     mark: int = 0
     texts: deque[str] = field(default_factory=lambda: deque(maxlen=conf().HISTORY_SIZE))
-    #: The topic's tasks, oldest first.
-    tasks: dict[str, None] = field(default_factory=dict)
+    #: The topic's tasks and the offsets at which they came, oldest first.
+    tasks: dict[str, int] = field(default_factory=dict)
+
+    def restart(self) -> None:
+        """Go on in a new epoch, so that whoever watches the topic reads it again."""
+        self.epoch = _epoch()
+        self.texts.clear()
 
 
 class MemoryBroker(Broker):
@@ -52,6 +83,7 @@ class MemoryBroker(Broker):
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
         self._logs: dict[str, _Log] = {}
+        self._moved: dict[str, str] = {}
         self._lock = threading.Lock()
         self._leases: dict[str, float] = {}
         self._leader = ("", 0.0)
@@ -66,16 +98,25 @@ class MemoryBroker(Broker):
             kept = accept(record.kept if record else None, change)
             if kept is None:
                 return 0
+            before = record.kept if record else None
+            fresh = before is not None and kept.lives != before.lives
             if record is None:
-                texts = {"task_id": dumps(change.task_id)}
-                record = self._records[change.task_id] = _Record(kept, texts=texts)
-            if not _runs(record.kept) or kept.state == STALLED:
+                record = self._records[change.task_id] = _Record(kept)
+            if fresh:
+                record.texts, record.followers, record.patience = {}, (), 0
+                self._logs.pop(f"{TASK}:{change.task_id}", None)
+            if before is None or _runs(before) != _runs(kept) or kept.state in (STALLED, STARTED):
                 record.since = time.monotonic()
             if change.worker:
-                record.worker, record.patience = change.worker, change.patience
+                record.patience = change.patience
+            if kept.rank == TERMINAL_RANK:
+                record.followers = ()
+            elif change.followers:
+                record.followers = change.followers
+            self._set_owner(record, change, before, fresh)
             record.kept = kept
-            record.owner = record.owner or change.owner
             record.version += 1
+            record.texts.setdefault("task_id", dumps(change.task_id))
             record.texts |= change.fields
             record.texts |= {
                 "state": dumps(kept.state),
@@ -83,22 +124,45 @@ class MemoryBroker(Broker):
                 "run": str(kept.run),
                 "attempt": str(kept.attempt),
             }
-            text = compose(record.texts)
+            if fresh and record.owner:
+                self._log(f"{USER}:{record.owner}").tasks.pop(change.task_id, None)
             events = [
-                self._log_event(topic, change.task_id, kept.state, text)
-                for topic in topics_of(change.task_id, record.owner)
+                self._log_event(topic, change.task_id, record)
+                for topic in topics_of(change.task_id, record.owner or "")
             ]
             version = record.version
         for event in events:
             _send(event)
         return version
 
+    def _set_owner(self, record: _Record, change: Change, before: Kept | None, fresh: bool) -> None:
+        """Give a task to its publication's owner; without one, to the first that is known."""
+        known = before.publication if before else ""
+        named = change.publication not in ("", known)
+        had = record.owner
+        if not (named or had is None or (had == "" and change.owner and not known)):
+            return
+        record.owner = self._moved.get(change.owner, change.owner)
+        if had == record.owner or not (fresh or had):
+            return
+        record.owner_since = time.time()
+        self._logs.pop(f"{TASK}:{change.task_id}", None)
+        if had:
+            self._take_off(had, [change.task_id])
+
+    def _take_off(self, owner: str, task_ids: Sequence[str]) -> None:
+        log = self._log(f"{USER}:{owner}")
+        for task_id in task_ids:
+            log.tasks.pop(task_id, None)
+        log.restart()
+
     def status(self, task_id: str) -> Status | None:
-        record = self._records.get(task_id)
+        record = self._known().get(task_id)
         return Status.from_json(compose(record.texts)) if record else None
 
     def statuses(self, topic: Topic) -> list[Status]:
-        return [Status.from_json(text) for text in self._texts(topic)]
+        with self._lock:
+            return [Status.from_json(text) for _, text in self._texts(topic)]
 
     def renew_lease(self, worker: str, seconds: float) -> None:
         self._leases[worker] = time.monotonic() + seconds
@@ -124,11 +188,15 @@ class MemoryBroker(Broker):
                 record.kept.state,
                 record.kept.run,
                 record.kept.token,
-                not record.worker or self._leases.get(record.worker, 0) > now,
+                not record.kept.worker or self._leases.get(record.kept.worker, 0) > now,
                 now - record.since,
                 record.patience,
+                record.kept.publication,
+                record.kept.lives > 0,
+                Status.from_json(compose(record.texts)).published_at,
+                record.followers,
             )
-            for task_id, record in list(self._records.items())
+            for task_id, record in self._known().items()
             if _runs(record.kept)
         ]
 
@@ -138,52 +206,151 @@ class MemoryBroker(Broker):
     def waiting_ids(self) -> list[str]:
         return [
             task_id
-            for task_id, record in list(self._records.items())
+            for task_id, record in self._known().items()
             if not _runs(record.kept) and record.kept.rank != TERMINAL_RANK
         ]
 
     def unfinished(self, task_ids: Sequence[str]) -> list[Waiting]:
-        records = [(task_id, self._records.get(task_id)) for task_id in task_ids]
+        records = self._known()
         return [
-            Waiting(task_id, record.kept.state, "", False, None)
-            for task_id, record in records
-            if record is not None and record.kept.rank != TERMINAL_RANK
+            Waiting(
+                task_id,
+                records[task_id].kept.state,
+                records[task_id].kept.publication,
+                records[task_id].kept.lives > 0,
+                Status.from_json(compose(records[task_id].texts)).published_at,
+            )
+            for task_id in task_ids
+            if task_id in records and records[task_id].kept.rank != TERMINAL_RANK
         ]
 
-    async def owner(self, task_id: str) -> str | None:
-        record = self._records.get(task_id)
-        return record.owner if record else None
+    def _known(self) -> Mapping[str, _Record]:
+        return {task_id: record for task_id, record in list(self._records.items()) if record.known}
+
+    # Moving and removing what is kept.
+
+    def withdraw(self, task_id: str, publication: str) -> bool:
+        with self._lock:
+            record = self._known().get(task_id)
+            if record is None or record.kept.publication != publication:
+                return False
+            if (record.kept.state, record.kept.rank) != (PENDING, rank(PENDING)):
+                return False
+            self._remove(task_id)
+            del self._records[task_id]
+            return True
+
+    def forget(self, task_id: str) -> bool:
+        with self._lock:
+            return self._forget(task_id)
+
+    def _forget(self, task_id: str) -> bool:
+        record = self._known().get(task_id)
+        if record is None:
+            return False
+        self._remove(task_id)
+        self._records[task_id] = _Record(forget(record.kept))
+        return True
+
+    def _remove(self, task_id: str) -> None:
+        self._logs.pop(f"{TASK}:{task_id}", None)
+        if owner := self._records[task_id].owner:
+            self._take_off(owner, [task_id])
+
+    def forget_owner(self, owner: str) -> int:
+        with self._lock:
+            mine = [task_id for task_id, record in self._known().items() if record.owner == owner]
+            return sum(map(self._forget, mine))
+
+    def adopt(self, visitor: str, owner: str) -> int:
+        if not visitor.startswith(VISITOR):
+            raise ValueError(f"{visitor!r} is no visitor")
+        events = []
+        with self._lock:
+            mine = [task_id for task_id, record in self._known().items() if record.owner == visitor]
+            if self._moved.get(visitor) != owner or mine:
+                self._take_off(visitor, mine)
+            self._moved[visitor] = owner
+            for task_id in mine:
+                record = self._records[task_id]
+                record.owner = owner
+                events.append(self._log_event(f"{USER}:{owner}", task_id, record))
+        for event in events:
+            _send(event)
+        return len(mine)
+
+    # For the web process.
+
+    async def owned(self, task_id: str) -> Owned | None:
+        record = self._known().get(task_id)
+        return Owned(record.owner or "", record.owner_since) if record else None
+
+    async def moved_to(self, visitor: str) -> str | None:
+        return self._moved.get(visitor)
+
+    async def page(self, topic: Topic, after: str, limit: int) -> Page:
+        if not (after.isascii() and after.isdigit() and len(after) <= 16):
+            raise ValueError("after must be what the last page gave as next")
+        with self._lock:
+            return self._page(topic, int(after), limit)
 
     async def read(
         self, topic: Topic, since: Position | None = None, *, limit: int = PAGE
     ) -> Reading:
         with self._lock:
-            return self._read(topic, since)
+            return self._read(topic, since, limit)
 
     async def follow(self, topic: Topic, place: Place) -> Reading:
         with self._lock:
             log, ((epoch, offset), mark) = self._log(str(topic)), place
-            reading = self._read(topic, place.position)
+            reading = self._read(topic, place.position, PAGE)
             if reading.recovered:
                 for text in reading.texts:
                     mark = next_mark(mark, text)
             else:
                 mark = log.mark  # what led here is not kept
             if epoch == log.epoch and (offset > log.offset or mark != log.mark):
-                log.epoch = _epoch()
-                log.texts.clear()
-                return self._read(topic, None)
+                log.restart()
+                return self._read(topic, None, PAGE)
             return reading
 
-    def _read(self, topic: Topic, since: Position | None) -> Reading:
+    def _read(self, topic: Topic, since: Position | None, limit: int) -> Reading:
         log = self._log(str(topic))
-        position = Position(log.epoch, log.offset)
+        position, texts = Position(log.epoch, log.offset), None
         if since is not None and since.epoch == log.epoch:
             missed = log.offset - since.offset
             if 0 <= missed <= len(log.texts):
                 texts = list(log.texts)[len(log.texts) - missed :]
-                return Reading(position, True, texts, log.mark)
-        return Reading(position, False, self._texts(topic), log.mark)
+        recovered = texts is not None
+        if topic.holds_many:
+            page = self._page(topic, None, limit)
+            return Reading(
+                position,
+                recovered,
+                page.texts if texts is None else texts,
+                log.mark,
+                total=page.total,
+                next=None if recovered else page.next,
+                moved_to=self._moved.get(topic.ident),
+            )
+        record = self._known().get(topic.ident)
+        if texts is None:
+            texts = [compose(record.texts)] if record else []
+        return Reading(position, recovered, texts, log.mark, owner=record.owner if record else None)
+
+    def _page(self, topic: Topic, after: int | None, limit: int) -> Page:
+        limit = min(max(limit, 1), LONGEST_PAGE)
+        every = self._texts(topic)
+        rest = [each for each in every if after is None or each[0] < after]
+        texts: list[str] = []
+        size, last = 0, 0
+        for offset, text in rest:
+            size += len(text.encode())
+            if len(texts) == limit or (texts and size > PAGE_BYTES):
+                return Page(texts, len(every), str(last))
+            texts.append(text)
+            last = offset
+        return Page(texts, len(every), None)
 
     async def places(self, topics: Sequence[str]) -> list[Place | None]:
         logs = [self._logs.get(topic) for topic in topics]
@@ -195,19 +362,23 @@ class MemoryBroker(Broker):
     def _log(self, topic: str) -> _Log:
         return self._logs.setdefault(topic, _Log(_epoch()))
 
-    def _log_event(self, topic: str, task_id: str, state: str, text: str) -> Event:
-        log = self._log(topic)
+    def _log_event(self, topic: str, task_id: str, record: _Record) -> Event:
+        log, text = self._log(topic), compose(record.texts)
         log.offset += 1
         log.mark = next_mark(log.mark, text)
         log.texts.append(text)
-        log.tasks.setdefault(task_id)
+        log.tasks.setdefault(task_id, log.offset)
         while len(log.tasks) > conf().SNAPSHOT_SIZE:
             del log.tasks[next(iter(log.tasks))]
-        return Event(topic, Position(log.epoch, log.offset), task_id, state, text)
+        return Event(topic, Position(log.epoch, log.offset), task_id, record.kept.state, text)
 
-    def _texts(self, topic: Topic) -> list[str]:
+    def _texts(self, topic: Topic) -> list[tuple[int, str]]:
+        """Return the statuses of a topic's tasks, newest first, and the offsets they came at."""
         log = self._logs.get(str(topic))
-        return [compose(self._records[task].texts) for task in reversed(log.tasks)] if log else []
+        return [
+            (offset, compose(self._records[task_id].texts))
+            for task_id, offset in reversed(list(log.tasks.items()) if log else [])
+        ]
 
 
 def _epoch() -> str:
@@ -215,7 +386,9 @@ def _epoch() -> str:
 
 
 def _runs(kept: Kept) -> bool:
-    return rank(STARTED) <= kept.rank <= CUSTOM_RANK
+    """Return whether a worker runs it, or holds it and is known."""
+    held = kept.rank == rank(RECEIVED) and bool(kept.worker)
+    return held or rank(STARTED) <= kept.rank <= CUSTOM_RANK
 
 
 #: Sending from within an event loop cannot be waited for; the loop holds tasks only weakly.
@@ -223,7 +396,7 @@ _sending: set[asyncio.Task[None]] = set()
 
 
 def _send(event: Event) -> None:
-    layer, group = get_layer(), group_name(event.topic)
+    layer, group = get_layer(), group_of(event.topic)
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

@@ -1,19 +1,23 @@
 -- Read one topic: what was missed since a position, if every event of it is kept; else the current
--- statuses. A topic without events is given its epoch, so that its first event follows on.
+-- statuses, one page of them. A topic without events is given its epoch, so that its first event
+-- follows on.
 --
 -- Whoever gives a mark was told by this store that it stood at the asked position. If it now stands
 -- before it, or came here another way, it went back: the topic goes on in a new epoch. (Its offsets
 -- go on too, since the list of its tasks is sorted by them.)
 --
--- Before this text stand, as locals, what is the same for every call: see redis.py.
+-- Before this text stand, as locals, what is the same for every call (see scripts.py), and apply.lua.
 -- KEYS[1]  the topic's position             KEYS[2]  its log
 -- KEYS[3]  the task's record, or the list of the topic's tasks
--- ARGV[1]  prefix of the records            ARGV[2]  "1" for a topic of many tasks
+-- ARGV[1]  the topic                        ARGV[2]  "1" for a topic of many tasks
 -- ARGV[3]  epoch of the asked position, or ""
 -- ARGV[4]  offset of the asked position     ARGV[5]  epoch for a topic that needs one, or ""
 -- ARGV[6]  mark of the asked position, "" where a client says where it stands
--- Returns  {epoch, offset, mark, "1" if recovered, text, …}
+-- ARGV[7]  statuses in a page, at most      ARGV[8]  where the page continues, "" for the first
+-- ARGV[9]  the visitor that the topic is about, or ""
+-- Returns  {epoch, offset, mark, "1" if recovered, owner, total, next, moved to, text, …}
 
+local topic, many, limit = ARGV[1], ARGV[2] == '1', tonumber(ARGV[7])
 local place = redis.call('GET', KEYS[1]) or ''
 local epoch, offset, mark = string.match(place, '^([^ ]+) (%d+) ?(%d*)$')
 offset, mark = tonumber(offset) or 0, tonumber(mark) or 0
@@ -24,7 +28,20 @@ if not epoch then
     redis.call('DEL', KEYS[2])
   end
 end
-local answer = {epoch, offset, mark, '0'}
+
+local owner, total, moved = false, false, false
+if many then
+  -- Of each 1,000 some were renewed, and all are over at last.
+  while remove_expired(topic, 1000) == 1000 do end
+  total = redis.call('ZCARD', KEYS[3])
+  if ARGV[9] ~= '' then
+    moved = redis.call('HGET', PREFIX .. 'moved:' .. ARGV[9], 'owner')
+  end
+else
+  owner = redis.call('HGET', KEYS[3], '_owner')
+end
+local answer = {epoch, offset, mark, '0', owner, total, false, moved}
+local NEXT = 7
 
 if ARGV[3] ~= '' and ARGV[3] == epoch then
   local missed, texts = offset - tonumber(ARGV[4]), {}
@@ -53,24 +70,31 @@ if ARGV[3] ~= '' and ARGV[3] == epoch then
   end
 end
 
-local function add(record)
-  local texts = redis.call('HMGET', record, unpack(FIELDS))
-  if not texts[1] then -- no task_id: the record has expired
-    return false
-  end
-  for i = 1, #FIELDS do
-    texts[i] = texts[i] or INITIAL[i]
-  end
-  answer[#answer + 1] = string.format(STATUS, unpack(texts))
-  return true
+if not many then
+  answer[#answer + 1] = status_of(KEYS[3])
+  return answer
 end
 
-if ARGV[2] ~= '1' then
-  add(KEYS[3])
-else
-  for _, task_id in ipairs(redis.call('ZREVRANGE', KEYS[3], 0, -1)) do
-    if not add(ARGV[1] .. task_id) then
+local from, count, bytes, last = ARGV[8] == '' and '+inf' or '(' .. ARGV[8], 0, 0, nil
+while not answer[NEXT] do
+  local found = redis.call('ZREVRANGEBYSCORE', KEYS[3], from, '-inf', 'WITHSCORES',
+    'LIMIT', 0, limit - count + 1)
+  if #found == 0 then
+    break
+  end
+  for i = 1, #found, 2 do
+    local task_id, text = found[i], status_of(PREFIX .. 'task:' .. found[i])
+    from = '(' .. found[i + 1]
+    if not text then -- Redis had no room for it, or is an older copy
       redis.call('ZREM', KEYS[3], task_id)
+      redis.call('ZREM', PREFIX .. 'expiry:' .. topic, task_id)
+      answer[6] = answer[6] - 1
+    elseif count == limit or (count > 0 and bytes + #text > PAGE_BYTES) then
+      answer[NEXT] = last
+      break
+    else
+      answer[#answer + 1] = text
+      count, bytes, last = count + 1, bytes + #text, found[i + 1]
     end
   end
 end

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Self
 
 from . import jsontext
-from .states import SUCCESS, TERMINAL
+from .states import PENDING, SUCCESS, TERMINAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +40,19 @@ class Status:
     started_at: str | None
     finished_at: str | None
     updated_at: str | None
+    #: What a later release says besides: it passes through, by key.
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read the JSON text that :func:`compose` wrote."""
-        return cls(**json.loads(text))
+        """Read the JSON text that :func:`compose` wrote, here or in another release."""
+        given = json.loads(text)
+        known = {key: given.pop(key, default) for key, default in _UNSAID.items()}
+        return cls(**known, extra=given)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the status object of the wire contract."""
-        return {key: getattr(self, key) for key in FIELDS}
+        return {**{key: getattr(self, key) for key in FIELDS}, **self.extra}
 
     @property
     def terminal(self) -> bool:
@@ -67,15 +71,26 @@ class Status:
 
 
 #: The keys of a status, in the order of the wire.
-FIELDS: Final = tuple(field.name for field in fields(Status))
+FIELDS: Final = tuple(each.name for each in fields(Status) if each.name != "extra")
 
 #: What a key says before anybody said it. As JSON text.
 INITIAL: Final = dict.fromkeys(FIELDS, "null") | {"truncated": "false", "cancelling": "false"}
 
 
+#: The same for :meth:`Status.from_json`, where only another release leaves a key out.
+_UNSAID: Final = {key: json.loads(text) for key, text in INITIAL.items()} | {
+    "state": PENDING,
+    **dict.fromkeys(("version", "run", "attempt"), 0),
+}
+
+
 def compose(texts: Mapping[str, str]) -> str:
-    """Put a status together from the JSON text of its keys. ``accept.lua`` does the same."""
-    return "{" + ",".join(f'"{key}":{texts.get(key, INITIAL[key])}' for key in FIELDS) + "}"
+    """Put a status together from the JSON text of its keys. ``accept.lua`` does the same.
+
+    Keys that this release does not know follow those that it knows.
+    """
+    keys = (*FIELDS, *(key for key in texts if key not in INITIAL))
+    return "{" + ",".join(f'"{key}":{texts.get(key, INITIAL.get(key))}' for key in keys) + "}"
 
 
 def ending(finished_at: str = "") -> dict[str, str]:

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from typing import Final, NamedTuple, Self
 
-#: At most this many characters, in all.
-TOPIC_LENGTH: Final = 100
+#: Characters of what a topic is about, at most: also those of a task's id.
+IDENT_LENGTH: Final = 255
 
 TASK: Final = "task"
 USER: Final = "user"
 #: The user's own topic, by whatever id the service knows them.
 ME: Final = "me"
+#: What the owners that stand for visitors, who are not signed in, begin with.
+VISITOR: Final = "visitor-"
 
-_SHAPE = re.compile(r"(?P<kind>[a-z]+):(?P<ident>[A-Za-z0-9._-]+)", re.ASCII)
-_IDENT = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
-_KINDS: Final = frozenset({TASK, USER})
+
+class Kind(NamedTuple):
+    """What is true of every topic of one kind. Every kind keeps a log of its newest events."""
+
+    #: What its ident names.
+    names: str
+    #: Whether it is about many tasks, so that it keeps a list of the newest ones.
+    holds_many: bool
+
+
+#: Every kind of topic, by the text before the colon.
+KINDS: Final = {
+    TASK: Kind(names="a task's id", holds_many=False),
+    USER: Kind(names="an owner", holds_many=True),
+}
+
+#: Unicode's controls (Cc), half surrogate pairs (Cs), and what JavaScript breaks a line at.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_GROUP: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+#: Channels refuses longer names (channels/layers.py).
+_GROUP_LENGTH: Final = 99
+_HASHED: Final = "sha256"
 
 
 class Topic(NamedTuple):
@@ -36,34 +58,46 @@ class Topic(NamedTuple):
         """
         if not isinstance(text, str):
             raise ValueError("topic must be a string")
-        if len(text) > TOPIC_LENGTH:
-            raise ValueError(f"topic is longer than {TOPIC_LENGTH} characters")
-        match = _SHAPE.fullmatch(text)
-        if match is None or match["kind"] not in _KINDS:
+        kind, _, ident = text.partition(":")
+        if kind not in KINDS:
             raise ValueError("topic must be task:<id>, user:<id> or user:me")
-        return cls(match["kind"], match["ident"])
+        if not _is_ident(ident):
+            raise ValueError(
+                f"topic must have 1 to {IDENT_LENGTH} characters after {kind}:, and no control ones"
+            )
+        return cls(kind, ident)
 
     @property
     def holds_many(self) -> bool:
         """Whether the topic is about many tasks, so that its newest ones are kept in a list."""
-        return self.kind != TASK
+        return KINDS[self.kind].holds_many
 
 
-def is_task_id(text: str) -> bool:
+def is_task_id(text: object) -> bool:
     """Return whether a topic can name this task: every id that Celery makes is one."""
-    return len(text) <= TOPIC_LENGTH - len("task:") and _IDENT.fullmatch(text) is not None
+    return isinstance(text, str) and _is_ident(text)
 
 
-def group_name(topic: str) -> str:
-    """Return the Channels group of a topic.
+def _is_ident(text: str) -> bool:
+    return 0 < len(text) <= IDENT_LENGTH and _CONTROL.search(text) is None
 
-    Channels allows ASCII letters, digits, ``-``, ``_`` and ``.``, under 100 characters
-    (channels/layers.py); what does not fit is named by its SHA-256.
+
+def group_name(topic: str, *, prefix: str, database: int = 0) -> str:
+    """Return the Channels group of a topic for the service with this prefix and Redis database.
+
+    Channels has ASCII letters, digits, ``-``, ``_`` and ``.`` in a name, and no databases: all
+    projects on one server share its groups. What does not fit, and a prefix with a dot, which could
+    be read in two ways, is named by its SHA-256.
     """
-    name = f"realtime.{topic.replace(':', '.', 1)}"
-    if len(name) < 100 and re.fullmatch(r"[A-Za-z0-9._-]+", name, re.ASCII):
+    parts = [prefix, str(database), *topic.split(":", 1)]
+    if not database:
+        del parts[1]
+    name = ".".join(parts)
+    fits = len(name) <= _GROUP_LENGTH and _GROUP.fullmatch(name)
+    if fits and prefix and "." not in prefix and prefix != _HASHED:
         return name
-    return f"realtime.sha256.{hashlib.sha256(topic.encode(errors='replace')).hexdigest()}"
+    whole = json.dumps([prefix, database, topic])
+    return f"{_HASHED}.{hashlib.sha256(whole.encode()).hexdigest()}"
 
 
 def topics_of(task_id: str, owner: str) -> tuple[str, ...]:

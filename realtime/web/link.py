@@ -13,9 +13,8 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from realtime.broker.base import Broker
-from realtime.broker.layer import ChannelLayer, get_layer, make_layer
+from realtime.broker.layer import ChannelLayer, get_layer, group_of, make_layer
 from realtime.core.logs import get_logger
-from realtime.core.topics import group_name
 
 logger = get_logger("realtime.hub")
 
@@ -96,16 +95,16 @@ class Link:
     async def join(self, topic: str) -> None:
         """Receive a topic's events. Raises what the layer raises."""
         await self.start()
-        await self.layer.group_add(group_name(topic), self.channel)
+        await self.layer.group_add(group_of(topic), self.channel)
 
     async def leave(self, topic: str) -> None:
         """Receive them no more, if nobody wants them any more."""
         try:
             async with asyncio.timeout(_TIMEOUT):
-                await self.layer.group_discard(group_name(topic), self.channel)
+                await self.layer.group_discard(group_of(topic), self.channel)
                 if topic in self._owner.topics():
                     # Somebody joined while this one left: the group is theirs now.
-                    await self.layer.group_add(group_name(topic), self.channel)
+                    await self.layer.group_add(group_of(topic), self.channel)
         except Exception as error:  # noqa: BLE001 - a layer fails in many ways, all the same
             logger.warning("leave_failed topic=%s error=%r", topic, error)
             self._unleft.add(topic)
@@ -261,7 +260,7 @@ class Link:
         """Join every group, however often one fails, then find out what was lost meanwhile."""
         for topic in topics:
             while topic in self._owner.topics():
-                if await self._is_done(layer.group_add(group_name(topic), channel)):
+                if await self._is_done(layer.group_add(group_of(topic), channel)):
                     break
                 await asyncio.sleep(_PAUSE)
         await self._owner.check_all()

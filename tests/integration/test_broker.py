@@ -2,9 +2,11 @@
 
 import asyncio
 import copy
+import dataclasses
 import json
 from importlib.metadata import version as installed
 from pathlib import Path
+from random import Random
 
 import pytest
 import redis
@@ -15,15 +17,18 @@ from django.conf import settings
 from django.test import override_settings
 
 from realtime.broker import get_broker
-from realtime.broker.layer import from_message, get_layer, group_prefix
+from realtime.broker.layer import from_message, get_layer, group_of, group_prefix
 from realtime.conf import conf
-from realtime.core.acceptance import Change
+from realtime.core.acceptance import Change, Follower
 from realtime.core.position import Place, Position, next_mark
+from realtime.core.states import PENDING, RECEIVED, RETRY, STALLED, STARTED, TERMINAL
 from realtime.core.status import FIELDS
-from realtime.core.topics import Topic, group_name
+from realtime.core.topics import Topic
 from tests.until import until
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "acceptance.json").read_text())
+
+STATES = (PENDING, RECEIVED, STARTED, STALLED, RETRY, *sorted(TERMINAL))
 
 IN_MEMORY = {
     "REALTIME": {"BROKER": "realtime.broker.memory.MemoryBroker"},
@@ -60,6 +65,66 @@ def test_accept_follows_the_table(broker, case):
         assert broker.accept(Change(task_id="t", **words)) == row["version"], row
     status = broker.status("t")
     assert {key: getattr(status, key) for key in case["ends"]} == case["ends"]
+
+
+def some_changes(random):
+    """Changes of one task in any order, as nobody would send them."""
+    for _ in range(random.randint(2, 14)):
+        state = random.choice([*STATES, "LOADING", ""])
+        yield Change(
+            task_id="t",
+            state=state,
+            attempt=random.choice([None, 0, 0, 1]),
+            token=random.choice(["", "", "a", "b", "c"]),
+            begins=random.random() < 0.4,
+            counter=random.choice([None, 1, 2, 3]),
+            stored=random.random() < 0.1,
+            sender=random.choice(["", "s", "t"]),
+            publication=random.choice(["", "p", "p", "q", "r"]),
+            owner=random.choice(["", "1", "1", "2", "visitor-v"]),
+            worker=random.choice(["", "w", "v"]),
+            followers=random.choice([(), (Follower("f", "tasks.f"),)]),
+            fields={"result": str(random.randint(0, 9))},
+        )
+
+
+def outcome(broker, change):
+    """What a change comes to, in all that is kept."""
+    version, status = broker.accept(change), broker.status("t")
+    topics = ("1", "2", "visitor-v", "3")
+    lists = [[each.task_id for each in broker.statuses(Topic("user", t))] for t in topics]
+    running = [dataclasses.replace(run, seconds=0.0) for run in broker.running()]
+    waiting = broker.unfinished(broker.waiting_ids())
+    return version, status, lists, running, waiting
+
+
+def happens_besides(random):
+    """Pick what a broker is asked for besides, now and then."""
+    return random.choices(
+        [
+            lambda broker: None,
+            lambda broker: broker.forget("t"),
+            lambda broker: broker.withdraw("t", "p"),
+            lambda broker: broker.adopt("visitor-v", "3"),
+            lambda broker: broker.forget_owner("1"),
+        ],
+        [80, 7, 5, 5, 3],
+    )[0]
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_memory_and_redis_come_to_the_same_whatever_is_sent(clean_redis, seed):
+    random, in_redis = Random(seed), get_broker()
+    with override_settings(**IN_MEMORY | {"REALTIME": settings.REALTIME | IN_MEMORY["REALTIME"]}):
+        in_memory = get_broker()
+        for change in some_changes(random):
+            ask = happens_besides(random)
+            assert ask(in_redis) == ask(in_memory)
+            assert outcome(in_redis, change) == outcome(in_memory, change), change
+            owned = [await broker.owned("t") for broker in (in_redis, in_memory)]
+            told = [each and (each.owner, each.since > 0) for each in owned]
+            assert told[0] == told[1], change
+    await in_redis.close()
 
 
 def test_a_status_has_every_key_in_order_and_keeps_what_nobody_said_again(broker):
@@ -103,9 +168,9 @@ def test_the_owner_is_learnt_from_the_first_word_that_knows_it(broker):
 async def test_owner_tells_a_stranger_from_nobody_and_from_nothing(broker):
     await accept(broker, task_id="mine", state="PENDING", owner="42")
     await accept(broker, task_id="nobodys", state="PENDING")
-    assert await broker.owner("mine") == "42"
-    assert await broker.owner("nobodys") == ""
-    assert await broker.owner("none") is None
+    assert await broker.owned("mine") == ("42", 0)
+    assert await broker.owned("nobodys") == ("", 0)
+    assert await broker.owned("none") is None
     await broker.close()
 
 
@@ -243,7 +308,7 @@ async def test_places_name_each_topic_and_none_for_what_is_not_there(broker):
 async def test_every_event_reaches_a_real_layer_whole_and_in_order(broker):
     layer = get_layer()
     channel = await layer.new_channel()
-    groups = [group_name(topic) for topic in ("task:t", "user:42")]
+    groups = [group_of(topic) for topic in ("task:t", "user:42")]
     for group in groups:
         await layer.group_add(group, channel)
     await _joined(groups)
@@ -278,7 +343,7 @@ async def test_the_group_message_is_what_the_layer_itself_would_send(clean_redis
     client = redis.asyncio.Redis.from_url(clean_redis)
     subscriber = client.pubsub()
     layer = get_channel_layer()
-    name = f"{layer.prefix}__group__{group_name('task:t')}"
+    name = f"{layer.prefix}__group__{group_of('task:t')}"
     await subscriber.subscribe(name)
     await subscriber.get_message(timeout=5)
     broker = get_broker()
@@ -365,7 +430,7 @@ def test_a_refusal_of_redis_is_raised_and_the_connection_goes_on(clean_redis):
         client.delete("realtime:task:t")
     for number in range(200):
         assert broker.accept(Change(task_id=f"t{number}", state="PENDING")) == 1
-    assert len(broker._free) == 1
+    assert len(broker._patient.free) == 1
 
 
 def test_many_threads_have_as_many_connections_and_no_more(clean_redis):
@@ -375,5 +440,5 @@ def test_many_threads_have_as_many_connections_and_no_more(clean_redis):
     with ThreadPoolExecutor(8) as pool:
         changes = (Change(task_id=f"t{n}", state="PENDING", owner="42") for n in range(2000))
         assert all(pool.map(broker.accept, changes))
-    assert 1 <= len(broker._free) <= 8
+    assert 1 <= len(broker._patient.free) <= 8
     assert len(broker.statuses(Topic("user", "42"))) == 1000

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.core.acceptance import TOKENS_KEPT, Change, accept
+from realtime.core.acceptance import (
+    PUBLICATIONS_KEPT,
+    SENDERS_KEPT,
+    TOKENS_KEPT,
+    Change,
+    accept,
+    forget,
+)
 from realtime.core.states import SUCCESS, TERMINAL
 
 CASES = json.loads((Path(__file__).parents[2] / "cases" / "acceptance.json").read_text())
@@ -29,6 +36,7 @@ def test_accept_follows_the_table(case):
     assert {key: getattr(kept, key) for key in case["ends"]} == case["ends"]
 
 
+publications = st.sampled_from(["", "p", "q", "r"])
 changes = st.builds(
     Change,
     task_id=st.just("t"),
@@ -40,7 +48,18 @@ changes = st.builds(
     begins=st.booleans(),
     counter=st.none() | st.integers(1, 5),
     stored=st.booleans(),
+    sender=st.sampled_from(["", "s", "t"]),
+    publication=publications,
+    owner=st.just(""),
+    worker=st.sampled_from(["", "w", "v"]),
+    patience=st.just(0),
+    followers=st.just(()),
+    fields=st.just({}),
 )
+
+
+def order(kept):
+    return kept.run, kept.attempt, kept.rank, kept.counter
 
 
 @given(st.lists(changes, max_size=30))
@@ -50,15 +69,68 @@ def test_whatever_comes_the_order_only_rises_and_success_stays(words):
         news = accept(kept, change)
         if news is None:
             continue
-        if kept is not None:
+        if kept is not None and news.lives > kept.lives:
+            assert news.run > kept.run
+            assert news.publication not in ("", kept.publication, *kept.publications)
+            assert kept.state in TERMINAL or change.begins
+        elif kept is not None:
             assert kept.state != SUCCESS
-            before = (kept.run, kept.attempt, kept.rank, kept.counter)
-            after = (news.run, news.attempt, news.rank, news.counter)
+            assert news.publication == (kept.publication or change.publication)
             overruled = change.stored and news.state == SUCCESS and kept.state in TERMINAL
-            stalling = "STALLED" in (kept.state, news.state)
-            assert after > before or overruled or (stalling and after == before)
-        assert accept(news, change) is None or change.counter is None
+            laid_over = order(news) == order(kept) and kept.state not in TERMINAL
+            assert order(news) > order(kept) or overruled or laid_over
+        # The same once more is stale, where it can be told from the next one.
+        numbered = change.counter is not None and (change.token or change.sender)
+        assert accept(news, change) is None or not numbered
         kept = news
+
+
+@given(st.lists(changes, max_size=30), publications, changes)
+def test_what_is_older_has_no_more_to_say(words, publication, change):
+    kept = None
+    for each in words:
+        kept = accept(kept, each) or kept
+    if kept is None:
+        return
+    if publication in kept.publications:
+        assert accept(kept, change._replace(publication=publication)) is None
+    if change.token and change.token != kept.token and change.token in kept.tokens:
+        answers = change.state == "RECEIVED" and kept.state == "STALLED"
+        assert accept(kept, change) is None or answers
+
+
+@given(st.lists(changes, max_size=30), changes)
+def test_what_is_forgotten_stays_so_until_it_is_published_again(words, change):
+    kept = None
+    for each in words:
+        kept = accept(kept, each) or kept
+    if kept is None:
+        return
+    left = forget(kept)
+    known = ("", kept.publication, *kept.publications)
+    again = accept(left, change)
+    if change.publication in known or change.state == "STALLED":
+        assert again is None
+    elif again is not None:
+        assert (again.run, again.lives) == (1, kept.lives + 1)
+    else:
+        assert change.token in kept.tokens
+
+
+@given(st.permutations(range(1, 6)), st.permutations(range(1, 6)))
+def test_each_senders_numbers_only_rise_whatever_order_they_arrive_in(ones, others):
+    kept = accept(None, Change(task_id="t", state="STARTED", token="a", begins=True))
+    taken = {"s": [], "t": []}
+    for pair in zip(ones, others, strict=True):
+        for sender, number in zip("st", pair, strict=True):
+            change = Change(task_id="t", state="PROGRESS", sender=sender, counter=number)
+            if news := accept(kept, change):
+                assert (news.token, order(news)) == (kept.token, order(kept))
+                taken[sender].append(number)
+                kept = news
+    for numbers in taken.values():
+        assert numbers == sorted(set(numbers))
+        assert numbers[-1] == 5
 
 
 @given(st.permutations(range(6)))
@@ -87,3 +159,17 @@ def test_a_record_remembers_only_its_newest_tokens():
         if attempt == 2 * TOKENS_KEPT:
             break
     assert kept.tokens == tuple(f"t{n}" for n in range(attempt - TOKENS_KEPT + 1, attempt + 1))
+
+
+def test_a_record_remembers_only_so_many_older_publications_and_senders():
+    kept = None
+    for number in range(2 * PUBLICATIONS_KEPT):
+        change = Change(task_id="t", state="REVOKED", publication=f"p{number}")
+        kept = accept(kept, change)
+    assert kept.publications == tuple(f"p{n}" for n in range(number - PUBLICATIONS_KEPT, number))
+    kept = accept(kept, Change(task_id="t", state="PENDING", publication="q"))
+    for number in range(2 * SENDERS_KEPT):
+        change = Change(task_id="t", state="PROGRESS", sender=f"s{number}", counter=1)
+        kept = accept(kept, change)
+    first = number - SENDERS_KEPT + 1
+    assert kept.senders == tuple((f"s{n}", 1) for n in range(first, number + 1))

@@ -59,7 +59,7 @@ def test_a_mistake_under_a_good_id_keeps_the_id():
         ('{"id":1,"x":-Infinity}', "-Infinity is not JSON"),
         ('{"id":true}', "id must be a whole number"),
         ('{"type":"cancel","id":1}', "task_id must be the id of a task"),
-        ('{"type":"cancel","id":1,"task_id":"a:b"}', "task_id must be the id of a task"),
+        ('{"type":"cancel","id":1,"task_id":"a\\u2028b"}', "task_id must be the id of a task"),
         (
             '{"type":"subscribe","id":1,"topic":"task:a","token":"\\ud800"}',
             "token is not Unicode text",

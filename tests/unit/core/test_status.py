@@ -24,8 +24,21 @@ def test_what_nobody_said_is_null_or_false():
     assert all(composed[key] is None for key in FIELDS if key not in said)
 
 
-def test_a_key_that_is_none_is_left_out():
-    assert "colour" not in json.loads(compose({"colour": '"red"'}))
+def test_what_a_later_release_says_passes_through():
+    text = compose({"task_id": '"a"', "state": '"PAUSED"', "colour": '"red"'})
+    assert json.loads(text)["colour"] == "red"
+    status = Status.from_json(text)
+    assert status.extra == {"colour": "red"}
+    assert status.as_dict() == json.loads(text)
+    assert not status.terminal
+
+
+def test_what_another_release_leaves_out_is_as_if_nobody_had_said_it():
+    status = Status.from_json('{"task_id":"a","state":"STARTED"}')
+    assert status == Status.from_json(
+        compose({"task_id": '"a"', "state": '"STARTED"'} | dict.fromkeys(COUNTS, "0"))
+    )
+    assert Status.from_json("{}").state == "PENDING"
 
 
 def test_a_status_reads_what_was_composed():
@@ -34,6 +47,9 @@ def test_a_status_reads_what_was_composed():
     assert (status.task_id, status.version, status.result) == ("a", 3, {"x": [1]})
     assert status.as_dict() == json.loads(text)
     assert Status.from_json(text.encode()) == status
+
+
+COUNTS = ("version", "run", "attempt")
 
 
 @pytest.mark.parametrize(

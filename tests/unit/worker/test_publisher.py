@@ -263,10 +263,10 @@ def test_a_fault_of_the_service_is_not_the_tasks(failing, publisher, caplog):
 
 
 def test_an_id_that_no_topic_can_name_is_left_out(broker, publisher):
-    assert not publisher.publish(change("a b"))
-    assert not publisher.publish(change("x" * 96))
+    assert not publisher.publish(change("a\nb"))
+    assert not publisher.publish(change("x" * 256))
     assert (broker.accepted, publisher.counters.failed) == ([], 2)
-    assert publisher.publish(change("x" * 95))
+    assert publisher.publish(change("x" * 255))
 
 
 def test_the_tasks_own_time_limit_is_not_swallowed(failing, publisher):

@@ -1,0 +1,50 @@
+-- Make the tasks of a visitor an owner's, some at a time, and note that those to come are theirs.
+--
+-- Before this text stand, as locals, what is the same for every call (see scripts.py), and apply.lua.
+-- ARGV[1]  the visitor                      ARGV[2]  the owner
+-- ARGV[3]  the group of the owner's topic   ARGV[4]  a new name, for an epoch
+-- ARGV[5]  tasks at a time
+-- Returns  {how many tasks were moved, how many were looked at}
+
+local visitor, owner, group, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local limit = tonumber(ARGV[5])
+local from, to, moved = 'user:' .. visitor, 'user:' .. owner, PREFIX .. 'moved:' .. visitor
+local first = redis.call('HGET', moved, 'owner') ~= owner
+redis.call('HSET', moved, 'owner', owner, 'group', group)
+redis.call('EXPIRE', moved, UNFINISHED_TTL)
+
+-- Those that the list has no room for go first: they are older.
+local task_ids, listed = {}, {}
+local oldest = redis.call('ZRANGE', PREFIX .. 'tasks:' .. from, 0, -1)
+for _, task_id in ipairs(oldest) do
+  listed[task_id] = true
+end
+for _, task_id in ipairs(redis.call('ZRANGE', PREFIX .. 'expiry:' .. from, 0, #oldest + limit)) do
+  if #task_ids < limit and not listed[task_id] then
+    task_ids[#task_ids + 1] = task_id
+  end
+end
+for i = 1, math.min(limit - #task_ids, #oldest) do
+  task_ids[#task_ids + 1] = oldest[i]
+end
+
+local count = 0
+for _, task_id in ipairs(task_ids) do
+  local key = PREFIX .. 'task:' .. task_id
+  if redis.call('HGET', key, '_owner') == visitor then
+    count = count + 1
+    redis.call('HSET', key, '_owner', owner, '_group', group)
+    if listed[task_id] then
+      local state = string.sub(redis.call('HGET', key, 'state'), 2, -2)
+      local event = make_event(task_id, state, status_of(key))
+      enlist(to, task_id, apply(event, to, group, name, false, UNFINISHED_TTL))
+    end
+    keep_until(to, task_id, now() + math.max(redis.call('TTL', key), 1))
+  end
+end
+if #task_ids > 0 then
+  take_off(from, task_ids, name)
+elseif first then
+  take_off(from, {''}, name) -- a page that watches it learns that it moved
+end
+return {count, #task_ids}
