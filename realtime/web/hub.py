@@ -371,7 +371,8 @@ class Hub:
         while True:
             try:
                 reading = await self._broker.follow(watched.topic, place)
-                if reading.recovered and reading.owner != watched.owner:
+                # A task that was not known until now had nobody's permission to lose.
+                if reading.recovered and watched.owner not in (None, reading.owner):
                     # Each subscription is to see whose it is now before any event.
                     reading = await self._broker.read(watched.topic)
                 break
@@ -380,6 +381,7 @@ class Hub:
                 await asyncio.sleep(_PAUSE)
         self.link.answers += 1
         watched.repair = None
+        watched.owner = reading.owner
         if not reading.recovered:
             self._deliver(watched, reading)
             if not reading.texts and watched.topic.kind == TASK:
