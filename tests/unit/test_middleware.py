@@ -187,7 +187,10 @@ def test_a_request_that_fails_leaves_nothing_behind():
     [
         (7, "7"),
         ("8d1f-a.b_c", "8d1f-a.b_c"),
-        ("x" * 64, "x" * 64),
+        ("x" * 255, "x" * 255),
+        ("a:b", "a:b"),
+        ("a b", "a b"),
+        ("\u00e4", "\u00e4"),
     ],
 )
 def test_a_key_that_fits_into_a_topic_is_the_owner(key, owner):
