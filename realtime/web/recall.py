@@ -15,7 +15,7 @@ logger = get_logger("realtime.recall")
 
 
 def recall(task_id: str) -> bool:
-    """Keep and publish the ending that the result backend holds of an unknown task, if any.
+    """Return whether a task without a record is known: accept the ending that its backend stores.
 
     Only for callers who may see the task whoever started it: the backend does not know that.
     """
@@ -26,6 +26,8 @@ def recall(task_id: str) -> bool:
         return False
     if found is None:
         return False
+    if get_broker().status(task_id) is not None:
+        return True  # it was published while the backend was asked: this ending is not its own
     change = Change(task_id=task_id, state=found.state, stored=True, fields=found.fields)
     return bool(get_broker().accept(change))
 

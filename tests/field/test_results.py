@@ -23,6 +23,7 @@ from realtime.core import jsontext
 from realtime.core.acceptance import Change
 from realtime.core.topics import Topic
 from realtime.web import endings, views
+from realtime.web import recall as recall_module
 from realtime.web import reconciler as module
 from realtime.web.reconciler import Reconciler
 from realtime.web.slow_calls import THREADS
@@ -187,6 +188,22 @@ def test_an_ending_read_before_the_id_was_published_again_does_not_end_the_new_l
     assert (status.state, status.run) == ("PENDING", 2)
     reconciler.look()
     assert state_of(task_id) == "PENDING"
+
+
+def test_an_ending_recalled_while_the_id_is_published_again_does_not_end_the_new_life(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.store_result("nightly", "Monday's", "SUCCESS")
+    read = recall_module.stored_endings
+
+    def slow(ids: list[str]) -> Any:
+        found = read(ids)
+        publish("nightly", state="PENDING", attempt=0)
+        return found
+
+    monkeypatch.setattr(recall_module, "stored_endings", slow)
+    assert recall_module.recall("nightly")
+    assert state_of("nightly") == "PENDING"
 
 
 def test_for_a_random_id_that_was_published_once_no_clock_decides(
