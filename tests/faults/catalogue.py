@@ -9,10 +9,12 @@ from .contrast import (
     UsualPlain,
     UsualUnreliable,
 )
+from .failover import Failover
 from .family import Family
 from .gone import Killed, Overtaken
 from .links import Links
 from .plain import Plain
+from .releases import Releases
 from .unreliable import Unreliable
 
 FAMILIES: list[type[Family]] = [
@@ -20,10 +22,12 @@ FAMILIES: list[type[Family]] = [
     UsualPlain,
     UsualUnreliable,
     Away,
+    Failover,
     Links,
     Killed,
     Overtaken,
     Unreliable,
+    Releases,
     UsualAway,
     UsualKilled,
     UsualLinks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import tempfile
@@ -9,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from realtime.core.states import LOST, STALLED, STARTED, SUCCESS
+from realtime.core.states import FAILURE, LOST, STALLED, STARTED, SUCCESS, TERMINAL
+from tests.until import until
 
 from .batch import Batch, batch
 from .family import Family, Outcome, fault
@@ -23,6 +25,13 @@ QUICK = {
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
     }
+}
+#: How a worker is shut down cold: the signal, its settings and its environment. The last one is the
+#: end of the time that a soft shutdown gives to running tasks.
+COLD: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = {
+    "SIGQUIT": (signal.SIGQUIT, {}, {}),
+    "SIGTERM remapped": (signal.SIGTERM, {}, {"REMAP_SIGTERM": "SIGQUIT"}),
+    "soft": (signal.SIGQUIT, {"CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT": 2.0}, {}),
 }
 #: Seconds in which clients are told that a worker is gone.
 STALLED_WITHIN = 20.0
@@ -112,6 +121,71 @@ class Killed(Family):
                 runs = {one.run for _, one in made.callbacks(task_id) if one.state == "SUCCESS"}
                 outcome.require(runs == {2}, f"{task_id} ended in run {runs}")
         worker.kill()
+        return outcome
+
+    def _shut_down_cold(self, made: Batch, task: Any, queue: str, way: str) -> list[str]:
+        """Let a new worker begin some tasks, shut it down cold, and return their ids."""
+        number, settings, env = COLD[way]
+        worker = self.stage.worker(
+            concurrency=CHILDREN, queue=queue, settings={**QUICK, **settings}, **env
+        )
+        mine = [made.send(*task, queue=queue) for _ in range(CHILDREN)]
+        begun = made.until(lambda: all(one in self.stage.oracle.begun for one in mine), 60)
+        require(begun, "the tasks did not begin")
+        os.kill(worker.pid, number)
+        require(until(lambda: worker.returncode is not None, 60), f"{way}: it did not end")
+        worker.kill()  # what is left of it
+        return mine
+
+    def _ways(self, size: int) -> list[str]:
+        """The ways to shut down, as often as there are tasks for them."""
+        ways = itertools.cycle(COLD)
+        return [next(ways) for _ in range(size // CHILDREN)]
+
+    @fault("28a", "worker shut down cold, early ack", short=4, long=24)
+    def cold(self, size: int) -> Outcome:
+        with batch(self.stage, size, self.url) as made:
+            for number, way in enumerate(self._ways(size)):
+                queue = f"cold-{number}"
+                mine = self._shut_down_cold(made, (self.stage.tasks.work, 300.0), queue, way)
+                for task_id in mine:
+                    # No run is left that could say how it ends: any ending is right, but one.
+                    self.stage.oracle.note(task_id, FAILURE)
+            another = self.stage.worker(
+                concurrency=CHILDREN,
+                queue=",".join(f"cold-{number}" for number in range(size // CHILDREN)),
+                settings=QUICK,
+            )
+            ended = lambda: all(  # noqa: E731
+                {one.state for _, one in made.callbacks(task)} & (TERMINAL - {SUCCESS})
+                for task in made.sent
+            )
+            made.until(ended, 100 * self.stage.slack)
+            for task in made.sent:
+                ends = [one.state for _, one in made.callbacks(task) if one.state in TERMINAL]
+                at = self.stage.oracle.truths[task].at
+                self.stage.oracle.note(task, ends[0] if ends else LOST, at=at)
+            verdict = made.settle(tell=5, may_stall=made.sent, unlike_backend=made.sent)
+            outcome = Outcome(verdict)
+        another.kill()
+        outcome.within(80.0 * self.stage.slack)
+        return outcome
+
+    @fault("28b", "worker shut down cold, acks_late", short=4, long=24)
+    def cold_late(self, size: int) -> Outcome:
+        with batch(self.stage, size, self.url) as made:
+            queues = [f"cold-late-{number}" for number in range(size // CHILDREN)]
+            for queue, way in zip(queues, self._ways(size), strict=True):
+                task = (self.stage.tasks.work_less_and_less, self.folder(), 300.0, 0.1)
+                self._shut_down_cold(made, task, queue, way)
+            another = self.stage.worker(
+                concurrency=CHILDREN, queue=",".join(queues), settings=QUICK
+            )
+            outcome = Outcome(made.settle(run=100, may_stall=made.sent))
+            for task_id in made.sent:
+                runs = {one.run for _, one in made.callbacks(task_id) if one.state == SUCCESS}
+                outcome.require(runs == {2}, f"{task_id} ended in run {runs}")
+        another.kill()
         return outcome
 
 

@@ -30,6 +30,7 @@ class Proxy:
         self.takes_apart = False
         #: How often a part of a stream is its last: the connection is reset in its middle.
         self.cuts = 0.0
+        self._ends: set[asyncio.StreamWriter] = set()
         #: How many parts of a stream were "swallowed", "slowed" or "cut".
         self.hurt: Counter[str] = Counter()
         port = loop.call(self._listen())
@@ -48,6 +49,7 @@ class Proxy:
             self._reset(writer)
             return
         both = (writer, far_writer)
+        self._ends.update(both)
         alive = asyncio.Event()
         alive.set()
         with suppress(asyncio.CancelledError):  # when all ends; asyncio would complain of it
@@ -55,6 +57,18 @@ class Proxy:
                 self._pump(reader, far_writer, both, alive),
                 self._pump(far_reader, writer, both, alive),
             )
+        self._ends.difference_update(both)
+
+    async def reset_all(self) -> None:
+        """Reset every connection, as a proxy that dies does."""
+        for end in list(self._ends):
+            self._reset(end)
+
+    def switch(self, target: str) -> None:
+        """Let new connections lead to another server; those that stand stay where they are."""
+        parts = urlsplit(target)
+        assert parts.hostname is not None
+        self._host, self._port = parts.hostname, parts.port or 0
 
     async def _pump(
         self,

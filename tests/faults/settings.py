@@ -6,6 +6,11 @@ FAULTS_SETTINGS is a JSON object of settings; REALTIME in it is laid over the pr
 import json
 import os
 
+if os.environ.get("FAULTS_NEXT"):
+    from .next_release import become_next
+
+    become_next()  # before anything of the service is imported
+
 from project.settings import *  # noqa: F403
 from project.settings import REALTIME
 

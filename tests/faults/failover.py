@@ -1,0 +1,90 @@
+"""A Redis behind one host name: the name leads to another server, and connections stay."""
+
+from __future__ import annotations
+
+import time
+
+import redis
+
+from tests.until import until
+
+from .away import under_load
+from .batch import batch
+from .clients import LoopThread
+from .family import Family, Outcome, fault
+from .proxy import Proxy
+from .stage import require
+
+#: Seconds in which updates arrive at the new primary.
+ARRIVES = 5.0
+
+
+class Failover(Family):
+    """A primary and its replica; one address, which is a proxy, leads to the primary."""
+
+    name = "failover"
+    lane = "redis"
+
+    def begin(self) -> None:
+        stage = self.stage
+        self.old, self.new = stage.redis("old"), stage.redis("new")
+        loop = LoopThread()
+        stage.stack.callback(loop.close)
+        self.name_of_both = Proxy(loop, self.old.url, stage.rng)
+        with redis.Redis.from_url(self.old.url) as old, redis.Redis.from_url(self.new.url) as new:
+            new.replicaof("127.0.0.1", old.connection_pool.connection_kwargs["port"])
+            synced = until(lambda: new.info("replication")["master_link_status"] == "up", 60)
+            require(synced, "the replica did not follow its primary")
+        stage.use(self.name_of_both.url, stage.redis("celery").url)
+        self.worker = stage.worker(concurrency=4)
+        self.web, self.url = stage.web()
+
+    def _fail_over(self) -> None:
+        """Let the replica take over with all that the primary has, as a planned failover does."""
+        with redis.Redis.from_url(self.old.url) as old, redis.Redis.from_url(self.new.url) as new:
+            host, port = "127.0.0.1", new.connection_pool.connection_kwargs["port"]
+            old.execute_command("FAILOVER", "TO", host, port)
+            over = until(lambda: new.info("replication")["role"] == "master", 60)
+            require(over, "the replica did not take over")
+            until(lambda: old.info("replication")["role"] == "slave", 60)
+        self.name_of_both.switch(self.new.url)
+
+    @fault("29", "failover behind one host name, old connections stay", short=120, long=1000)
+    def failover(self, size: int) -> Outcome:
+        switched, arrived = 0.0, 0.0
+        oracle = self.stage.oracle
+
+        def switch() -> None:
+            nonlocal switched
+            self._fail_over()
+            switched = time.monotonic()
+
+        with batch(self.stage, size, self.url) as made, redis.Redis.from_url(self.new.url) as new:
+
+            def look() -> None:
+                """Wait until the new primary has an ending of after the switch."""
+                nonlocal arrived
+
+                def has_a_later_ending() -> bool:
+                    later = [one for one, truth in oracle.truths.items() if truth.at > switched]
+                    return any(_state(new, one) == "SUCCESS" for one in later)
+
+                require(made.until(has_a_later_ending, 60), "nothing arrives at the new primary")
+                arrived = time.monotonic()
+
+            under_load(made, 8.0, [(1.0, switch), (1.1, look)])
+            outcome = Outcome(made.settle(tell=60))
+            outcome.recovered = made.recovery(switched)
+            kept = sum(_state(new, one) == "SUCCESS" for one in made.sent)
+        took = arrived - switched
+        bound = ARRIVES * self.stage.slack
+        outcome.require(took <= bound, f"an update arrived after {took:.1f} s")
+        outcome.require(kept == size, f"the new primary has the endings of {kept} of {size} tasks")
+        outcome.note = f"the first update arrived after {took:.1f} s"
+        return outcome
+
+
+def _state(client: redis.Redis, task_id: str) -> str:
+    """The state in a task's record; empty where there is none."""
+    text = client.hget(f"realtime:task:{task_id}", "state")
+    return text.decode().strip('"') if isinstance(text, bytes) else ""

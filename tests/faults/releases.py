@@ -1,0 +1,139 @@
+"""Two releases beside each other, and pages that stay open for longer than their tokens."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from realtime.core.states import SUCCESS
+
+from .batch import Batch, batch
+from .clients import LoopThread, Watcher
+from .family import Family, Outcome, fault
+from .pages import Page, token_server
+from .proxy import Proxy
+from .stage import require
+
+#: Frames of this release; a client ignores all others.
+KNOWN = ("welcome", "subscribed", "snapshot", "event", "error", "pong", "closing")
+#: Seconds that a token is good for.
+TOKEN_AGE = 5
+
+
+class TolerantWatcher(Watcher):
+    """A client that ignores frames of a type that it does not know, as the contract says."""
+
+    def __init__(
+        self, name: str, url: str, topics: Mapping[str, Sequence[str]], rng: random.Random
+    ) -> None:
+        super().__init__(name, url, topics, rng)
+        #: How many frames were ignored.
+        self.ignored = 0
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        if frame["type"] in KNOWN:
+            super()._take(frame)
+        else:
+            self.ignored += 1
+
+
+class Releases(Family):
+    """A rolling deploy: each row has one process of the next release."""
+
+    name = "releases"
+    lane = "overtaken"
+
+    def begin(self) -> None:
+        redis = self.stage.redis("redis")
+        self.stage.use(redis.url, redis.url)
+        self.asked = self.stage.stack.enter_context(token_server())
+
+    def _work(self, made: Batch, size: int, queue: str) -> Outcome:
+        tasks = self.stage.tasks
+        for number in range(size):
+            if number % 3 == 0:
+                made.send(tasks.report, 0.2, 4, queue=queue)
+            elif number % 3 == 1:
+                made.send(tasks.name_a_state, "PAUSED", queue=queue)
+            else:
+                made.send(tasks.retry, 2, queue=queue)
+        return Outcome(made.settle())
+
+    def _open_page(self, made: Batch, url: str) -> Page:
+        """Let the JavaScript client watch too."""
+        tasks = made.ids[:40]
+        page = Page("page", url, {f"task:{one}": [one] for one in tasks}, self.stage.rng)
+        made.admit([page])
+        require(made.until(lambda: page.stands, 60), f"the page is not subscribed: {page.codes}")
+        return page
+
+    @fault("30a", "a worker of the next release, web and publisher of this one", short=30, long=600)
+    def next_worker(self, size: int) -> Outcome:
+        worker = self.stage.worker(queue="next", FAULTS_NEXT="1")
+        web, url = self.stage.web()
+        with batch(self.stage, size, url) as made:
+            self._open_page(made, url)
+            outcome = self._work(made, size, "next")
+            failures = sum(web.log().count(word) for word in ("Traceback", "_failed"))
+        outcome.require(not failures, f"the web process failed {failures} times")
+        outcome.require("Traceback" not in worker.log(), "the worker failed")
+        worker.kill()
+        web.kill()
+        return outcome
+
+    @fault("30b", "a web process of the next release, clients of this one", short=30, long=600)
+    def next_web(self, size: int) -> Outcome:
+        worker = self.stage.worker(queue="this")
+        web, url = self.stage.web(module="tests.faults.next_release")
+        self.stage.client = TolerantWatcher
+        try:
+            with batch(self.stage, size, url) as made:
+                self._open_page(made, url)
+                outcome = self._work(made, size, "this")
+                ignored = sum(getattr(one, "ignored", 0) for one in made.watchers)
+        finally:
+            self.stage.client = Watcher
+        outcome.require(ignored > 0, "no frame was of the next release")
+        outcome.note = f"{ignored:,} frames of an unknown type"
+        worker.kill()
+        web.kill()
+        return outcome
+
+    @fault("31", "tokens that end while tasks run, and reconnects", short=3, long=12)
+    def tokens_end(self, size: int) -> Outcome:
+        """The size is how often the tokens end while the tasks run."""
+        realtime = {"TOKEN_AGE": TOKEN_AGE}
+        worker = self.stage.worker(queue="long")
+        web, url = self.stage.web(settings={"REALTIME": realtime})
+        loop = LoopThread()
+        self.stage.stack.callback(loop.close)
+        link = Proxy(loop, url, self.stage.rng)
+        from django.test import override_settings
+
+        from project.settings import REALTIME
+
+        with (
+            override_settings(REALTIME={**REALTIME, **realtime}),
+            batch(self.stage, 4) as made,
+        ):
+            for _ in made.ids:
+                made.send(self.stage.tasks.report, (size + 0.5) * TOKEN_AGE, 200, queue="long")
+            self.asked.clear()
+            page = self._open_page(made, link.url)
+            for _ in range(size):
+                before = len(page.codes)
+                time.sleep(TOKEN_AGE)  # the fault itself: a token ends
+                loop.call(link.reset_all())
+                require(made.until(lambda n=before: len(page.codes) > n, 60), "it was not cut")
+            outcome = Outcome(made.settle(run=120))
+        states = {page.states.get(one) for one in made.ids}
+        outcome.require(states == {SUCCESS}, f"the page's last states are {states}")
+        outcome.require(
+            len(self.asked) >= size * len(made.ids), f"only {len(self.asked)} tokens were asked for"
+        )
+        outcome.note = f"{len(self.asked)} tokens, {len(page.codes)} reconnects"
+        worker.kill()
+        web.kill()
+        return outcome
