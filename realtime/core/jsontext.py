@@ -83,6 +83,8 @@ def encode_text(value: object, *, limit: int = MESSAGE_LENGTH) -> str:
 
 def plain_text(value: object) -> str:
     """Return any object's text as a plain ``str`` that UTF-8 can encode."""
+    if type(value) is str and value.isascii():
+        return value
     try:
         text = str.__str__(value) if isinstance(value, str) else str(value)
         text = "".join((text,))  # a copy without the class's own methods

@@ -75,6 +75,10 @@ class _Queue:
     def __len__(self) -> int:
         return sum(map(len, self._by_worth))
 
+    def __bool__(self) -> bool:
+        progress, other, endings = self._by_worth
+        return bool(other or endings or progress)
+
     def put(self, change: Change, *, room: int) -> bool:
         """Append a change; return False if that cost an older one its place."""
         worth = {CUSTOM_RANK: 0, TERMINAL_RANK: 2}.get(rank(change.state), 1)
@@ -119,20 +123,22 @@ class Publisher:
 
         Raises nothing but what the task's own time limit raises.
         """
-        (sent,) = self._send([change])
+        sent = self._send(change)
         self.settle()
         return sent.seen
 
     def send(self, change: Change) -> Sent:
         """Do the same, but wait for no answer except to what was sent before."""
-        (sent,) = self._send([change])
+        sent = self._send(change)
         self._answer_later()
         return sent
 
     def send_all(self, changes: Sequence[Change]) -> None:
         """Send changes in one go, in their order, without waiting for the answers."""
-        self._send(changes)
-        self._answer_later()
+        batch = [Sent(change) for change in changes if self._is_sendable(change)]
+        if batch:
+            self._turns.call(self._transmit, batch)
+            self._answer_later()
 
     def settle(self) -> None:
         """Read the answers that were not waited for; what failed is kept for later.
@@ -159,10 +165,11 @@ class Publisher:
         """Return how many changes wait for Redis to come back."""
         return len(self._queue)
 
-    def _send(self, changes: Sequence[Change]) -> Sequence[Sent]:
-        batch = [Sent(change) for change in changes]
-        self._turns.call(self._transmit, [sent for sent in batch if self._is_sendable(sent.change)])
-        return batch
+    def _send(self, change: Change) -> Sent:
+        sent = Sent(change)
+        if self._is_sendable(change):
+            self._turns.call(self._transmit, (sent,))
+        return sent
 
     def _is_sendable(self, change: Change) -> bool:
         try:
@@ -177,9 +184,8 @@ class Publisher:
     # What only one thread does at a time.
 
     def _transmit(self, batch: Sequence[Sent]) -> None:
-        self._read_answers()
-        if not batch:
-            return
+        if self._unanswered:
+            self._read_answers()
         if self._queue:
             self._keep(batch)
             return

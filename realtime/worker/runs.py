@@ -185,8 +185,10 @@ class Run(Reports):
             self._counter += 1
             counter = self._counter
         # Until the broker has seen a change of this run, each one may be the first that arrives.
-        publisher.settle()
-        begins = self._announced is None or not self._announced.seen
+        announced = self._announced
+        if announced is not None and not announced.seen:
+            publisher.settle()
+        begins = announced is None or not announced.seen
         sent = publisher.send(
             Change(
                 task_id=self.task_id,
