@@ -212,9 +212,9 @@ def call_another(way: str) -> str:
     if way == "function":
         child = report_and_start(way)
     elif way == "apply":
-        child = report_and_start.apply((way,)).get()
+        child = report_and_start.apply((way,)).result
     else:
-        child = update_and_start.apply((way,)).get()
+        child = update_and_start.apply((way,)).result
     set_progress(10, 10, message="own")
     return str(child)
 

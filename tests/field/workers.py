@@ -65,7 +65,8 @@ def owner_of(task_id: str) -> str | None:
     async def ask() -> str | None:
         broker = get_broker()
         try:
-            return await broker.owner(task_id)
+            owned = await broker.owned(task_id)
+            return None if owned is None else owned.owner
         finally:
             await broker.close()
 
