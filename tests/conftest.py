@@ -54,7 +54,7 @@ def _nothing_waits() -> Iterator[None]:
     yield
     publisher.settle()
     if sender := publisher._sender:
-        publisher._reset()
+        publisher.reset()
         sender.join()
 
 

@@ -3,7 +3,7 @@
 -- The rule is that of core/acceptance.py; tests/cases/acceptance.json holds both to it.
 -- Arguments are text here: every number is converted before it is compared.
 --
--- Before this text stand, as locals, what is the same for every call (see scripts.py), and apply.lua.
+-- Before this text stand, as locals, what is the same for every call: see scripts.py.
 -- KEYS[1]  the task's record, a hash: the status's keys as JSON text, and "_…" for the rule
 -- ARGV[1]  task id                          ARGV[2]  state, "" for a change that has none
 -- ARGV[3]  rank of the state                ARGV[4]  attempt, "" for the current one
@@ -11,19 +11,19 @@
 -- ARGV[7]  counter, "" for the next one     ARGV[8]  "1" if found in the result backend
 -- ARGV[9]  publication, or ""               ARGV[10] sender, or ""
 -- ARGV[11] owner, or ""                     ARGV[12] the group of the task's topic
--- ARGV[13] the group of the owner's topic   ARGV[14] a new name, for an epoch or a life
--- ARGV[15] the worker's lease, or ""        ARGV[16…] key, text, …
+-- ARGV[13] the group of the owner's topic   ARGV[14] a new name, for an epoch
+-- ARGV[15] the worker's lease, or ""        ARGV[16…] place or key, text, …
 -- Keeps, besides, who is "running" and "waiting": sorted by when they last began to be so, by the
 -- clock of Redis alone.
 -- Returns  the new version; 0 if the change is stale
 
 local task_id, state, token, publication = ARGV[1], ARGV[2], ARGV[5], ARGV[9]
-local rank, name = tonumber(ARGV[3]), ARGV[14]
+local rank, name, call = tonumber(ARGV[3]), ARGV[14], redis.call
 local TERMINAL, RECEIVED, STARTED, CUSTOM = 9, 1, 2, 3
 local UNDERSCORE = 95
 
 -- What is kept: by place, as a table by name costs twice as much as reading it.
-local record = redis.call('HMGET', KEYS[1], unpack(KEPT))
+local record = call('HMGET', KEYS[1], unpack(KEPT))
 local known, kept_publication = record[AT.state], record[AT._publication]
 
 -- What is kept of the last change, and of this one.
@@ -31,47 +31,27 @@ local run, attempt = tonumber(record[AT.run] or '1'), tonumber(record[AT.attempt
 local kept_rank = tonumber(record[AT._rank] or '-1')
 local kept_counter = tonumber(record[AT._counter] or '0')
 local kept_token, kept_owner = record[AT._token] or '', record[AT._owner]
-local kept_worker = record[AT._worker] or ''
-local stalled = known == '"STALLED"'
+local stalled, kept_worker = known == '"STALLED"', ''
+if stalled or kept_rank == RECEIVED then
+  kept_worker = call('HGET', KEYS[1], '_worker') or ''
+end
 local changes = {}
-local function set(key, text)
-  local at = AT[key]
-  if at then
-    if record[at] == text then
-      return
-    end
-    record[at] = text
+local function set(place, text)
+  if record[place] ~= text then
+    record[place] = text
+    changes[#changes + 1] = KEPT[place]
+    changes[#changes + 1] = text
   end
+end
+-- The same for what is not read with every change.
+local function set_more(key, text)
   changes[#changes + 1] = key
   changes[#changes + 1] = text
 end
-
--- Lists of names, each followed by a space; the newest `most` are kept.
-local function has(list, each)
-  return string.find(' ' .. list, ' ' .. each .. ' ', 1, true)
-end
-local function added(list, each, most)
-  list = list .. each .. ' '
-  local _, count = string.gsub(list, ' ', '')
-  return count > most and string.sub(list, string.find(list, ' ', 1, true) + 1) or list
-end
-
--- "sender number sender number …", the newest last; nil for a number that is not news.
-local function numbered(senders, checked)
-  local sender, number = ARGV[10], tonumber(ARGV[7])
-  if sender == '' or not number then
-    return senders
-  end
-  local pairs_kept, count = {}, 0
-  for each, last in string.gmatch(senders, '([^ ]+) ([^ ]+) ') do
-    if each ~= sender then
-      pairs_kept[#pairs_kept + 1] = each .. ' ' .. last .. ' '
-    elseif checked and number <= tonumber(last) then
-      return nil
-    end
-  end
-  pairs_kept[#pairs_kept + 1] = sender .. ' ' .. ARGV[7] .. ' '
-  return table.concat(pairs_kept, '', math.max(1, #pairs_kept - SENDERS_KEPT + 1))
+local function rarely()
+  -- include common.lua
+  return {now = now, with_extra = with_extra, take_off = take_off, listed = listed, has = has,
+    added = added, numbered = numbered}
 end
 
 local function list_of(of_rank, worker)
@@ -90,22 +70,23 @@ local fresh, tokens, senders, since = false, nil, nil, nil
 if named and (known or kept_publication) then
   local begins = ARGV[6] == '1'
   local older, lives
-  older, senders, lives, since, tokens = unpack(redis.call('HMGET', KEYS[1],
+  older, senders, lives, since, tokens = unpack(call('HMGET', KEYS[1],
     '_publications', '_senders', '_lives', '_owner_since', '_tokens'))
   older = older or ''
-  if has(older, publication) then
+  local lib = rarely()
+  if lib.has(older, publication) then
     return 0
   end
   local repeats = known == '"SUCCESS"' and begins and rank ~= TERMINAL
   if kept_publication or not known or repeats then
     local over = not known or ended
     if state == '' or state == 'STALLED' or not (over or begins)
-      or (token ~= '' and has(tokens or '', token)) then
+      or (token ~= '' and lib.has(tokens or '', token)) then
       return 0
     end
     fresh = true
     local version = record[AT.version]
-    redis.call('DEL', KEYS[1])
+    call('DEL', KEYS[1])
     for i = 1, #KEPT do
       record[i] = false
     end
@@ -114,19 +95,21 @@ if named and (known or kept_publication) then
     attempt, kept_rank, kept_counter, kept_token, kept_worker = 0, -1, 0, '', ''
     known, stalled, ended = false, false, false
     if kept_publication and kept_publication ~= '' then
-      older = added(older, kept_publication, PUBLICATIONS_KEPT)
+      older = lib.added(older, kept_publication, PUBLICATIONS_KEPT)
     end
     for key, text in pairs({_publications = older, _tokens = tokens, _senders = senders}) do
       if text and text ~= '' then
-        set(key, text)
+        set_more(key, text)
       end
     end
-    set('_lives', string.format('%d', (tonumber(lives or '0')) + 1))
+    set(AT._token, '')
+    set_more('_lives', string.format('%d', (tonumber(lives or '0')) + 1))
   end
 elseif not known and kept_publication then
   return 0 -- it was forgotten, and this is what its publication still sends
 end
 
+local worker = kept_worker
 if state == '' then
   if not known or ended then
     return 0
@@ -137,43 +120,45 @@ elseif state == 'STALLED' then
   if stalled or kept_rank < RECEIVED or kept_rank > CUSTOM or token ~= kept_token then
     return 0
   end
-  set('state', '"STALLED"')
+  set(AT.state, '"STALLED"')
 elseif stalled and state == 'STARTED' and token == kept_token then
-  set('state', kept_rank >= STARTED and '"STARTED"' or '"RECEIVED"') -- its worker answers again
+  set(AT.state, kept_rank >= STARTED and '"STARTED"' or '"RECEIVED"') -- its worker answers again
 elseif stalled and state == 'RECEIVED' and (tonumber(ARGV[4]) or attempt) == attempt
   and (ARGV[15] == kept_worker or ARGV[15] ~= '') then
   if ARGV[15] == kept_worker then
-    set('state', kept_rank >= STARTED and '"STARTED"' or '"RECEIVED"')
+    set(AT.state, kept_rank >= STARTED and '"STARTED"' or '"RECEIVED"')
   else -- delivered again, to another worker: its run begins a new one
-    set('state', '"RECEIVED"')
-    set('_worker', ARGV[15])
+    set(AT.state, '"RECEIVED"')
+    worker = ARGV[15]
+    set_more('_worker', worker)
   end
 elseif rank == CUSTOM and token == '' then
   -- Another process reports on the run: laid over it, in an order of its own.
   if (tonumber(ARGV[4]) or attempt) < attempt or kept_rank > CUSTOM then
     return 0
   end
-  local kept = senders or (known and redis.call('HGET', KEYS[1], '_senders')) or ''
-  local now_kept = numbered(kept, not fresh)
+  local kept = senders or (known and call('HGET', KEYS[1], '_senders')) or ''
+  local now_kept = rarely().numbered(kept, ARGV[10], ARGV[7], not fresh)
   if not now_kept then
     return 0
   elseif now_kept ~= kept then
-    set('_senders', now_kept)
+    set_more('_senders', now_kept)
   end
   if not stalled then
-    set('state', '"' .. state .. '"')
+    set(AT.state, '"' .. state .. '"')
   end
   if not known then
-    set('run', string.format('%d', run))
-    set('attempt', '0')
-    set('_rank', '0')
-    set('_counter', '0')
+    set(AT.run, string.format('%d', run))
+    set(AT.attempt, '0')
+    set(AT._rank, '0')
+    set(AT._counter, '0')
   end
 else
   local new_run, new_attempt = run, tonumber(ARGV[4]) or attempt
   local counter = 0
   if token ~= '' and token ~= kept_token then
-    tokens = tokens or (known and redis.call('HGET', KEYS[1], '_tokens')) or ''
+    -- No run began where no token was ever noted.
+    tokens = tokens or (record[AT._token] and call('HGET', KEYS[1], '_tokens')) or ''
   end
   if known then
     if new_attempt < attempt then
@@ -182,7 +167,7 @@ else
     if token ~= '' and token ~= kept_token then
       -- Where none has begun, this store may have gone back to before this one did.
       local begun = kept_token ~= '' or ended
-      if (begun and ARGV[6] ~= '1') or has(tokens, token) then
+      if (begun and ARGV[6] ~= '1') or (tokens ~= '' and rarely().has(tokens, token)) then
         return 0
       end
       if new_attempt == attempt and begun then
@@ -203,39 +188,45 @@ else
 
   if token ~= '' then
     if token ~= kept_token then
-      set('_tokens', added(tokens, token, TOKENS_KEPT))
-      set('_token', token)
+      set_more('_tokens', tokens == '' and token .. ' ' or rarely().added(tokens, token, TOKENS_KEPT))
+      set(AT._token, token)
     end
   elseif new_attempt > attempt and kept_token ~= '' then
-    set('_token', '')
+    set(AT._token, '')
   end
-  set('state', '"' .. state .. '"')
-  set('run', string.format('%d', new_run))
-  set('attempt', string.format('%d', new_attempt))
-  set('_rank', ARGV[3])
-  set('_counter', tostring(counter))
-  if ARGV[15] ~= kept_worker and (ARGV[15] ~= '' or state == 'RECEIVED') then
-    set('_worker', ARGV[15])
+  set(AT.state, '"' .. state .. '"')
+  if new_run ~= run or not known then
+    set(AT.run, string.format('%d', new_run))
+  end
+  if new_attempt ~= attempt or not known then
+    set(AT.attempt, string.format('%d', new_attempt))
+  end
+  set(AT._rank, ARGV[3])
+  set(AT._counter, tostring(counter))
+  if ARGV[15] ~= '' or (state == 'RECEIVED' and known) then
+    worker = ARGV[15]
+    set_more('_worker', worker)
   end
 end
 
 if not known then
   -- Not as cjson has it, which escapes a slash.
-  set('task_id', (string.gsub(cjson.encode(task_id), '\\/', '/')))
-  set('_life', name)
+  set(AT.task_id, (string.gsub(cjson.encode(task_id), '\\/', '/')))
 end
 if named then
-  set('_publication', publication)
+  set(AT._publication, publication)
 end
-for i = 16, #ARGV, 2 do
-  local key = ARGV[i]
-  if not AT[key] and string.byte(key) ~= UNDERSCORE then -- a later release's
-    local extra = record[AT._extra] or ''
-    if not has(extra, key) then
-      set('_extra', extra .. key .. ' ')
+for i = 17, #ARGV, 2 do
+  local key = ARGV[i - 1]
+  local place = tonumber(key)
+  if place then
+    set(place, ARGV[i])
+  else
+    set_more(key, ARGV[i])
+    if string.byte(key) ~= UNDERSCORE and not rarely().has(record[AT._extra] or '', key) then
+      set(AT._extra, (record[AT._extra] or '') .. key .. ' ') -- a later release's
     end
   end
-  set(key, ARGV[i + 1])
 end
 
 -- Whose it is says its publication; where none is known, the first change that knows an owner.
@@ -243,65 +234,75 @@ local changed_hands = false
 if named or not kept_owner or (kept_owner == '' and ARGV[11] ~= '' and not kept_publication) then
   local owner, group = ARGV[11], ARGV[13]
   if string.sub(owner, 1, 8) == 'visitor-' then
-    local moved = redis.call('HMGET', PREFIX .. 'moved:' .. owner, 'owner', 'group')
+    local moved = call('HMGET', PREFIX .. 'moved:' .. owner, 'owner', 'group')
     if moved[1] then
-      redis.call('EXPIRE', PREFIX .. 'moved:' .. owner, UNFINISHED_TTL)
+      call('EXPIRE', PREFIX .. 'moved:' .. owner, UNFINISHED_TTL)
       owner, group = moved[1], moved[2]
     end
   end
   local had = kept_owner and (fresh or kept_owner ~= '')
   changed_hands = (had and kept_owner ~= owner) or (fresh and not kept_owner)
   if changed_hands then
-    set('_owner_since', string.format('%d.%06d', unpack(redis.call('TIME'))))
+    set_more('_owner_since', string.format('%d.%06d', unpack(call('TIME'))))
     if kept_owner and kept_owner ~= '' then
-      take_off('user:' .. kept_owner, {task_id}, name)
+      rarely().take_off('user:' .. kept_owner, {task_id}, name)
     end
   elseif fresh and since then
-    set('_owner_since', since)
+    set_more('_owner_since', since)
   end
-  set('_owner', owner)
-  set('_group', group)
+  set(AT._owner, owner)
+  set_more('_group', group)
 end
 
 local version = tonumber(record[AT.version] or '0') + 1
-set('version', string.format('%d', version))
-redis.call('HSET', KEYS[1], unpack(changes))
+set(AT.version, string.format('%d', version))
+call('HSET', KEYS[1], unpack(changes))
 local now_rank = tonumber(record[AT._rank])
 local over = now_rank == TERMINAL
 local ttl = over and RECORD_TTL or UNFINISHED_TTL
-redis.call('EXPIRE', KEYS[1], ttl)
-if over then
-  redis.call('HDEL', KEYS[1], '_followers')
-end
+call('EXPIRE', KEYS[1], ttl)
 
-local after = list_of(now_rank, record[AT._worker] or '')
-if before ~= after or state == 'STALLED' or state == 'STARTED' then
+local after = list_of(now_rank, worker)
+if before ~= after or state == 'STALLED' then
   if before and before ~= after then
-    redis.call('ZREM', before, task_id)
+    call('ZREM', before, task_id)
   end
   if after then
-    redis.call('ZADD', after, now(), task_id)
+    call('ZADD', after, call('TIME')[1], task_id)
   end
 end
 
-for i = 1, #INITIAL do
-  record[i] = record[i] or INITIAL[i]
+for i = 1, FIELDS do
+  record[i] = record[i] or INITIAL[i] or 'null'
 end
-local status = string.format(STATUS, unpack(record, 1, #INITIAL))
+local status = string.format(STATUS, unpack(record, 1, FIELDS))
 if record[AT._extra] then
-  status = with_extra(status, record[AT._extra], KEYS[1])
+  status = rarely().with_extra(status, record[AT._extra], KEYS[1])
 end
-local event = make_event(task_id, string.sub(record[AT.state], 2, -2), status)
-apply(event, 'task:' .. task_id, ARGV[12], name, fresh or changed_hands, ttl)
+-- A map of MessagePack is its size and its pairs: what all topics' messages share is packed once.
+local packed = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
+  'state', string.sub(record[AT.state], 2, -2), 'status', status)
+local digest = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
 local owner = record[AT._owner]
-if owner ~= '' then
-  local topic = 'user:' .. owner
-  if fresh then
-    redis.call('ZREM', PREFIX .. 'tasks:' .. topic, task_id) -- and to the top
+local topic, group, ttl_of_place = 'task:' .. task_id, ARGV[12], ttl
+local reborn = fresh
+fresh = fresh or changed_hands
+for number = 1, owner ~= '' and 2 or 1 do
+  if number == 2 then
+    topic, ttl_of_place, fresh = 'user:' .. owner, UNFINISHED_TTL, false
+    group = owner == ARGV[11] and ARGV[13] or call('HGET', KEYS[1], '_group')
   end
-  local offset = apply(event, topic, record[AT._group], name, false, UNFINISHED_TTL)
-  if enlist(topic, task_id, offset) or over ~= ended then
-    keep_until(topic, task_id, now() + ttl)
+  -- include apply.lua
+  if number == 2 then
+    local tasks = PREFIX .. 'tasks:' .. topic
+    if reborn then
+      call('ZREM', tasks, task_id) -- and to the top
+    end
+    if call('ZADD', tasks, 'NX', offset, task_id) == 1 then
+      rarely().listed(topic, task_id, ttl)
+    elseif over ~= ended then
+      call('ZADD', PREFIX .. 'expiry:' .. topic, call('TIME')[1] + ttl, task_id)
+    end
   end
 end
 return version

@@ -1,26 +1,29 @@
 -- Make the tasks of a visitor an owner's, some at a time, and note that those to come are theirs.
 --
--- Before this text stand, as locals, what is the same for every call (see scripts.py), and apply.lua.
+-- Before this text stand, as locals, what is the same for every call: see scripts.py.
 -- ARGV[1]  the visitor                      ARGV[2]  the owner
 -- ARGV[3]  the group of the owner's topic   ARGV[4]  a new name, for an epoch
 -- ARGV[5]  tasks at a time
 -- Returns  {how many tasks were moved, how many were looked at}
 
+local call = redis.call
+-- include common.lua
+
 local visitor, owner, group, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local limit = tonumber(ARGV[5])
 local from, to, moved = 'user:' .. visitor, 'user:' .. owner, PREFIX .. 'moved:' .. visitor
-local first = redis.call('HGET', moved, 'owner') ~= owner
-redis.call('HSET', moved, 'owner', owner, 'group', group)
-redis.call('EXPIRE', moved, UNFINISHED_TTL)
+local first = call('HGET', moved, 'owner') ~= owner
+call('HSET', moved, 'owner', owner, 'group', group)
+call('EXPIRE', moved, UNFINISHED_TTL)
 
 -- Those that the list has no room for go first: they are older.
-local task_ids, listed = {}, {}
-local oldest = redis.call('ZRANGE', PREFIX .. 'tasks:' .. from, 0, -1)
+local task_ids, on_list = {}, {}
+local oldest = call('ZRANGE', PREFIX .. 'tasks:' .. from, 0, -1)
 for _, task_id in ipairs(oldest) do
-  listed[task_id] = true
+  on_list[task_id] = true
 end
-for _, task_id in ipairs(redis.call('ZRANGE', PREFIX .. 'expiry:' .. from, 0, #oldest + limit)) do
-  if #task_ids < limit and not listed[task_id] then
+for _, task_id in ipairs(call('ZRANGE', PREFIX .. 'expiry:' .. from, 0, #oldest + limit)) do
+  if #task_ids < limit and not on_list[task_id] then
     task_ids[#task_ids + 1] = task_id
   end
 end
@@ -31,15 +34,20 @@ end
 local count = 0
 for _, task_id in ipairs(task_ids) do
   local key = PREFIX .. 'task:' .. task_id
-  if redis.call('HGET', key, '_owner') == visitor then
+  if call('HGET', key, '_owner') == visitor then
     count = count + 1
-    redis.call('HSET', key, '_owner', owner, '_group', group)
-    if listed[task_id] then
-      local state = string.sub(redis.call('HGET', key, 'state'), 2, -2)
-      local event = make_event(task_id, state, status_of(key))
-      enlist(to, task_id, apply(event, to, group, name, false, UNFINISHED_TTL))
+    call('HSET', key, '_owner', owner, '_group', group)
+    if on_list[task_id] then
+      local topic, group, status = to, ARGV[3], status_of(key)
+      local state = string.sub(call('HGET', key, 'state'), 2, -2)
+      local packed = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
+        'state', state, 'status', status)
+      local digest = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
+      local fresh, ttl_of_place = false, UNFINISHED_TTL
+      -- include apply.lua
+      call('ZADD', PREFIX .. 'tasks:' .. to, 'NX', offset, task_id)
     end
-    keep_until(to, task_id, now() + math.max(redis.call('TTL', key), 1))
+    listed(to, task_id, math.max(call('TTL', key), 1))
   end
 end
 if #task_ids > 0 then

@@ -105,13 +105,11 @@ class MemoryBroker(Broker):
             if fresh:
                 record.texts, record.followers, record.patience = {}, (), 0
                 self._logs.pop(f"{TASK}:{change.task_id}", None)
-            if before is None or _runs(before) != _runs(kept) or kept.state in (STALLED, STARTED):
+            if before is None or _runs(before) != _runs(kept) or kept.state == STALLED:
                 record.since = time.monotonic()
             if change.worker:
                 record.patience = change.patience
-            if kept.rank == TERMINAL_RANK:
-                record.followers = ()
-            elif change.followers:
+            if change.followers:
                 record.followers = change.followers
             self._set_owner(record, change, before, fresh)
             record.kept = kept

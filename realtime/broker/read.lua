@@ -6,7 +6,7 @@
 -- before it, or came here another way, it went back: the topic goes on in a new epoch. (Its offsets
 -- go on too, since the list of its tasks is sorted by them.)
 --
--- Before this text stand, as locals, what is the same for every call (see scripts.py), and apply.lua.
+-- Before this text stand, as locals, what is the same for every call: see scripts.py.
 -- KEYS[1]  the topic's position             KEYS[2]  its log
 -- KEYS[3]  the task's record, or the list of the topic's tasks
 -- ARGV[1]  the topic                        ARGV[2]  "1" for a topic of many tasks
@@ -17,15 +17,18 @@
 -- ARGV[9]  the visitor that the topic is about, or ""
 -- Returns  {epoch, offset, mark, "1" if recovered, owner, total, next, moved to, text, …}
 
+local call = redis.call
+-- include common.lua
+
 local topic, many, limit = ARGV[1], ARGV[2] == '1', tonumber(ARGV[7])
-local place = redis.call('GET', KEYS[1]) or ''
+local place = call('GET', KEYS[1]) or ''
 local epoch, offset, mark = string.match(place, '^([^ ]+) (%d+) ?(%d*)$')
 offset, mark = tonumber(offset) or 0, tonumber(mark) or 0
 if not epoch then
   epoch = ARGV[5]
   if epoch ~= '' then
-    redis.call('SET', KEYS[1], epoch .. ' 0 0', 'EX', RECORD_TTL)
-    redis.call('DEL', KEYS[2])
+    call('SET', KEYS[1], epoch .. ' 0 0', 'EX', RECORD_TTL)
+    call('DEL', KEYS[2])
   end
 end
 
@@ -33,21 +36,21 @@ local owner, total, moved = false, false, false
 if many then
   -- Of each 1,000 some were renewed, and all are over at last.
   while remove_expired(topic, 1000) == 1000 do end
-  total = redis.call('ZCARD', KEYS[3])
+  total = call('ZCARD', KEYS[3])
   if ARGV[9] ~= '' then
-    moved = redis.call('HGET', PREFIX .. 'moved:' .. ARGV[9], 'owner')
+    moved = call('HGET', PREFIX .. 'moved:' .. ARGV[9], 'owner')
   end
 else
-  owner = redis.call('HGET', KEYS[3], '_owner')
+  owner = call('HGET', KEYS[3], '_owner')
 end
 local answer = {epoch, offset, mark, '0', owner, total, false, moved}
 local NEXT = 7
 
 if ARGV[3] ~= '' and ARGV[3] == epoch then
   local missed, texts = offset - tonumber(ARGV[4]), {}
-  local whole = missed >= 0 and missed <= math.min(redis.call('LLEN', KEYS[2]), HISTORY_SIZE)
+  local whole = missed >= 0 and missed <= math.min(call('LLEN', KEYS[2]), HISTORY_SIZE)
   if whole and missed > 0 then
-    texts = redis.call('LRANGE', KEYS[2], -missed, -1)
+    texts = call('LRANGE', KEYS[2], -missed, -1)
   end
   local went_back = false
   if ARGV[6] ~= '' then
@@ -59,8 +62,8 @@ if ARGV[3] ~= '' and ARGV[3] == epoch then
   end
   if went_back then
     answer[1] = ARGV[5]
-    redis.call('SET', KEYS[1], string.format('%s %d %d', ARGV[5], offset, mark), 'KEEPTTL')
-    redis.call('DEL', KEYS[2])
+    call('SET', KEYS[1], string.format('%s %d %d', ARGV[5], offset, mark), 'KEEPTTL')
+    call('DEL', KEYS[2])
   elseif whole then
     answer[4] = '1'
     for _, text in ipairs(texts) do
@@ -77,7 +80,7 @@ end
 
 local from, count, bytes, last = ARGV[8] == '' and '+inf' or '(' .. ARGV[8], 0, 0, nil
 while not answer[NEXT] do
-  local found = redis.call('ZREVRANGEBYSCORE', KEYS[3], from, '-inf', 'WITHSCORES',
+  local found = call('ZREVRANGEBYSCORE', KEYS[3], from, '-inf', 'WITHSCORES',
     'LIMIT', 0, limit - count + 1)
   if #found == 0 then
     break
@@ -86,8 +89,8 @@ while not answer[NEXT] do
     local task_id, text = found[i], status_of(PREFIX .. 'task:' .. found[i])
     from = '(' .. found[i + 1]
     if not text then -- Redis had no room for it, or is an older copy
-      redis.call('ZREM', KEYS[3], task_id)
-      redis.call('ZREM', PREFIX .. 'expiry:' .. topic, task_id)
+      call('ZREM', KEYS[3], task_id)
+      call('ZREM', PREFIX .. 'expiry:' .. topic, task_id)
       answer[6] = answer[6] - 1
     elseif count == limit or (count > 0 and bytes + #text > PAGE_BYTES) then
       answer[NEXT] = last

@@ -23,7 +23,7 @@ from realtime.core.topics import TASK, USER, VISITOR, Topic
 from .base import LONGEST_PAGE, PAGE, Broker, Owned, Page, Reading, Running, Waiting
 from .connection import SCHEMA, Asker, Call, Client, check_schema
 from .layer import group_of
-from .scripts import Script
+from .scripts import PLACES, Script
 
 #: Records that are read in one go.
 _CHUNK: Final = 500
@@ -70,10 +70,10 @@ class RedisBroker(Broker):
 
     def __init__(self) -> None:
         self._prefix = f"{conf().PREFIX}:"
-        self._accepting = Script("apply.lua", "accept.lua")
-        self._reading = Script("apply.lua", "read.lua")
-        self._forgetting = Script("apply.lua", "forget.lua")
-        self._adopting = Script("apply.lua", "adopt.lua")
+        self._accepting = Script("accept.lua")
+        self._reading = Script("read.lua")
+        self._forgetting = Script("forget.lua")
+        self._adopting = Script("adopt.lua")
         #: Only a task's own updates must not wait for a slow Redis.
         self._impatient = Client(_impatience)
         self._patient = Client(_patience)
@@ -111,8 +111,8 @@ class RedisBroker(Broker):
             _name(),
             change.worker,
         ]
-        for field in change.fields.items():
-            args += field
+        for key, text in change.fields.items():
+            args += (PLACES.get(key, key), text)
         if change.worker:
             args += ["_patience", change.patience]
         if change.followers:
