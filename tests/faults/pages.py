@@ -42,6 +42,8 @@ class Page:
         self.states: dict[str, str] = {}
         self.violations: list[str] = []
         self.codes: list[int] = []
+        #: The keys of all statuses.
+        self.keys: set[str] = set()
         #: Each time that a topic was subscribed to.
         self.subscribed: list[str] = []
 
@@ -89,6 +91,7 @@ class Page:
         else:
             status = line["status"]
             self.states[status["task_id"]] = status["state"]
+            self.keys |= status.keys()
             self.callbacks.append(
                 Callback(
                     at=time.monotonic(),

@@ -12,6 +12,7 @@ from realtime.core.states import SUCCESS
 from .batch import Batch, batch
 from .clients import LoopThread, Watcher
 from .family import Family, Outcome, fault
+from .next_release import MORE
 from .pages import Page, token_server
 from .proxy import Proxy
 from .stage import require
@@ -74,9 +75,10 @@ class Releases(Family):
         worker = self.stage.worker(queue="next", FAULTS_NEXT="1")
         web, url = self.stage.web()
         with batch(self.stage, size, url) as made:
-            self._open_page(made, url)
+            page = self._open_page(made, url)
             outcome = self._work(made, size, "next")
             failures = sum(web.log().count(word) for word in ("Traceback", "_failed"))
+        outcome.require(page.keys >= MORE.keys(), "a key of the next release did not arrive")
         outcome.require(not failures, f"the web process failed {failures} times")
         outcome.require("Traceback" not in worker.log(), "the worker failed")
         worker.kill()
@@ -90,11 +92,12 @@ class Releases(Family):
         self.stage.client = TolerantWatcher
         try:
             with batch(self.stage, size, url) as made:
-                self._open_page(made, url)
+                page = self._open_page(made, url)
                 outcome = self._work(made, size, "this")
                 ignored = sum(getattr(one, "ignored", 0) for one in made.watchers)
         finally:
             self.stage.client = Watcher
+        outcome.require(page.keys >= MORE.keys(), "a key of the next release did not arrive")
         outcome.require(ignored > 0, "no frame was of the next release")
         outcome.note = f"{ignored:,} frames of an unknown type"
         worker.kill()
