@@ -32,6 +32,12 @@ def test_nothing_is_lost_doubled_reordered_or_wrong(tmp_path: Path) -> None:
     assert not any(row[count] for row in rows for count in COUNTS)
 
 
+def test_a_cold_shutdown_a_failover_and_a_rolling_deploy_lose_nothing(tmp_path: Path) -> None:
+    rows = run(tmp_path / "rows", "--only", "28a,29,30", "--no-contrast")
+    assert [row["number"] for row in rows] == ["28a", "29", "30a", "30b"]
+    assert not any(row[count] for row in rows for count in COUNTS)
+
+
 def test_every_ending_arrives_where_every_message_is_lost_and_the_oracle_sees_the_difference(
     tmp_path: Path,
 ) -> None:
