@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from realtime.broker import get_broker
 from realtime.ownership import VISITOR_KEY, is_signed_in, owner_of_user, visitor_of
 
-from .breaker import redis_breaker
+from .breaker import store_breaker
 
 #: Seconds that a request may spend on it. The next request of the session continues.
 _TIME_LIMIT: Final = 0.5
@@ -29,7 +29,7 @@ def adopt(request: HttpRequest, user: Any) -> None:
     if not visitor or not owner:
         return
     move_all = partial(_move_all, visitor, owner, time.monotonic() + _TIME_LIMIT)
-    if redis_breaker.run("adopt", move_all, _TIME_LIMIT + _GRACE):
+    if store_breaker.run("adopt", move_all, _TIME_LIMIT + _GRACE):
         request.session.pop(VISITOR_KEY, None)
 
 
@@ -45,7 +45,7 @@ def _move_all(visitor: str, owner: str, deadline: float) -> bool:
 def is_adoption_due(request: HttpRequest) -> bool:
     """Return whether a signed-in session still keeps a visitor id. It loads no session."""
     session = getattr(request, "session", None)
-    if session is None or not getattr(session, "accessed", False) or redis_breaker.is_open:
+    if session is None or not getattr(session, "accessed", False) or store_breaker.is_open:
         return False
     return VISITOR_KEY in session and "_auth_user_id" in session
 

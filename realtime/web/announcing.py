@@ -28,7 +28,7 @@ from .access import (
     user_key,
 )
 from .adoption import adopt
-from .breaker import redis_breaker
+from .breaker import layer_breaker
 from .forgetting import forget_deleted
 
 logger = get_logger("realtime.access")
@@ -121,13 +121,13 @@ def _announce(key: str, *, sessions: Sequence[str] = ()) -> None:
 
     While Redis is away announcements are skipped: the regular looks find the change.
     """
-    if redis_breaker.is_open:
+    if layer_breaker.is_open:
         return
     message = {"type": MESSAGE_TYPE, "user": key, "sessions": list(sessions)}
     try:
         async_to_sync(_send)(message)
     except Exception as error:  # noqa: BLE001 - the change itself has succeeded
-        redis_breaker.trip("announce", error)
+        layer_breaker.trip("announce", error)
 
 
 async def _send(message: dict[str, Any]) -> None:

@@ -64,13 +64,16 @@ class Breaker:
         return results[0] if results else None
 
 
-#: Of this process, for every call to Redis that a request makes in passing.
-redis_breaker: Final = Breaker()
+#: Of this process, for what a request sends and changes in passing. There are two, so that a store
+#: with much to remove does not keep a sign-out from being announced.
+layer_breaker: Final = Breaker()
+store_breaker: Final = Breaker()
 
 
 def _reset(*, setting: str, **_kwargs: object) -> None:
     if setting in ("REALTIME", "CHANNEL_LAYERS"):
-        redis_breaker.reset()
+        layer_breaker.reset()
+        store_breaker.reset()
 
 
 setting_changed.connect(_reset)

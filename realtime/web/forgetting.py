@@ -10,7 +10,7 @@ from realtime.conf import conf
 from realtime.core.logs import get_logger
 from realtime.ownership import owner_of_user
 
-from .breaker import redis_breaker
+from .breaker import store_breaker
 
 logger = get_logger("realtime.access")
 
@@ -40,7 +40,7 @@ def forget_deleted(owner: str, model: Any) -> None:
     """Remove the tasks of a user who was deleted from the database. Never raises."""
     if not owner or _is_shared(owner, model):
         return
-    if redis_breaker.run("forget", lambda: forget(owner=owner), _TIME_LIMIT) is None:
+    if store_breaker.run("forget", lambda: forget(owner=owner), _TIME_LIMIT) is None:
         logger.warning("forget_unfinished owner=%s remedy=%r", owner, "manage.py forget_realtime")
 
 

@@ -36,8 +36,8 @@ def make_token(topics: Iterable[str | Topic]) -> tuple[str, datetime.datetime]:
     A topic may name a task that nobody has published yet. Raises ValueError for what is no topic.
     """
     named = sorted({str(Topic.parse(str(topic))) for topic in topics})
-    made = round(time.time(), 3)
-    ends = made + conf().TOKEN_AGE
+    made = time.time()
+    ends = int(made * 1000) / 1000 + conf().TOKEN_AGE
     token = signing.dumps({"topics": named, "made": made, "ends": ends}, salt=_SALT)
     return token, datetime.datetime.fromtimestamp(ends, datetime.UTC)
 

@@ -23,7 +23,7 @@ from django.test import AsyncClient, Client, override_settings
 from django.urls import path as url_path
 
 from realtime import make_token, routing
-from realtime.web.breaker import PAUSE, redis_breaker
+from realtime.web.breaker import PAUSE, layer_breaker
 from realtime.web.paths import from_path, to_path
 from realtime.web.tokens import read_token
 from tests.conftest import web_starter
@@ -300,10 +300,10 @@ def test_saving_users_while_redis_is_away_costs_time_once(
         assert len(sent) == 1
         (line,) = [each for each in caplog.messages if "announce_failed" in each]
         assert f"skipped_for={PAUSE:g}" in line
-        redis_breaker.reset()
+        layer_breaker.reset()
         user.save()
         assert len(sent) == 2
-    assert not redis_breaker.is_open, "new settings start clean"
+    assert not layer_breaker.is_open, "new settings start clean"
 
 
 # Ids in the paths of HTTP: case T13

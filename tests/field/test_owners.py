@@ -19,7 +19,7 @@ from realtime.core.acceptance import Change
 from realtime.core.topics import Topic
 from realtime.middleware import OwnerMiddleware
 from realtime.ownership import VISITOR_KEY, owner_of_request, owner_of_user
-from realtime.web.breaker import redis_breaker
+from realtime.web.breaker import store_breaker
 from realtime.web.tokens import read_token
 from tests.conftest import web_starter
 from tests.field.test_access import SITE, Browser
@@ -238,7 +238,7 @@ def test_a_sign_in_succeeds_without_redis_and_later_requests_move_the_tasks(
     assert "adopt_failed" in caplog.text
     client.get("/change/")
     assert len(store.calls) == 1, "Redis is left alone for a while"
-    redis_breaker.reset()
+    store_breaker.reset()
     assert client.get("/change/").status_code == 200
     assert store.tasks == 0
     assert VISITOR_KEY not in client.session

@@ -18,7 +18,13 @@ from django.utils import timezone
 
 from realtime.core.codes import CloseCode
 from realtime.web import sign_in
-from realtime.web.access import BY_SESSION, find_users, look_up_all
+from realtime.web.access import (
+    BY_SESSION,
+    find_users,
+    look_up_all,
+    names_of_session,
+    session_name,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -166,6 +172,19 @@ def test_a_session_that_channels_own_middleware_looked_into_is_looked_at_again()
     assert look_up_all([(scope, alice)]) == [alice]
     Session.objects.all().delete()
     assert look_up_all([(scope, alice)]) == [CloseCode.SIGNED_OUT]
+
+
+def test_a_session_has_one_name_whoever_looked_into_it_and_whatever_its_key_is():
+    scope = with_session(session_of("alice"))
+    find_users([scope])
+    by_channels = {"session": with_session(scope["session"].session_key)["session"]}
+    assert get_user.func(by_channels).username == "alice"
+    name = session_name(scope)
+    assert name == session_name(by_channels)
+    session = by_channels["session"]
+    assert name in names_of_session(session)
+    session.cycle_key()
+    assert name in names_of_session(session)
 
 
 @pytest.mark.parametrize("key", ["session\0key", "session\x7fkey", "sessi\xf6nkey"])
