@@ -159,6 +159,12 @@ class Asker:
         async with asyncio.timeout(self._patience):
             return await self._together.answer(command)
 
+    async def close(self) -> None:
+        """Close the connection. Those who wait for an answer get a ConnectionError."""
+        # First: a call that lost its connection would connect again.
+        await self._together.close()
+        await self.client.aclose()
+
     async def call(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Return a script's answer."""
         try:

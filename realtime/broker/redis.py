@@ -351,7 +351,7 @@ class RedisBroker(Broker):
     async def close(self) -> None:
         asker = self._askers.pop(asyncio.get_running_loop(), None)
         if asker is not None:
-            await asker.client.aclose()
+            await asker.close()
 
     def _key(self, kind: str, ident: object) -> str:
         return f"{self._prefix}{kind}:{ident}"

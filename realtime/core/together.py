@@ -30,6 +30,14 @@ class Together:
             self._task = loop.create_task(self._run())
         return await answer
 
+    async def close(self) -> None:
+        """Give up what is asked. Those who wait for it get a ConnectionError."""
+        task, waiting, self._waiting = self._task, self._waiting, []
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+        _give_up(waiting)
+
     async def _run(self) -> None:
         try:
             while self._waiting:
@@ -41,6 +49,9 @@ class Together:
                     answers = await self._ask([question for question, _ in some])
                 except Exception as error:  # noqa: BLE001 - theirs, each by itself
                     answers = [error] * len(some)
+                except asyncio.CancelledError:
+                    _give_up(some)
+                    raise
                 for (_, future), answer in zip(some, answers, strict=True):
                     if future.done():  # whoever asked has gone
                         continue
@@ -50,3 +61,9 @@ class Together:
                         future.set_result(answer)
         finally:
             self._task = None
+
+
+def _give_up(waiting: Sequence[tuple[Any, asyncio.Future[Any]]]) -> None:
+    for _, future in waiting:
+        if not future.done():
+            future.set_exception(ConnectionError("closed"))

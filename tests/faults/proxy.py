@@ -38,9 +38,15 @@ class Proxy:
         self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{port}"))
 
     async def _listen(self) -> int:
-        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
-        port: int = server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        port: int = self._server.sockets[0].getsockname()[1]
         return port
+
+    def close(self) -> None:
+        """Listen no more, and reset every connection. Called in the loop."""
+        self._server.close()
+        for end in list(self._ends):
+            self._reset(end)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -1,0 +1,364 @@
+"""What one client follows: permissions, limits, a store that is away, and what must not remain."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from asgiref.sync import async_to_sync, sync_to_async
+from celery import current_app
+from django.conf import settings
+from django.test import override_settings
+
+import realtime
+from realtime.broker import get_broker
+from realtime.broker.redis import RedisBroker
+from realtime.core.acceptance import Change
+from realtime.core.position import Position, Step, step
+from realtime.exceptions import TaskNotFound
+from realtime.web import hub as hub_module
+from realtime.web import recall as recall_module
+from realtime.web import requests as requests_module
+from realtime.web.hub import Hub, get_hub
+from realtime.web.tokens import make_token
+from tests.conftest import speaking_to
+from tests.faults.clients import LoopThread
+from tests.faults.proxy import Proxy
+from tests.raw import Web
+from tests.sinks import SessionClient
+from tests.until import until
+from tests.wire import connect, fresh_id, say, tell, token_for
+
+pytestmark = pytest.mark.integration
+
+Amount = Callable[[int, int], int]
+
+
+@pytest.fixture
+async def client(clean_redis: str) -> AsyncIterator[SessionClient]:
+    """A client of a session in this process, with a real Redis."""
+    client = await SessionClient().open()
+    yield client
+    await client.leave()
+    await get_hub().close()
+
+
+def token(*topics: str) -> str:
+    return make_token(topics)[0]
+
+
+asay = sync_to_async(say, thread_sensitive=False)
+
+
+# A page that stays open longer than its token (P1)
+
+
+async def test_a_token_that_ends_ends_nothing_that_the_session_allows(
+    service: Any, people: Any
+) -> None:
+    task_id = fresh_id()
+    topic = f"task:{task_id}"
+    say(task_id, "STARTED", owner=people.alice.key)
+    with override_settings(REALTIME={**settings.REALTIME, "TOKEN_AGE": 2}):
+        brief = token_for(service, topic)
+    async with (
+        connect(service, session=people.alice.session) as owner,
+        connect(service) as stranger,
+    ):
+        for each in (owner, stranger):
+            answer = await each.subscribe(topic, token=brief)
+            assert answer["expires_in"] in (0, 1, 2)
+        ended = await stranger.event(topic)
+        assert (ended["type"], ended["code"]) == ("unsubscribed", "unauthorized")
+        say(task_id, "SUCCESS", owner=people.alice.key)
+        assert (await owner.event(topic))["status"]["state"] == "SUCCESS"
+        assert await stranger.has_nothing()
+        assert (await owner.subscribe(topic))["expires_in"] is None
+
+
+async def test_renewing_a_token_while_events_come_loses_and_doubles_nothing(
+    client: SessionClient, amount: Amount
+) -> None:
+    task_id = fresh_id()
+    topic = f"task:{task_id}"
+    count = amount(300, 10_000)
+
+    def publish() -> None:
+        for current in range(count):
+            tell(task_id, current)
+        say(task_id, "SUCCESS")
+
+    answer = await client.ask("subscribe", topic=topic, token=token(topic))
+    position = Position(answer["epoch"], answer["offset"])
+    publishing = asyncio.create_task(asyncio.to_thread(publish))
+    seen: list[int] = []
+    while not seen or seen[-1] <= count:
+        frame = await client.first(lambda frame: True)
+        for event in frame.get("events", [frame]):
+            if "status" not in event:
+                continue
+            follows = step(position, Position(position.epoch, event["offset"]))
+            # Those of an answer may repeat what came before it, on its way.
+            assert follows is Step.DELIVER or "events" in frame
+            if follows is Step.DELIVER:
+                position = Position(position.epoch, event["offset"])
+                seen.append(event["offset"])
+        if frame["type"] == "event" and frame["offset"] % 10 == 0:
+            since = {"epoch": position.epoch, "offset": position.offset}
+            client.post("subscribe", topic=topic, token=token(topic), since=since)
+    await publishing
+    assert seen == list(range(1, count + 2))
+
+
+# Many refused subscriptions on one page (P2), and the rates (P3)
+
+
+async def test_a_page_with_25_expired_ids_still_sees_its_running_task_end(
+    service: Any, people: Any
+) -> None:
+    running = fresh_id()
+    topic = f"task:{running}"
+    say(running, "STARTED", owner=people.alice.key)
+    async with connect(service, session=people.alice.session) as client:
+        answer = await client.subscribe(topic)
+        codes = [(await client.subscribe(f"task:{fresh_id()}")) for _ in range(25)]
+        assert [each["code"] for each in codes] == ["not_found"] * 20 + ["limit"] * 5
+        assert all(1 <= each["retry_after"] <= 60 for each in codes[20:])
+        since = {"epoch": answer["epoch"], "offset": answer["offset"]}
+        again = await client.subscribe(topic, since=since)
+        assert again["recovered"], "what was granted can be asked for again"
+        say(running, "SUCCESS", owner=people.alice.key)
+        assert (await client.event(topic))["status"]["state"] == "SUCCESS"
+
+
+async def test_a_client_is_told_at_which_rate_it_may_send(start_web: Callable[..., Web]) -> None:
+    web = start_web(FRAME_BURST=20, FRAME_RATE=5.0, REFUSALS=7, SUBSCRIPTIONS=3)
+    async with connect(web) as client:
+        limits = client.welcome["limits"]
+    assert (
+        limits.items()
+        >= {
+            "frame_burst": 20,
+            "frames_per_second": 5,
+            "refusals_per_minute": 7,
+            "subscriptions": 3,
+        }.items()
+    )
+
+
+# A store that is away (P17), and links that are half-open (W9)
+
+
+@pytest.fixture
+def link(clean_redis: str) -> Iterator[Proxy]:
+    """This process reaches its Redis over a link that can be hurt."""
+    loop = LoopThread()
+    proxy = Proxy(loop, clean_redis, random.Random(1))
+    with speaking_to(proxy.url):
+        yield proxy
+    loop.loop.call_soon_threadsafe(proxy.close)
+    loop.close()
+
+
+async def test_a_page_is_told_that_the_store_is_away_and_a_half_open_link_is_made_anew(
+    clean_redis: str, link: Proxy
+) -> None:
+    with speaking_to(clean_redis):
+        worker = RedisBroker()
+        await sync_to_async(worker.status, thread_sensitive=False)("connects")
+    task_id = fresh_id()
+    topic = f"task:{task_id}"
+    await asay(task_id, "PENDING")
+    client = await SessionClient().open()
+    assert (await client.ask("subscribe", topic=topic, token=token(topic)))["snapshot"]
+
+    link.swallows = True
+    assert (await client.next("store"))["available"] is False
+    link.swallows = False  # but what lost something stays dead, and nobody is told
+    assert (await client.next("store"))["available"] is True
+    for state in ("STARTED", "SUCCESS"):
+        change = Change(task_id=task_id, state=state)
+        await sync_to_async(worker.accept, thread_sensitive=False)(change)
+    states = [(await client.next("event"))["status"]["state"] for _ in range(2)]
+    assert states == ["STARTED", "SUCCESS"]
+    await client.leave()
+    await get_hub().close()
+
+
+async def test_a_page_that_comes_while_the_store_is_away_is_told_so(link: Proxy) -> None:
+    first = await SessionClient().open()
+    link.swallows = True
+    assert (await first.next("store"))["available"] is False
+    second = await SessionClient().open()
+    assert (await second.next("store"))["available"] is False
+    link.swallows = False
+    for client in (first, second):
+        assert (await client.next("store"))["available"] is True
+        await client.leave()
+    await get_hub().close()
+
+
+# What a synchronous view leaves behind (W4)
+
+
+def count_what_remains(url: str) -> dict[str, int]:
+    """Hubs, event loops, threads, and connections to Redis of this process."""
+    gc.collect()
+    objects = gc.get_objects()
+    with redis.Redis.from_url(url) as client:
+        connections = len(client.client_list())
+    return {
+        "hubs": sum(isinstance(each, Hub) for each in objects),
+        "loops": sum(isinstance(each, asyncio.AbstractEventLoop) for each in objects),
+        "threads": threading.active_count(),
+        "connections": connections,
+        "known": len(hub_module._hubs),
+    }
+
+
+def wait_in_a_thread(task_id: str) -> Any:
+    """Wait as a view of a WSGI server does: in a thread, with no event loop."""
+    found: list[Any] = []
+
+    def view() -> None:
+        try:
+            found.append(async_to_sync(realtime.wait)(task_id, timeout=20).state)
+        except TaskNotFound:
+            found.append(None)
+
+    thread = threading.Thread(target=view)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.parametrize("state", ["SUCCESS", None], ids=["ended", "unknown"])
+def test_waiting_in_a_synchronous_view_leaves_no_hub_loop_thread_or_connection(
+    clean_redis: str, amount: Amount, state: str | None
+) -> None:
+    task_id = fresh_id()
+    if state:
+        say(task_id, state)
+    assert wait_in_a_thread(task_id) == state
+    before = count_what_remains(clean_redis)
+    for _ in range(amount(20, 200)):
+        assert wait_in_a_thread(task_id) == state
+    until(lambda: count_what_remains(clean_redis) == before, 10)
+    assert count_what_remains(clean_redis) == before
+
+
+# A connection that is used for long (W5)
+
+
+async def test_a_thousand_topics_followed_and_left_leave_nothing_behind(
+    client: SessionClient, amount: Amount
+) -> None:
+    hub, outbox = get_hub(), client.session._outbox
+    kept = client.session.subscriptions
+    keys = {"topic": "task:first", "token": token("task:first")}
+    await client.ask("subscribe", **keys)
+    await client.ask("unsubscribe", topic="task:first")
+    (layer,) = hub.link.layer._layers.values()
+    for number in range(amount(1000, 20_000)):
+        topic = f"task:{number}"
+        await client.ask("subscribe", topic=topic, token=token(topic))
+        await client.ask("unsubscribe", topic=topic)
+    async with asyncio.timeout(10):
+        while hub._suspects or layer.groups:  # noqa: ASYNC110 - it is the hub's own state
+            await asyncio.sleep(0.05)
+    assert (len(kept), outbox._sent, outbox._progress, len(outbox)) == (0, {}, {}, 0)
+    assert hub._watched == {}
+    assert len(kept.granted()) <= 128
+    assert len(kept._tasks or ()) == 0
+    assert len(client.session._requests or ()) == 0
+    assert len(hub.link._tasks) < 10
+
+
+async def test_a_client_that_goes_while_it_subscribes_leaves_no_subscription(
+    clean_redis: str, amount: Amount
+) -> None:
+    hub = get_hub()
+    for number in range(amount(50, 1000)):
+        client = await SessionClient().open()
+        for each in range(5):
+            topic = f"task:{number}-{each}"
+            client.post("subscribe", topic=topic, token=token(topic))
+        await asyncio.sleep(random.random() / 200)
+        await client.leave()
+        assert hub._watched == {}
+    await hub.close()
+
+
+# Slow backends (W6)
+
+
+async def test_a_broker_of_celery_that_does_not_answer_holds_up_nothing_but_the_cancel(
+    client: SessionClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests_module, "TIME_LIMIT", 3.0)
+    released = threading.Event()
+    monkeypatch.setattr(current_app.control, "revoke", lambda *_, **__: released.wait(60))
+    task_id, other = fresh_id(), fresh_id()
+    await asay(task_id, "STARTED")
+    both = token(f"task:{task_id}", f"task:{other}")
+    await client.ask("subscribe", topic=f"task:{task_id}", token=both)
+    client.post("cancel", task_id=task_id)
+    try:
+        assert (await client.ask("ping"))["type"] == "pong"
+        answer = await client.ask("subscribe", topic=f"task:{other}", token=both)
+        assert answer["type"] == "subscribed"
+        assert not [frame for frame in client.arrived if "id" in frame], "the cancel still waits"
+        error = await client.next("error")
+        assert (error["code"], error["id"]) == ("internal", 2)
+        assert (await client.ask("ping"))["type"] == "pong"
+    finally:
+        released.set()
+
+
+async def test_a_result_backend_that_does_not_answer_holds_up_no_ping_and_no_subscription(
+    client: SessionClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+
+    def stored_endings(task_ids: Any) -> dict[str, Any]:
+        released.wait(60)
+        return {}
+
+    monkeypatch.setattr(recall_module, "stored_endings", stored_endings)
+    try:
+        for number in range(20):  # more than a process has threads for it
+            topic = f"task:{number}"
+            answer = await client.ask("subscribe", topic=topic, token=token(topic))
+            assert answer["type"] == "subscribed"
+        assert (await client.ask("ping"))["type"] == "pong"
+        assert await asyncio.to_thread(lambda: "there is still a thread")
+    finally:
+        released.set()
+
+
+async def test_requests_about_one_topic_are_answered_in_order_however_slow_some_are(
+    client: SessionClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, read = get_broker(), get_broker().read
+
+    async def slowly(*args: Any, **keys: Any) -> Any:
+        await asyncio.sleep(random.random() / 20)
+        return await read(*args, **keys)
+
+    monkeypatch.setattr(requests_module, "_ORDERED", 0.0)
+    monkeypatch.setattr(broker, "read", slowly)
+    for _ in range(10):
+        for topic in ("task:a", "task:b", "task:c"):
+            client.post("subscribe", topic=topic, token=token(topic))
+            client.post("unsubscribe", topic=topic)
+    answers = [await client.first(lambda frame: "id" in frame) for _ in range(60)]
+    for topic in ("task:a", "task:b", "task:c"):
+        numbers = [each["id"] for each in answers if each["topic"] == topic]
+        assert numbers == sorted(numbers)
+    assert len(client.session.subscriptions) == 0
