@@ -56,9 +56,13 @@ class Site:
     redis_url: str
     env: dict[str, str]
     stack: ExitStack
+    worker: Process | None = None
 
     def start_worker(self, **env: str) -> Process:
-        worker = Process("worker", worker_command(NODE, 2), env=self.env | env)
+        """Start a worker, once the one before it is gone."""
+        if self.worker is not None:
+            self.worker.kill()
+        self.worker = worker = Process("worker", worker_command(NODE, 2), env=self.env | env)
         self.stack.callback(worker.kill)
         worker.start()
         worker.wait_ready(lambda: worker_answers(NODE, self.redis_url), timeout=READY)
