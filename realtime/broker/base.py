@@ -180,8 +180,16 @@ class Broker(abc.ABC):
         """Return whether some process leads."""
 
     @abc.abstractmethod
-    def running(self) -> list[Running]:
-        """Return every task that runs, as far as anybody knows."""
+    def running(self, *, held: bool = True) -> list[Running]:
+        """Return every task that runs, as far as anybody knows.
+
+        With ``held`` false, leave out those that a worker has received and not begun, as long as
+        its lease stands: there may be 100,000 that wait for their ETA.
+        """
+
+    def running_ids(self) -> list[str]:
+        """Return their ids, without reading records."""
+        raise NotImplementedError
 
     @abc.abstractmethod
     def waiting(self, limit: int) -> list[Waiting]:

@@ -178,9 +178,9 @@ class MemoryBroker(Broker):
     async def is_led(self) -> bool:
         return time.monotonic() < self._leader[1]
 
-    def running(self) -> list[Running]:
+    def running(self, *, held: bool = True) -> list[Running]:
         now = time.monotonic()
-        return [
+        found = [
             Running(
                 task_id,
                 record.kept.state,
@@ -197,6 +197,10 @@ class MemoryBroker(Broker):
             for task_id, record in self._known().items()
             if _runs(record.kept)
         ]
+        return [run for run in found if held or run.state != RECEIVED or not run.alive]
+
+    def running_ids(self) -> list[str]:
+        return [task_id for task_id, record in self._known().items() if _runs(record.kept)]
 
     def waiting(self, limit: int) -> list[Waiting]:
         return self.unfinished(self.waiting_ids()[:limit])

@@ -16,7 +16,7 @@ from realtime.conf import conf
 from realtime.core.acceptance import Change, Follower
 from realtime.core.jsontext import dumps
 from realtime.core.position import Place, Position
-from realtime.core.states import TERMINAL_RANK, rank
+from realtime.core.states import RECEIVED, TERMINAL_RANK, rank
 from realtime.core.status import Status
 from realtime.core.topics import TASK, USER, VISITOR, Topic
 
@@ -77,6 +77,9 @@ class RedisBroker(Broker):
         #: Only a task's own updates must not wait for a slow Redis.
         self._impatient = Client(_impatience)
         self._patient = Client(_patience)
+        #: The workers of tasks that they have received and not begun, by id and time.
+        self._held: dict[tuple[str, float], str] = {}
+        self._turn = 0
         self._askers: WeakKeyDictionary[asyncio.AbstractEventLoop, Asker] = WeakKeyDictionary()
         self._wrote = float("-inf")
         _groups.cache_clear()  # other settings, other groups
@@ -162,12 +165,25 @@ class RedisBroker(Broker):
     async def is_led(self) -> bool:
         return bool(await self._async().ask("EXISTS", f"{self._prefix}leader"))
 
-    def running(self) -> list[Running]:
+    def running(self, *, held: bool = True) -> list[Running]:
         found = []
         with self._patient.use() as client:
             now = int(client.time()[0])
-            members = client.zrange(f"{self._prefix}running", 0, -1, withscores=True)
-        for chunk in _chunks(members):
+            members = cast(
+                list[tuple[str, float]],
+                client.zrange(f"{self._prefix}running", 0, -1, withscores=True),
+            )
+        # A task is given another time as soon as it is more than held, so what is remembered of
+        # one with the same time is true. (Read again in turn all the same: records expire.)
+        known, self._turn = self._held, (self._turn + 1) % _TURNS
+        alive = set() if held else self._alive(set(known.values()))
+        self._held = {
+            member: known[member]
+            for member in members
+            if known.get(member, "") in alive and hash(member) % _TURNS != self._turn
+        }
+        unread = [member for member in members if member not in self._held]
+        for chunk in _chunks(unread):
             records = self._records([task_id for task_id, _ in chunk], _RUNNING, "running")
             alive = self._alive({worker for *_, worker in records.values() if worker})
             for task_id, since in chunk:
@@ -176,6 +192,10 @@ class RedisBroker(Broker):
                 state, publication, lives, published, run, token, patience, followers, worker = (
                     records[task_id]
                 )
+                if state == _HELD and worker in alive:
+                    self._held[task_id, since] = worker
+                    if not held:
+                        continue
                 found.append(
                     Running(
                         task_id,
@@ -193,6 +213,9 @@ class RedisBroker(Broker):
                 )
         return found
 
+    def running_ids(self) -> list[str]:
+        return self._ids("running")
+
     def waiting(self, limit: int) -> list[Waiting]:
         name = f"{self._prefix}waiting"
         with self._patient.use() as client:
@@ -203,11 +226,14 @@ class RedisBroker(Broker):
         return self._unfinished(task_ids, name="waiting")
 
     def waiting_ids(self) -> list[str]:
-        name, found = f"{self._prefix}waiting", list[str]()
+        return self._ids("waiting")
+
+    def _ids(self, name: str) -> list[str]:
+        key, found = f"{self._prefix}{name}", list[str]()
         with self._patient.use() as client:
             # In pages: Redis serves nobody else meanwhile. As the list changes, an id may come
             # twice, or be missing until the next time.
-            while page := client.zrange(name, len(found), len(found) + _IDS - 1):
+            while page := client.zrange(key, len(found), len(found) + _IDS - 1):
                 found += cast(list[str], page)
         return found
 
@@ -399,6 +425,10 @@ _TEXTS: Final = 8
 #: What is asked of the record of a task that waits, and of one that runs.
 _WAITS: Final = ("state", "_publication", "_lives", "published_at")
 _RUNNING: Final = (*_WAITS, "run", "_token", "_patience", "_followers", "_worker")
+#: The state of a task that a worker has received and not begun.
+_HELD: Final = f'"{RECEIVED}"'
+#: Each of those is read at least once in so many turns.
+_TURNS: Final = 60
 
 
 def _again(lives: str | None) -> bool:

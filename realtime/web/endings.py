@@ -18,7 +18,7 @@ from realtime.broker.base import Running, Waiting
 from realtime.core import jsontext
 from realtime.core.acceptance import Change
 from realtime.core.logs import get_logger
-from realtime.core.states import FAILURE, RECEIVED, REVOKED, SUCCESS
+from realtime.core.states import FAILURE, PENDING, RECEIVED, RETRY, REVOKED, SUCCESS
 from realtime.results import PAGE, Ending, ended_since, is_searchable, stored_endings
 
 logger = get_logger("realtime.endings")
@@ -50,15 +50,11 @@ class Endings:
         """
         broker, runs = get_broker(), {run.task_id: run for run in running}
         rotation = [task.task_id for task in broker.waiting(_ROTATION)]
-        if not is_searchable():
-            self._search_ids([*runs, *broker.waiting_ids()], runs)
-            return
         began = datetime.now(UTC)
-        if self._since is None:
-            self._search_ids([*runs, *broker.waiting_ids()], runs)
+        if self._since is None or not is_searchable():
+            self._search_ids([*broker.running_ids(), *broker.waiting_ids()], runs)
         else:
-            begun = [task_id for task_id, run in runs.items() if run.state != RECEIVED]
-            self._search_ids([*begun, *rotation], runs)
+            self._search_ids([*runs, *rotation], runs)
             self._search_since(self._since - OVERLAP, runs)
         self._since = began
 
@@ -95,11 +91,10 @@ class Endings:
             ending, run = endings[task.task_id], runs.get(task.task_id)
             if not ending.is_of(task.task_id, again=task.again, published_at=task.published_at):
                 continue
-            if run is None or run.state == RECEIVED:
-                self._accept(task, ending)
+            begun = task.state not in (PENDING, RECEIVED, RETRY)
             # A failure that is stored may be an earlier run's, unless there was none.
-            elif ending.state == SUCCESS or run.run == 1 or not run.alive:
-                self._accept(task, ending, run)
+            if not begun or ending.state == SUCCESS or (run and (run.run == 1 or not run.alive)):
+                self._accept(task, ending, run if begun else None)
 
     def _accept(self, task: Waiting, ending: Ending, run: Running | None = None) -> None:
         token = run.token if run else ""

@@ -21,7 +21,7 @@ from realtime.conf import conf
 from realtime.core import jsontext
 from realtime.core.acceptance import Change
 from realtime.core.logs import get_logger
-from realtime.core.states import LOST, RECEIVED, STALLED, STARTED
+from realtime.core.states import LOST, STALLED, STARTED
 from realtime.core.status import ending
 
 from .endings import Endings, end_followers
@@ -121,10 +121,10 @@ class Reconciler:
         the next looks. Raises what the store raises.
         """
         self._searching.call(self._search, conf().RECONCILE_INTERVAL)
-        self._judge(get_broker().running())
+        self._judge(get_broker().running(held=False))
 
     def _search(self) -> None:
-        running = get_broker().running()
+        running = get_broker().running(held=False)
         self._endings.search(running)
         self._searched = frozenset(_key(run) for run in running if run.state == STALLED)
 
@@ -133,8 +133,7 @@ class Reconciler:
         missing = set()
         for run in running:
             if run.alive and run.state == STALLED:
-                # Of a task that a worker holds, no run has begun.
-                self._accept(run, STARTED if run.token else RECEIVED)
+                self._accept(run, STARTED)  # or RECEIVED, where no run has begun
             elif not run.alive and run.state != STALLED:
                 missing.add(_key(run))
             elif not run.alive and run.seconds >= self._patience(run):
@@ -142,7 +141,7 @@ class Reconciler:
                 if self._accept(run, LOST, fields | {"error": _LOST_ERROR}):
                     end_followers(run, LOST, fields | {"error": _FOLLOWS_ERROR})
         if missing and not self._stopped.wait(_SECOND_LOOK):
-            for run in get_broker().running():
+            for run in get_broker().running(held=False):
                 if _key(run) in missing and not run.alive and run.state != STALLED:
                     self._accept(run, STALLED)
 

@@ -334,6 +334,40 @@ async def test_requests_for_results_are_answered_and_few_wait_for_a_backend_that
     assert 1 <= backend.asked_for <= THREADS
 
 
+# What a worker has received
+
+
+def test_of_many_tasks_that_a_living_worker_holds_records_are_read_once(
+    backend: Any, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = get_broker()
+    broker.renew_lease("w", 60)
+    ids = {uuid() for _ in range(300)}
+    for task_id in ids:
+        publish(task_id, state="RECEIVED", attempt=0, worker="w", patience=3700)
+    reconciler.look()
+    read: list[str] = []
+    records = type(broker)._records  # type: ignore[attr-defined]
+
+    def counted(broker: Any, task_ids: list[str], *more: Any) -> Any:
+        read.extend(task_ids)
+        return records(broker, task_ids, *more)
+
+    monkeypatch.setattr(type(broker), "_records", counted)
+    reconciler.look()
+    assert len(read) < len(ids)  # a few in turn, twice
+    ended = next(iter(ids))
+    backend.store_result(ended, 7, "SUCCESS")
+    reconciler.look()
+    assert state_of(ended) == "SUCCESS"
+    broker.end_lease("w")
+    reconciler.look()
+    assert {state_of(task_id) for task_id in ids - {ended}} == {"STALLED"}
+    broker.renew_lease("w", 60)
+    reconciler.look()
+    assert {state_of(task_id) for task_id in ids - {ended}} == {"RECEIVED"}
+
+
 # Nothing is kept for ever
 
 
