@@ -12,6 +12,8 @@ urlpatterns = [
     # An id with a slash that was not encoded: not found, in the same bytes as any other.
     path("tasks/<path:path>/", views.no_task),
     path("tokens/", views.tokens, name="tokens"),
+    # A WebSocket never arrives here: it is routed before Django.
+    path("ws/", views.handshake, name="handshake"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
 ]

@@ -36,6 +36,8 @@ from .auth import Refused, authorise, authorise_cancel, grant, grants_of, not_fo
 from .cancel import request_cancel
 from .drain import is_draining
 from .hub import get_hub
+from .limits import connections as connections_here
+from .origins import is_allowed_origin
 from .paths import from_path
 from .recall import arecall
 from .reconciler import reconciler
@@ -58,6 +60,8 @@ _STATUS: Final = {
 }
 _TOPICS_OF_A_TOKEN: Final = 128
 _NOT_LED: Final = "no process reconciles: endings that nobody announced are not found"
+#: Seconds until a WebSocket may be tried again.
+_RETRY_AFTER: Final = 5
 #: Seconds in which the store must answer a readiness check.
 _READY_TIMEOUT: Final = 2.0
 
@@ -234,6 +238,35 @@ async def tokens(request: HttpRequest) -> HttpResponse:
         "refused": [str(topic) for topic, _ in refused],
     }
     return JsonResponse(answer, status=201)
+
+
+@_answers("GET", "HEAD")
+async def handshake(request: HttpRequest) -> HttpResponse:
+    """Answer why a WebSocket would be refused here, which a browser does not tell its page.
+
+    A browser names the origin in a handshake, but not in a GET from the same site: there the
+    client does, in a header of its own.
+    """
+    if is_draining():
+        return _retry_later(ErrorCode.INTERNAL, "the server restarts")
+    if connections_here.full:
+        return _retry_later(ErrorCode.LIMIT, "no room for more connections")
+    named = request.headers.get("X-Realtime-Origin") or request.headers.get("Origin")
+    if named is not None and isinstance(request, ASGIRequest):
+        kept = [pair for pair in request.scope["headers"] if pair[0] != b"origin"]
+        headers = [*kept, (b"origin", named.encode(errors="replace"))]
+        if not is_allowed_origin({**request.scope, "headers": headers}):
+            message = "this page's origin is not allowed; the server's log names the setting"
+            return _error(ErrorCode.FORBIDDEN, message)
+    refusal = _error(ErrorCode.BAD_REQUEST, "this is the address of a WebSocket", status=426)
+    refusal["Upgrade"] = "websocket"
+    return refusal
+
+
+def _retry_later(code: ErrorCode, message: str) -> HttpResponse:
+    refusal = _error(code, message, status=503)
+    refusal["Retry-After"] = str(_RETRY_AFTER)
+    return refusal
 
 
 @_answers("GET", "HEAD")

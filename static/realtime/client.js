@@ -33,50 +33,51 @@ h)})}#I(t){this.#w=!0,this.#i.pushNow(JSON.stringify({type:"ping",id:++this.#k})
 if(globalThis.document?.visibilityState==="hidden"&&!this.#f)return;let{now:e,random:s}=this.#e;if(this.#n===
 null){if(this.#l)return;t!=="online"||this.#f?this.#M():this.#P(s()*V)}else if(this.state.state!=="c\
 onnected"){if(e()-this.#d<=k)return;this.#_(),this.#M()}else this.#m===null&&(this.#w?this.#P(k):this.#I(
-k))};#M(){this.#f=!1,this.#T(0,null),this.#v()}#P(t){this.#O!==null&&this.#e.now()+t<this.#h&&this.#T(
-t,this.#O)}#W=({persisted:t})=>{!t||this.state.state==="disconnected"||(this.#_(1e3),this.#f=!0,this.#l=
+k))};#M(){this.#f=!1,this.#T(0,null),this.#v()}#P(t){this.#C!==null&&this.#e.now()+t<this.#h&&this.#T(
+t,this.#C)}#W=({persisted:t})=>{!t||this.state.state==="disconnected"||(this.#_(1e3),this.#f=!0,this.#l=
 !1,this.#E("connecting",st,null))};#R(t,e){let s=this.#e.now(),i=this.state.state==="connected",n=s-
 this.#p,r=this.#m;if(r!==null&&(t=r.code,e=r.message),e=this.#y||e||"connection lost",this.#_(),typeof r?.
-reconnect=="boolean"?!r.reconnect:it(t)){this.#N(e,t),this.#C(`${e} (${t}). Nothing is tried until s\
+reconnect=="boolean"?!r.reconnect:it(t)){this.#N(e,t),this.#O(`${e} (${t}). Nothing is tried until s\
 omething is subscribed to.`);return}if(!this.#s.isWanted()){this.#N("",null);return}i&&n>=Y?(this.#c=
-0,this.#u=""):this.#c+=1,i&&n>=X&&(this.#r=0),this.#D(t,r?.retry_after),t===tt&&this.#C(`${e} (${t})\
-. Trying again.`),this.#E("connecting",this.#u||e,t),this.#c%Q===Z&&r===null&&this.#$(t)}#D(t,e){let{
+0,this.#u=""):this.#c+=1,i&&n>=X&&(this.#r=0),this.#D(t,r?.retry_after),t===tt&&this.#O(`${e} (${t})\
+. Trying again.`),this.#E("connecting",this.#u||e,t),this.#c%Q===Z&&r===null&&this.#F(t)}#D(t,e){let{
 random:s}=this.#e,i=d(this.#r++,s);typeof e=="number"?i=(e+s())*1e3:t===D&&(i=s()*J),this.#l=typeof e==
-"number"||t===D,this.#T(i,()=>this.#v())}async#$(t){let{reason:e,retryAfter:s}=await this.#s.diagnose();
-this.state.state!=="connecting"||this.#c===0||(this.#u=e,s!==null&&this.#n===null&&this.#D(t,s),this.#C(
-`no connection: ${e}. Trying again.`),this.#E("connecting",e,this.state.code))}#C(t){t!==this.#S&&(this.#S=
+"number"||t===D,this.#T(i,()=>this.#v())}async#F(t){let{reason:e,retryAfter:s}=await this.#s.diagnose();
+this.state.state!=="connecting"||this.#c===0||(this.#u=e,s!==null&&this.#n===null&&this.#D(t,s),this.#O(
+`no connection: ${e}. Trying again.`),this.#E("connecting",e,this.state.code))}#O(t){t!==this.#S&&(this.#S=
 t,this.#e.warn(`realtime: ${t}`))}#_(t){let e=this.#n;this.#n=null,this.#w=!1,this.#i.clear(),this.#T(
 0,null),e?.close(t)}#N(t,e){let{events:s}=this.#e;for(let i of U)s.removeEventListener(i,this.#L);s.
-removeEventListener("pagehide",this.#W),this.#f=!1,this.#c=0,this.#u="",this.#E("disconnected",t,e)}#O=null;#T(t,e){
-let{now:s,setTimeout:i,clearTimeout:n}=this.#e;n(this.#o),this.#O=e,this.#h=s()+t,this.#o=e===null?null:
+removeEventListener("pagehide",this.#W),this.#f=!1,this.#c=0,this.#u="",this.#E("disconnected",t,e)}#C=null;#T(t,e){
+let{now:s,setTimeout:i,clearTimeout:n}=this.#e;n(this.#o),this.#C=e,this.#h=s()+t,this.#o=e===null?null:
 i(e,t)}#E(t,e,s,i=!1){let n=this.state;this.state={state:t,reason:e,code:s,delayed:i},(t!==n.state||
 e!==n.reason)&&this.#s.state(this.state)}};function nt(o){try{let t=JSON.parse(o);if(typeof t?.type==
 "string")return t}catch{}return{type:""}}var a=class extends Error{name="RealtimeError";constructor(t,e,s=null){super(e),this.code=t,this.retryAfter=
-s}};var ot=1e4,$=128,F="signing in is needed: another page answered instead of the service",T=class{#t;#e;canRenew;constructor(t,e){
+s}};var ot=1e4,F=128,$="signing in is needed: another page answered instead of the service",T=class{#t;#e;canRenew;constructor(t,e){
 this.#t=e;let{location:s,config:i}=e,n=new URL(t);n.protocol=n.protocol.replace("ws","http"),this.canRenew=
 s!==void 0&&new URL(s).origin===n.origin;let r=i.socket!==void 0&&i.http!==void 0&&s!==void 0&&new URL(
 i.socket,s).pathname===n.pathname,h=n.pathname.endsWith("/")?"..":".";this.#e=new URL(r?i.http:h,n)}url(t){
 return new URL(t,this.#e).href}async requestToken(t){let{csrf_header:e="X-CSRFToken"}=this.#t.config,
 s=await this.#s("tokens/",{method:"POST",headers:{Accept:"application/json","Content-Type":"applicat\
-ion/json",[e]:this.#i()},body:JSON.stringify({topics:t})});if(q(s))throw new a("unauthorized",F);let i=await s.
+ion/json",[e]:this.#i()},body:JSON.stringify({topics:t})});if(q(s))throw new a("unauthorized",$);let i=await s.
 json();if(s.ok){let h=new Set(Object.values(i.refused??[]).map(rt));return{token:i.token??"",refused:h}}
 let{code:n="internal",message:r=`HTTP ${s.status}`}=i.error??{};throw s.status>=500||s.status===429?
-new Error(r):new a(n,r)}async diagnose(){let t;try{t=await this.#s("readyz",{headers:{Accept:"applic\
-ation/json"}})}catch{return{reason:"the server cannot be reached",retryAfter:null}}let e=Number(t.headers.
-get("Retry-After")??NaN);return{reason:await ht(t,this.#t.location),retryAfter:e>=0?e:null}}async#s(t,e){
-let s=new AbortController,i=this.#t.setTimeout(()=>s.abort(),ot);try{return await this.#t.fetch(this.
-url(t),{credentials:"same-origin",cache:"no-store",signal:s.signal,...e})}finally{this.#t.clearTimeout(
-i)}}#i(){let{csrf_cookie:t="csrftoken",csrf_token:e}=this.#t.config,{document:s}=globalThis;for(let n of s?.
-cookie.split("; ")??[])if(n.startsWith(`${t}=`))return n.slice(t.length+1);return e||(s?.querySelector(
-"input[name=csrfmiddlewaretoken]")?.value??"")}};function rt(o){return typeof o=="string"?o:o.topic}
-function q(o){let t=o.headers.get("Content-Type")??"";return o.redirected||o.ok&&t.includes("html")}
-async function ht(o,t){let{status:e}=o;return q(o)||e===401?F:e===403?"the server refuses this page \
-(403)":e===404?"there is no such service at this address (404)":o.ok?`the server answers, but refuse\
-s WebSockets (403): ${t===void 0?"this client":new URL(t).origin} may not be an allowed origin, or a\
- proxy does not pass WebSockets on`:`${(await o.json().catch(()=>({})))?.error?.message??"the server\
- cannot serve now"} (${e})`}function j(o,t,e=0){return o===null||t.epoch!==o.epoch?"gap":t.offset<=o.offset?"drop":t.offset-e<=o.
-offset+1?"deliver":"gap"}var at=new Set(["SUCCESS","FAILURE","REVOKED","LOST"]),z=1e3,ct=1e3;function f(o){return at.has(o.state)}
-function E(o,t){return o.published_at!==null&&t.published_at!==null&&t.published_at>o.published_at}function lt(o,t){
+new Error(r):new a(n,r)}async diagnose(){let{location:t}=this.#t,e={Accept:"application/json"},s=this.
+canRenew&&t?{"X-Realtime-Origin":new URL(t).origin}:{},i;try{i=await this.#s("ws/",{headers:{...e,...s}})}catch{
+return{reason:"the server cannot be reached",retryAfter:null}}let n=Number(i.headers.get("Retry-Afte\
+r")??NaN);return{reason:await ht(i),retryAfter:n>=0?n:null}}async#s(t,e){let s=new AbortController,i=this.#t.
+setTimeout(()=>s.abort(),ot);try{return await this.#t.fetch(this.url(t),{credentials:"same-origin",cache:"\
+no-store",signal:s.signal,...e})}finally{this.#t.clearTimeout(i)}}#i(){let{csrf_cookie:t="csrftoken",
+csrf_token:e}=this.#t.config,{document:s}=globalThis;for(let n of s?.cookie.split("; ")??[])if(n.startsWith(
+`${t}=`))return n.slice(t.length+1);return e||(s?.querySelector("input[name=csrfmiddlewaretoken]")?.
+value??"")}};function rt(o){return typeof o=="string"?o:o.topic}function q(o){let t=o.headers.get("C\
+ontent-Type")??"";return o.redirected||o.ok&&t.includes("html")}async function ht(o){let{status:t}=o;
+return q(o)||t===401?$:o.ok||t===426?"the server is there, but no WebSocket reaches it: a proxy does\
+ not pass them on":`${(await o.json().catch(()=>({})))?.error?.message??at[t]??"the server refuses W\
+ebSockets"} (${t})`}var at={403:"the server refuses this page",404:"there is no such service at this\
+ address",502:"the server cannot be reached",503:"the server cannot serve now",504:"the server does \
+not answer"};function j(o,t,e=0){return o===null||t.epoch!==o.epoch?"gap":t.offset<=o.offset?"drop":t.offset-e<=o.
+offset+1?"deliver":"gap"}var ct=new Set(["SUCCESS","FAILURE","REVOKED","LOST"]),z=1e3,lt=1e3;function f(o){return ct.has(o.state)}
+function E(o,t){return o.published_at!==null&&t.published_at!==null&&t.published_at>o.published_at}function ut(o,t){
 return f(o)&&o.state===t.state&&o.run===t.run&&o.attempt===t.attempt&&!E(o,t)}var b=class{position=null;tasks=new Map;total=0;next=null;#t=new Map;#e=new Map;#s=new Set;#i=null;#n=!1;#o=[];#h;constructor(t){
 this.#h=t.startsWith("task:")?t.slice(5):null}get task(){return this.#h===null?null:this.tasks.get(this.#h)??
 null}pause(){this.#n=!1,this.#o=[]}subscribed(t){let{epoch:e,offset:s,recovered:i,events:n=[],snapshot:r=[]}=t,
@@ -86,7 +87,7 @@ h.gap=!0)}else this.#c({...t,snapshot:r},h);let u=this.#o;this.#o=[];for(let x o
 (this.#o=[]),h}snapshot(t){let e={news:[],replaced:!1,gap:!1};return this.#c(t,e),e}event(t){let e={
 news:[],replaced:!1,gap:!1};return this.#r(t,e),e}page({snapshot:t,next:e=null}){let s={news:[],replaced:!1,
 gap:!1};this.next=e;for(let i of t)this.#l(i)||(this.#f(i,s),this.#s.add(i.task_id));return s}#r(t,e){
-if(!this.#n){this.#o.push(t),this.#o.length>ct&&this.#o.shift();return}let{epoch:s,offset:i,merged:n,
+if(!this.#n){this.#o.push(t),this.#o.length>lt&&this.#o.shift();return}let{epoch:s,offset:i,merged:n,
 status:r}=t;switch(j(this.position,{epoch:s,offset:i},n)){case"deliver":if(this.position={epoch:s,offset:i},
 this.#s.has(r.task_id)&&this.#l(r))return;this.#f(r,e);break;case"gap":this.#n=!1,this.#o.push(t),e.
 gap=!0;break}}#c({epoch:t,offset:e,snapshot:s,total:i=0,next:n=null},r){let h=this.task;this.#h===null?
@@ -98,16 +99,16 @@ task_id,s=this.#t.get(e)??0;if(t.version>s)return!1;let i=this.tasks.get(e);retu
 t)}#f(t,e){let s=t.task_id,i=this.#e.get(s),n=this.tasks.get(s)??i;this.#e.delete(s),this.#s.delete(
 s),this.#t.delete(s),this.#t.set(s,t.version),this.tasks.set(s,t),this.total=Math.max(this.total,this.
 tasks.size);let r=i?.epoch===this.#i&&i.version===t.version&&i.state===t.state&&!E(i,t),h=n!==void 0&&
-lt(n,t);if(!r&&!h?e.news.push(t):i!==void 0&&(e.replaced=!0),this.tasks.size>z)for(let[u]of this.#t)
+ut(n,t);if(!r&&!h?e.news.push(t):i!==void 0&&(e.replaced=!0),this.tasks.size>z)for(let[u]of this.#t)
 return this.#a(u)}#a(t){let{version:e,state:s,run:i,attempt:n,published_at:r}=this.tasks.get(t);if(this.#e.
 set(t,{epoch:this.#i,version:e,state:s,run:i,attempt:n,published_at:r}),this.#e.size>z){let[h]=this.#e.
-keys();this.#e.delete(h)}this.tasks.delete(t),this.#t.delete(t),this.#s.delete(t)}};function w(o,t=0){return{token:o,serial:t,endsAt:1/0,renewAt:1/0}}var[H,ut]=[.5,.8],ft=1e3,v=class{#t;#e;#s;#i;#n=0;#o=new WeakMap;#h=new Map;#r=new Map;#c=0;#u=null;#l="";constructor(t,e,s,i){
+keys();this.#e.delete(h)}this.tasks.delete(t),this.#t.delete(t),this.#s.delete(t)}};function w(o,t=0){return{token:o,serial:t,endsAt:1/0,renewAt:1/0}}var[H,ft]=[.5,.8],dt=1e3,v=class{#t;#e;#s;#i;#n=0;#o=new WeakMap;#h=new Map;#r=new Map;#c=0;#u=null;#l="";constructor(t,e,s,i){
 this.#t=t,this.#e=e,this.#s=s,this.#i=i}canRenew({source:t}){return typeof t=="function"||this.#e.canRenew}isNeeded(t){
 let{source:e,credential:s}=t;return s.serial===0&&p(e)?!0:s.endsAt<=this.#t.now()&&this.canRenew(t)}async refresh(t){
 let{source:e}=t,{serial:s}=t.credential;if(p(e))return t.credential=await this.#g(e,s),!0;let i=this.#r.
 get(t.topic);if(i===void 0){let n=[...this.#s()].filter(r=>this.#k(r));i=this.#m([...new Set([t,...n])])}
 return await i,t.credential.serial>s}granted(t,e){let{now:s,random:i}=this.#t,{credential:n}=t;if(typeof e!=
-"number")return;let r=e*1e3;n.endsAt===1/0&&(n.renewAt=s()+r*(H+(ut-H)*i())),n.endsAt=s()+r,this.#f()}stop(){
+"number")return;let r=e*1e3;n.endsAt===1/0&&(n.renewAt=s()+r*(H+(ft-H)*i())),n.endsAt=s()+r,this.#f()}stop(){
 this.#t.clearTimeout(this.#u)}#f(){let{now:t,setTimeout:e,clearTimeout:s}=this.#t;s(this.#u);let i=Math.
 min(...[...this.#s()].map(n=>n.credential.renewAt));i!==1/0&&(this.#u=e(()=>this.#a(),Math.max(0,i-t())))}async#a(){
 if(!this.#i())return;let t=[...this.#s()].filter(i=>i.credential.endsAt<1/0);for(let{credential:i}of t)
@@ -115,17 +116,17 @@ i.renewAt=1/0;let e=new Set(t.map(({source:i})=>i).filter(i=>p(i))),s=t.filter(i
 canRenew(i));await Promise.all([...[...e].map(i=>{let n=t.filter(r=>r.source===i);return this.#d(n,()=>this.#p(
 i,n))}),this.#d(s,()=>this.#m(s))]),this.#f()}async#d(t,e){if(t.length!==0)try{await e(),this.#c=0}catch(s){
 if(this.#S(`tokens are not renewed: ${s.message}`),s instanceof a)return;let i=d(this.#c++,this.#t.random),
-n=this.#t.now()+Math.max(ft,i);for(let{credential:r}of t)r.renewAt=n}}async#p(t,e){let s=Math.max(...e.
+n=this.#t.now()+Math.max(dt,i);for(let{credential:r}of t)r.renewAt=n}}async#p(t,e){let s=Math.max(...e.
 map(({credential:n})=>n.serial)),i=await this.#g(t,s);for(let n of e)n.credential=i,n.onRenewed()}#g(t,e){
 let s=this.#o.get(t);if(s!==void 0&&s.serial>e&&s.endsAt>this.#t.now())return Promise.resolve(s);let i=this.#h.
 get(t);return i===void 0&&(i=this.#w(t).finally(()=>this.#h.delete(t)),this.#h.set(t,i)),i}async#w(t){
 try{let e=w(await t()??void 0,++this.#n);return this.#o.set(t,e),e}catch(e){throw l(e),new Error(String(
 e),{cause:e})}}#k({source:t,credential:e}){return!p(t)&&e.token!==void 0}async#m(t){let e=t.slice(0,
-$),s=this.#y(e).finally(()=>{for(let{topic:i}of e)this.#r.delete(i)});for(let{topic:i}of e)this.#r.set(
+F),s=this.#y(e).finally(()=>{for(let{topic:i}of e)this.#r.delete(i)});for(let{topic:i}of e)this.#r.set(
 i,s);await s,e.length<t.length&&await this.#m(t.slice(e.length))}async#y(t){let e=t.map(({topic:r})=>r),
 {token:s,refused:i}=await this.#e.requestToken(e);if(s==="")return;let n=w(s,++this.#n);for(let r of t)
 i.has(r.topic)||(r.credential=n,r.onRenewed())}#S(t){t!==this.#l&&(this.#l=t,this.#t.warn(`realtime:\
- ${t}`))}};function p(o){return typeof o=="function"}var O=class{id=0;resolve=()=>{};reject=()=>{};constructor(t){this.frame=t,this.promise=new Promise((e,s)=>Object.
+ ${t}`))}};function p(o){return typeof o=="function"}var C=class{id=0;resolve=()=>{};reject=()=>{};constructor(t){this.frame=t,this.promise=new Promise((e,s)=>Object.
 assign(this,{resolve:e,reject:s}))}},A=class{source=void 0;credential=w(void 0);isActive=!1;limit=void 0;readers=new Set;topic;#t;#e;#s;#i;#n=0;#o=null;#h=0;#r=!1;#c=!1;#u=0;#l=null;#f=null;#a=null;#d=null;constructor(t,{
 connection:e,platform:s,tokens:i,onOver:n}){this.topic=t,this.#t=e,this.#e=s,this.#s=i,this.#i=n,this.
 feed=new b(t)}get isSettled(){return this.feed.task?.state==="SUCCESS"}setSource(t){t!==this.source&&
@@ -143,14 +144,14 @@ this.#i(this),this.#a?.reject(t),this.#d?.reject(t),this.#a=this.#d=null;let e=[
 readers.clear();for(let s of e)s.over(t)}cancel(){if(this.isSettled)return Promise.resolve();let t=this.
 topic.slice(5);return this.#a??=this.#k({type:"cancel",task_id:t}),this.#a.promise}more(t){if(this.feed.
 position!==null&&this.feed.next===null)return Promise.resolve();let{topic:e,feed:s}=this;return this.#d??=
-this.#k(()=>({type:"page",topic:e,after:s.next,limit:t})),this.#d.promise}#k(t){let e=new O(typeof t==
+this.#k(()=>({type:"page",topic:e,after:s.next,limit:t})),this.#d.promise}#k(t){let e=new C(typeof t==
 "function"?t:()=>t);return this.#l!==null?e.reject(this.#l):this.#r&&(e.id=this.#t.send(e.frame())),
 e}#m(){for(let t of[this.#a,this.#d])t?.id===0&&(t.id=this.#t.send(t.frame()))}onFrame(t){switch(t.type){case"\
 event":this.#b(this.feed.event(t));break;case"snapshot":this.#b(this.feed.snapshot(t));break;case"un\
 subscribed":this.#v(new a(t.code,t.message));break}}onAnswer(t){if(t.id===this.#n)t.type==="subscrib\
-ed"?this.#y(t):t.type==="error"&&this.#S(C(t));else if(t.id===this.#a?.id)t.type==="cancelled"?this.#a?.
-resolve():this.#a?.reject(C(t)),this.#a=null;else if(t.id===this.#d?.id){let e=this.#d;this.#d=null,
-t.type==="page"&&this.#b(this.feed.page(t)),t.type==="page"?e?.resolve():e?.reject(C(t))}}#y(t){this.#u=
+ed"?this.#y(t):t.type==="error"&&this.#S(O(t));else if(t.id===this.#a?.id)t.type==="cancelled"?this.#a?.
+resolve():this.#a?.reject(O(t)),this.#a=null;else if(t.id===this.#d?.id){let e=this.#d;this.#d=null,
+t.type==="page"&&this.#b(this.feed.page(t)),t.type==="page"?e?.resolve():e?.reject(O(t))}}#y(t){this.#u=
 0,this.#r=!0,this.#c=!1,this.#s.granted(this,t.expires_in),this.#b(this.feed.subscribed(t)),this.#r&&
 this.#m()}#S(t){let{code:e,retryAfter:s}=t;this.#n=0,this.#r=!1,e==="limit"&&s!==null?this.#p(()=>this.
 ask(),(s+this.#e.random())*1e3):e==="internal"?this.#p(()=>this.ask()):e==="unauthorized"?this.#A(t):
@@ -159,8 +160,8 @@ t)}async#A(t){if(this.#c||!this.#s.canRenew(this)){this.fail(t);return}let e=thi
 credential!==this.#o,{message:i}=t;try{s||=await this.#s.refresh(this)}catch(n){if(e!==this.#h)return;
 if(!(n instanceof a)){this.#c=!1,this.#p(()=>this.#A(t));return}i+=` (${n.message})`}e===this.#h&&(s?
 this.ask():this.fail(new a(t.code,i)))}#b(t){this.isSettled?(this.#w(),this.#a?.resolve(),this.#a=null,
-this.#i(this)):t.gap&&this.ask();for(let e of[...this.readers])e.change(t)}};function C({code:o,message:t,
-retry_after:e=null}){return new a(o,t,e)}var dt=5e3,pt=128,m=class{site;#t;#e;#s;#i=new Map;states=new c;#n=null;#o=!1;constructor(t,e){this.#e=
+this.#i(this)):t.gap&&this.ask();for(let e of[...this.readers])e.change(t)}};function O({code:o,message:t,
+retry_after:e=null}){return new a(o,t,e)}var pt=5e3,wt=128,m=class{site;#t;#e;#s;#i=new Map;states=new c;#n=null;#o=!1;constructor(t,e){this.#e=
 e,this.site=new T(t,e),this.#t=new S(t,e,{state:s=>this.#l(s),frame:s=>this.#f(s),isWanted:()=>this.#i.
 size>0,diagnose:()=>this.site.diagnose()}),this.#s=new v(e,this.site,()=>this.#i.values(),()=>this.state.
 state==="connected")}get state(){return this.#t.state}get serverNow(){return this.#t.serverNow}subscribe(t,{
@@ -168,13 +169,13 @@ token:e,limit:s}){let i=this.#i.get(t),n=i??new A(t,{connection:this.#t,platform
 onOver:r=>this.#u(r)});return this.#i.set(t,n),n.limit=s??n.limit,e!==void 0&&n.setSource(e),this.#e.
 clearTimeout(this.#n),i===void 0&&queueMicrotask(()=>this.#h(n)),n}closeIfIdle(){this.#i.size>0||(this.#e.
 clearTimeout(this.#n),this.#t.close("closed"))}#h(t){this.#i.get(t.topic)===t&&(this.state.state==="\
-connected"?this.#r():this.#t.open())}#r(){let{subscriptions:t=pt}=this.#t.welcome.limits??{},e=[...this.#i.
+connected"?this.#r():this.#t.open())}#r(){let{subscriptions:t=wt}=this.#t.welcome.limits??{},e=[...this.#i.
 values()],s=t-e.filter(({isActive:i})=>i).length;for(let i of e)if(!i.isActive){if(s--<=0){this.#c(t);
 return}i.ask()}}#c(t){this.#o||(this.#o=!0,this.#e.warn(`realtime: the server allows ${t} subscripti\
 ons on a connection. Others wait until some have ended; close handles that you no longer need, or su\
 bscribe to a topic of many tasks.`))}#u(t){if(this.#i.get(t.topic)!==t)return;this.#i.delete(t.topic);
 let{state:e}=this.state;if(e==="connected"&&this.#r(),this.#i.size>0||e==="disconnected")return;let{
-setTimeout:s,clearTimeout:i}=this.#e;i(this.#n),this.#n=s(()=>this.#t.close(""),dt)}#l(t){let e=[...this.#i.
+setTimeout:s,clearTimeout:i}=this.#e;i(this.#n),this.#n=s(()=>this.#t.close(""),pt)}#l(t){let e=[...this.#i.
 values()];if(t.state!=="connected")for(let s of e)s.pause();else this.#r();if(t.state==="disconnecte\
 d"){this.#s.stop(),this.#e.clearTimeout(this.#n);for(let s of e)s.fail(new a("disconnected",t.reason))}
 this.states.emit(t)}#f(t){if(t.id>0)for(let e of[...this.#i.values()])e.onAnswer(t);else t.topic!==void 0?
@@ -202,10 +203,10 @@ parse(o):{}}function M(o){let t=o.WebSocket??globalThis.WebSocket;if(t===void 0)
 "There is no WebSocket here: use Node 22 or newer, or pass one.");return{fetch:(e,s)=>fetch(e,s),setTimeout:(e,s)=>setTimeout(
 e,s),clearTimeout:e=>clearTimeout(e),now:()=>performance.now(),wallClock:()=>Date.now(),random:()=>Math.
 random(),warn:e=>console.warn(e),events:typeof globalThis.addEventListener=="function"?globalThis:new EventTarget,
-location:globalThis.location?.href,config:o.config??L(),...o,WebSocket:t}}var wt="/realtime/ws/";function ee(o,t){return new P(o,t)}function mt(o){if(/^[A-Za-z0-9_-]+$/.test(
+location:globalThis.location?.href,config:o.config??L(),...o,WebSocket:t}}var mt="/realtime/ws/";function se(o,t){return new P(o,t)}function gt(o){if(/^[A-Za-z0-9_-]+$/.test(
 o))return o;let t=new TextEncoder().encode(o);return`~${btoa(String.fromCharCode(...t)).replaceAll("\
 +","-").replaceAll("/","_").replaceAll("=","")}`}var P=class extends EventTarget{#t;#e=new Set;#s=!1;constructor(t,e){
-super();let s=e?.location??globalThis.location?.href,i=e?.config??L(),n=new URL(t??i.socket??wt,s);n.
+super();let s=e?.location??globalThis.location?.href,i=e?.config??L(),n=new URL(t??i.socket??mt,s);n.
 protocol=n.protocol.replace("http","ws"),this.#t=e===void 0?K(n.href,()=>M({config:i})):new m(n.href,
 M({...e,config:i}))}get state(){return this.#t.state}get serverTime(){return new Date(this.#t.serverNow)}onState(t){
 return this.#t.states.add(t,()=>[this.state])}addEventListener(t,e,s){if(super.addEventListener(t,e,
@@ -213,7 +214,7 @@ s),t!=="state"||this.#s)return;this.#s=!0;let i=this.state;this.onState(n=>{n!==
 new CustomEvent("state",{detail:n})))})}task(t,e={}){return this.#i(new _(t,this.#t.subscribe(`task:${t}`,
 e)))}topic(t,e={}){return this.#i(new N(t,this.#t.subscribe(t,e)))}async requestToken(t){let{token:e,
 refused:s}=await this.#t.site.requestToken(t);if(e!==""&&s.size===0)return e;throw new a("not_found",
-"no such topic, or not for you")}resultUrl(t){return this.#t.site.url(`tasks/${mt(t)}/result/`)}close(){
+"no such topic, or not for you")}resultUrl(t){return this.#t.site.url(`tasks/${gt(t)}/result/`)}close(){
 for(let t of[...this.#e])t.close();this.#t.closeIfIdle()}#i(t){return this.#e.add(t),t.onClosed(()=>this.#e.
-delete(t)),t}};export{P as Realtime,a as RealtimeError,_ as TaskHandle,N as TopicHandle,ee as connect,mt as idPath,
+delete(t)),t}};export{P as Realtime,a as RealtimeError,_ as TaskHandle,N as TopicHandle,se as connect,gt as idPath,
 f as isTerminal};

@@ -318,6 +318,7 @@ def test_a_body_of_another_type_is_a_bad_request(service: Any, people: Any, kind
         ("/realtime/tasks/{id}/result/", "GET, HEAD"),
         ("/realtime/tasks/{id}/cancel/", "POST"),
         ("/realtime/tokens/", "POST"),
+        ("/realtime/ws/", "GET, HEAD"),
         ("/realtime/healthz", "GET, HEAD"),
         ("/realtime/readyz", "GET, HEAD"),
     ],

@@ -606,7 +606,8 @@ test("pages are told that the store is away, and that it is back", async () => {
 });
 
 for (const [answer, reason] of /** @type {[() => Response, RegExp][]} */ ([
-  [() => new Response("ready"), /refuses WebSockets \(403\): http:\/\/example.test may not be an allowed origin/],
+  [() => Response.json({ error: { message: "a WebSocket" } }, { status: 426 }), /a proxy does not pass them on/],
+  [() => Response.json({ error: { message: "this page's origin is not allowed" } }, { status: 403 }), /origin is not allowed \(403\)/],
   [() => new Response("no", { status: 403 }), /refuses this page \(403\)/],
   [() => new Response("<h1>Not Found", { status: 404 }), /no such service at this address \(404\)/],
   [() => Response.json({ error: { message: "this process is about to end" } }, { status: 503 }), /about to end \(503\)/],
@@ -626,7 +627,8 @@ for (const [answer, reason] of /** @type {[() => Response, RegExp][]} */ ([
     await settled();
     assert.match(fake.tasks.state.reason, reason);
     assert.match(String(fake.warnings), reason);
-    assert.equal(fake.site.requests[0]?.url, "http://example.test/realtime/readyz");
+    assert.equal(fake.site.requests[0]?.url, "http://example.test/realtime/ws/");
+    assert.equal(fake.site.requests[0]?.headers["X-Realtime-Origin"], "http://example.test");
     for (let i = 0; i < 4; i += 1) {
       await fake.clock.advance(fake.clock.next);
       await fake.socket.cut(1006);
@@ -656,7 +658,7 @@ test("a wait that a refused handshake asks for is kept", async () => {
 
 test("a proxy that accepts and closes counts as refused, and is not asked at full speed", async () => {
   const fake = setUp({ random: () => 1, location: "http://example.test/page" });
-  fake.site.answer = () => new Response("ready");
+  fake.site.answer = () => new Response("", { status: 426 });
   fake.tasks.task("t1");
   await settled();
   const waits = [];
@@ -669,7 +671,7 @@ test("a proxy that accepts and closes counts as refused, and is not asked at ful
     await fake.clock.advance(fake.clock.next);
   }
   assert.deepEqual(waits, [500, 1000, 2000, 4000, 8000, 16_000]);
-  assert.match(fake.warnings.join(), /refuses WebSockets/);
+  assert.match(fake.warnings.join(), /no WebSocket reaches it/);
   assert.equal(fake.site.requests.length, 1);
 });
 

@@ -98,18 +98,19 @@ export class Site {
    * @returns {Promise<Diagnosis>}
    */
   async diagnose() {
+    const { location } = this.#platform;
+    const headers = { Accept: "application/json" };
+    // The browser names it in a handshake, but not in a request within one site.
+    const origin = this.canRenew && location ? { "X-Realtime-Origin": new URL(location).origin } : {};
     /** @type {Response} */
     let response;
     try {
-      response = await this.#fetch("readyz", { headers: { Accept: "application/json" } });
+      response = await this.#fetch("ws/", { headers: { ...headers, ...origin } });
     } catch {
       return { reason: "the server cannot be reached", retryAfter: null };
     }
     const seconds = Number(response.headers.get("Retry-After") ?? NaN);
-    return {
-      reason: await explain(response, this.#platform.location),
-      retryAfter: seconds >= 0 ? seconds : null,
-    };
+    return { reason: await explain(response), retryAfter: seconds >= 0 ? seconds : null };
   }
 
   /**
@@ -162,23 +163,25 @@ function isOtherPage(response) {
 }
 
 /**
- * Says in words what the answer of `readyz` means for the WebSocket.
+ * Says in words why a WebSocket was refused, by the answer to a plain request to its address.
  * @param {Response} response
- * @param {string | undefined} location
  */
-async function explain(response, location) {
+async function explain(response) {
   const { status } = response;
   if (isOtherPage(response) || status === 401) return SIGN_IN;
-  if (status === 403) return "the server refuses this page (403)";
-  if (status === 404) return "there is no such service at this address (404)";
-  if (!response.ok) {
-    const answer = await response.json().catch(() => ({}));
-    const message = answer?.error?.message ?? "the server cannot serve now";
-    return `${message} (${status})`;
+  if (response.ok || status === 426) {
+    return "the server is there, but no WebSocket reaches it: a proxy does not pass them on";
   }
-  const origin = location === undefined ? "this client" : new URL(location).origin;
-  return (
-    `the server answers, but refuses WebSockets (403): ${origin} may not be an allowed origin, ` +
-    "or a proxy does not pass WebSockets on"
-  );
+  const answer = await response.json().catch(() => ({}));
+  const message = answer?.error?.message ?? WORDS[status] ?? "the server refuses WebSockets";
+  return `${message} (${status})`;
 }
+
+/** @type {Record<number, string>} */
+const WORDS = {
+  403: "the server refuses this page",
+  404: "there is no such service at this address",
+  502: "the server cannot be reached",
+  503: "the server cannot serve now",
+  504: "the server does not answer",
+};
