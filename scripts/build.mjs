@@ -72,55 +72,77 @@ function publicText(statement) {
 }
 
 /**
- * One file of all that the client's declarations need. The compiler writes a file per module.
+ * All declarations, by name, without what makes them parts of modules.
  * @param {Map<string, string>} texts
  */
-function clientTypes(texts) {
+function declaredIn(texts) {
   const declared = new Map();
   for (const [module, text] of texts) {
-    if (module === "task-progress") continue;
     const file = ts.createSourceFile(module, text, ts.ScriptTarget.ES2022, true);
     for (const statement of file.statements) {
-      const name = statement.name?.text;
+      const name = statement.name?.text ?? statement.declarationList?.declarations[0].name.text;
       const written = publicText(statement).trim().replace(/import\("[^"]+"\)\./g, "");
-      const isAlias = name !== undefined && written.endsWith(`type ${name} = ${name};`);
+      const isAlias = written.endsWith(`type ${name} = ${name};`);
       if (name !== undefined && !isAlias) declared.set(name, written);
     }
   }
-  const client = texts.get("client");
+  return declared;
+}
+
+/** What a module exports, by its declarations: values, and types. @param {string} text */
+function exportsOf(text) {
   const values = new Set();
-  for (const [, names] of client.matchAll(/^export \{ (.*) \};$/gm)) {
+  for (const [, names] of text.matchAll(/^export \{ (.*) \};$/gm)) {
     for (const name of names.split(", ")) values.add(name);
   }
-  for (const [, name] of client.matchAll(/^export (?:class|function) (\w+)/gm)) values.add(name);
-  const types = [...client.matchAll(/^export type (\w+)/gm)].map(([, name]) => name);
+  for (const [, name] of text.matchAll(/^export (?:class|function|const) (\w+)/gm)) values.add(name);
+  const types = new Set([...text.matchAll(/^export type (\w+)/gm)].map(([, name]) => name));
+  return { values, types };
+}
+
+/**
+ * One file of all that an entry's declarations need; the compiler writes a file per module.
+ * @param {Map<string, string>} texts
+ * @param {string} entry
+ * @param {Set<string>} imported Names that the client's types export.
+ */
+function entryTypes(texts, entry, imported) {
+  const declared = declaredIn(texts);
+  const { values, types } = exportsOf(texts.get(entry));
   const needed = new Set([...values, ...types]);
   for (const name of needed) {
+    if (imported.has(name)) continue;
     const code = declared.get(name).replace(/\/\*[^]*?\*\//g, "");
-    for (const [word] of code.matchAll(/\b[A-Z]\w+\b/g)) {
-      if (declared.has(word)) needed.add(word);
-    }
+    for (const [word] of code.matchAll(/\b[A-Z]\w+\b/g)) if (declared.has(word)) needed.add(word);
   }
-  const parts = [...declared].filter(([name]) => needed.has(name)).map(([name, text]) => {
-    const isValue = /^export (declare )?class /m.test(text);
-    return values.has(name) || !isValue ? text : text.replace(/^export (declare )?/m, "declare ");
+  const parts = [...declared].filter(([name]) => needed.has(name) && !imported.has(name));
+  const written = parts.map(([name, text]) => {
+    const isHidden = /^export (declare )?class /m.test(text) && !values.has(name);
+    return isHidden ? text.replace(/^export (declare )?/m, "declare ") : text;
   });
-  return `${BANNER}\n${parts.join("\n")}\nexport {};\n`;
+  const names = [...needed].filter((name) => imported.has(name)).sort();
+  if (names.length > 0) {
+    written.unshift(`import type { ${names.join(", ")} } from "./client.js";`);
+    written.push(`export type { ${names.join(", ")} };`);
+  }
+  return `${BANNER}\n${written.join("\n")}\nexport {};\n`;
 }
 
-/** @param {Map<string, string>} texts */
-function elementTypes(texts) {
-  const text = texts.get("task-progress").replace(/"\.\/\w+\.mjs"/g, '"./client.js"');
-  const map = 'interface HTMLElementTagNameMap {\n        "task-progress": TaskProgress;\n    }';
-  return `${BANNER}\n${text}declare global {\n    ${map}\n}\n`;
+const ELEMENT = `declare global {
+    interface HTMLElementTagNameMap {
+        "task-progress": TaskProgress;
+    }
 }
+`;
 
 const texts = declarations();
+const client = entryTypes(texts, "client", new Set());
+const { values, types } = exportsOf(client);
 const made = {
   "client.js": await bundle("client"),
   "task-progress.js": await bundle("task-progress"),
-  "client.d.ts": clientTypes(texts),
-  "task-progress.d.ts": elementTypes(texts),
+  "client.d.ts": client,
+  "task-progress.d.ts": entryTypes(texts, "task-progress", new Set([...values, ...types])) + ELEMENT,
 };
 let isCurrent = true;
 for (const [name, text] of Object.entries(made)) {

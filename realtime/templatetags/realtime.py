@@ -78,7 +78,7 @@ def task_progress(
     own = _own_tasks(_request(context)).get(task_id)
     status = task if isinstance(task, Status) else own
     if token is None:
-        token = make_token([f"{TASK}:{task_id}"])[0] if own else ""
+        token = _token_of(own) if own else ""
     words = translated_words()
     given = {
         "task-id": task_id,
@@ -95,6 +95,10 @@ def task_progress(
         _bar(status, str(label) or words.get("progress", "Progress")),
         format_html('<span data-part="text">{}</span>', describe(status) if status else ""),
     )
+
+
+def _token_of(own: Status) -> str:
+    return make_token([f"{TASK}:{own.task_id}"])[0]
 
 
 def _bar(status: Status | None, label: str) -> SafeString:

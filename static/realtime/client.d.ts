@@ -7,13 +7,8 @@ export type Undo = () => void;
  * The part of a WebSocket that is used.
  */
 export type Socket = {
-    onmessage: ((event: {
-        data: unknown;
-    }) => void) | null;
-    onclose: ((event: {
-        code: number;
-        reason: string;
-    }) => void) | null;
+    onmessage: ((event: any) => void) | null;
+    onclose: ((event: any) => void) | null;
     send: (text: string) => void;
     close: (code?: number) => void;
 };

@@ -61,10 +61,10 @@ s=await this.#s("tokens/",{method:"POST",headers:{Accept:"application/json","Con
 ion/json",[e]:this.#i()},body:JSON.stringify({topics:t})});if(q(s))throw new a("unauthorized",$);let i=await s.
 json();if(s.ok){let h=new Set(Object.values(i.refused??[]).map(rt));return{token:i.token??"",refused:h}}
 let{code:n="internal",message:r=`HTTP ${s.status}`}=i.error??{};throw s.status>=500||s.status===429?
-new Error(r):new a(n,r)}async diagnose(){let{location:t}=this.#t,e={Accept:"application/json"},s=this.
-canRenew&&t?{"X-Realtime-Origin":new URL(t).origin}:{},i;try{i=await this.#s("ws/",{headers:{...e,...s}})}catch{
-return{reason:"the server cannot be reached",retryAfter:null}}let n=Number(i.headers.get("Retry-Afte\
-r")??NaN);return{reason:await ht(i),retryAfter:n>=0?n:null}}async#s(t,e){let s=new AbortController,i=this.#t.
+new Error(r):new a(n,r)}async diagnose(){let{location:t}=this.#t,e={Accept:"application/json"};this.
+canRenew&&t&&(e["X-Realtime-Origin"]=new URL(t).origin);let s;try{s=await this.#s("ws/",{headers:e})}catch{
+return{reason:"the server cannot be reached",retryAfter:null}}let i=Number(s.headers.get("Retry-Afte\
+r")??NaN);return{reason:await ht(s),retryAfter:i>=0?i:null}}async#s(t,e){let s=new AbortController,i=this.#t.
 setTimeout(()=>s.abort(),ot);try{return await this.#t.fetch(this.url(t),{credentials:"same-origin",cache:"\
 no-store",signal:s.signal,...e})}finally{this.#t.clearTimeout(i)}}#i(){let{csrf_cookie:t="csrftoken",
 csrf_token:e}=this.#t.config,{document:s}=globalThis;for(let n of s?.cookie.split("; ")??[])if(n.startsWith(

@@ -1,4 +1,5 @@
 /*! django-celery-realtime, BSD-3-Clause. Built from static/realtime/src. */
+import type { ConnectionState, Realtime, RealtimeError, Status, TaskHandle } from "./client.js";
 /**
  * A status in words.
  * @param {Pick<Status, "state" | "progress" | "error" | "cancelling">} status
@@ -6,30 +7,32 @@
  * @returns {string}
  */
 export function describe(status: Pick<Status, "state" | "progress" | "error" | "cancelling">, words?: Words): string;
+/** @typedef {Status} Status */
+/**
+ * The texts for the states, by their names, and the other texts of `WORDS`.
+ * @typedef {Record<string, string>} Words
+ */
 /**
  * What the element shows where neither the page's configuration nor the attribute `words` (a JSON
  * object) has another text.
  * @type {Words}
  */
 export const WORDS: Words;
+/**
+ * The texts for the states, by their names, and the other texts of `WORDS`.
+ */
+export type Words = Record<string, string>;
 export class TaskProgress extends HTMLElement {
     static observedAttributes: string[];
     /** The task that is shown; null without the attribute `task-id`. */
-    get task(): import("./client.js").TaskHandle | null;
+    get task(): TaskHandle | null;
     connectedCallback(): void;
     disconnectedCallback(): void;
     attributeChangedCallback(): void;
     #private;
 }
-export type ConnectionState = import("./client.js").ConnectionState;
-export type Realtime = import("./client.js").Realtime;
-export type RealtimeError = import("./client.js").RealtimeError;
-export type Status = import("./client.js").Status;
-export type TaskHandle = import("./client.js").TaskHandle;
-/**
- * The texts for the states, and those of `WORDS`.
- */
-export type Words = Record<string, string>;
+export type { ConnectionState, Realtime, RealtimeError, Status, TaskHandle };
+export {};
 declare global {
     interface HTMLElementTagNameMap {
         "task-progress": TaskProgress;

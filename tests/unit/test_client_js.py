@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,51 @@ def test_the_sources_and_their_tests_pass_the_type_check(tools: str) -> None:
     run = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
+    assert run.returncode == 0, run.stdout
+
+
+#: As Vite's template for TypeScript has it.
+VITE = {
+    "strict": True,
+    "noEmit": True,
+    "target": "es2022",
+    "module": "esnext",
+    "moduleResolution": "bundler",
+    "lib": ["es2022", "dom", "dom.iterable"],
+    "types": [],
+    "skipLibCheck": False,
+}
+#: What the examples take from the page around them.
+AROUND = """
+import type { Status } from "/static/realtime/client.js";
+declare global {
+  const id: string, token: string, csrf: string;
+  const bar: HTMLProgressElement, label: HTMLElement, badge: HTMLElement;
+  function drawAnew(statuses: Status[]): void;
+  function drawOne(status: Status): void;
+}
+"""
+
+
+def test_the_examples_compile_in_a_strict_typescript_project(tools: str, tmp_path: Path) -> None:
+    ships = tmp_path / "static" / "realtime"
+    ships.mkdir(parents=True)
+    for file in (ROOT / "static" / "realtime").glob("*.*s"):
+        shutil.copy(file, ships)
+    pages = [(ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/client.md")]
+    blocks = re.compile(r"^```js\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    examples = [example for page in pages for example in blocks.findall(page)]
+    assert len(examples) > 4
+    for number, example in enumerate(examples):
+        (tmp_path / f"example{number}.ts").write_text(example, encoding="utf-8")
+    (tmp_path / "around.ts").write_text(AROUND, encoding="utf-8")
+    options = {
+        "compilerOptions": VITE | {"paths": {"/static/*": ["./static/*"]}},
+        "include": ["*.ts"],
+    }
+    (tmp_path / "tsconfig.json").write_text(json.dumps(options), encoding="utf-8")
+    command = [tools, str(ROOT / "node_modules/typescript/bin/tsc"), "--project", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stdout
 
 

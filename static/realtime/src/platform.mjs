@@ -5,8 +5,8 @@
 /**
  * The part of a WebSocket that is used.
  * @typedef {object} Socket
- * @property {((event: {data: unknown}) => void) | null} onmessage
- * @property {((event: {code: number, reason: string}) => void) | null} onclose
+ * @property {((event: any) => void) | null} onmessage
+ * @property {((event: any) => void) | null} onclose
  * @property {(text: string) => void} send
  * @property {(code?: number) => void} close
  */

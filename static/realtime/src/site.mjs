@@ -99,13 +99,14 @@ export class Site {
    */
   async diagnose() {
     const { location } = this.#platform;
+    /** @type {Record<string, string>} */
     const headers = { Accept: "application/json" };
     // The browser names it in a handshake, but not in a request within one site.
-    const origin = this.canRenew && location ? { "X-Realtime-Origin": new URL(location).origin } : {};
+    if (this.canRenew && location) headers["X-Realtime-Origin"] = new URL(location).origin;
     /** @type {Response} */
     let response;
     try {
-      response = await this.#fetch("ws/", { headers: { ...headers, ...origin } });
+      response = await this.#fetch("ws/", { headers });
     } catch {
       return { reason: "the server cannot be reached", retryAfter: null };
     }

@@ -9,76 +9,24 @@
 
 import { connect, isTerminal } from "./client.mjs";
 import { readConfig } from "./platform.mjs";
+import { describe, WORDS, wordOf } from "./words.mjs";
+
+export { describe, WORDS };
 
 /** @typedef {import("./client.mjs").ConnectionState} ConnectionState */
 /** @typedef {import("./client.mjs").Realtime} Realtime */
 /** @typedef {import("./client.mjs").RealtimeError} RealtimeError */
 /** @typedef {import("./client.mjs").Status} Status */
 /** @typedef {import("./client.mjs").TaskHandle} TaskHandle */
-
-/** @typedef {Record<string, string>} Words The texts for the states, and those of `WORDS`. */
+/** @typedef {import("./words.mjs").Words} Words */
 
 /** Progress is announced at most this often, in milliseconds; a new state at once. */
 const ANNOUNCE_EVERY = 5000;
 /** A connection that is back by then was never missed. */
 const PATIENCE = 5000;
 
-/**
- * What the element shows where neither the page's configuration nor the attribute `words` (a JSON
- * object) has another text.
- * @type {Words}
- */
-export const WORDS = {
-  PENDING: "waiting",
-  RECEIVED: "received",
-  RETRY: "waiting to be tried again",
-  STALLED: "the worker does not answer",
-  SUCCESS: "succeeded",
-  FAILURE: "failed",
-  REVOKED: "cancelled",
-  LOST: "lost",
-  running: "running",
-  cancelling: "cancelling",
-  gone: "not known any more",
-  count: "{current} of {total}",
-  progress: "Progress",
-  offline: "not connected",
-  delayed: "updates are delayed",
-};
-
 /** One client for all elements of a page. @type {Realtime | null} */
 let client = null;
-
-/**
- * A status in words.
- * @param {Pick<Status, "state" | "progress" | "error" | "cancelling">} status
- * @param {Words} [words]
- * @returns {string}
- */
-export function describe(status, words = WORDS) {
-  const { error, progress } = status;
-  const word = wordOf(status, words);
-  if (error) return `${word}: ${error.message || error.type}`;
-  if (!progress || isTerminal(status)) return word;
-  const { current, total, message } = progress;
-  let count = current === null ? "" : `${current}`;
-  if (current !== null && total !== null) {
-    count = (words.count ?? "").replace("{current}", `${current}`).replace("{total}", `${total}`);
-  }
-  const details = [count, message].filter(Boolean).join(", ");
-  return details ? `${word}: ${details}` : word;
-}
-
-/**
- * @param {Pick<Status, "state" | "cancelling">} status
- * @param {Words} words
- */
-function wordOf(status, words) {
-  if (status.cancelling && !isTerminal(status)) return words.cancelling ?? "";
-  // A task may call its states anything, `constructor` and `progress` too.
-  const isKnown = /^[A-Z]/.test(status.state) && Object.hasOwn(words, status.state);
-  return (isKnown ? words[status.state] : words.running) ?? "";
-}
 
 export class TaskProgress extends HTMLElement {
   static observedAttributes = ["task-id", "token", "label", "words"];

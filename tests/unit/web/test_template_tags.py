@@ -1,0 +1,258 @@
+"""`{% realtime_script %}` and `{% task_progress task %}`, and the words of a status."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.result import AsyncResult
+from django.middleware.csrf import get_token
+from django.template import Context, RequestContext, Template
+from django.test import RequestFactory, override_settings
+from django.urls import set_script_prefix
+from django.utils import translation
+
+from realtime import Status
+from realtime.core.topics import Topic
+from realtime.templatetags import realtime as tags
+from realtime.web.tokens import read_token
+from realtime.web.words import WORDS, describe, translated_words
+
+ROOT = Path(__file__).resolve().parents[3]
+ID = "b6e5a2de-3a52-4a36-9d1f-0c4d0d6d6c11"
+
+
+def render(source: str, request: Any = None, **context: Any) -> str:
+    made = RequestContext(request, context) if request else Context(context)
+    return str(Template("{% load realtime %}" + source).render(made))
+
+
+def config(page: str) -> dict[str, Any]:
+    match = re.search(r'<script id="realtime-config" type="application/json">(.*?)</script>', page)
+    assert match is not None, page
+    found: dict[str, Any] = json.loads(match[1])
+    return found
+
+
+def a_request(**attributes: Any) -> Any:
+    request = RequestFactory().get("/")
+    for name, value in attributes.items():
+        setattr(request, name, value)
+    return request
+
+
+def status(**fields: Any) -> Status:
+    given = {
+        "task_id": ID,
+        "state": "STARTED",
+        "version": 3,
+        "run": 1,
+        "attempt": 0,
+        "truncated": False,
+        "cancelling": False,
+    }
+    rest: dict[str, Any] = dict.fromkeys(Status.__dataclass_fields__)
+    return Status(**(rest | given | fields))
+
+
+def attributes(page: str) -> dict[str, str]:
+    match = re.search(r"<task-progress(.*?)>", page)
+    assert match is not None, page
+    return {
+        name: html.unescape(value) for name, value in re.findall(r' ([\w-]+)="(.*?)"', match[1])
+    }
+
+
+# realtime_script
+
+
+def test_the_script_and_its_configuration_are_rendered() -> None:
+    request = a_request()
+    page = render("{% realtime_script %}", request)
+    assert '<script type="module" src="/static/realtime/task-progress.js"></script>' in page
+    found = config(page)
+    token = found.pop("csrf_token")
+    assert len(token) == len(get_token(request))
+    assert found == {
+        "socket": "/realtime/ws/",
+        "http": "/realtime/",
+        "csrf_header": "X-CSRFTOKEN",
+        "csrf_cookie": "csrftoken",
+    }
+
+
+def test_the_client_alone_can_be_loaded() -> None:
+    assert "/realtime/client.js" in render("{% realtime_script 'client' %}", a_request())
+
+
+def test_the_addresses_are_under_the_sites_prefix() -> None:
+    set_script_prefix("/app/")
+    try:
+        found = config(render("{% realtime_script %}", a_request()))
+    finally:
+        set_script_prefix("/")
+    assert (found["socket"], found["http"]) == ("/app/realtime/ws/", "/app/realtime/")
+
+
+def test_the_script_carries_the_nonce_of_the_pages_policy() -> None:
+    class LazyNonce:
+        """As Django 6 has it: false until it is used."""
+
+        def __bool__(self) -> bool:
+            return False
+
+        def __str__(self) -> str:
+            return "abc123"
+
+    page = render("{% realtime_script %}", a_request(csp_nonce="abc123"))
+    assert 'task-progress.js" nonce="abc123"></script>' in page
+    page = render("{% realtime_script %}", a_request(), csp_nonce=LazyNonce())
+    assert 'task-progress.js" nonce="abc123"></script>' in page
+
+
+def test_without_a_request_there_is_no_csrf_token_and_no_error() -> None:
+    assert "csrf_token" not in config(render("{% realtime_script %}"))
+
+
+def test_a_public_page_begins_no_session_for_its_csrf_token() -> None:
+    class Session(dict[str, Any]):
+        def is_empty(self) -> bool:
+            return not self
+
+    with override_settings(CSRF_USE_SESSIONS=True):
+        session = Session()
+        page = render("{% realtime_script %}", a_request(session=session))
+        assert "csrf_token" not in config(page)
+        assert session == {}
+        session["realtime_visitor"] = "visitor-1"
+        assert "csrf_token" in config(render("{% realtime_script %}", a_request(session=session)))
+
+
+def test_the_configuration_holds_the_words_of_the_pages_language() -> None:
+    with translation.override("de"):
+        words = config(render("{% realtime_script %}", a_request()))["words"]
+    assert words["running"] == "läuft"
+    assert "words" not in config(render("{% realtime_script %}", a_request()))
+
+
+# task_progress
+
+
+@pytest.fixture
+def own_tasks(monkeypatch: pytest.MonkeyPatch) -> list[Status]:
+    """What the request's visitor has started; put some in."""
+    statuses: list[Status] = []
+    monkeypatch.setattr(tags, "tasks_of", lambda _request: list(statuses))
+    return statuses
+
+
+@pytest.fixture
+def visitor() -> Any:
+    return a_request(user=None, session={"realtime_visitor": "visitor-1"})
+
+
+@pytest.mark.parametrize("given", [ID, AsyncResult(ID), status()])
+def test_a_visitors_own_task_comes_with_a_token_and_as_it_is_now(
+    own_tasks: list[Status], visitor: Any, given: Any
+) -> None:
+    progress = {"current": 55, "total": 100, "message": "importing"}
+    own_tasks.append(status(state="PROGRESS", progress=progress))
+    if isinstance(given, Status):
+        given = own_tasks[0]
+    page = render("{% task_progress task label='An import' %}", visitor, task=given)
+    found = attributes(page)
+    assert read_token(found.pop("token")) == {Topic("task", ID)}
+    assert found == {"task-id": ID, "label": "An import", "state": "PROGRESS"}
+    assert '<progress data-part="bar" aria-label="An import" max="100" value="55">' in page
+    assert '<span data-part="text">running: 55 of 100, importing</span>' in page
+
+
+def test_any_other_task_comes_without_a_token_and_without_its_state(
+    own_tasks: list[Status], visitor: Any
+) -> None:
+    own_tasks.append(status(task_id="another"))
+    page = render("{% task_progress task %}", visitor, task=ID)
+    assert attributes(page) == {"task-id": ID}
+    assert attributes(render("{% task_progress task %}", task=ID)) == {"task-id": ID}
+    page = render("{% task_progress task token='given' %}", visitor, task=ID)
+    assert attributes(page) == {"task-id": ID, "token": "given"}
+
+
+def test_the_tasks_of_a_page_are_read_once(monkeypatch: pytest.MonkeyPatch, visitor: Any) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(tags, "tasks_of", lambda request: calls.append(request) or [status()])
+    render("{% for i in '12345' %}{% task_progress task %}{% endfor %}", visitor, task=ID)
+    assert len(calls) == 1
+
+
+def test_without_the_store_the_page_is_still_a_page(
+    monkeypatch: pytest.MonkeyPatch, visitor: Any
+) -> None:
+    def away(_request: Any) -> list[Status]:
+        raise ConnectionError
+
+    monkeypatch.setattr(tags, "tasks_of", away)
+    assert attributes(render("{% task_progress task %}", visitor, task=ID)) == {"task-id": ID}
+
+
+def test_text_of_a_task_is_escaped(own_tasks: list[Status], visitor: Any) -> None:
+    evil = '"><script>alert(1)</script>'
+    progress = {"current": None, "total": None, "message": evil}
+    own_tasks.append(status(progress=progress))
+    page = render("{% task_progress task label=label %}", visitor, task=ID, label=evil)
+    page += render("{% task_progress task %}", visitor, task=evil)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 5
+
+
+@pytest.mark.parametrize(("state", "value"), [("SUCCESS", 1), ("FAILURE", 0)])
+def test_an_ending_fills_the_bar_or_empties_it(
+    own_tasks: list[Status], visitor: Any, state: str, value: int
+) -> None:
+    own_tasks.append(status(state=state))
+    page = render("{% task_progress task %}", visitor, task=ID)
+    assert f'max="1" value="{value}"' in page
+
+
+def test_numbers_are_not_localised(own_tasks: list[Status], visitor: Any) -> None:
+    own_tasks.append(status(progress={"current": 1234.5, "total": 10000, "message": None}))
+    with translation.override("de"), override_settings(USE_THOUSAND_SEPARATOR=True):
+        page = render("{% task_progress task %}", visitor, task=ID)
+    assert 'max="10000" value="1234.5"' in page
+    assert "läuft: 1234.5 von 10000" in page
+    assert json.loads(attributes(page)["words"])["SUCCESS"] == "erledigt"
+
+
+def test_any_object_with_a_task_id_is_a_task(own_tasks: list[Status], visitor: Any) -> None:
+    page = render("{% task_progress task %}", visitor, task=SimpleNamespace(task_id=ID, id=7))
+    assert attributes(page) == {"task-id": ID}
+
+
+# Words
+
+
+CASES = json.loads((ROOT / "tests/cases/words.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=[json.dumps(case["status"]) for case in CASES])
+def test_a_status_in_words(case: dict[str, Any]) -> None:
+    assert describe(status(**case["status"])) == case["text"]
+
+
+def test_the_element_has_the_same_words() -> None:
+    source = (ROOT / "static/realtime/src/words.mjs").read_text(encoding="utf-8")
+    block = source.partition("export const WORDS = {")[2].partition("};")[0]
+    assert dict(re.findall(r'(\w+): "(.*)",', block)) == WORDS
+
+
+@pytest.mark.parametrize("language", ["de", "fr", "es"])
+def test_each_language_has_every_word(language: str) -> None:
+    with translation.override(language):
+        assert set(translated_words()) == set(WORDS)
+        assert "{current}" in translated_words()["count"]
+        assert "{total}" in translated_words()["count"]
