@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.raw import answer, frame, handshake, head, web_of
-from tests.wire import Client, connect, fresh_id
+from tests.wire import Client, connect, fresh_id, say, token_for
 
 pytestmark = pytest.mark.integration
 
@@ -68,15 +68,12 @@ BAD_FRAMES: dict[str, dict[str, Any]] = {
     "topic empty": {"type": "subscribe", "topic": ""},
     "topic without an id": {"type": "subscribe", "topic": "task:"},
     "topic of no kind": {"type": "subscribe", "topic": "colour:red"},
-    "topic with a star": {"type": "subscribe", "topic": "task:*"},
-    "topic with braces": {"type": "subscribe", "topic": "task:{a}"},
-    "topic with a blank": {"type": "subscribe", "topic": "task:a b"},
     "topic with a line feed": {"type": "subscribe", "topic": "task:a\n"},
-    "topic with a colon": {"type": "subscribe", "topic": "task:a:b"},
-    "topic not ASCII": {"type": "subscribe", "topic": "task:ä"},
-    "topic with other digits": {"type": "subscribe", "topic": "task:\u0661\u0662"},
     "topic with half a surrogate pair": {"type": "subscribe", "topic": "task:\ud800"},
-    "topic of 101 characters": {"type": "subscribe", "topic": "task:" + "a" * 96},
+    "topic with a line separator": {"type": "subscribe", "topic": "task:a\u2028"},
+    "topic with a null": {"type": "subscribe", "topic": "task:\0"},
+    "topic with a C1 control": {"type": "subscribe", "topic": "task:\x85"},
+    "topic of 256 characters": {"type": "subscribe", "topic": "task:" + "a" * 256},
     "since a number": {"type": "subscribe", "topic": "task:a", "since": 4},
     "since a list": {"type": "subscribe", "topic": "task:a", "since": ["e", 4]},
     "since without offset": {"type": "subscribe", "topic": "task:a", "since": {"epoch": "e"}},
@@ -115,9 +112,9 @@ BAD_FRAMES: dict[str, dict[str, Any]] = {
     "cancel without task": {"type": "cancel"},
     "cancel a number": {"type": "cancel", "task_id": 5},
     "cancel empty": {"type": "cancel", "task_id": ""},
-    "cancel with a star": {"type": "cancel", "task_id": "*"},
     "cancel with half a surrogate pair": {"type": "cancel", "task_id": "\ud800"},
-    "cancel 101 characters": {"type": "cancel", "task_id": "a" * 101},
+    "cancel with a line feed": {"type": "cancel", "task_id": "a\n"},
+    "cancel 256 characters": {"type": "cancel", "task_id": "a" * 256},
 }  # fmt: skip
 
 
@@ -150,6 +147,41 @@ async def test_a_frame_with_a_mistake_is_a_bad_request_under_its_id(
         answer = await client.next()
         assert (answer["type"], answer["code"], answer["id"]) == ("error", "bad_request", 77)
         assert answer["message"]
+
+
+#: Ids like others, though they mean something elsewhere: to Redis, to Lua, to paths and to people.
+STRANGE_IDS = (
+    "*", "{a}", "a b", "a:b", "ä", "\u0661\u0662", "'", '"', "\\", "[a-z]", "?", "%s", "..",
+    "x/result", "realtime:task:{id}", "user:me", "{id}*", "a" * 255,
+)  # fmt: skip
+
+
+async def test_a_strange_id_is_an_id_like_others_and_reaches_no_other_key_or_group(
+    service: Any, people: Any
+) -> None:
+    hers = fresh_id()
+    say(hers, "STARTED", owner=people.alice.key)
+    for strange in STRANGE_IDS:
+        task_id = strange.replace("{id}", hers)
+        async with connect(service, session=people.bob.session) as bob:
+            for request in (
+                {"type": "subscribe", "topic": f"task:{task_id}"},
+                {"type": "cancel", "task_id": task_id},
+                {"type": "subscribe", "topic": f"user:{task_id}"},
+            ):
+                await bob.send({**request, "id": 77})
+                answered = await bob.answer(77)
+                if request.get("topic") != "user:me":
+                    assert answered["code"] == "not_found", request
+            token = token_for(service, f"task:{task_id}")
+            answered = await bob.subscribe(f"task:{task_id}", token=token)
+            assert answered["snapshot"] == [], task_id
+            say(hers, "PROGRESS", owner=people.alice.key)
+            assert await bob.has_nothing(), task_id
+            mine = f"{task_id[:240]}-{fresh_id()[:8]}"
+            await bob.subscribe(f"task:{mine}", token=token_for(service, f"task:{mine}"))
+            say(mine, "SUCCESS", owner=people.bob.key)
+            assert (await bob.event(f"task:{mine}"))["status"]["task_id"] == mine
 
 
 async def test_the_fifth_bad_request_in_ten_seconds_ends_the_connection(service: Any) -> None:

@@ -317,6 +317,19 @@ def test_any_id_has_one_path_and_comes_back_from_it(task_id: str) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("task_id", ["a/b #1?", "..", "nächtlich: 7", "~", "x" * 255])
+def test_a_task_with_any_id_is_read_and_cancelled_over_http(service: Any, task_id: str) -> None:
+    task_id = f"{fresh_id()}{task_id}"[-255:]
+    say(task_id, "STARTED")
+    token = token_for(service, f"task:{task_id}")
+    path = f"/realtime/tasks/{to_path(task_id)}/"
+    assert request(service, "GET", path, token=token).json()["status"]["task_id"] == task_id
+    assert request(service, "POST", f"{path}cancel/", token=token).json() == {"task_id": task_id}
+    say(task_id, "SUCCESS", result=[1])
+    assert request(service, "GET", f"{path}result/", token=token).json() == [1]
+
+
+@pytest.mark.integration
 def test_a_malformed_id_is_not_found_in_the_same_bytes_as_an_unknown_one(service: Any) -> None:
     unknown = request(service, "GET", f"/realtime/tasks/{fresh_id()}/")
     padded = base64.urlsafe_b64encode(b"a b").decode()
