@@ -68,7 +68,7 @@ class Reader:
         self.arrived.set()
 
     async def until(self, condition):
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             while not condition(self.told):
                 self.arrived.clear()
                 await self.arrived.wait()
@@ -504,9 +504,9 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
 
     await Reader().join(hub)
     await Reader().join(hub, Topic("task", "other"))
-    await asyncio.sleep(1.3)  # the looks that follow a join are over
+    await at_rest(hub)
     monkeypatch.setattr(broker, "places", note)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(asked) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert asked[0] == asked[1] == {"task:other"}
@@ -517,7 +517,7 @@ async def test_a_layer_that_was_deaf_is_noticed_and_caught_up_with_at_once(world
     monkeypatch.setattr(link_module, "BEAT", 0.05)
     with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
         reader = await Reader().join(hub)
-        await asyncio.sleep(1.3)  # the looks that follow a join are over
+        await at_rest(hub)
         layer.deaf, layer.fault = True, lambda _message: []
         begin(broker)
         await until(lambda: not hub.hearing)
@@ -532,7 +532,7 @@ async def test_a_gap_is_repaired_at_once_and_not_at_the_next_look(world):
     hub, broker, layer = world
     with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
         reader = await Reader().join(hub)
-        await asyncio.sleep(1.3)  # the looks that follow a join are over
+        await at_rest(hub)
         layer.fault = lambda message: [message] if message["state"] == "PROGRESS" else []
         begin(broker)
         progress(broker, 1)
@@ -619,8 +619,15 @@ async def test_who_is_too_busy_to_hear_is_not_taken_to_be_deaf(world, monkeypatc
     assert hub.hearing
 
 
+async def at_rest(hub):
+    """Return when the checks that follow a join are over."""
+    await until(lambda: not hub._suspects)
+    for _ in range(10):  # the last one has begun
+        await asyncio.sleep(0)
+
+
 async def until(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - it is the hub's own state
             await asyncio.sleep(0.01)
 
