@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence, Set
+from collections.abc import Callable, Mapping, MutableMapping, Sequence, Set
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final, NamedTuple
@@ -55,21 +55,14 @@ def names_of_session(session: Any) -> list[str]:
     return [fingerprint(name) for name in named if name]
 
 
-def replaced_session(request: Any, user: Any) -> Iterator[tuple[str, list[str]]]:
-    """Yield the user and the names of the session that a sign-in as somebody else has replaced.
+def session_in_cookie(request: Any) -> Any:
+    """Return the session that came with a request, where sessions are kept in signed cookies.
 
-    Django sends no sign-out for it. A session that is kept on the server is gone by now, and the
-    regular looks find that; one that is kept in the cookie is still in the request.
+    It is the one from before any view changed or replaced it; None for other kinds of sessions.
     """
     store = store_class()
     cookie = getattr(request, "COOKIES", {}).get(django_settings.SESSION_COOKIE_NAME)
-    if not cookie or not issubclass(store, SignedCookies):
-        return
-    earlier = store(cookie)
-    whose = earlier.get(SIGNED_IN_BY)
-    if whose is not None and whose != str(user.pk):
-        model = type(user)._meta.concrete_model._meta.label_lower  # noqa: SLF001
-        yield f"{model}:{whose}", names_of_session(earlier)
+    return store(cookie) if cookie and issubclass(store, SignedCookies) else None
 
 
 def session_name(scope: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from .access import (
     SIGNED_IN_BY,
     name_session,
     names_of_session,
-    replaced_session,
+    session_in_cookie,
     user_key,
 )
 from .adoption import adopt
@@ -73,17 +73,33 @@ def _on_signed_in(request: Any = None, user: Any = None, **_kwargs: Any) -> None
         return
     name_session(session)
     try:
-        for key, names in replaced_session(request, user):
-            _announce(key, sessions=names)
+        _end_replaced(request, user)
         adopt(request, user)
     except Exception:  # the sign-in itself has succeeded
         logger.exception("adopt_failed")
 
 
+def _end_replaced(request: Any, user: Any) -> None:
+    """Announce the end of the session that a sign-in as somebody else has replaced.
+
+    Django sends no sign-out for it. A session that was kept on the server is gone by now, and the
+    regular looks find that; one that is kept in the cookie is still in the request.
+    """
+    earlier = session_in_cookie(request)
+    whose = None if earlier is None else earlier.get(SIGNED_IN_BY)
+    if whose is not None and whose != str(user.pk):
+        from django.contrib.auth import get_user_model
+
+        _announce(user_key(get_user_model()(pk=whose)), sessions=names_of_session(earlier))
+
+
 def _on_signed_out(request: Any = None, user: Any = None, **_kwargs: Any) -> None:
-    # Django sends it before the session is gone, so a look could still find it.
+    # Django sends it before the session is gone, so a look could still find it. Where the view
+    # itself has emptied the session, the cookie may still name it.
     if key := user_key(user):
-        _announce(key, sessions=names_of_session(getattr(request, "session", None)))
+        names = names_of_session(getattr(request, "session", None))
+        names += names_of_session(session_in_cookie(request))
+        _announce(key, sessions=sorted(set(names)))
 
 
 def _on_saved(

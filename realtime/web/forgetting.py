@@ -48,7 +48,7 @@ def _is_shared(owner: str, model: Any) -> bool:
     """Return whether somebody else has the same owner, or may have it."""
     if not conf().OWNER:
         return False
-    users = model._default_manager.iterator(chunk_size=500)  # noqa: SLF001 - Django's
+    users = model._base_manager.iterator(chunk_size=500)  # noqa: SLF001 - Django's
     compared = 0
     for user in islice(users, _COMPARED):
         if owner_of_user(user) == owner:

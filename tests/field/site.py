@@ -54,6 +54,16 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     return HttpResponse("out")
 
 
+@csrf_exempt
+def flush_and_sign_out(request: HttpRequest) -> HttpResponse:
+    """Sign out thoroughly."""
+    user = request.user
+    assert user.is_authenticated  # loaded, before the session is gone
+    request.session.flush()
+    logout(request)
+    return HttpResponse("out")
+
+
 def change(request: HttpRequest) -> HttpResponse:
     """Change the session, as a basket does."""
     request.session["basket"] = secrets.token_hex(4)
@@ -77,6 +87,7 @@ urlpatterns: list[Any] = [
     path("fire/", fire),
     path("sign-in/<str:name>/", sign_in),
     path("sign-out/", sign_out),
+    path("flush-and-sign-out/", flush_and_sign_out),
     path("change/", change),
     path("cycle/", cycle),
     path("tasks/", tasks),

@@ -122,6 +122,18 @@ async def test_a_sign_out_leaves_the_users_other_sessions_alone(
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("engine", ["db", "signed_cookies"])
+async def test_a_view_that_empties_the_session_before_it_signs_out_closes_at_once_too(
+    webs: Callable[[str], Any], engine: str
+) -> None:
+    browser = Browser(webs(engine))
+    browser.sign_in(f"user-{fresh_id()}")
+    async with connect(browser.web, session=browser.session) as client:
+        browser.ask("POST", "/flush-and-sign-out/")
+        assert await client.close_code() == 4501
+
+
+@pytest.mark.integration
 async def test_signing_in_as_somebody_else_closes_what_was_open_before(
     webs: Callable[[str], Any],
 ) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,6 +157,11 @@ async def opens(page: Page) -> bool:
             return True
     except InvalidStatus as refused:
         return refused.response.status_code != 403
+
+
+def test_the_documented_proxy_keeps_the_port_of_the_address() -> None:
+    text = Path("docs/deploy.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"proxy_set_header Host (\S+);", text)) == {"$http_host"}
 
 
 @pytest.mark.parametrize("rewrite", [documented, rewritten_host, port_of_its_own])
