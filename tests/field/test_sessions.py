@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import random
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +29,7 @@ from realtime.web import recall as recall_module
 from realtime.web import requests as requests_module
 from realtime.web.hub import Hub, get_hub
 from realtime.web.tokens import make_token
+from realtime.web.watch import get_watch
 from tests.conftest import speaking_to
 from tests.faults.clients import LoopThread
 from tests.faults.proxy import Proxy
@@ -293,6 +296,173 @@ async def test_a_client_that_goes_while_it_subscribes_leaves_no_subscription(
         await client.leave()
         assert hub._watched == {}
     await hub.close()
+
+
+# An id that is published again, for somebody else (T6), and a visitor who signs in (P13)
+
+
+def person(key: int, *, sees_all: bool = False) -> Any:
+    """A user, as a session has it."""
+    rights = {"is_staff": sees_all, "has_perm": lambda _name: sees_all}
+    return SimpleNamespace(pk=key, is_authenticated=True, is_active=True, **rights)
+
+
+def publish(task_id: str, publication: str, owner: str, *more: str) -> None:
+    """Publish an id, and go through more states. Every text says whose it is."""
+    for number, state in enumerate(("PENDING", *more)):
+        change = Change(
+            task_id=task_id,
+            state=state,
+            publication=publication,
+            owner=owner,
+            token=f"{publication} runs" if number else "",
+            begins=number == 1,
+            fields={"name": f'"of {owner}"'},
+        )
+        assert get_broker().accept(change)
+
+
+apublish = sync_to_async(publish, thread_sensitive=False)
+
+
+@pytest.fixture
+async def open_client(clean_redis: str) -> AsyncIterator[Callable[..., Any]]:
+    """Open clients of sessions in this process."""
+    clients = []
+
+    async def opened(user: Any = None) -> SessionClient:
+        clients.append(await SessionClient(user).open())
+        return clients[-1]
+
+    changed = {"REFUSALS": 100_000, "CHECK_INTERVAL": 0.5}
+    with override_settings(REALTIME={**settings.REALTIME, **changed}):
+        yield opened
+        for client in clients:
+            await client.leave()
+        await get_watch().close()
+        await get_hub().close()
+
+
+async def test_an_id_that_is_published_for_somebody_else_ends_the_first_ones_subscription(
+    open_client: Callable[..., Any],
+) -> None:
+    topic = "task:nightly"
+    await apublish("nightly", "monday", "7", "STARTED", "SUCCESS")
+    early = token(topic)
+    owner, holder, staff = [
+        await open_client(user) for user in (person(7), None, person(9, sees_all=True))
+    ]
+    for client, keys in ((owner, {}), (holder, {"token": early}), (staff, {})):
+        answer = await client.ask("subscribe", topic=topic, **keys)
+        assert answer["snapshot"][0]["name"] == "of 7"
+    await asyncio.sleep(0.05)  # tokens are made by another clock than the store's
+    await apublish("nightly", "tuesday", "8", "STARTED")
+    for client in (owner, holder):
+        ended = await client.next("unsubscribed")
+        assert (ended["topic"], ended["code"]) == (topic, "not_found")
+        assert "of 8" not in json.dumps(list(client.arrived))
+    assert (await owner.ask("subscribe", topic=topic))["code"] == "not_found"
+    refused = await holder.ask("subscribe", topic=topic, token=early)
+    assert refused["code"] == "unauthorized"
+    # Staff go on, the new owner sees it, and so does who is given a token now.
+    assert (await staff.next("snapshot"))["snapshot"][0]["name"] == "of 8"
+    await asyncio.sleep(0.05)
+    for client, keys in ((await open_client(person(8)), {}), (holder, {"token": token(topic)})):
+        answer = await client.ask("subscribe", topic=topic, **keys)
+        assert answer["snapshot"][0]["name"] == "of 8"
+    await asay_more("nightly", "tuesday", "8")
+    assert (await staff.next("event"))["status"]["state"] == "SUCCESS"
+
+
+asay_more = sync_to_async(
+    lambda task_id, publication, owner: get_broker().accept(
+        Change(
+            task_id=task_id,
+            state="SUCCESS",
+            publication=publication,
+            owner=owner,
+            token=f"{publication} runs",
+        )
+    ),
+    thread_sensitive=False,
+)
+
+
+async def test_no_race_shows_the_first_owner_a_status_of_the_second(
+    open_client: Callable[..., Any], amount: Amount
+) -> None:
+    first, second = await open_client(person(7)), await open_client(person(8))
+    for number in range(amount(40, 2000)):
+        task_id = f"nightly-{number}"
+        topic = f"task:{task_id}"
+        await apublish(task_id, "monday", "7", "STARTED", "SUCCESS")
+        answer = await first.ask("subscribe", topic=topic)
+        since = {"epoch": answer["epoch"], "offset": answer["offset"]}
+        again = asyncio.create_task(apublish(task_id, "tuesday", "8", "STARTED"))
+        await asyncio.sleep(random.random() / 100)
+        first.post("subscribe", topic=topic, since=since)
+        second.post("subscribe", topic=topic)
+        await again
+        while (await second.ask("subscribe", topic=topic))["type"] == "error":
+            pass
+        await second.ask("unsubscribe", topic=topic)
+        await first.ask("unsubscribe", topic=topic)
+        told = json.dumps(list(first.arrived))
+        assert "of 8" not in told
+        first.arrived.clear()
+        second.arrived.clear()
+
+
+async def test_a_visitor_who_signs_in_ends_the_tokens_for_the_visitors_topic(
+    open_client: Callable[..., Any],
+) -> None:
+    topic = "user:visitor-a"
+    await apublish("theirs", "monday", "visitor-a", "STARTED")
+    granted = token(topic)
+    client = await open_client()
+    answer = await client.ask("subscribe", topic="user:me", token=granted)
+    assert [each["task_id"] for each in answer["snapshot"]] == ["theirs"]
+    assert await sync_to_async(get_broker().adopt, thread_sensitive=False)("visitor-a", "7")
+    ended = await client.next("unsubscribed")
+    assert (ended["topic"], ended["code"]) == ("user:me", "unauthorized")
+    refused = await client.ask("subscribe", topic=topic, token=granted)
+    assert refused["code"] == "unauthorized"
+    user = await open_client(person(7))
+    answer = await user.ask("subscribe", topic="user:me")
+    assert [each["task_id"] for each in answer["snapshot"]] == ["theirs"]
+
+
+# Long lists (W8)
+
+
+async def test_a_list_arrives_as_one_page_and_the_rest_on_request(
+    open_client: Callable[..., Any],
+) -> None:
+    def start() -> None:
+        for number in range(130):
+            say(f"task-{number:03}", "STARTED", owner="7")
+
+    await asyncio.to_thread(start)
+    client = await open_client(person(7))
+    answer = await client.ask("subscribe", topic="user:me")
+    assert (len(answer["snapshot"]), answer["total"]) == (50, 130)
+    found = [each["task_id"] for each in answer["snapshot"]]
+    following, sizes = answer["next"], []
+    while following:
+        page = await client.ask("page", topic="user:me", after=following, limit=60)
+        assert page.keys() == {"type", "id", "topic", "snapshot", "next"}
+        found += [each["task_id"] for each in page["snapshot"]]
+        sizes.append(len(page["snapshot"]))
+        following = page["next"]
+    assert sizes == [60, 20]
+    assert found == [f"task-{number:03}" for number in reversed(range(130))]
+    few = await client.ask("subscribe", topic="user:me", limit=3)
+    assert (len(few["snapshot"]), few["total"]) == (3, 130)
+    error = await client.ask("page", topic="user:me", after="no such text")
+    assert (error["type"], error["code"]) == ("error", "bad_request")
+    stranger = await open_client(person(8))
+    error = await stranger.ask("page", topic="user:7", after=answer["next"])
+    assert (error["type"], error["code"]) == ("error", "not_found")
 
 
 # Slow backends (W6)
