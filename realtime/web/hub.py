@@ -21,14 +21,13 @@ from realtime.broker.base import Event, Reading
 from realtime.broker.layer import from_message
 from realtime.conf import conf
 from realtime.core.logs import get_logger
-from realtime.core.position import Place, Position, Step, next_mark, step
-from realtime.core.states import SUCCESS
-from realtime.core.status import Status
+from realtime.core.position import Place, Position, Step, step
 from realtime.core.topics import TASK, Topic
 
 from .link import Link
-from .recall import arecall
-from .subscription import BACKLOG, Subscription
+from .recall import recall_quietly
+from .subscription import Subscription
+from .watched import Suspects, Watched
 
 __all__ = ["Hub", "Member", "Subscription", "get_hub"]
 
@@ -44,8 +43,6 @@ ENDED_EVERY: Final = 12
 _PAUSE: Final = 0.5
 #: Seconds between two attempts to deliver to a subscriber that raises, at most.
 _LONGEST_PAUSE: Final = 60.0
-#: Seconds in which topics to look at are gathered, so that one read serves them all.
-_GATHER: Final = 0.05
 #: Members that are told something before others have a turn.
 _SHARE: Final = 200
 #: Seconds that closing may take when the event loop ends.
@@ -60,70 +57,15 @@ class Member(Protocol):
         ...
 
 
-class _Watched:
-    """A topic that this process watches: its subscriptions, and where they all stand."""
-
-    __slots__ = (
-        "backlog",
-        "name",
-        "owner",
-        "place",
-        "repair",
-        "state",
-        "subscriptions",
-        "topic",
-    )
-
-    def __init__(self, topic: Topic) -> None:
-        self.topic = topic
-        self.name = str(topic)
-        self.subscriptions: set[Subscription] = set()
-        self.place: Place | None = None
-        #: Events that wait for the place to be known.
-        self.backlog: list[Event] = []
-        self.repair: asyncio.Task[None] | None = None
-        #: The last known state, for a topic of one task.
-        self.state = ""
-        #: Whose task it was at the last reading.
-        self.owner: str | None = None
-
-    def wait(self, event: Event) -> None:
-        """Keep an event until the place is known."""
-        if len(self.backlog) >= BACKLOG:
-            # What is left does not follow on, so the topic is looked at again.
-            del self.backlog[: BACKLOG // 2]
-        self.backlog.append(event)
-
-    def learn(self, item: Event | Reading) -> None:
-        """Take note of where this leads to, and of the state of a topic of one task."""
-        if isinstance(item, Event):
-            mark = self.place.mark if self.place else 0
-            self.place = Place(item.position, next_mark(mark, item.text))
-            self.state = item.state
-        else:
-            self.place = item.place
-            self.owner = item.owner
-            if not self.topic.holds_many:
-                self.state = Status.from_json(item.texts[-1]).state if item.texts else ""
-
-    @property
-    def position(self) -> Position | None:
-        return self.place and self.place.position
-
-    @property
-    def can_change(self) -> bool:
-        return self.topic.holds_many or self.state != SUCCESS
-
-
 class Hub:
     """What one event loop watches."""
 
     def __init__(self) -> None:
         self._broker = get_broker()
         self.link = Link(self._broker, self)
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, Watched] = {}
         self._members: set[Member] = set()
-        self._suspects: dict[float, set[str]] = {}
+        self._suspects = Suspects(lambda names: self._spawn(self._check(names)))
         self._started = False
         #: Whether the last look at the store succeeded.
         self.healthy = True
@@ -155,7 +97,7 @@ class Hub:
         self._start()
         watched = self._watched.get(str(topic))
         if watched is None:
-            watched = self._watched[str(topic)] = _Watched(topic)
+            watched = self._watched[str(topic)] = Watched(topic)
         watched.subscriptions.add(subscription)
         try:
             # Join first, then read: the other order can lose the event in between.
@@ -168,7 +110,7 @@ class Hub:
             raise
         self._settle(watched, reading)
         for delay in RECHECKS:
-            self._suspect(watched.name, delay)
+            self._suspects.add(watched.name, delay)
         return reading, lambda: self._begin(watched, subscription, reading.position)
 
     def drop(self, topic: Topic, subscription: Subscription) -> asyncio.Task[None] | None:
@@ -221,7 +163,7 @@ class Hub:
 
     def recall(self, task_id: str) -> None:
         """Look for a task's ending in the result backend; if there is one, it comes as an event."""
-        self._spawn(_recall(task_id))
+        self._spawn(recall_quietly(task_id))
 
     async def close(self) -> None:
         """Stop everything. Subscriptions get nothing more; the next one begins anew."""
@@ -288,7 +230,7 @@ class Hub:
 
     # Events
 
-    def _follow(self, watched: _Watched, event: Event) -> None:
+    def _follow(self, watched: Watched, event: Event) -> None:
         if watched.place is None or watched.repair is not None:
             watched.wait(event)
             return
@@ -297,16 +239,16 @@ class Hub:
                 self._deliver(watched, event)
                 if not watched.can_change:
                     # Nobody looks at it again: a last time, whether it is true.
-                    self._suspect(watched.name, RECHECKS[0])
+                    self._suspects.add(watched.name, RECHECKS[0])
             case Step.DROP:
                 # Late or doubled; or else it is forged, or the one before it was, or the store
                 # went back and counts this offset again. A look at the store tells.
-                self._suspect(watched.name, RECHECKS[0])
+                self._suspects.add(watched.name, RECHECKS[0])
             case Step.GAP:
                 watched.wait(event)
                 self._repair(watched)
 
-    def _deliver(self, watched: _Watched, item: Event | Reading) -> None:
+    def _deliver(self, watched: Watched, item: Event | Reading) -> None:
         before = watched.position
         watched.learn(item)
         for subscription in tuple(watched.subscriptions):
@@ -317,7 +259,7 @@ class Hub:
                 logger.exception("subscriber_failed topic=%s", watched.name)
             self.refresh(watched.topic, subscription)
 
-    def _settle(self, watched: _Watched, reading: Reading) -> None:
+    def _settle(self, watched: Watched, reading: Reading) -> None:
         """Take a first reading into account for the topic as a whole."""
         if watched.place is None:
             watched.learn(reading)
@@ -325,18 +267,18 @@ class Hub:
         elif step(watched.position, reading.position) is not Step.DROP:
             # The others are behind what was just read. Should the message that brings them there
             # be lost, the next look at the positions finds out.
-            self._suspect(watched.name, RECHECKS[0])
+            self._suspects.add(watched.name, RECHECKS[0])
 
-    def _replay(self, watched: _Watched) -> None:
+    def _replay(self, watched: Watched) -> None:
         backlog, watched.backlog = watched.backlog, []
         for event in backlog:
             self._follow(watched, event)
 
-    def _begin(self, watched: _Watched, subscription: Subscription, position: Position) -> None:
+    def _begin(self, watched: Watched, subscription: Subscription, position: Position) -> None:
         subscription.begin_at(position)
         self.proceed(watched.topic, subscription)
 
-    async def _refresh(self, watched: _Watched, subscription: Subscription) -> None:
+    async def _refresh(self, watched: Watched, subscription: Subscription) -> None:
         pause = _PAUSE
         while subscription in watched.subscriptions:
             subscription.pause()
@@ -361,12 +303,12 @@ class Hub:
 
     # Repairs
 
-    def _repair(self, watched: _Watched) -> None:
+    def _repair(self, watched: Watched) -> None:
         if watched.repair is None and watched.place is not None:
             bridging = self._bridge(watched, watched.place)
             watched.repair = asyncio.get_running_loop().create_task(bridging)
 
-    async def _bridge(self, watched: _Watched, place: Place) -> None:
+    async def _bridge(self, watched: Watched, place: Place) -> None:
         """Bring a topic's subscriptions from where they stand to where the store is."""
         while True:
             try:
@@ -397,7 +339,7 @@ class Hub:
                 case Step.DELIVER:
                     self._deliver(watched, event)
                 case Step.GAP:
-                    self._suspect(watched.name, RECHECKS[0])
+                    self._suspects.add(watched.name, RECHECKS[0])
 
     async def _check_regularly(self) -> None:
         """Look, every now and then, at where every topic that can still change stands."""
@@ -416,21 +358,6 @@ class Hub:
         watched = self._watched.items()
         await self._check([name for name, topic in watched if ended or topic.can_change])
 
-    def _suspect(self, name: str, delay: float) -> None:
-        """Look at one topic after ``delay`` seconds, together with its neighbours in time."""
-        loop = asyncio.get_running_loop()
-        due = round((loop.time() + delay) / _GATHER) * _GATHER
-        names = self._suspects.get(due)
-        if names is None:
-            names = self._suspects[due] = set()
-            loop.call_at(due, self._check_suspects, due)
-        names.add(name)
-
-    def _check_suspects(self, due: float) -> None:
-        names = self._suspects.pop(due, ())
-        if names:
-            self._spawn(self._check(list(names)))
-
     async def _check(self, names: Sequence[str]) -> None:
         while names := [name for name in names if name in self._watched]:
             known = {name: self._watched[name].place for name in names}
@@ -447,7 +374,7 @@ class Hub:
                 self._compare(self._watched.get(name), known[name], place)
             return
 
-    def _compare(self, watched: _Watched | None, known: Place | None, found: Place | None) -> None:
+    def _compare(self, watched: Watched | None, known: Place | None, found: Place | None) -> None:
         if watched is None or known is None or found in (known, watched.place):
             return
         if found is not None and step(known.position, found.position) is not Step.DROP:
@@ -471,13 +398,6 @@ class Hub:
             await self.link.reconnect()
         finally:
             self._reconnecting = False
-
-
-async def _recall(task_id: str) -> None:
-    try:
-        await arecall(task_id)
-    except Exception as error:  # noqa: BLE001 - the store may be away in many ways
-        logger.warning("recall_failed task=%s error=%r", task_id, error)
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

@@ -34,3 +34,11 @@ def recall(task_id: str) -> bool:
 
 #: The same from an event loop, in a thread.
 arecall: Final = SlowCalls(recall)
+
+
+async def recall_quietly(task_id: str) -> None:
+    """Do the same where nobody waits for the answer: an ending that is found comes as an event."""
+    try:
+        await arecall(task_id)
+    except Exception as error:  # noqa: BLE001 - the store may be away in many ways
+        logger.warning("recall_failed task=%s error=%r", task_id, error)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from realtime.core import frames
 from realtime.core.codes import CloseCode, ErrorCode
-from realtime.core.frames import Cancel, Ping, Subscribe, Unsubscribe
+from realtime.core.frames import Cancel, Page, Ping, Subscribe, Unsubscribe
 from realtime.core.position import Position
 from realtime.core.topics import Topic
 from realtime.exceptions import FrameError
@@ -36,10 +36,35 @@ def test_each_frame_is_read_as_what_it_says():
         '"token":"t"}'
     )
     assert frames.parse(text) == Subscribe(-1, topic, Position("e", 0), "t")
+    text = '{"type":"subscribe","id":1,"topic":"user:me","limit":200,"detail":"summary"}'
+    mine = Topic("user", "me")
+    assert frames.parse(text) == Subscribe(1, mine, limit=200, detail="summary")
+    text = '{"type":"page","id":1,"topic":"user:me","after":"x","limit":7}'
+    assert frames.parse(text) == Page(1, mine, "x", 7)
+
+
+@given(st.text(min_size=1, max_size=255))
+def test_a_topic_of_any_text_is_repeated_as_it_was_given(ident):
+    try:
+        topic = str(Topic.parse(f"task:{ident}"))
+    except ValueError:
+        return
+    text = json.dumps({"type": "subscribe", "id": 1, "topic": topic})
+    assert str(frames.parse(text).topic) == topic
+    for frame in (
+        frames.subscribed(1, topic, PLACE, [], recovered=False),
+        frames.event(topic, PLACE, "{}"),
+        frames.snapshot(topic, PLACE, []),
+        frames.page(1, topic, [], None),
+        frames.unsubscribed(1, topic),
+        frames.withdrawn(topic, ErrorCode.FORBIDDEN, ""),
+    ):
+        assert "\n" not in frame
+        assert json.loads(frame)["topic"] == topic
 
 
 def test_null_is_as_good_as_left_out():
-    text = '{"type":"subscribe","id":1,"topic":"task:a-1","since":null,"token":null}'
+    text = '{"type":"subscribe","id":1,"topic":"task:a-1","since":null,"token":null,"limit":null,"detail":null}'
     assert frames.parse(text) == Subscribe(1, Topic("task", "a-1"))
 
 
@@ -90,30 +115,49 @@ def test_no_text_raises_anything_but_a_frame_error(text):
 
 
 def test_the_servers_frames_are_the_contracts():
-    assert json.loads(frames.welcome(ping=25, subscriptions=128, frame_bytes=16384)) == {
+    limits = {"subscriptions": 128, "frame_bytes": 16384}
+    assert json.loads(frames.welcome(now='"2026"', ping=25, limits=limits)) == {
         "type": "welcome",
         "protocol": 1,
         "ping": 25,
-        "limits": {"subscriptions": 128, "frame_bytes": 16384},
+        "now": "2026",
+        "limits": limits,
     }
     status = json.loads(STATUS)
     place = {"topic": TOPIC, "epoch": "e1", "offset": 7}
+    listed = frames.Listed(3, "more")
     written = {
+        frames.store(available=False): {"type": "store", "available": False},
         frames.subscribed(1, TOPIC, PLACE, [STATUS], recovered=False): {
             "type": "subscribed", "id": 1, **place, "recovered": False, "snapshot": [status],
+            "expires_in": None,
+        },
+        frames.subscribed(
+            1, TOPIC, PLACE, [STATUS], recovered=False, listed=listed, expires_in=60
+        ): {
+            "type": "subscribed", "id": 1, **place, "recovered": False, "snapshot": [status],
+            "total": 3, "next": "more", "expires_in": 60,
         },
         frames.subscribed(1, TOPIC, PLACE, [STATUS, STATUS], recovered=True): {
             "type": "subscribed", "id": 1, **place, "recovered": True,
             "events": [{"offset": 6, "status": status}, {"offset": 7, "status": status}],
+            "expires_in": None,
         },
         frames.subscribed(1, TOPIC, PLACE, [], recovered=True): {
             "type": "subscribed", "id": 1, **place, "recovered": True, "events": [],
+            "expires_in": None,
         },
         frames.event(TOPIC, PLACE, STATUS): {"type": "event", **place, "status": status},
         frames.event(TOPIC, PLACE, STATUS, merged=3): {
             "type": "event", **place, "merged": 3, "status": status,
         },
         frames.snapshot(TOPIC, PLACE, []): {"type": "snapshot", **place, "snapshot": []},
+        frames.snapshot(TOPIC, PLACE, [], frames.Listed(0, None)): {
+            "type": "snapshot", **place, "snapshot": [], "total": 0, "next": None,
+        },
+        frames.page(2, TOPIC, [STATUS], "more"): {
+            "type": "page", "id": 2, "topic": TOPIC, "snapshot": [status], "next": "more",
+        },
         frames.unsubscribed(2, TOPIC): {"type": "unsubscribed", "id": 2, "topic": TOPIC},
         frames.cancelled(3, "a-1"): {"type": "cancelled", "id": 3, "task_id": "a-1"},
         frames.pong(4): {"type": "pong", "id": 4},

@@ -135,3 +135,13 @@ async def test_what_fails_inside_is_told_by_a_reference_alone(connection, caplog
     assert "canary" not in json.dumps(error)
     assert f"ref={error['ref']}" in caplog.text
     assert "canary" in caplog.text
+
+
+@pytest.mark.parametrize("empty", [{"text": ""}, {"bytes": b""}, {"text": None, "bytes": b""}, {}])
+async def test_an_empty_message_is_a_bad_request(connection, empty):
+    socket, _ = connection
+    await socket.send_input({"type": "websocket.receive", **empty})
+    error = await receive(socket)
+    assert (error["type"], error["code"]) == ("error", "bad_request")
+    await socket.send_input({"type": "websocket.receive", "text": '{"type":"ping","id":3}'})
+    assert await receive(socket) == {"type": "pong", "id": 3}

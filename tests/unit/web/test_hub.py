@@ -11,6 +11,7 @@ import pytest
 from channels.layers import InMemoryChannelLayer
 from django.conf import settings
 from django.test import override_settings
+from redis.exceptions import ReadOnlyError
 
 from realtime.broker import get_broker
 from realtime.broker import layer as layer_module
@@ -21,7 +22,9 @@ from realtime.core.position import Position, Step, step
 from realtime.core.topics import Topic
 from realtime.web import hub as hub_module
 from realtime.web import link as link_module
+from realtime.web import recall as recall_module
 from realtime.web.hub import Hub, Subscription
+from realtime.web.subscription import BACKLOG
 
 TOPIC = Topic("task", "t")
 
@@ -242,7 +245,7 @@ async def test_an_ending_that_an_emptied_store_lost_is_remembered(world, monkeyp
         broker.accept(Change(task_id=task_id, state="SUCCESS", stored=True))
         return True
 
-    monkeypatch.setattr(hub_module, "arecall", stored)
+    monkeypatch.setattr(recall_module, "arecall", stored)
     reader = await Reader().join(hub)
     begin(broker)
     await reader.until(lambda told: told == [("event", 1, "STARTED")])
@@ -665,3 +668,241 @@ async def test_a_closed_hub_begins_anew(world):
     reader = await Reader().join(hub)
     begin(broker)
     await reader.until(bool)
+
+
+# One subscriber's failure is its own
+
+
+@pytest.mark.parametrize("fails", ["an event", "a snapshot"])
+async def test_a_subscriber_that_raises_is_repaired_and_others_miss_nothing(world, caplog, fails):
+    hub, broker, _ = world
+    begin(broker)
+    failures = 0
+
+    class Failing(Reader):
+        def _tell(self, item):
+            nonlocal failures
+            if not failures and item[0] == fails.split(" ")[1]:
+                failures += 1
+                raise RuntimeError("canary")
+            super()._tell(item)
+
+    failing, other = await Failing().join(hub), await Reader().join(hub)
+    if fails == "a snapshot":
+        broker._logs.clear()  # all get a reading
+        await hub.check_all()
+        await other.until(bool)
+    progress(broker, 1)
+    succeed(broker)
+    await other.until(lambda told: told and told[-1][2] == "SUCCESS")
+    await failing.until(lambda told: told and told[-1][2] in ("SUCCESS", ["SUCCESS"]))
+    assert failures == 1
+    assert "subscriber_failed topic=task:t" in caplog.text
+    assert "canary" in caplog.text
+
+
+async def test_a_subscriber_that_always_raises_is_tried_less_and_less_often(world, monkeypatch):
+    hub, broker, _ = world
+    pauses = []
+    real = asyncio.sleep
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+        await real(min(seconds, 0.001))
+
+    def fail(_item):
+        raise RuntimeError
+
+    subscription = Subscription(fail, fail)
+    _, begin_reading = await hub.subscribe(TOPIC, subscription)
+    begin_reading()
+    monkeypatch.setattr(hub_module.asyncio, "sleep", sleep)
+    begin(broker)
+    await until(lambda: pauses.count(hub_module._LONGEST_PAUSE) > 1)
+    monkeypatch.undo()
+    await hub.unsubscribe(TOPIC, subscription)
+
+
+async def test_a_reader_of_the_log_before_gets_a_reading_before_an_event_of_the_new_log(
+    world, monkeypatch
+):
+    hub, broker, _ = world
+    begin(broker)
+    real = broker.read
+    held, release = [], asyncio.Event()
+
+    async def late(topic, since=None, **keys):
+        reading = await real(topic, since, **keys)
+        if not held:
+            held.append(reading)
+            await release.wait()
+        return reading
+
+    monkeypatch.setattr(broker, "read", late)
+    joining = asyncio.create_task(Reader().join(hub))
+    await until(lambda: held)
+    broker._logs.clear()  # a new log, which the second reader is the first to read
+    other = await Reader().join(hub)
+    release.set()
+    first = await joining
+    assert first.first.position.epoch != other.first.position.epoch
+    progress(broker, 1)
+    await first.until(lambda told: told[-1:] and told[-1][2] in ("PROGRESS", ["PROGRESS"]))
+    assert first.told[0][0] == "snapshot"
+
+
+async def test_what_waits_for_a_store_that_is_away_is_bounded_and_made_up_for(world, monkeypatch):
+    hub, broker, layer = world
+    reader = await Reader().join(hub)
+    real, away = broker.follow, True
+
+    async def follow(*args):
+        if away:
+            raise ConnectionError("away")
+        return await real(*args)
+
+    monkeypatch.setattr(broker, "follow", follow)
+    layer.fault = lambda _message: []
+    begin(broker)
+    layer.fault = lambda message: [message]
+    (watched,) = hub._watched.values()
+    for counter in range(1, 1000):
+        progress(broker, counter)
+        if counter % 50 == 0:
+            await asyncio.sleep(0)
+            assert len(watched.backlog) <= BACKLOG
+    succeed(broker)
+    away = False
+    await reader.until(lambda told: told and told[-1][2] in ("SUCCESS", ["SUCCESS"]))
+
+
+async def test_a_subscription_that_waits_long_for_its_first_reading_keeps_little(world):
+    hub, broker, _ = world
+    reader = Reader()
+    _, begin_reading = await hub.subscribe(TOPIC, reader.subscription)
+    begin(broker)
+    for counter in range(1, 1000):
+        progress(broker, counter)
+        await asyncio.sleep(0)
+    assert len(reader.subscription._backlog) <= BACKLOG
+    begin_reading()
+    succeed(broker)
+    await reader.until(lambda told: told and told[-1][2] in ("SUCCESS", ["SUCCESS"]))
+
+
+# The link
+
+
+async def test_a_rejoin_whose_third_group_fails_is_completed_and_the_old_layer_closed(
+    world, monkeypatch
+):
+    hub, broker, layer = world
+    monkeypatch.setattr(link_module, "BEAT", 0.05)
+    readers = [await Reader().join(hub, Topic("task", name)) for name in "abcd"]
+    failures = []
+
+    class Failing(FaultyLayer):
+        async def group_add(self, group, channel):
+            if len(self.groups) == 2 and len(failures) < 3:
+                failures.append(group)
+                raise ConnectionError("away")
+            await super().group_add(group, channel)
+
+    fresh = Failing()
+    layer.deaf, layer.fault = True, lambda _message: []
+    monkeypatch.setattr(link_module, "make_layer", lambda _take: fresh)
+    monkeypatch.setattr(memory_module, "get_layer", lambda: fresh)
+    await until(lambda: len(fresh.groups) == 4)
+    await until(lambda: not layer.groups and not layer.channels)
+    for name in "abcd":
+        begin(broker, name)
+    for reader in readers:
+        await reader.until(bool)
+    assert len(failures) == 3
+
+
+async def test_a_new_layer_that_cannot_be_used_is_closed_and_another_one_tried(world, monkeypatch):
+    hub, broker, layer = world
+    monkeypatch.setattr(link_module, "BEAT", 0.05)
+    reader = await Reader().join(hub)
+    made, closed = [], []
+
+    class Dead(FaultyLayer):
+        async def new_channel(self, prefix="specific"):
+            raise ConnectionError("away")
+
+        async def flush(self):
+            closed.append(self)
+
+    def make_layer(_take):
+        made.append(Dead() if len(made) < 2 else FaultyLayer())
+        monkeypatch.setattr(memory_module, "get_layer", lambda: made[-1])
+        return made[-1]
+
+    monkeypatch.setattr(link_module, "make_layer", make_layer)
+    layer.deaf, layer.fault = True, lambda _message: []
+    await until(lambda: len(made) == 3 and hub.hearing)
+    assert closed == made[:2]
+    begin(broker)
+    await reader.until(bool)
+
+
+async def test_a_store_that_became_a_replica_is_left_for_new_connections(world, monkeypatch):
+    hub, broker, layer = world
+    made, closed = [], []
+    real = broker.read
+
+    async def read(*args, **keys):
+        if not closed:
+            raise ReadOnlyError("You can't write against a read only replica.")
+        return await real(*args, **keys)
+
+    async def close():
+        closed.append(broker)
+
+    def make_layer(_take):
+        made.append(FaultyLayer())
+        monkeypatch.setattr(memory_module, "get_layer", lambda: made[-1])
+        return made[-1]
+
+    await Reader().join(hub, Topic("task", "other"))
+    monkeypatch.setattr(broker, "read", read)
+    monkeypatch.setattr(broker, "close", close)
+    monkeypatch.setattr(link_module, "make_layer", make_layer)
+    with pytest.raises(ReadOnlyError):
+        await Reader().join(hub)
+    await until(lambda: made and not layer.groups)
+    reader = await Reader().join(hub)
+    begin(broker)
+    await reader.until(bool)
+
+
+async def test_every_connection_is_told_once_that_the_store_is_away_and_that_it_is_back(
+    world, monkeypatch
+):
+    hub, broker, _ = world
+    monkeypatch.setattr(link_module, "BEAT", 0.05)
+    told = []
+
+    class Member:
+        def store_changed(self, available):
+            told.append(available)
+            if len(told) == 1:
+                raise RuntimeError("canary")
+
+    members = [Member(), Member()]
+    for member in members:
+        hub.join(member)
+    await until(lambda: hub.link.channel)
+    real = broker.places
+
+    async def away(topics):
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(broker, "places", away)
+    await until(lambda: told == [False, False])
+    late = Member()
+    hub.join(late)
+    assert told == [False] * 3
+    monkeypatch.setattr(broker, "places", real)
+    await until(lambda: told == [False] * 3 + [True] * 3)
