@@ -76,7 +76,6 @@ BAD_FRAMES: dict[str, dict[str, Any]] = {
     "topic of 256 characters": {"type": "subscribe", "topic": "task:" + "a" * 256},
     "topic with a NUL": {"type": "subscribe", "topic": "task:a\x00"},
     "topic with a control character": {"type": "subscribe", "topic": "task:a\x9f"},
-    "topic with a line separator": {"type": "subscribe", "topic": "task:a\u2028"},
     "topic with an id of 256 characters": {"type": "subscribe", "topic": "task:" + "a" * 256},
     "limit 0": {"type": "subscribe", "topic": "user:me", "limit": 0},
     "limit 201": {"type": "subscribe", "topic": "user:me", "limit": 201},
@@ -130,7 +129,6 @@ BAD_FRAMES: dict[str, dict[str, Any]] = {
     "cancel 256 characters": {"type": "cancel", "task_id": "a" * 256},
     "cancel with half a surrogate pair": {"type": "cancel", "task_id": "\ud800"},
     "cancel with a line feed": {"type": "cancel", "task_id": "a\n"},
-    "cancel 256 characters": {"type": "cancel", "task_id": "a" * 256},
 }  # fmt: skip
 
 

@@ -64,7 +64,8 @@ def test_a_topic_of_any_text_is_repeated_as_it_was_given(ident):
 
 
 def test_null_is_as_good_as_left_out():
-    text = '{"type":"subscribe","id":1,"topic":"task:a-1","since":null,"token":null,"limit":null,"detail":null}'
+    text = '{"type":"subscribe","id":1,"topic":"task:a-1","since":null,"token":null,'
+    text += '"limit":null,"detail":null}'
     assert frames.parse(text) == Subscribe(1, Topic("task", "a-1"))
 
 
