@@ -31,6 +31,8 @@ Frame = dict[str, Any]
 
 #: Seconds until an answer is given up, and the connection with it.
 PATIENCE = 10.0
+#: Statuses of a snapshot and of a page: as many as the server allows.
+LIMIT = 200
 #: Topics that one connection subscribes to.
 TOPICS = 40
 
@@ -43,6 +45,8 @@ class Feed:
         self.position: Position | None = None
         self._epoch = ""
         self._versions: dict[str, int] = {}
+        #: Versions that a page had: events that were under way then come after it.
+        self._paged: dict[str, int] = {}
         #: The last ending that was told of each task, and the epoch in which it was had last.
         self._endings: dict[str, tuple[str, tuple[int, int, str]]] = {}
 
@@ -50,8 +54,17 @@ class Feed:
         """Take a whole picture; return what of it is news."""
         if position.epoch != self._epoch:
             self._versions.clear()
+            self._paged.clear()
             self._epoch = position.epoch
         self.position = position
+        return self._take_all(statuses)
+
+    def add_page(self, statuses: Sequence[Frame]) -> list[Frame]:
+        """Take the statuses that follow those of a snapshot; return what of it is news."""
+        self._paged |= {one["task_id"]: one["version"] for one in statuses}
+        return self._take_all(statuses)
+
+    def _take_all(self, statuses: Sequence[Frame]) -> list[Frame]:
         fresh = [one for one in statuses if one["version"] > self._versions.get(one["task_id"], 0)]
         return [one for one in fresh if self._is_news(one, after_all=True)]
 
@@ -63,6 +76,8 @@ class Feed:
             # A server that keeps the contract sends neither on one connection.
             raise ValueError(f"{self.topic}: {position} merged={merged} after {last}")
         self.position = position
+        if status["version"] <= self._paged.get(status["task_id"], 0):
+            return []
         return [status] if self._is_news(status) else []
 
     def _is_news(self, status: Frame, *, after_all: bool = False) -> bool:
@@ -115,6 +130,7 @@ class Watcher:
         self._socket: ClientConnection | None = None
         self._welcomed = False
         self._asked: dict[int, Feed] = {}
+        self._sending: set[asyncio.Task[None]] = set()
         self._refused: asyncio.Queue[Feed] = asyncio.Queue()
 
     async def run(self) -> None:
@@ -193,11 +209,18 @@ class Watcher:
     async def _ask(self, socket: ClientConnection, feed: Feed) -> None:
         number = next(self._numbers)
         self._asked[number] = feed
-        frame: Frame = {"type": "subscribe", "id": number, "topic": feed.topic}
+        frame = subscribe_frame(number, feed)
         frame["token"] = make_token([feed.topic])[0]
         if feed.position is not None:
             frame["since"] = feed.position._asdict()
         await socket.send(json.dumps(frame))
+
+    def _send_soon(self, frame: Frame) -> None:
+        """Send a frame after those that are under way."""
+        if self._socket is not None:
+            sending = asyncio.get_running_loop().create_task(self._socket.send(json.dumps(frame)))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
 
     def _wait(self, attempt: int) -> float:
         return self._rng.uniform(0, min(20.0, 0.5 * 2**attempt))
@@ -218,13 +241,21 @@ class Watcher:
         at = time.monotonic()
         kind = frame["type"]
         feed = self.feeds.get(frame.get("topic", ""))
-        if kind in ("pong", "closing"):
+        if kind in ("pong", "closing", "store"):
             return
         if kind == "error" and frame["code"] == "internal":
             self._refused.put_nowait(self._asked[frame["id"]])
             return
         if feed is None:
             raise ValueError(f"unexpected {frame}")
+        if kind in ("subscribed", "snapshot", "page") and frame.get("next"):
+            number, after = next(self._numbers), frame["next"]
+            self._send_soon(
+                {"type": "page", "id": number, "topic": feed.topic, "after": after, "limit": LIMIT}
+            )
+        if kind == "page":
+            self._tell(at, feed, feed.add_page(frame["snapshot"]))
+            return
         position = Position(frame["epoch"], frame["offset"])
         if kind == "subscribed":
             self.standing.add(feed.topic)
@@ -245,13 +276,16 @@ class Watcher:
             news = feed.take(position, frame.get("merged", 0), frame["status"])
         else:
             raise ValueError(f"unexpected {frame}")
+        self._tell(at, feed, news)
+
+    def _tell(self, at: float, feed: Feed, news: Sequence[Frame]) -> None:
         for status in news:
             self.states[status["task_id"]] = status["state"]
             self.callbacks.append(
                 Callback(
                     at=at,
                     task=status["task_id"],
-                    epoch=f"{feed.topic} {frame['epoch']}",
+                    epoch=f"{feed.topic} {feed.position.epoch if feed.position else ''}",
                     version=status["version"],
                     run=status["run"],
                     attempt=status["attempt"],
@@ -259,6 +293,14 @@ class Watcher:
                     result=status["result"],
                 )
             )
+
+
+def subscribe_frame(number: int, feed: Feed) -> Frame:
+    """Return what subscribes to a topic, without a token and a position."""
+    frame: Frame = {"type": "subscribe", "id": number, "topic": feed.topic}
+    if feed.topic.startswith("user:"):
+        frame["limit"] = LIMIT
+    return frame
 
 
 class LoopThread:

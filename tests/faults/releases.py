@@ -18,7 +18,7 @@ from .proxy import Proxy
 from .stage import require
 
 #: Frames of this release; a client ignores all others.
-KNOWN = ("welcome", "subscribed", "snapshot", "event", "error", "pong", "closing")
+KNOWN = ("welcome", "store", "subscribed", "snapshot", "page", "event", "error", "pong", "closing")
 #: Seconds that a token is good for.
 TOKEN_AGE = 5
 

@@ -332,7 +332,7 @@ async def _joined(groups):
     """Return when Redis has the layer's subscriptions: the layer does not wait for that."""
     if conf().BROKER.endswith("RedisBroker"):
         names = [f"{group_prefix()}{group}" for group in groups]
-        async with redis.asyncio.Redis.from_url(conf().REDIS_URL) as client, asyncio.timeout(5):
+        async with redis.asyncio.Redis.from_url(conf().REDIS_URL) as client, asyncio.timeout(30):
             while not all(n for _, n in await client.pubsub_numsub(*names)):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -345,12 +345,12 @@ async def test_the_group_message_is_what_the_layer_itself_would_send(clean_redis
     layer = get_channel_layer()
     name = f"{layer.prefix}__group__{group_of('task:t')}"
     await subscriber.subscribe(name)
-    await subscriber.get_message(timeout=5)
+    await subscriber.get_message(timeout=30)
     broker = get_broker()
     await accept(broker, task_id="t", state="STARTED", token="a", begins=True)
     raw = None
     while raw is None:
-        raw = await subscriber.get_message(ignore_subscribe_messages=True, timeout=5)
+        raw = await subscriber.get_message(ignore_subscribe_messages=True, timeout=30)
     message = layer.deserialize(raw["data"])
     assert raw["channel"].decode() == name
     assert layer.deserialize(layer.serialize(message)) == message

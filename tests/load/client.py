@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any, cast
 
 from realtime.web.tokens import make_token
-from tests.faults.clients import PATIENCE, Feed, Frame, Watcher
+from tests.faults.clients import PATIENCE, Feed, Frame, Watcher, subscribe_frame
 
 HOST = "127.0.0.1"
 #: Seconds over which clients come back after a restart, and after anything else at the most.
@@ -271,11 +271,15 @@ class Client(Watcher):
     def _subscribe_to(self, feed: Feed) -> None:
         number = next(self._numbers)
         self._asked[number] = feed
-        frame: Frame = {"type": "subscribe", "id": number, "topic": feed.topic}
+        frame = subscribe_frame(number, feed)
         if not self._session:
             frame["token"] = _token(feed.topic, int(time.monotonic() // 300))
         if feed.position is not None:
             frame["since"] = feed.position._asdict()
+        if self._wire is not None:
+            self._wire.send(frame)
+
+    def _send_soon(self, frame: Frame) -> None:
         if self._wire is not None:
             self._wire.send(frame)
 

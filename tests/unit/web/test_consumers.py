@@ -14,7 +14,7 @@ from realtime.web.consumers import TaskConsumer
 from realtime.web.tokens import make_token
 from realtime.web.watch import get_watch
 
-DEADLINE = 5  # seconds
+DEADLINE = 30  # seconds
 SCOPE = {
     "type": "websocket",
     "path": "/realtime/ws/",

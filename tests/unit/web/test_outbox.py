@@ -15,7 +15,7 @@ from realtime.core.position import Position
 from realtime.web.outbox import Outbox
 from tests.until import until
 
-DEADLINE = 5  # seconds
+DEADLINE = 30  # seconds
 ROOM = 4
 
 
