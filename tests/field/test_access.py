@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
@@ -186,6 +188,23 @@ def test_a_leaked_token_cannot_renew_itself(webs: Callable[[str], Any]) -> None:
         assert answer.code in (401, 404), asked
 
 
+@pytest.mark.integration
+def test_a_visitors_cookie_that_was_copied_opens_nothing_after_the_sign_in(
+    webs: Callable[[str], Any],
+) -> None:
+    browser = Browser(webs("signed_cookies"))
+    task_id = browser.ask("POST", "/start/").json()["id"]
+    copied = browser.session
+    browser.sign_in(f"user-{fresh_id()}")
+    topics = ["user:me", f"task:{task_id}"]
+    answer = browser.ask("POST", "/realtime/tokens/", body={"topics": topics})
+    assert answer.json()["topics"] == topics
+    answer = request(
+        browser.web, "POST", "/realtime/tokens/", session=copied, body={"topics": topics}
+    )
+    assert answer.code == 401
+
+
 # No session for nothing (P19, T24)
 
 
@@ -316,6 +335,27 @@ def test_saving_users_while_redis_is_away_costs_time_once(
         user.save()
         assert len(sent) == 2
     assert not layer_breaker.is_open, "new settings start clean"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_redis_that_takes_connections_and_never_answers_is_asked_once() -> None:
+    user = User.objects.create(username="alice")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.setblocking(False)
+        address = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        layer = {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [{"address": address, "socket_timeout": None}]},
+        }
+        with override_settings(REALTIME={"REDIS_URL": address}, CHANNEL_LAYERS={"default": layer}):
+            user.save()
+            with suppress(BlockingIOError):
+                while True:
+                    silent.accept()[0].close()
+            for _ in range(50):
+                user.save()
+            with pytest.raises(BlockingIOError):
+                silent.accept()
 
 
 # Ids in the paths of HTTP: case T13
