@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -34,6 +34,8 @@ class _Canvas:
         self.publication = secrets.token_urlsafe(9)
         self.owner: str | None = None
         self.announced: set[str] = set()
+        #: By the last message.
+        self.carried: tuple[Follower, ...] = ()
         self._changes: list[Change] = []
         self._since = 0.0
 
@@ -97,15 +99,17 @@ def owner(resolve: Callable[[], str]) -> str:
     return canvas.owner
 
 
-def not_yet_announced(followers: Iterable[Follower]) -> Iterator[Follower]:
-    """Yield the tasks that no earlier message of the current canvas carried."""
+def not_yet_announced(followers: tuple[Follower, ...]) -> tuple[Follower, ...]:
+    """Return the tasks that no earlier message of the current canvas carried."""
     canvas = _current.get()
-    for follower in followers:
-        if canvas is None:
-            yield follower
-        elif follower.task_id not in canvas.announced:
-            canvas.announced.add(follower.task_id)
-            yield follower
+    if canvas is None:
+        return followers
+    if followers is canvas.carried:
+        return ()
+    canvas.carried = followers
+    new = tuple(each for each in followers if each.task_id not in canvas.announced)
+    canvas.announced.update(each.task_id for each in new)
+    return new
 
 
 def announce(changes: Sequence[Change]) -> None:

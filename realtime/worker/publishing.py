@@ -35,7 +35,7 @@ from realtime.ownership import current_owner
 from . import canvas
 from .messages import HEADER, carried, chord_of, embedded, header_of, identity, text_in
 from .runs import Run, current_run, note_stray
-from .selection import is_pushed, pushed
+from .selection import excluded, is_pushed, pushed
 
 #: What MAIN holds, by task id. It publishes error callbacks, and learns of failures, without a
 #: current task: their messages are here.
@@ -147,10 +147,11 @@ def _planned(
     announces_itself: bool,
     followers: tuple[Follower, ...],
 ) -> dict[str, Any]:
-    excluded = [] if is_pushed(headers.get("task")) else [headers["id"]]
-    excluded += [task_id for task_id, name in waiting if not is_pushed(name)]
-    if excluded and "publication" in header:
-        header["excluded"] = excluded
+    left_out = excluded(waiting)
+    if not is_pushed(headers.get("task")):
+        left_out = [headers["id"], *left_out]
+    if left_out and "publication" in header:
+        header["excluded"] = left_out
     if announces_itself or followers:
         _plan.set(_Plan(headers, header, announces_itself, followers))
     return header

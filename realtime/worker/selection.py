@@ -35,9 +35,21 @@ def is_pushed(name: object, task: Any = None) -> bool:
 
 def pushed(followers: tuple[Follower, ...]) -> tuple[Follower, ...]:
     """Return those of the tasks whose states are pushed."""
-    if all(is_pushed(name) for _, name in followers):
-        return followers
-    return tuple(follower for follower in followers if is_pushed(follower.name))
+    return _split(followers)[0] if followers else ()
+
+
+def excluded(followers: tuple[Follower, ...]) -> list[str]:
+    """Return the ids of the others."""
+    return _split(followers)[1] if followers else []
+
+
+@lru_cache(maxsize=64)
+def _split(followers: tuple[Follower, ...]) -> tuple[tuple[Follower, ...], list[str]]:
+    # Remembered: each member of a chord carries the same ones.
+    left_out = [task_id for task_id, name in followers if not is_pushed(name)]
+    if not left_out:
+        return followers, left_out
+    return tuple(each for each in followers if each.task_id not in left_out), left_out
 
 
 @lru_cache(maxsize=4096)
@@ -55,6 +67,7 @@ def _is_selected(name: str) -> bool:
 def _forget(*, setting: str, **_kwargs: object) -> None:
     if setting == "REALTIME":
         _is_selected.cache_clear()
+        _split.cache_clear()
 
 
 setting_changed.connect(_forget)
