@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import redis
@@ -28,7 +29,7 @@ from realtime.web import reconciler as module
 from realtime.web.reconciler import Reconciler
 from realtime.web.slow_calls import THREADS
 from realtime.web.tokens import make_token
-from tests.backends import DATABASES, KINDS, result_app
+from tests.backends import DATABASES, KINDS, app_with, result_app
 from tests.until import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
@@ -237,6 +238,23 @@ def test_an_ending_that_is_found_has_its_own_time_in_utc_whatever_the_time_zones
         status = realtime.status(task_id)
         assert status is not None
         assert before <= json.dumps(status.finished_at) <= after
+
+
+@pytest.mark.parametrize("enable_utc", [True, False])
+def test_an_eta_is_shown_in_utc_as_celery_means_it_whatever_the_time_zones(
+    enable_utc: bool,
+) -> None:
+    app = app_with(None)
+    app.conf.update(enable_utc=enable_utc, timezone="America/Chicago")
+    naive = datetime(2026, 11, 28, 12)  # noqa: DTZ001 - Celery takes it as UTC
+    aware = naive.replace(tzinfo=ZoneInfo("Asia/Kathmandu"))
+    for eta, shown in ((naive, "2026-11-28T12:00"), (aware, "2026-11-28T06:15")):
+        headers = app.amqp.as_task_v2(uuid(), "t", eta=eta).headers
+        assert jsontext.timestamp_of(headers["eta"]) == f'"{shown}:00.000Z"'
+    before = jsontext.timestamp(datetime.now(UTC) + timedelta(hours=1))
+    headers = app.amqp.as_task_v2(uuid(), "t", countdown=3600).headers
+    after = jsontext.timestamp(datetime.now(UTC) + timedelta(hours=1))
+    assert before <= jsontext.timestamp_of(headers["eta"]) <= after
 
 
 # A backend that does not answer
