@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import percentile
-from realtime.core.states import LOST, STALLED, STARTED, SUCCESS, TERMINAL, rank
+from realtime.core.states import LOST, RECEIVED, STALLED, STARTED, SUCCESS, TERMINAL, rank
 
 #: Where tasks write; tasks of one family of faults share a file.
 LOG_VARIABLE = "FAULTS_LOG"
@@ -203,8 +203,10 @@ def _is_in_order(story: list[Callback]) -> bool:
             before, after = (earlier.run, earlier.attempt), (later.run, later.attempt)
             if after < before:
                 return False
-            # STALLED is laid over a running state, and lifted by STARTED.
-            overlay = later.state == STALLED or (earlier.state, later.state) == (STALLED, STARTED)
+            # STALLED is laid over a running state, and lifted by STARTED; or by RECEIVED, where
+            # the message is delivered again.
+            lifted = earlier.state == STALLED and later.state in (STARTED, RECEIVED)
+            overlay = later.state == STALLED or lifted
             if after == before and not overlay and _rank(later) < _rank(earlier):
                 return False
     return True

@@ -53,6 +53,10 @@ def counts(found):
         (["1:1.0:PENDING", "2:1.0:STARTED", "3:1.0:SUCCESS=1"], {}),
         (["2:1.0:STARTED", "5:1.0:STALLED", "6:1.0:STARTED", "7:1.0:SUCCESS=1"], {"wrong": 1}),
         (["1:1.0:STARTED", "2:1.0:RETRY", "3:1.1:RECEIVED", "4:1.1:SUCCESS=1"], {}),
+        (
+            ["1:1.0:STARTED", "2:1.0:STALLED", "3:1.0:RECEIVED", "4:2.0:SUCCESS=1"],
+            {"wrong": 1},  # as above: nobody said that it may stall
+        ),
         (["1:1.0:STARTED", "2:2.0:STARTED", "3:2.0:SUCCESS=1"], {}),
         ([], {"lost": 1}),
         (["1:1.0:STARTED"], {"lost": 1}),
