@@ -197,6 +197,8 @@ class ClientSession:
             topic = str(request.topic)
         work = functools.partial(self._answer, request)
         await self._requests.run(topic, work, functools.partial(self._too_late, request.id))
+        if not len(self._requests or ()):
+            self._requests = None  # half a kilobyte
 
     async def _answer(self, request: frames.ClientFrame) -> None:
         try:
