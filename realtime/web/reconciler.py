@@ -33,6 +33,8 @@ _LEADS: Final = 3
 #: Seconds after which a lease that was missing is looked for again, before it is believed: after
 #: Redis was away every lease is missing for a moment.
 _SECOND_LOOK: Final = 3.0
+#: Seconds that a look waits for the search of the result backend. A longer one goes on beside it.
+_SEARCH: Final = 2.0
 _LOST_ERROR: Final = '{"type":"WorkerLostError","message":"the worker that ran it is gone"}'
 _FOLLOWS_ERROR: Final = (
     '{"type":"WorkerLostError","message":"the worker that ran what it waits for is gone"}'
@@ -117,10 +119,9 @@ class Reconciler:
     def look(self) -> None:
         """Look once at everything that has not ended.
 
-        The result backend has an interval to answer; a search that takes longer goes on beside
-        the next looks. Raises what the store raises.
+        Raises what the store raises.
         """
-        self._searching.call(self._search, conf().RECONCILE_INTERVAL)
+        self._searching.call(self._search, min(conf().RECONCILE_INTERVAL, _SEARCH))
         self._judge(get_broker().running(held=False))
 
     def _search(self) -> None:
@@ -181,13 +182,16 @@ class _Background:
         self._called = threading.Event()
         self._function: Callable[[], None] | None = None
         self._thread: threading.Thread | None = None
-        self._failed = False
+        self._failed = self._late = False
 
     def call(self, function: Callable[[], None], seconds: float) -> None:
         """Call a function, and wait for it for so long; leave it out while one still runs."""
         if not self._idle.is_set():
-            logger.warning("search_runs_long after=%.0f", seconds)
+            if not self._late:  # once for each search
+                logger.warning("search_runs_long name=%s", self._name)
+            self._late = True
             return
+        self._late = False
         self._idle.clear()
         self._function = function
         self._called.set()

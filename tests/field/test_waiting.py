@@ -139,6 +139,19 @@ def test_what_waits_for_a_lost_task_is_lost_with_it(killed: dict[str, str], whic
     assert states(story(killed[which]))[-1:] == ["LOST"]
 
 
+def test_a_worker_that_starts_again_under_its_name_keeps_no_task_of_the_dead_one_alive(
+    site: Site, killed: dict[str, str], tmp_path: Path
+) -> None:
+    if not LONG:
+        pytest.skip("in the long form")
+    worker = site.start_worker()
+    task_id = sample_tasks.hold.delay(str(tmp_path / "never")).id
+    assert in_state(task_id, "STARTED")
+    os.killpg(os.getpgid(worker.pid), signal.SIGKILL)
+    site.start_worker()
+    assert in_state(task_id, "LOST"), realtime.status(task_id)
+
+
 QUIT = {"signal": "SIGQUIT"}
 TERM_AS_QUIT = {"signal": "SIGTERM", "REMAP_SIGTERM": "SIGQUIT"}
 SOFT = {"signal": "SIGQUIT", "SOFT_SHUTDOWN": "1"}
