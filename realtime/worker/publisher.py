@@ -26,6 +26,7 @@ from django.core.signals import setting_changed
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from realtime.broker import get_broker
+from realtime.broker.base import Broker
 from realtime.conf import conf
 from realtime.core.acceptance import Change
 from realtime.core.logs import get_logger
@@ -229,7 +230,8 @@ class Publisher:
             if not self._queue.put(sent.change, room=conf().QUEUE_SIZE):
                 self.counters.dropped += 1
         if self._sender is None:
-            self._sender = started(self._send_waiting, "realtime-sender")
+            broker = get_broker()  # now: it is another one once the settings are overridden
+            self._sender = started(lambda: self._send_waiting(broker), "realtime-sender")
 
     # Threads.
 
@@ -243,7 +245,7 @@ class Publisher:
         self._asked = False  # before: what is sent from now on asks again
         self.settle()
 
-    def _send_waiting(self) -> None:
+    def _send_waiting(self, broker: Broker) -> None:
         queue, failures = self._queue, 0
         while self._queue is queue:
             with self._turns.exclusively():
@@ -253,7 +255,7 @@ class Publisher:
                     return
             number, change = head
             try:
-                self._count(get_broker().accept(change))
+                self._count(broker.accept(change))
                 failures = 0
             except Exception as error:  # noqa: BLE001 - the thread outlives whatever happens
                 self._complain(change, error)
