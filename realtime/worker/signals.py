@@ -11,19 +11,14 @@ from __future__ import annotations
 import secrets
 import signal
 import sys
-from collections import OrderedDict
-from collections.abc import Mapping
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from celery import signals
 from celery.app.task import Context
 from celery.exceptions import Retry
-from redis.exceptions import RedisError
 
 from realtime import redaction
 from realtime.broker import get_broker
-from realtime.conf import conf
 from realtime.core import jsontext
 from realtime.core.acceptance import Change
 from realtime.core.jsontext import NULL
@@ -31,9 +26,10 @@ from realtime.core.logs import get_logger
 from realtime.core.states import FAILURE, LOST, RECEIVED, RETRY, REVOKED, STARTED, SUCCESS
 from realtime.core.status import ending
 from realtime.ownership import current_owner
-from realtime.results import stored_endings
 
 from . import canvas, task
+from .delivery import is_acknowledged_late, patience_for
+from .endings import end_followers, publish_beside, stored_success
 from .leases import lease, on_worker_init, on_worker_shutdown
 from .messages import HEADER, carried, chord_of, embedded, header_of, identity, text_in
 from .publisher import publisher
@@ -44,20 +40,10 @@ from .timer import timer
 
 logger = get_logger("realtime.worker")
 
-#: Kombu's defaults (kombu/transport/redis.py): seconds until a message is overdue, between two
-#: turns, and turns between two looks for what is overdue.
-_TRANSPORT: Final = {
-    "visibility_timeout": 3600,
-    "unacked_restore_interval": 10,
-    "unacked_restore_throttle": 10,
-}
 #: Seconds that an ending process waits for its last changes to be sent.
 _FLUSH_TIMEOUT: Final = 1.0
 #: Seconds after which a PENDING of an excluded task is withdrawn: it may arrive after the message.
 _WITHDRAW_AFTER: Final = (0.0, 1.0, 10.0)
-#: Followers whose ending was published by this process: each member of a chord names the same.
-_ENDED_KEPT: Final = 4096
-
 _SHUT_DOWN: Final = (
     '{"type":"WorkerShutdown","message":"the worker was shut down while the task ran"}'
 )
@@ -97,7 +83,7 @@ def on_received(request: Any = None, **_kwargs: Any) -> None:
             publication=publication,
             owner=text_in(header, "owner"),
             worker=lease.name,
-            patience=_patience(request.task, begun=False) if lease.name else 0,
+            patience=patience_for(request.task, begun=False) if lease.name else 0,
             followers=pushed(carried(embed.get("chain"), embed.get("chord"), publication)),
             fields=fields,
         )
@@ -110,9 +96,9 @@ def on_unknown(message: Any = None, id: str = "", name: str = "", **_kwargs: Any
         error = f'{{"type":"NotRegistered","message":{jsontext.encode_text(name)}}}'
         fields = {"name": jsontext.encode_text(name), **ending(), "error": error}
         request = Context(message.headers, **embedded(message.payload))
-        _end_followers(request, FAILURE, error)
+        end_followers(request, FAILURE, error)
         if is_pushed(name):
-            _publish(id, FAILURE, fields, header_of(request))
+            publish_beside(id, FAILURE, fields, header_of(request))
 
 
 def on_revoked(
@@ -125,11 +111,11 @@ def on_revoked(
     """Publish REVOKED: cancelled while it waited or ran, or expired before it could run."""
     how = "expired" if expired else "terminated" if terminated else "revoked"
     error = f'{{"type":"TaskRevokedError","message":"{how}"}}'
-    _end_followers(request, REVOKED, error)
+    end_followers(request, REVOKED, error)
     header = header_of(request)
     if is_pushed(request.task, sender):
         fields = identity(request.task, vars(request), header) | ending() | {"error": error}
-        _publish(request.id, REVOKED, fields, header, attempt=request.retries)
+        publish_beside(request.id, REVOKED, fields, header, attempt=request.retries)
 
 
 def _withdraw(task_id: str, publication: str, tried: int = 0) -> None:
@@ -164,7 +150,7 @@ def on_started(task: Any = None, **_kwargs: Any) -> None:
         request,
         header,
         identity(task.name, vars(request), header),
-        patience=_patience(task) if lease.name else 0,
+        patience=patience_for(task) if lease.name else 0,
         followers=carried(request.chain, chord, text_in(header, "publication")),
         is_pushed=is_pushed(task.name, task),
     )
@@ -223,16 +209,16 @@ def _fail_from_main(task: Any, task_id: str, error: str) -> None:
     # MAIN knows that the process is gone, not that it had stored its result before.
     request = received.get(task_id)
     header = header_of(request.request_dict) if request is not None else {}
-    stored = _stored_success(task_id, text_in(header, "published_at"))
+    stored = stored_success(task_id, text_in(header, "published_at"))
     if stored is not None:
         if task is None or is_pushed(task.name, task):
-            _publish(task_id, SUCCESS, stored, header, stored=True)
+            publish_beside(task_id, SUCCESS, stored, header, stored=True)
         return
     if request is not None:
         context = request._context  # noqa: SLF001 - as Celery hands it to other signals
-        _end_followers(context, FAILURE, error)
+        end_followers(context, FAILURE, error)
     if task is None or is_pushed(task.name, task):
-        _publish(task_id, FAILURE, ending() | {"error": error}, header)
+        publish_beside(task_id, FAILURE, ending() | {"error": error}, header)
 
 
 def on_retry(sender: Any = None, request: Any = None, reason: Any = None, **_kwargs: Any) -> None:
@@ -248,13 +234,13 @@ def on_retry(sender: Any = None, request: Any = None, reason: Any = None, **_kwa
     if request.is_eager:
         return
     header = header_of(request)
-    if reason is None and not _is_acknowledged_late(sender):
-        _end_followers(request, LOST, _SHUT_DOWN)
+    if reason is None and not is_acknowledged_late(sender):
+        end_followers(request, LOST, _SHUT_DOWN)
         state, fields = LOST, ending() | {"error": _SHUT_DOWN}
     else:
         state, fields = RETRY, retry_fields(getattr(reason, "exc", None), NULL)
     if is_pushed(request.task, sender):
-        _publish(request.id, state, fields, header, attempt=request.retries)
+        publish_beside(request.id, state, fields, header, attempt=request.retries)
 
 
 def on_postrun(
@@ -287,7 +273,7 @@ def _publish_rest(run: Run, task: Any, state: str | None, retval: Any) -> None:
 
 def _end(run: Run, state: str, error: str) -> None:
     """Publish that a run did not succeed, and before that what will never run because of it."""
-    _end_followers(run.request, state, error)
+    end_followers(run.request, state, error)
     run.finish(state, ending() | {"error": error})
 
 
@@ -334,29 +320,6 @@ _RECEIVERS: Final = (
 # What a change holds.
 
 
-def _publish(
-    task_id: str,
-    state: str,
-    fields: Mapping[str, str],
-    header: Mapping[str, Any],
-    *,
-    attempt: int | None = None,
-    stored: bool = False,
-) -> None:
-    """Publish a change from beside the run."""
-    publisher.publish(
-        Change(
-            task_id=task_id,
-            state=state,
-            attempt=attempt,
-            publication=text_in(header, "publication"),
-            owner=text_in(header, "owner"),
-            stored=stored,
-            fields=fields,
-        )
-    )
-
-
 def _success_fields(task: Any, run: Run, result: Any) -> dict[str, str]:
     if not run.is_pushed:
         return {}
@@ -364,77 +327,3 @@ def _success_fields(task: Any, run: Run, result: Any) -> dict[str, str]:
         # Asked for: nobody keeps it.
         return ending() | {"result": NULL, "truncated": "false"}
     return ending() | redaction.result_fields(result)
-
-
-def _is_acknowledged_late(task: Any) -> bool:
-    acks_late = task.app.conf.task_acks_late if task.acks_late is None else task.acks_late
-    return bool(acks_late)
-
-
-#: How long an app's broker takes to deliver an unacknowledged message again, in seconds.
-_overdue: Final[WeakKeyDictionary[Any, int]] = WeakKeyDictionary()
-
-
-def _patience(task: Any, *, begun: bool = True) -> int:
-    """Return how many seconds after its worker's death a task may still be delivered again."""
-    if begun and not _is_acknowledged_late(task):
-        return conf().LOST_AFTER  # its message is gone from the broker
-    overdue = _overdue.get(task.app)
-    if overdue is None:
-        options = task.app.conf.broker_transport_options
-        timeout, interval, throttle = (int(options.get(key, _TRANSPORT[key])) for key in _TRANSPORT)
-        overdue = _overdue[task.app] = timeout + interval * throttle
-    return conf().LOST_AFTER + overdue
-
-
-#: By publication and id, oldest first.
-_ended: Final[OrderedDict[tuple[str, str], None]] = OrderedDict()
-
-
-def _end_followers(request: Any, state: str, error: str) -> None:
-    """Publish of the tasks that wait for one that did not succeed that they will never run.
-
-    Celery stores that without a signal (celery/backends/base.py, ``mark_as_failure``); not of
-    all of them, and of what follows a revoked task not at all. A chord's body always fails.
-    """
-    header = header_of(request)
-    scope = text_in(header, "publication")
-    body_state = LOST if state == LOST else FAILURE
-    states = dict.fromkeys(carried(None, request.chord, scope), body_state)
-    states |= dict.fromkeys(carried(request.chain, None, scope), state)
-    changes = []
-    for (task_id, name), their_state in states.items():
-        if not is_pushed(name) or (scope, task_id) in _ended:
-            continue
-        if scope:
-            _ended[scope, task_id] = None
-        fields = ending() | {"error": error, "name": jsontext.encode_text(name)}
-        changes.append(
-            Change(
-                task_id=task_id,
-                state=their_state,
-                publication=scope,
-                owner=text_in(header, "owner"),
-                fields=fields,
-            )
-        )
-    while len(_ended) > _ENDED_KEPT:
-        _ended.popitem(last=False)
-    if changes:
-        publisher.send_all(changes)
-
-
-def _stored_success(task_id: str, published_at: str) -> dict[str, str] | None:
-    """Return the fields of a success that the result backend stores of this publication."""
-    try:
-        found = stored_endings([task_id]).get(task_id)
-    except Exception:  # noqa: BLE001 - each backend fails in its own way
-        return None
-    if found is None or found.state != SUCCESS:
-        return None
-    try:
-        again = any(known.again for known in get_broker().unfinished([task_id]))
-    except (RedisError, OSError):
-        again = False
-    its_own = found.is_of(task_id, again=again, published_at=published_at or None)
-    return found.fields if its_own else None

@@ -6,8 +6,9 @@ import pytest
 from celery import Celery, chain, chord, group
 
 from realtime.conf import conf
+from realtime.worker.delivery import patience_for
 from realtime.worker.messages import carried
-from realtime.worker.signals import _patience, on_unknown
+from realtime.worker.signals import on_unknown
 
 app = Celery("messages", set_as_current=False)
 
@@ -62,7 +63,7 @@ def test_a_task_is_lost_when_nothing_will_deliver_it_again(late, options, second
     settings = {"task_acks_late": late, "broker_transport_options": options}
     app = Celery("patient", set_as_current=False, changes=settings)
     task = SimpleNamespace(acks_late=None, app=app)
-    assert _patience(task) == conf().LOST_AFTER + seconds
+    assert patience_for(task) == conf().LOST_AFTER + seconds
 
 
 @pytest.mark.parametrize(
@@ -75,8 +76,8 @@ def test_a_task_is_lost_when_nothing_will_deliver_it_again(late, options, second
 )
 def test_what_waits_for_a_task_that_no_worker_knows_fails_with_it(monkeypatch, embed, told):
     changes = []
-    monkeypatch.setattr("realtime.worker.signals.publisher.publish", changes.append)
-    monkeypatch.setattr("realtime.worker.signals.publisher.send_all", changes.extend)
+    monkeypatch.setattr("realtime.worker.endings.publisher.publish", changes.append)
+    monkeypatch.setattr("realtime.worker.endings.publisher.send_all", changes.extend)
     headers = {"id": "a", "task": "nobody.wrote.this", "realtime": {"owner": "7"}}
     message = SimpleNamespace(headers=headers, payload=([], {}, embed))
     on_unknown(message=message, id="a", name="nobody.wrote.this", exc=KeyError())

@@ -1,0 +1,38 @@
+"""Whether and when a broker delivers a message again, whose worker is gone."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from realtime.conf import conf
+
+#: Kombu's defaults (kombu/transport/redis.py): seconds until a message is overdue, between two
+#: turns, and turns between two looks for what is overdue.
+_TRANSPORT: Final = {
+    "visibility_timeout": 3600,
+    "unacked_restore_interval": 10,
+    "unacked_restore_throttle": 10,
+}
+
+
+def is_acknowledged_late(task: Any) -> bool:
+    """Return whether a task's message stays in the broker until the task has ended."""
+    acks_late = task.app.conf.task_acks_late if task.acks_late is None else task.acks_late
+    return bool(acks_late)
+
+
+#: How long an app's broker takes to deliver an unacknowledged message again, in seconds.
+_overdue: Final[WeakKeyDictionary[Any, int]] = WeakKeyDictionary()
+
+
+def patience_for(task: Any, *, begun: bool = True) -> int:
+    """Return how many seconds after its worker's death a task may still be delivered again."""
+    if begun and not is_acknowledged_late(task):
+        return conf().LOST_AFTER  # its message is gone from the broker
+    overdue = _overdue.get(task.app)
+    if overdue is None:
+        options = task.app.conf.broker_transport_options
+        timeout, interval, throttle = (int(options.get(key, _TRANSPORT[key])) for key in _TRANSPORT)
+        overdue = _overdue[task.app] = timeout + interval * throttle
+    return conf().LOST_AFTER + overdue
