@@ -11,6 +11,7 @@ urlpatterns = [
     path("tasks/<str:task_id>/cancel/", views.cancel, name="cancel"),
     # An id with a slash that was not encoded: not found, in the same bytes as any other.
     path("tasks/<path:path>/", views.no_task),
+    path("topics/<str:topic>/", views.topic, name="topic"),
     path("tokens/", views.tokens, name="tokens"),
     # A WebSocket never arrives here: it is routed before Django.
     path("ws/", views.handshake, name="handshake"),

@@ -275,6 +275,12 @@ def page(frame_id: int, topic: str, texts: Sequence[str], following: str | None)
     return f'{{{head},"snapshot":[{",".join(texts)}],"next":{dumps(following)}}}'
 
 
+def topic_page(position: Position, texts: Sequence[str], listed: Listed | None) -> str:
+    """Return the same for HTTP: the first page of a topic, and its position."""
+    place = f'"epoch":{dumps(position.epoch)},"offset":{position.offset}'
+    return f'{{{place},"snapshot":[{",".join(texts)}]{listed.json if listed else ""}}}'
+
+
 def unsubscribed(frame_id: int, topic: str) -> str:
     """Answer an unsubscribe."""
     return dumps({"type": "unsubscribed", "id": frame_id, "topic": topic})

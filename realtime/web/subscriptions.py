@@ -117,7 +117,7 @@ class Subscriptions:
             if reading.moved_to is not None and granted.reason is Reason.TOKEN:
                 self.drop(fresh)
                 raise Refused(ErrorCode.UNAUTHORIZED, _MOVED)
-            if looks == self.looks and not _is_anothers(fresh.grant, reading):
+            if looks == self.looks and not is_anothers(fresh.grant, reading):
                 return fresh, reading, begin  # and nothing may wait before it is put
             self.drop(fresh)
         raise not_found()
@@ -172,7 +172,7 @@ class Subscriptions:
 
     def _take_reading(self, name: Topic, subscribed: Subscribed, reading: Reading) -> None:
         """Send a snapshot that nobody asked for; but not to somebody else than the owner."""
-        if _is_anothers(subscribed.grant, reading):
+        if is_anothers(subscribed.grant, reading):
             subscribed.subscription.pause()
             if not subscribed.undecided:
                 subscribed.undecided = True
@@ -259,7 +259,7 @@ def listed(reading: Reading) -> frames.Listed | None:
     return None if reading.total is None else frames.Listed(reading.total, reading.next)
 
 
-def _is_anothers(granted: Grant, reading: Reading) -> bool:
+def is_anothers(granted: Grant, reading: Reading) -> bool:
     """Return whether a reading is of a topic with another owner than the one that was granted."""
     if reading.moved_to is not None:
         return granted.reason is Reason.TOKEN

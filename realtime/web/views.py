@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable, Coroutine
@@ -23,6 +24,8 @@ from django.utils.log import log_response
 from django.views.decorators.csrf import csrf_exempt
 
 from realtime.broker import get_broker
+from realtime.broker.base import LONGEST_PAGE, PAGE, Reading
+from realtime.core import frames
 from realtime.core.codes import ErrorCode
 from realtime.core.jsontext import dumps, timestamp
 from realtime.core.logs import get_logger
@@ -43,6 +46,7 @@ from .recall import arecall
 from .reconciler import reconciler
 from .requests import TIME_LIMIT
 from .slow_calls import SlowCalls
+from .subscriptions import ATTEMPTS, is_anothers, listed
 from .tokens import make_token
 
 logger = get_logger("realtime.http")
@@ -162,15 +166,38 @@ def _error(
 @_answers("GET", "HEAD")
 async def task(request: HttpRequest, task_id: str) -> HttpResponse:
     """Answer with a task's status and its position."""
-    topic = await _authorise_task(request, task_id)
-    reading = await get_broker().read(topic)
+    topic = _task_topic(task_id)
+    reading = await _read(request, topic)
     if not reading.texts and await arecall(topic.ident):
-        reading = await get_broker().read(topic)
+        reading = await _read(request, topic)
     if not reading.texts:
         raise not_found()
     epoch, offset = reading.position
     text = f'{{"epoch":"{epoch}","offset":{offset},"status":{reading.texts[0]}}}'
     return HttpResponse(text, content_type="application/json")
+
+
+@_answers("GET", "HEAD")
+async def topic(request: HttpRequest, topic: str) -> HttpResponse:
+    """Answer with a page of a topic's tasks: the first, or the one that follows another."""
+    named = _named_topic(topic)
+    limit, after = _limit(request), request.GET.get("after", "")
+    if not after:
+        reading = await _read(request, named, limit)
+        text = frames.topic_page(reading.position, reading.texts, listed(reading))
+        return HttpResponse(text, content_type="application/json")
+    if not named.holds_many:
+        raise Refused(ErrorCode.BAD_REQUEST, "a topic of one task has no pages")
+    granted = await authorise(named, await _user(request), _bearer(request))
+    try:
+        page = await get_broker().page(granted, after, limit)
+    except ValueError:
+        message = "after must be the next of another page"
+        raise Refused(ErrorCode.BAD_REQUEST, message) from None
+    return HttpResponse(
+        f'{{"snapshot":[{",".join(page.texts)}],"next":{dumps(page.next)}}}',
+        content_type="application/json",
+    )
 
 
 @_answers("GET", "HEAD")
@@ -301,6 +328,35 @@ def _task_topic(segment: str) -> Topic:
         # No topic can name it. Go on with an id that nobody has: the answer comes after the same
         # time as that for any other task that is not there.
         return Topic(TASK, secrets.token_hex(16))
+
+
+def _named_topic(text: str) -> Topic:
+    kind, _, segment = text.partition(":")
+    if kind == TASK:
+        return _task_topic(segment)
+    try:
+        return Topic.parse(f"{kind}:{from_path(segment)}")
+    except ValueError as error:
+        raise Refused(ErrorCode.BAD_REQUEST, str(error)) from None
+
+
+def _limit(request: HttpRequest) -> int:
+    given = request.GET.get("limit", str(PAGE))
+    if not re.fullmatch(r"[0-9]{1,3}", given, re.ASCII) or not 1 <= int(given) <= LONGEST_PAGE:
+        message = f"limit must be a whole number from 1 to {LONGEST_PAGE}"
+        raise Refused(ErrorCode.BAD_REQUEST, message)
+    return int(given)
+
+
+async def _read(request: HttpRequest, topic: Topic, limit: int = PAGE) -> Reading:
+    """Return what a topic holds, if the caller may see it, whoever owns it by then."""
+    user, token = await _user(request), _bearer(request)
+    for _ in range(ATTEMPTS):
+        granted = await grant(topic, user, token)
+        reading = await get_broker().read(granted.topic, limit=limit)
+        if not is_anothers(granted, reading):
+            return reading
+    raise not_found()
 
 
 async def _authorise_task(request: HttpRequest, segment: str) -> Topic:

@@ -7,9 +7,11 @@ import gc
 import json
 import random
 import threading
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import redis
@@ -36,7 +38,7 @@ from tests.faults.proxy import Proxy
 from tests.raw import Web
 from tests.sinks import SessionClient
 from tests.until import until
-from tests.wire import connect, fresh_id, say, tell, token_for
+from tests.wire import connect, fresh_id, request, say, tell, token_for
 
 pytestmark = pytest.mark.integration
 
@@ -463,6 +465,36 @@ async def test_a_list_arrives_as_one_page_and_the_rest_on_request(
     stranger = await open_client(person(8))
     error = await stranger.ask("page", topic="user:7", after=answer["next"])
     assert (error["type"], error["code"]) == ("error", "not_found")
+
+
+def test_a_list_is_read_page_by_page_over_http_too(service: Any, people: Any) -> None:
+    owner = f"visitor-{fresh_id()}"
+    for number in range(5):
+        say(f"{owner}-{number}/ü", "STARTED", owner=owner)
+    allowed = {"token": token_for(service, f"user:{owner}")}
+    path = "/realtime/topics/user:me/"
+    first = request(service, "GET", f"{path}?limit=2", **allowed).json()
+    assert first.keys() == {"epoch", "offset", "snapshot", "total", "next"}
+    assert (len(first["snapshot"]), first["total"]) == (2, 5)
+    after = quote(first["next"])
+    rest = request(service, "GET", f"{path}?limit=200&after={after}", **allowed).json()
+    assert (len(rest["snapshot"]), rest["next"]) == (3, None)
+    task_id = first["snapshot"][0]["task_id"]
+    name = urlsafe_b64encode(task_id.encode()).decode().rstrip("=")
+    one = request(service, "GET", f"/realtime/topics/task:~{name}/", **allowed).json()
+    assert one.keys() == {"epoch", "offset", "snapshot"}
+    assert one["snapshot"] == first["snapshot"][:1]
+    answers = {
+        f"{path}?limit=0": 400,
+        f"{path}?limit=201": 400,
+        f"{path}?after=nonsense": 400,
+        "/realtime/topics/colour:red/": 400,
+        f"/realtime/topics/task:~{name}/?after=x": 400,
+        "/realtime/topics/user:somebody/": 401,
+    }
+    assert {each: request(service, "GET", each, **allowed).code for each in answers} == answers
+    bob = people.bob.session
+    assert request(service, "GET", f"/realtime/topics/user:{owner}/", session=bob).code == 404
 
 
 # Slow backends (W6)

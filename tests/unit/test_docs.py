@@ -181,7 +181,8 @@ def test_every_http_request_is_described() -> None:
     described = table("docs/protocol.md", "## HTTP")
     paths = {re.split(r"[ `]+", request)[1] for request in described}
     known = {f"/realtime/{each.pattern}" for each in urls.urlpatterns if each.name}
-    assert paths == {path.replace("<str:task_id>", "<id>") for path in known}
+    known = {path.replace("<str:task_id>", "<id>").replace("<str:", "<") for path in known}
+    assert paths == known
 
 
 def test_the_address_of_the_websocket_is_described() -> None:
@@ -251,7 +252,10 @@ def test_openapi_describes_every_request_and_nothing_else() -> None:
     known = {pattern.replace("<str:", "{").replace(">", "}") for pattern in known}
     assert {path.removeprefix("/") for path in described["paths"]} == known
     methods = {
-        re.sub(r"{.*?}", "<id>", f"/realtime{path}"): set(operations) - {"parameters"}
+        f"/realtime{path}".replace("{task_id}", "<id>").replace("{topic}", "<topic>"): set(
+            operations
+        )
+        - {"parameters"}
         for path, operations in described["paths"].items()
     }
     for request in table("docs/protocol.md", "## HTTP"):
