@@ -75,8 +75,14 @@ class Client:
             yield client
         except ResponseError as error:
             if is_read_only(error):
-                client.connection_pool.disconnect(inuse_connections=False)
+                self._close_idle(client)
             raise
+
+    def _close_idle(self, client: redis.Redis) -> None:
+        """Close all connections that no thread uses: they lead where the others lead."""
+        client.connection_pool.disconnect(inuse_connections=False)
+        for connection in [self.free.pop() for _ in range(len(self.free))]:
+            connection.disconnect()
 
     def send(self, script: Script, calls: Sequence[Call]) -> Callable[[], list[int]]:
         """Call a script some times, past the pool; return what waits for the answers.
@@ -101,12 +107,11 @@ class Client:
             for number, reply in enumerate(replies):
                 if isinstance(reply, NoScriptError):
                     key, args = calls[number]
-                    with self.use() as client:
+                    with self.use():
                         replies[number] = script.call(client, (key,), args)
                 elif isinstance(reply, Exception):
                     if is_read_only(reply):
-                        for each in [free.pop() for _ in range(len(free))]:
-                            each.disconnect()
+                        self._close_idle(client)
                     raise reply
             return list(map(int, replies))
 
