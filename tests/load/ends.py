@@ -81,25 +81,26 @@ def killed(stage: LoadStage) -> Iterator[Row]:
         began = time.monotonic()
         killed_at = 0.0
 
+        def later() -> list[str]:
+            """The tasks that they watch and that ended after the kill."""
+            stage.oracle.look()
+            truths = stage.oracle.truths
+            watched = {task for client in mine for task in client.watches}
+            return [task for task in watched & truths.keys() if truths[task].at > killed_at]
+
         def done() -> bool:
             nonlocal killed_at
             if not killed_at and time.monotonic() >= began + 2.0:
                 webs[0].process.kill()
                 killed_at = time.monotonic()
-            # Tasks are sent until all of them were away, and are back.
-            return bool(killed_at) and all(client.away and client.stands for client in mine)
+            # Tasks are sent until all of them were away and are back, and have missed something.
+            back = bool(killed_at) and all(client.away and client.stands for client in mine)
+            return back and bool(later())
 
         made.send_while(done)
         verdict = made.batch.settle(tell=30)
         away = [seconds for client in mine for seconds in client.away]
-        truths = stage.oracle.truths
-        later = [
-            task
-            for client in mine
-            for task in client.watches
-            if task in truths and truths[task].at > killed_at
-        ]
-    require(later, "nothing that they watch ended after the kill")
+        require(later(), "nothing that they watch ended after the kill")
     p99 = percentile(away, 0.99)
     yield Row(
         "e1",
