@@ -111,10 +111,11 @@ class LoadStage(Stage):
             for web in webs:
                 web.process.kill()
 
-    def records(self) -> int:
-        """How many tasks Redis keeps."""
+    def kept(self) -> list[str]:
+        """The keys in which Redis keeps tasks, their topics and their lists."""
         with redis.Redis.from_url(self.server.url) as client:
-            return sum(1 for _ in client.scan_iter("realtime:task:*", count=1000))
+            keys = [key.decode() for key in client.scan_iter("realtime:*:*", count=1000)]
+        return [key for key in keys if not key.startswith("realtime:lease:")]
 
     def redis_figures(self) -> dict[str, int]:
         """What Redis keeps and carries."""
