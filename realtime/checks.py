@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -47,11 +48,15 @@ def check_settings(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
     for key in ("CAN_SUBSCRIBE", "OWNER", "REDACT"):
         path = getattr(settings, key)
         try:
-            usable = not path or callable(import_string(path))
+            function = import_string(path) if path else None
+            usable = not path or callable(function)
         except ImportError:
             usable = False
+        kind = "a function"
+        if usable and key == "OWNER" and inspect.iscoroutinefunction(function):
+            usable, kind = False, "a plain function, without async"
         if not usable:
-            problem = f"REALTIME[{key!r}]: {path!r} is not the path of a function."
+            problem = f"REALTIME[{key!r}]: {path!r} is not the path of {kind}."
             found.append(checks.Error(problem, id="realtime.E003"))
     return found
 

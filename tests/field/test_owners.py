@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.test import Client, override_settings
 
@@ -110,6 +111,15 @@ def test_a_function_that_fails_or_returns_what_is_no_owner_means_nobody_and_is_l
         assert owner_of_user(user(name)) == ""
     (line,) = caplog.messages
     assert f"tests.policies.{function}" in line
+
+
+@pytest.mark.parametrize(
+    "path", ["tests.policies.owner_later", "tests.policies.absent", "no.where"]
+)
+def test_check_names_an_owner_function_that_cannot_work(path: str) -> None:
+    with override_settings(REALTIME={"OWNER": path}):
+        (found,) = [each for each in run_checks(tags=["realtime"]) if each.id == "realtime.E003"]
+    assert "REALTIME['OWNER']" in found.msg
 
 
 def test_nobody_is_an_answer_and_reserved_names_are_nobodys(
