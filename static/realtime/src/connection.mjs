@@ -57,6 +57,7 @@ const FAILURES_PER_DIAGNOSIS = 8;
 const RESTART = 1012;
 const OVERLOADED = 1013;
 const ABNORMAL = 1006;
+const SIGNED_OUT = 4501;
 
 const WAKING = ["online", "pageshow", "resume", "visibilitychange"];
 const DELAYED = "updates are delayed: the server cannot reach its store";
@@ -351,6 +352,8 @@ export class Connection {
     this.#drop();
     if (typeof closing?.reconnect === "boolean" ? !closing.reconnect : staysAway(code)) {
       this.#stop(reason, code);
+      // Somebody who signs out knows, and the page is left.
+      if (code === SIGNED_OUT) return;
       this.#warn(`${reason} (${code}). Nothing is tried until something is subscribed to.`);
       return;
     }

@@ -36,6 +36,8 @@ export class TaskProgress extends HTMLElement {
   #token = "";
   /** @type {Status | null} */
   #status = null;
+  /** Read when needed after each change of an attribute. @type {Words | null} */
+  #knownWords = null;
   #isScheduled = false;
   #announced = "";
   #announcedAt = -Infinity;
@@ -67,6 +69,7 @@ export class TaskProgress extends HTMLElement {
     this.#isScheduled = true;
     queueMicrotask(() => {
       this.#isScheduled = false;
+      this.#knownWords = null;
       this.#update();
     });
   }
@@ -182,8 +185,11 @@ export class TaskProgress extends HTMLElement {
 
   /** @returns {Words} */
   get #words() {
-    const own = this.getAttribute("words");
-    return { ...WORDS, ...readConfig().words, ...(own ? JSON.parse(own) : {}) };
+    if (this.#knownWords === null) {
+      const own = this.getAttribute("words");
+      this.#knownWords = { ...WORDS, ...readConfig().words, ...(own ? JSON.parse(own) : {}) };
+    }
+    return this.#knownWords;
   }
 
   get #bar() {
