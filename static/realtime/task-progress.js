@@ -244,14 +244,14 @@ this.#m.hidden=!0,this.#p(""),d(this.#w("text"),t),d(this.#w("announcement"),t)}
 delayed:s}){this.setAttribute("connection",s?"delayed":t),clearTimeout(this.#a);let{offline:i,delayed:n}=this.#b;
 s?this.#p(n??""):t==="connected"||e===""?this.#p(""):t==="disconnected"?this.#p(`${i}: ${e}`):this.#a=
 setTimeout(()=>this.#p(`${i}: ${e}`),xt)}#p(t){let e=this.#s!==null&&c(this.#s);d(this.#w("connectio\
-n"),e?"":t)}get#b(){if(this.#i===null){let t=this.getAttribute("words");this.#i={...W,...b().words,...t?
-JSON.parse(t):{}}}return this.#i}get#m(){return this.#w("bar")}#w(t){return this.querySelector('[dat\
-a-part="announcement"]')===null&&this.#T(),this.querySelector(`[data-part="${t}"]`)}#T(){for(let[e,s]of Object.
-entries(Ct)){if(this.querySelector(`[data-part="${e}"]`)!==null)continue;let i=document.createElement(
-s);i.dataset.part=e,this.append(i," ")}this.#E("label"),this.#E("text");let t=this.#w("announcement");
-t.setAttribute("role","status"),Object.assign(t.style,{position:"absolute",width:"1px",height:"1px",
-overflow:"hidden",clipPath:"inset(50%)",whiteSpace:"nowrap"})}#E(t){this.#w(t).setAttribute("aria-hi\
-dden","true")}},Ct={label:"span",bar:"progress",text:"span",connection:"span",announcement:"span"};function Ot(o,t){
+n"),e?"":t)}get#b(){let t=this.getAttribute("words");return this.#i??={...W,...b().words,...t?JSON.parse(
+t):{}},this.#i}get#m(){return this.#w("bar")}#w(t){return this.querySelector('[data-part="announceme\
+nt"]')===null&&this.#T(),this.querySelector(`[data-part="${t}"]`)}#T(){for(let[e,s]of Object.entries(
+Ct)){if(this.querySelector(`[data-part="${e}"]`)!==null)continue;let i=document.createElement(s);i.dataset.
+part=e,this.append(i," ")}this.#E("label"),this.#E("text");let t=this.#w("announcement");t.setAttribute(
+"role","status"),Object.assign(t.style,{position:"absolute",width:"1px",height:"1px",overflow:"hidde\
+n",clipPath:"inset(50%)",whiteSpace:"nowrap"})}#E(t){this.#w(t).setAttribute("aria-hidden","true")}},
+Ct={label:"span",bar:"progress",text:"span",connection:"span",announcement:"span"};function Ot(o,t){
 let{current:e=null,total:s=null}=t.progress??{};c(t)?(o.max=1,o.value=t.state==="SUCCESS"?1:0):e!==null&&
 s!==null&&s>0?(o.max=s,o.value=e):o.removeAttribute("value")}function d(o,t){o.textContent!==t&&(o.textContent=
 t)}customElements.get("task-progress")===void 0&&customElements.define("task-progress",q);export{q as TaskProgress,W as WORDS,D as describe};

@@ -185,11 +185,9 @@ export class TaskProgress extends HTMLElement {
 
   /** @returns {Words} */
   get #words() {
-    if (this.#knownWords === null) {
-      const own = this.getAttribute("words");
-      this.#knownWords = { ...WORDS, ...readConfig().words, ...(own ? JSON.parse(own) : {}) };
-    }
-    return this.#knownWords;
+    const own = this.getAttribute("words");
+    this.#knownWords ??= { ...WORDS, ...readConfig().words, ...(own ? JSON.parse(own) : {}) };
+    return /** @type {Words} */ (this.#knownWords);
   }
 
   get #bar() {
