@@ -458,8 +458,13 @@ async def test_a_page_says_why_its_handshakes_are_refused(
         "there is no such service at this address (404)"
     )
     assert "signing in is needed" in await tab.evaluate(reason, "/wall/ws/")
-    # One holds the only place.
-    await tab.evaluate("follow('another')")
+    # One holds the only place, for as long as its page subscribes to something.
+    await tab.evaluate(
+        """async () => {
+          const { connect } = await import("/static/realtime/client.js");
+          connect().topic("user:me");
+        }"""
+    )
     await tab.wait_for_function(f"() => {OPEN} === 1")
     context = await browser.new_context()
     other = await context.new_page()
