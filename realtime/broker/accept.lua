@@ -263,12 +263,14 @@ local ttl = over and RECORD_TTL or UNFINISHED_TTL
 call('EXPIRE', KEYS[1], ttl)
 
 local after = list_of(now_rank, worker)
-if before ~= after or state == 'STALLED' then
+-- A task that is no longer only held is given another time, within one second too.
+if before ~= after or state == 'STALLED' or kept_rank == RECEIVED then
   if before and before ~= after then
     call('ZREM', before, task_id)
   end
   if after then
-    call('ZADD', after, call('TIME')[1], task_id)
+    local time = call('TIME')
+    call('ZADD', after, time[1] + time[2] / 1e6, task_id)
   end
 end
 

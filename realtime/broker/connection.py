@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
@@ -81,8 +81,9 @@ class Client:
     def _close_idle(self, client: redis.Redis) -> None:
         """Close all connections that no thread uses: they lead where the others lead."""
         client.connection_pool.disconnect(inuse_connections=False)
-        for connection in [self.free.pop() for _ in range(len(self.free))]:
-            connection.disconnect()
+        with suppress(IndexError):  # other threads use them too
+            while True:
+                self.free.pop().disconnect()
 
     def send(self, script: Script, calls: Sequence[Call]) -> Callable[[], list[int]]:
         """Call a script some times, past the pool; return what waits for the answers.
@@ -149,6 +150,8 @@ class Asker:
     def __init__(self) -> None:
         timeout = conf().CHECK_INTERVAL
         self._patience = 2 * timeout
+        #: When a write was answered last, by the monotonic clock.
+        self.wrote = float("-inf")
         options = {
             **address(redis.asyncio.connection.parse_url),
             "decode_responses": True,

@@ -27,7 +27,7 @@ from .scripts import PLACES, Script
 
 #: Records that are read in one go.
 _CHUNK: Final = 500
-#: Ids of tasks that wait which are read in one go.
+#: Ids of tasks that have not ended which are read in one go.
 _IDS: Final = 10_000
 #: Tasks that are moved or forgotten in one go: Redis serves nobody else meanwhile.
 _MOVED: Final = 100
@@ -81,7 +81,6 @@ class RedisBroker(Broker):
         self._held: dict[tuple[str, float], str] = {}
         self._turn = 0
         self._askers: WeakKeyDictionary[asyncio.AbstractEventLoop, Asker] = WeakKeyDictionary()
-        self._wrote = float("-inf")
         _groups.cache_clear()  # other settings, other groups
 
     def accept(self, change: Change) -> int:
@@ -166,13 +165,10 @@ class RedisBroker(Broker):
         return bool(await self._async().ask("EXISTS", f"{self._prefix}leader"))
 
     def running(self, *, held: bool = True) -> list[Running]:
-        found = []
+        found, members = [], self._members("running")
         with self._patient.use() as client:
-            now = int(client.time()[0])
-            members = cast(
-                list[tuple[str, float]],
-                client.zrange(f"{self._prefix}running", 0, -1, withscores=True),
-            )
+            seconds, microseconds = client.time()
+        now = seconds + microseconds / 1e6
         # A task is given another time as soon as it is more than held, so what is remembered of
         # one with the same time is true. (Read again in turn all the same: records expire.)
         known, self._turn = self._held, (self._turn + 1) % _TURNS
@@ -214,7 +210,7 @@ class RedisBroker(Broker):
         return found
 
     def running_ids(self) -> list[str]:
-        return self._ids("running")
+        return [task_id for task_id, _ in self._members("running")]
 
     def waiting(self, limit: int) -> list[Waiting]:
         name = f"{self._prefix}waiting"
@@ -226,15 +222,16 @@ class RedisBroker(Broker):
         return self._unfinished(task_ids, name="waiting")
 
     def waiting_ids(self) -> list[str]:
-        return self._ids("waiting")
+        return [task_id for task_id, _ in self._members("waiting")]
 
-    def _ids(self, name: str) -> list[str]:
-        key, found = f"{self._prefix}{name}", list[str]()
+    def _members(self, name: str) -> list[tuple[str, float]]:
+        """Return a list's members with their times, oldest first."""
+        key, found = f"{self._prefix}{name}", list[tuple[str, float]]()
         with self._patient.use() as client:
             # In pages: Redis serves nobody else meanwhile. As the list changes, an id may come
             # twice, or be missing until the next time.
-            while page := client.zrange(key, len(found), len(found) + _IDS - 1):
-                found += cast(list[str], page)
+            while page := client.zrange(key, len(found), len(found) + _IDS - 1, withscores=True):
+                found += cast(list[tuple[str, float]], page)
         return found
 
     def unfinished(self, task_ids: Sequence[str]) -> list[Waiting]:
@@ -364,14 +361,14 @@ class RedisBroker(Broker):
         asker = self._async()
         asked = [asker.ask("MGET", *chunk) for chunk in _chunks(keys)]
         # A replica answers whoever only reads, for ever: a write tells.
-        if write := time.monotonic() - self._wrote >= _WRITE_EVERY:
+        if write := time.monotonic() - asker.wrote >= _WRITE_EVERY:
             name = f"{self._prefix}schema"
             asked += [asker.ask("SET", name, SCHEMA, "NX"), asker.ask("GET", name)]
         found = await asyncio.gather(*asked)
         if write:
             check_schema(found.pop())
             found.pop()
-            self._wrote = time.monotonic()
+            asker.wrote = time.monotonic()
         return [_place(text) if text else None for texts in found for text in texts]
 
     async def close(self) -> None:

@@ -15,8 +15,13 @@ from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.test import override_settings
+from redis.asyncio.connection import parse_url as async_parse_url
+from redis.connection import parse_url as sync_parse_url
 
 from realtime.broker import get_broker
+from realtime.broker import layer as layer_module
+from realtime.broker.connection import address
+from realtime.broker.intake import taking
 from realtime.broker.layer import from_message, get_layer, group_of, group_prefix
 from realtime.conf import conf
 from realtime.core.acceptance import Change, Follower
@@ -172,6 +177,78 @@ async def test_owner_tells_a_stranger_from_nobody_and_from_nothing(broker):
     assert await broker.owned("nobodys") == ("", 0)
     assert await broker.owned("none") is None
     await broker.close()
+
+
+async def test_a_users_tasks_are_read_in_pages_that_stay_where_they_are(broker):
+    topic = Topic("user", "42")
+    for number in range(7):
+        await accept(broker, task_id=f"t{number}", state="PENDING", owner="42")
+    reading = await broker.read(topic, limit=3)
+    assert reading.total == 7
+    assert [json.loads(text)["task_id"] for text in reading.texts] == ["t6", "t5", "t4"]
+    await accept(broker, task_id="new", state="PENDING", owner="42")
+    assert await sync_to_async(broker.forget)("t4")
+    page = await broker.page(topic, reading.next, 3)
+    assert [json.loads(text)["task_id"] for text in page.texts] == ["t3", "t2", "t1"]
+    last = await broker.page(topic, page.next, 3)
+    assert [json.loads(text)["task_id"] for text in last.texts] == ["t0"]
+    assert (last.total, last.next) == (7, None)
+    # What is recovered is no page, but the number of tasks goes with it.
+    whole = await broker.read(topic, (await broker.read(topic)).position)
+    assert (whole.recovered, list(whole.texts), whole.total, whole.next) == (True, [], 7, None)
+    assert (await broker.read(Topic("task", "t0"))).total is None
+    with pytest.raises(ValueError, match="after"):
+        await broker.page(topic, "x", 3)
+    await broker.close()
+
+
+def test_many_changes_are_sent_in_one_go_and_in_their_order(broker):
+    changes = some_life("t", owner="42") + some_life("u")
+    assert list(broker.send_all([*changes, changes[-1]])()) == [1, 2, 3, 1, 2, 3, 0]
+
+
+def test_a_change_among_many_that_redis_refuses_is_raised_and_the_others_are_kept(clean_redis):
+    broker = get_broker()
+    with redis.Redis.from_url(clean_redis) as client:
+        client.set("realtime:task:u", "no hash")
+        changes = [Change(task_id=task_id, state="PENDING") for task_id in "tuv"]
+        with pytest.raises(redis.exceptions.ResponseError):
+            broker.send_all(changes)()
+        client.script_flush()
+        client.delete("realtime:task:u")
+    assert broker.send_all(changes)() == [0, 1, 0]
+
+
+def test_only_a_task_of_which_nothing_but_its_publishing_is_known_is_withdrawn(broker):
+    said = {"publication": "p", "owner": "42"}
+    for task_id in ("waits", "runs"):
+        broker.accept(Change(task_id=task_id, state="PENDING", **said))
+    broker.accept(Change(task_id="runs", state="STARTED", token="a", begins=True, **said))
+    assert not broker.withdraw("waits", "q")
+    assert not broker.withdraw("runs", "p")
+    assert not broker.withdraw("none", "p")
+    assert broker.withdraw("waits", "p")
+    assert broker.status("waits") is None
+    assert [status.task_id for status in broker.statuses(Topic("user", "42"))] == ["runs"]
+    assert broker.accept(Change(task_id="waits", state="PENDING", **said)) == 1
+
+
+def test_what_follows_a_run_is_kept_with_it(broker):
+    followers = (Follower("next", "tasks.next"), Follower("body", ""))
+    run = {"task_id": "t", "token": "a", "worker": "w", "patience": 7}
+    broker.accept(Change(state="STARTED", begins=True, followers=followers, **run))
+    broker.accept(Change(task_id="t", state="PROGRESS", token="a", counter=1))
+    (found,) = broker.running()
+    assert (found.followers, found.patience, found.alive) == (followers, 7, False)
+
+
+def test_a_task_that_is_no_longer_only_held_is_given_another_time(clean_redis):
+    broker, held = get_broker(), {"task_id": "t", "worker": "w"}
+    with redis.Redis.from_url(clean_redis) as client:
+        broker.accept(Change(state="RECEIVED", **held))
+        received = client.zscore("realtime:running", "t")
+        broker.accept(Change(state="STARTED", token="a", begins=True, **held))
+        assert client.zscore("realtime:running", "t") > received
 
 
 async def test_reading_since_a_position_gives_every_missed_event_or_the_snapshot(broker):
@@ -442,3 +519,27 @@ def test_many_threads_have_as_many_connections_and_no_more(clean_redis):
         assert all(pool.map(broker.accept, changes))
     assert 1 <= len(broker._patient.free) <= 8
     assert len(broker.statuses(Topic("user", "42"))) == 1000
+
+
+CLASS = "connection_class"
+
+
+@pytest.mark.parametrize(
+    ("url", "database"),
+    [
+        ("redis://h:1/2?socket_timeout=9&retry_on_timeout=yes&health_check_interval=1", 2),
+        ("rediss://u:p@h:1?db=3&ssl_cert_reqs=none&max_connections=1", 3),
+        ("unix:///tmp/redis.sock?db=4&socket_connect_timeout=9", 4),
+    ],
+)
+async def test_of_an_address_only_that_counts_which_says_where(url, database):
+    with override_settings(REALTIME={"REDIS_URL": url}):
+        theirs = address(async_parse_url)
+        for options in (address(sync_parse_url), theirs):
+            left = {key for key in options if not key.startswith("ssl")}
+            assert left <= {"host", "port", "path", "db", "username", "password", CLASS}
+            assert options["db"] == database
+        assert group_of("task:t") == f"realtime.{database}.task.t"
+        (host,) = layer_module._own_config()["hosts"]
+        assert host == theirs | {"socket_timeout": None}
+        assert "parser_class" in taking(host, print), "messages are taken off the connection"
