@@ -80,7 +80,7 @@ class Process:
         self._reader = threading.Thread(target=self._read, args=(self._child,), daemon=True)
         self._reader.start()
 
-    def wait_ready(self, ready: Callable[[], bool], *, timeout: float = 30.0) -> None:
+    def wait_ready(self, ready: Callable[[], bool], *, timeout: float = 120.0) -> None:
         """Return as soon as `ready()` says so.
 
         Raises ProcessError when the child dies before, or after `timeout` seconds.

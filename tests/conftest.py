@@ -34,7 +34,7 @@ from tests.people import People, make_people
 from tests.raw import DEADLINE, HOST, Web
 
 #: Seconds that a process has to become ready, on a machine that is busy.
-READY = 60.0
+READY = 120.0
 
 # How long an example takes says something about the machine, not about the code.
 hypothesis.settings.register_profile(

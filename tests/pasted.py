@@ -23,7 +23,7 @@ from project.run import page_answers, worker_answers
 
 HOST = "127.0.0.1"
 #: Seconds that a process has to become ready, on a machine that is busy.
-READY = 60.0
+READY = 120.0
 #: The first line of a block names its file, as a comment of Python or of a template.
 FILE = re.compile(r"^(?:# |\{# )(mysite/[\w/]+\.(?:py|html)).*\n", re.MULTILINE)
 
