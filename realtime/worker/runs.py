@@ -260,8 +260,9 @@ def reports_of(task_id: str) -> ForeignReports:
 
 def release_reports() -> None:
     """Publish what this process still has to report on other tasks."""
-    for reports in list(_sender.reports.values()):
-        reports.release()
+    kept = _sender.reports
+    while kept:
+        kept.popitem(last=False)[1].release()
 
 
 # Which run this code is part of.

@@ -103,12 +103,31 @@ def _push(task_id: Any, own_id: Any, state: Any, meta: Any) -> None:
 
 
 def _progress(meta: Mapping[Any, Any]) -> str:
-    messages = [meta.get(key) for key in _MESSAGES]
+    messages = [_get(meta, key) for key in _MESSAGES]
     message = next((each for each in messages if not _is_empty(each)), None)
-    rest = None
-    if conf().PROGRESS_META:
-        rest = {key: meta[key] for key in meta if key not in _KNOWN} or None
-    return redaction.encode_progress(meta.get("current"), meta.get("total"), message, rest)
+    rest = _copy(meta) if conf().PROGRESS_META else {}
+    for key in _KNOWN:
+        rest.pop(key, None)
+    current, total = _get(meta, "current"), _get(meta, "total")
+    return redaction.encode_progress(current, total, message, rest or None)
+
+
+def _get(meta: Mapping[Any, Any], key: str) -> Any:
+    try:
+        return meta.get(key)
+    except Exception as error:
+        if is_for_the_task(error):
+            raise
+        return None
+
+
+def _copy(meta: Mapping[Any, Any]) -> dict[Any, Any]:
+    try:
+        return dict(meta)
+    except Exception as error:
+        if is_for_the_task(error):
+            raise
+        return {}
 
 
 def _is_empty(message: object) -> bool:
@@ -118,8 +137,9 @@ def _is_empty(message: object) -> bool:
 def _outcome(state: str, meta: Mapping[Any, Any]) -> dict[str, str]:
     fields = ending() if state in TERMINAL else {}
     if state == SUCCESS:
-        fields |= redaction.result_fields(dict(meta))
+        fields |= redaction.result_fields(_copy(meta))
     elif state == FAILURE:
-        name, message = meta.get("exc_type", FAILURE), meta.get("exc_message", "")
-        fields["error"] = redaction.encode_told_error(name, message)
+        name, message = _get(meta, "exc_type"), _get(meta, "exc_message")
+        name = FAILURE if name is None else name
+        fields["error"] = redaction.encode_told_error(name, "" if message is None else message)
     return fields

@@ -219,6 +219,15 @@ def call_another(way: str) -> str:
     return str(child)
 
 
+# Shutdowns
+
+
+@shared_task(acks_late=True)
+def hold_late(path: str) -> None:
+    """Run until the file is there; acknowledged at the end."""
+    wait_for(path)
+
+
 # Failures
 
 

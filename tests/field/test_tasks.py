@@ -327,3 +327,20 @@ def test_what_a_cold_shutdown_breaks_off_is_lost_at_once_with_what_waits_for_it(
         for task_id in (last.parent.id, last.id):
             assert until(is_in(task_id, LOST))
             assert "shut down" in realtime.status(task_id).error["message"]
+
+
+def test_what_a_cold_shutdown_breaks_off_and_was_not_acknowledged_runs_again(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    release = tmp_path / "go"
+    with workers(tmp_path_factory) as alone:
+        worker = alone.start(1)
+        task_id = pushed_tasks.hold_late.delay(str(release)).id
+        assert until(is_in(task_id, "STARTED"))
+        os.kill(worker.pid, signal.SIGQUIT)
+        assert until(lambda: worker.returncode is not None, 30)
+        assert not realtime.status(task_id).terminal
+        release.touch()
+        alone.start(1)
+        assert until(is_in(task_id, "SUCCESS"), 60)
+        assert realtime.status(task_id).run == 2

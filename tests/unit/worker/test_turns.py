@@ -1,0 +1,83 @@
+"""Calls that are made one at a time, without a lock that anybody waits for."""
+
+import os
+import threading
+
+import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
+
+from realtime.worker.turns import Turns
+
+
+def test_a_call_that_comes_during_another_one_is_made_after_it():
+    turns, made = Turns(), []
+
+    def outer():
+        turns.call(made.append, "inner")
+        made.append("outer")
+
+    turns.call(outer)
+    assert made == ["outer", "inner"]
+    assert not turns
+
+
+def test_nobody_waits_for_the_thread_that_makes_the_calls():
+    turns, made = Turns(), []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow():
+        begun.set()
+        assert go_on.wait(10)
+
+    thread = threading.Thread(target=turns.call, args=(slow,))
+    thread.start()
+    assert begun.wait(10)
+    turns.call(made.append, 1)
+    assert made == []
+    go_on.set()
+    thread.join(10)
+    assert made == [1]
+
+
+@pytest.mark.parametrize("error", [SoftTimeLimitExceeded(), SystemExit()])
+def test_a_call_that_a_time_limit_interrupts_is_made_again(error):
+    turns, made = Turns(), []
+    strikes = [error]
+
+    def strike():
+        if strikes:
+            raise strikes.pop()
+        made.append(1)
+
+    with pytest.raises(type(error)):
+        turns.call(strike)
+    assert turns
+    turns.run()
+    assert made == [1]
+
+
+def test_a_call_that_fails_does_not_keep_the_others():
+    turns, made = Turns(), []
+
+    def fail():
+        raise KeyError("a bug")
+
+    turns.call(fail)
+    turns.call(made.append, 1)
+    assert made == [1]
+
+
+def test_a_forked_process_neither_waits_nor_repeats():
+    turns, made = Turns(), []
+
+    def fork():
+        child = os.fork()
+        if child == 0:
+            turns.call(made.append, 1)
+            os._exit(0 if made == [1] else 1)
+        return child
+
+    children = []
+    turns.call(lambda: children.append(fork()))
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+    assert made == []
