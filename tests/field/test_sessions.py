@@ -35,7 +35,6 @@ from realtime.web.watch import get_watch
 from tests.conftest import speaking_to
 from tests.faults.clients import LoopThread
 from tests.faults.proxy import Proxy
-from tests.raw import Web
 from tests.sinks import SessionClient
 from tests.until import until
 from tests.wire import connect, fresh_id, request, say, tell, token_for
@@ -142,19 +141,23 @@ async def test_a_page_with_25_expired_ids_still_sees_its_running_task_end(
         assert (await client.event(topic))["status"]["state"] == "SUCCESS"
 
 
-async def test_a_client_is_told_at_which_rate_it_may_send(start_web: Callable[..., Web]) -> None:
-    web = start_web(FRAME_BURST=20, FRAME_RATE=5.0, REFUSALS=7, SUBSCRIPTIONS=3)
-    async with connect(web) as client:
-        limits = client.welcome["limits"]
-    assert (
-        limits.items()
-        >= {
-            "frame_burst": 20,
-            "frames_per_second": 5,
-            "refusals_per_minute": 7,
-            "subscriptions": 3,
-        }.items()
-    )
+async def test_a_client_is_told_at_which_rate_it_may_send(clean_redis: str) -> None:
+    given = {"FRAME_BURST": 20, "FRAME_RATE": 5.0, "REFUSALS": 7, "SUBSCRIPTIONS": 3}
+    with override_settings(REALTIME={**settings.REALTIME, **given}):
+        client = SessionClient()
+        assert await client.session.open()
+        limits = (await client.next("welcome"))["limits"]
+        assert (
+            limits.items()
+            >= {
+                "frame_burst": 20,
+                "frames_per_second": 5,
+                "refusals_per_minute": 7,
+                "subscriptions": 3,
+            }.items()
+        )
+        await client.leave()
+        await get_hub().close()
 
 
 # A store that is away (P17), and links that are half-open (W9)
@@ -503,11 +506,12 @@ def test_a_list_is_read_page_by_page_over_http_too(service: Any, people: Any) ->
 async def test_a_broker_of_celery_that_does_not_answer_holds_up_nothing_but_the_cancel(
     client: SessionClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests_module, "TIME_LIMIT", 3.0)
+    monkeypatch.setattr(requests_module, "TIME_LIMIT", 2.0)
     released = threading.Event()
     monkeypatch.setattr(current_app.control, "revoke", lambda *_, **__: released.wait(60))
     task_id, other = fresh_id(), fresh_id()
-    await asay(task_id, "STARTED")
+    for each in (task_id, other):
+        await asay(each, "STARTED")
     both = token(f"task:{task_id}", f"task:{other}")
     await client.ask("subscribe", topic=f"task:{task_id}", token=both)
     client.post("cancel", task_id=task_id)
