@@ -19,8 +19,6 @@
 
 local task_id, state, token, publication = ARGV[1], ARGV[2], ARGV[5], ARGV[9]
 local rank, name, call = tonumber(ARGV[3]), ARGV[14], redis.call
-local TERMINAL, RECEIVED, STARTED, CUSTOM = 9, 1, 2, 3
-local UNDERSCORE = 95
 
 -- What is kept: by place, as a table by name costs twice as much as reading it.
 local record = call('HMGET', KEYS[1], unpack(KEPT))
@@ -32,7 +30,7 @@ local kept_rank = tonumber(record[AT._rank] or '-1')
 local kept_counter = tonumber(record[AT._counter] or '0')
 local kept_token, kept_owner = record[AT._token] or '', record[AT._owner]
 local stalled, kept_worker = known == '"STALLED"', ''
-if stalled or kept_rank == RECEIVED then
+if stalled or kept_rank == RANK.RECEIVED then
   kept_worker = call('HGET', KEYS[1], '_worker') or ''
 end
 local changes = {}
@@ -55,13 +53,14 @@ local function rarely()
 end
 
 local function list_of(of_rank, worker)
-  if of_rank < 0 or of_rank == TERMINAL then
+  if of_rank < 0 or of_rank == RANK.TERMINAL then
     return nil
   end
-  local held = of_rank == RECEIVED and worker ~= ''
-  return PREFIX .. ((held or of_rank >= STARTED and of_rank <= CUSTOM) and 'running' or 'waiting')
+  local held = of_rank == RANK.RECEIVED and worker ~= ''
+  local runs = held or (of_rank >= RANK.STARTED and of_rank <= RANK.CUSTOM)
+  return PREFIX .. (runs and 'running' or 'waiting')
 end
-local before, ended = list_of(kept_rank, kept_worker), kept_rank == TERMINAL
+local before, ended = list_of(kept_rank, kept_worker), kept_rank == RANK.TERMINAL
 
 -- Another publication of the same id begins a new life once the last one has ended, or as its run
 -- starts; the record begins anew.
@@ -77,7 +76,7 @@ if named and (known or kept_publication) then
   if lib.has(older, publication) then
     return 0
   end
-  local repeats = known == '"SUCCESS"' and begins and rank ~= TERMINAL
+  local repeats = known == '"SUCCESS"' and begins and rank ~= RANK.TERMINAL
   if kept_publication or not known or repeats then
     local over = not known or ended
     if state == '' or state == 'STALLED' or not (over or begins)
@@ -117,24 +116,24 @@ if state == '' then
 elseif known == '"SUCCESS"' then
   return 0
 elseif state == 'STALLED' then
-  if stalled or kept_rank < RECEIVED or kept_rank > CUSTOM or token ~= kept_token then
+  if stalled or kept_rank < RANK.RECEIVED or kept_rank > RANK.CUSTOM or token ~= kept_token then
     return 0
   end
   set(AT.state, '"STALLED"')
 elseif stalled and state == 'STARTED' and token == kept_token then
-  set(AT.state, kept_rank >= STARTED and '"STARTED"' or '"RECEIVED"') -- its worker answers again
+  set(AT.state, kept_rank >= RANK.STARTED and '"STARTED"' or '"RECEIVED"') -- its worker answers again
 elseif stalled and state == 'RECEIVED' and (tonumber(ARGV[4]) or attempt) == attempt
   and (ARGV[15] == kept_worker or ARGV[15] ~= '') then
   if ARGV[15] == kept_worker then
-    set(AT.state, kept_rank >= STARTED and '"STARTED"' or '"RECEIVED"')
+    set(AT.state, kept_rank >= RANK.STARTED and '"STARTED"' or '"RECEIVED"')
   else -- delivered again, to another worker: its run begins a new one
     set(AT.state, '"RECEIVED"')
     worker = ARGV[15]
     set_more('_worker', worker)
   end
-elseif rank == CUSTOM and token == '' then
+elseif rank == RANK.CUSTOM and token == '' then
   -- Another process reports on the run: laid over it, in an order of its own.
-  if (tonumber(ARGV[4]) or attempt) < attempt or kept_rank > CUSTOM then
+  if (tonumber(ARGV[4]) or attempt) < attempt or kept_rank > RANK.CUSTOM then
     return 0
   end
   local kept = senders or (known and call('HGET', KEYS[1], '_senders')) or ''
@@ -174,8 +173,8 @@ else
         new_run = run + 1
       end
     end
-    if rank == CUSTOM then
-      counter = tonumber(ARGV[7]) or (kept_rank == CUSTOM and kept_counter + 1 or 1)
+    if rank == RANK.CUSTOM then
+      counter = tonumber(ARGV[7]) or (kept_rank == RANK.CUSTOM and kept_counter + 1 or 1)
     end
     local overruled = ARGV[8] == '1' and state == 'SUCCESS' and ended
     if not overruled and new_run == run and new_attempt == attempt
@@ -223,7 +222,7 @@ for i = 17, #ARGV, 2 do
     set(place, ARGV[i])
   else
     set_more(key, ARGV[i])
-    if string.byte(key) ~= UNDERSCORE and not rarely().has(record[AT._extra] or '', key) then
+    if string.byte(key) ~= string.byte('_') and not rarely().has(record[AT._extra] or '', key) then
       set(AT._extra, (record[AT._extra] or '') .. key .. ' ') -- a later release's
     end
   end
@@ -258,13 +257,13 @@ local version = tonumber(record[AT.version] or '0') + 1
 set(AT.version, string.format('%d', version))
 call('HSET', KEYS[1], unpack(changes))
 local now_rank = tonumber(record[AT._rank])
-local over = now_rank == TERMINAL
+local over = now_rank == RANK.TERMINAL
 local ttl = over and RECORD_TTL or UNFINISHED_TTL
 call('EXPIRE', KEYS[1], ttl)
 
 local after = list_of(now_rank, worker)
 -- A task that is no longer only held is given another time, within one second too.
-if before ~= after or state == 'STALLED' or kept_rank == RECEIVED then
+if before ~= after or state == 'STALLED' or kept_rank == RANK.RECEIVED then
   if before and before ~= after then
     call('ZREM', before, task_id)
   end
@@ -274,8 +273,10 @@ if before ~= after or state == 'STALLED' or kept_rank == RECEIVED then
   end
 end
 
+record[AT.truncated] = record[AT.truncated] or 'false'
+record[AT.cancelling] = record[AT.cancelling] or 'false'
 for i = 1, FIELDS do
-  record[i] = record[i] or INITIAL[i] or 'null'
+  record[i] = record[i] or 'null'
 end
 local status = string.format(STATUS, unpack(record, 1, FIELDS))
 if record[AT._extra] then

@@ -8,6 +8,7 @@
 
 local call = redis.call
 -- include common.lua
+-- include status.lua
 
 local visitor, owner, group, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local limit = tonumber(ARGV[5])

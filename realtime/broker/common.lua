@@ -17,20 +17,6 @@ local function with_extra(text, names, record)
   return text
 end
 
--- Return the text of the status that a record holds; nil where there is none.
-local function status_of(record)
-  local texts = call('HMGET', record, unpack(READ))
-  if not texts[1] then -- no task_id: it has expired, or the task was forgotten
-    return nil
-  end
-  for i = 1, FIELDS do
-    texts[i] = texts[i] or INITIAL[i] or 'null'
-  end
-  local text = string.format(STATUS, unpack(texts, 1, FIELDS))
-  local extra = texts[FIELDS + 1]
-  return extra and with_extra(text, extra, record) or text
-end
-
 -- Remove up to `count` tasks whose time is over, unless their records were renewed meanwhile;
 -- return how many there were.
 local function remove_expired(topic, count)

@@ -12,7 +12,7 @@
 local call = redis.call
 -- include common.lua
 
-local TERMINAL, withdrawn = 9, ARGV[2] == '1'
+local withdrawn = ARGV[2] == '1'
 local removed, by_owner = 0, {}
 for i = 4, #ARGV do
   local task_id, key = ARGV[i], PREFIX .. 'task:' .. ARGV[i]
@@ -33,7 +33,7 @@ for i = 4, #ARGV do
     if not withdrawn then
       call('HSET', key, '_publication', publication or '', '_publications', kept[5] or '',
         '_tokens', kept[6] or '', '_lives', kept[7] or '0')
-      call('EXPIRE', key, tonumber(rank) == TERMINAL and RECORD_TTL or UNFINISHED_TTL)
+      call('EXPIRE', key, tonumber(rank) == RANK.TERMINAL and RECORD_TTL or UNFINISHED_TTL)
     end
   end
 end

@@ -19,6 +19,7 @@
 
 local call = redis.call
 -- include common.lua
+-- include status.lua
 
 local topic, many, limit = ARGV[1], ARGV[2] == '1', tonumber(ARGV[7])
 local place = call('GET', KEYS[1]) or ''

@@ -1,6 +1,7 @@
 """The Lua files of this folder, as Redis is given them.
 
-A line ``-- include <file>`` stands for that file; what no call changes stands before, as locals.
+A line ``-- include <file>`` stands for that file. Names in capitals stand for what no call changes:
+``AT.<key>`` for the place of a key in what accept.lua reads, ``RANK.<state>`` for a state's rank.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from redis.exceptions import NoScriptError
 
 from realtime.conf import conf
 from realtime.core.acceptance import PUBLICATIONS_KEPT, SENDERS_KEPT, TOKENS_KEPT
-from realtime.core.jsontext import NULL
-from realtime.core.status import FIELDS, INITIAL
+from realtime.core.states import CUSTOM_RANK, RECEIVED, STARTED, TERMINAL_RANK, rank
+from realtime.core.status import FIELDS
 
 from .base import PAGE_BYTES
 from .layer import group_prefix
@@ -30,13 +31,19 @@ _KEPT: Final = (*FIELDS, *_RULE)
 #: table of names with each call costs more than all that the table is for.
 PLACES: Final = {key: place for place, key in enumerate(_KEPT, 1)}
 
+_RANKS: Final = {
+    "RECEIVED": rank(RECEIVED),
+    "STARTED": rank(STARTED),
+    "CUSTOM": CUSTOM_RANK,
+    "TERMINAL": TERMINAL_RANK,
+}
+
 
 class Script:
     """A Lua file, called by its hash."""
 
     def __init__(self, name: str) -> None:
-        text = re.sub(r"\bAT\.(\w+)", lambda match: str(PLACES[match[1]]), _read(name))
-        self.source = _constants(text) + text
+        self.source = _with_constants(_read(name))
         # The commands are spelled out instead of using register_script(): the same script is
         # called through a synchronous and through an asynchronous client.
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
@@ -55,16 +62,13 @@ def _read(name: str) -> str:
     return re.sub(r"^ *-- include (\S+)$", lambda match: _read(match[1]), text, flags=re.MULTILINE)
 
 
-def _constants(script: str) -> str:
-    """Return, as Lua's locals, what a script needs to know and no call changes."""
-    settings = conf()
-    status = ",".join(f'"{key}":%s' for key in FIELDS)
-    named: dict[str, str | int | Sequence[str] | dict[int, str]] = {
+def _with_constants(script: str) -> str:
+    """Return a script with what no call changes: tables as its first locals, the rest in place."""
+    settings, status = conf(), ",".join(f'"{key}":%s' for key in FIELDS)
+    tables: dict[str, Sequence[str]] = {"KEPT": _KEPT, "READ": (*FIELDS, "_extra")}
+    values: dict[str, str | int] = {
         "FIELDS": len(FIELDS),
-        "INITIAL": {PLACES[key]: text for key, text in INITIAL.items() if text != NULL},
         "STATUS": f"{{{status}}}",
-        "KEPT": _KEPT,
-        "READ": (*FIELDS, "_extra"),
         "PREFIX": f"{settings.PREFIX}:",
         "GROUP_PREFIX": group_prefix(),
         "RECORD_TTL": settings.RECORD_TTL,
@@ -77,14 +81,20 @@ def _constants(script: str) -> str:
         "PUBLICATIONS_KEPT": PUBLICATIONS_KEPT,
         "SENDERS_KEPT": SENDERS_KEPT,
     }
-    return "".join(
-        f"local {name} = {_in_lua(value)}\n" for name, value in named.items() if name in script
+    values |= {f"AT.{key}": place for key, place in PLACES.items()}
+    values |= {f"RANK.{name}": number for name, number in _RANKS.items()}
+    script = re.sub(
+        r"\b[A-Z_]+(\.\w+)?\b",
+        lambda match: _in_lua(values[match[0]]) if match[0] in values else match[0],
+        script,
     )
+    locals_ = (
+        f"local {name} = {{{','.join(map(_in_lua, table))}}}\n"
+        for name, table in tables.items()
+        if name in script
+    )
+    return "".join(locals_) + script
 
 
-def _in_lua(value: str | int | Sequence[str] | dict[int, str]) -> str:
-    if isinstance(value, str | int):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, dict):
-        return f"{{{','.join(f'[{place}]={_in_lua(text)}' for place, text in value.items())}}}"
-    return f"{{{','.join(map(_in_lua, value))}}}"
+def _in_lua(value: str | int) -> str:
+    return json.dumps(value, ensure_ascii=False)
