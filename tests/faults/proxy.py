@@ -30,6 +30,8 @@ class Proxy:
         self.takes_apart = False
         #: How often a part of a stream is its last: the connection is reset in its middle.
         self.cuts = 0.0
+        #: Whether the next part is one, whatever the dice say.
+        self.cut_next = False
         self._ends: set[asyncio.StreamWriter] = set()
         #: How many parts of a stream were "swallowed", "slowed" or "cut".
         self.hurt: Counter[str] = Counter()
@@ -93,8 +95,9 @@ class Proxy:
                 if self.delay:
                     self.hurt["slowed"] += 1
                     await asyncio.sleep(self.delay)
-                cut = self._rng.random() < self.cuts
+                cut = self._rng.random() < self.cuts or self.cut_next
                 if cut:
+                    self.cut_next = False
                     self.hurt["cut"] += 1
                     data = data[: self._rng.randrange(len(data))]
                 for start in range(len(data)) if self.takes_apart else (0,):
