@@ -6,6 +6,7 @@ import os
 import sys
 
 import pytest
+from django.test import AsyncRequestFactory
 
 from realtime.web.reconciler import Reconciler
 
@@ -49,7 +50,8 @@ def test_an_import_begins_it_in_a_server_only(reconciler, monkeypatch, arguments
         ({"type": "lifespan"}, True),
         ({"type": "http", "server": ("127.0.0.1", 8000)}, True),
         ({"type": "websocket", "server": ["/run/site.sock", None]}, True),
-        ({"type": "http", "server": ("testserver", "80")}, False),  # Django's test client
+        (AsyncRequestFactory().get("/").scope, False),
+        (AsyncRequestFactory()._base_scope(), False),
         ({"type": "websocket", "path": "/realtime/ws/"}, False),  # Channels' communicator
     ],
     ids=lambda value: str(value),
