@@ -66,9 +66,19 @@ def loop_thread() -> Iterator[LoopThread]:
 
 
 @pytest.fixture
-def link(servers: tuple[str, str], loop_thread: LoopThread) -> Proxy:
+def link(servers: tuple[str, str], loop_thread: LoopThread) -> Iterator[Proxy]:
     """A host name that leads to the first server."""
-    return Proxy(loop_thread, servers[0], random.Random(0))
+    proxy = Proxy(loop_thread, servers[0], random.Random(0))
+    yield proxy
+
+    async def end() -> None:
+        proxy.close()
+        # Its connections end, and their transports a turn of the loop later.
+        while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
+
+    loop_thread.call(end())
 
 
 def life(task_id: str, publication: str, owner: str = "", *, run: str = "a") -> list[Change]:
