@@ -52,9 +52,8 @@ def _place(text: str) -> Place:
 
 
 @lru_cache(maxsize=1024)
-def _groups(task_id: str, owner: str) -> tuple[str, str]:
-    """Return the groups of a task's topic and of its owner's."""
-    return group_of(f"{TASK}:{task_id}"), owner and group_of(f"{USER}:{owner}")
+def _group(kind: str, ident: str) -> str:
+    return group_of(f"{kind}:{ident}")
 
 
 def _impatience() -> float:
@@ -81,7 +80,7 @@ class RedisBroker(Broker):
         self._held: dict[tuple[str, float], str] = {}
         self._turn = 0
         self._askers: WeakKeyDictionary[asyncio.AbstractEventLoop, Asker] = WeakKeyDictionary()
-        _groups.cache_clear()  # other settings, other groups
+        _group.cache_clear()  # other settings, other groups
 
     def accept(self, change: Change) -> int:
         (version,) = self._patient.send(self._accepting, [self._call(change)])()
@@ -95,7 +94,6 @@ class RedisBroker(Broker):
         return self._impatient.send(self._accepting, list(map(self._call, changes)))
 
     def _call(self, change: Change) -> Call:
-        group, owners_group = _groups(change.task_id, change.owner)
         args: list[Any] = [
             change.task_id,
             change.state,
@@ -108,8 +106,8 @@ class RedisBroker(Broker):
             change.publication,
             change.sender,
             change.owner,
-            group,
-            owners_group,
+            _group(TASK, change.task_id),
+            change.owner and _group(USER, change.owner),
             _name(),
             change.worker,
         ]

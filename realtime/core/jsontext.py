@@ -7,8 +7,10 @@ import decimal
 import json
 import math
 import re
+import time
 import uuid
 from collections.abc import Mapping
+from json.encoder import encode_basestring
 from typing import Any, Final
 
 NULL: Final = "null"
@@ -39,12 +41,15 @@ def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
     result never stops the ending that carries it. With a ``limit``, in bytes, so does what is
     longer, and what is nested so deeply that a reader could fail at the status that holds it.
     """
+    if value is None:
+        return NULL, False
     try:
         text = _RESULT_ENCODER.encode(value)
         size = len(text.encode())
     except Exception:  # noqa: BLE001 - a user's object may raise anything while it is read
         return NULL, True
-    if limit is not None and (size > limit or depth_of(text) > DEPTH):
+    # What is nested so deeply has two marks for each level.
+    if limit is not None and (size > limit or (size > 2 * DEPTH and depth_of(text) > DEPTH)):
         return NULL, True
     return text, False
 
@@ -78,7 +83,7 @@ _RESULT_ENCODER: Final = json.JSONEncoder(
 
 def encode_text(value: object, *, limit: int = MESSAGE_LENGTH) -> str:
     """Return any object's text as a JSON string of at most ``limit`` characters."""
-    return dumps(plain_text(value)[:limit])
+    return encode_basestring(plain_text(value)[:limit])
 
 
 def plain_text(value: object) -> str:
@@ -147,12 +152,28 @@ def timestamp(moment: datetime.datetime | None = None) -> str:
     A moment without a time zone is taken as UTC; none at all is now.
     """
     if moment is None:
-        moment = datetime.datetime.now(datetime.UTC)
-    elif moment.tzinfo is None:
+        return _now()
+    if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
     else:
         moment = moment.astimezone(datetime.UTC)
     return f'"{moment.isoformat(timespec="milliseconds")[:-6]}Z"'  # without its "+00:00"
+
+
+#: The second of the last timestamp, and how it is written.
+_second: tuple[int, str] = (0, "1970-01-01T00:00:00")
+
+
+def _now() -> str:
+    # Each change has one or two, which datetime takes longer to write than all else of it.
+    global _second
+    moment = time.time()
+    whole = int(moment)
+    second, text = _second
+    if second != whole:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+        _second = whole, text
+    return f'"{text}.{int((moment - whole) * 1000):03d}Z"'
 
 
 def timestamp_of(text: str | None) -> str:

@@ -96,8 +96,7 @@ def compose(texts: Mapping[str, str]) -> str:
 def ending(finished_at: str = "") -> dict[str, str]:
     """Return what every ending says, as JSON text by key; its outcome is laid over it."""
     now = jsontext.timestamp()
-    keys = ("error", "eta", "retry_at", "cancelling")
-    return {key: INITIAL[key] for key in keys} | {
-        "finished_at": finished_at or now,
-        "updated_at": now,
-    }
+    return {**_OVER, "finished_at": finished_at or now, "updated_at": now}
+
+
+_OVER: Final = {key: INITIAL[key] for key in ("error", "eta", "retry_at", "cancelling")}

@@ -79,7 +79,10 @@ def is_task_id(text: object) -> bool:
 
 
 def _is_ident(text: str) -> bool:
-    return 0 < len(text) <= IDENT_LENGTH and _CONTROL.search(text) is None
+    if not 0 < len(text) <= IDENT_LENGTH:
+        return False
+    # The first answers for almost all, sooner.
+    return (text.isascii() and text.isprintable()) or _CONTROL.search(text) is None
 
 
 def group_name(topic: str, *, prefix: str, database: int = 0) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from realtime.conf import conf
 
@@ -22,17 +22,16 @@ def is_acknowledged_late(task: Any) -> bool:
     return bool(acks_late)
 
 
-#: How long an app's broker takes to deliver an unacknowledged message again, in seconds.
-_overdue: Final[WeakKeyDictionary[Any, int]] = WeakKeyDictionary()
+@lru_cache(maxsize=4)
+def _overdue(app: Any) -> int:
+    """Return how long an app's broker takes to deliver an unacknowledged message again."""
+    options = app.conf.broker_transport_options
+    timeout, interval, throttle = (int(options.get(key, _TRANSPORT[key])) for key in _TRANSPORT)
+    return timeout + interval * throttle
 
 
 def patience_for(task: Any, *, begun: bool = True) -> int:
     """Return how many seconds after its worker's death a task may still be delivered again."""
     if begun and not is_acknowledged_late(task):
         return conf().LOST_AFTER  # its message is gone from the broker
-    overdue = _overdue.get(task.app)
-    if overdue is None:
-        options = task.app.conf.broker_transport_options
-        timeout, interval, throttle = (int(options.get(key, _TRANSPORT[key])) for key in _TRANSPORT)
-        overdue = _overdue[task.app] = timeout + interval * throttle
-    return conf().LOST_AFTER + overdue
+    return conf().LOST_AFTER + _overdue(task.app)

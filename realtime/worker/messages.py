@@ -35,6 +35,8 @@ def header_of(source: Any) -> Mapping[str, Any]:
     Of a request that Celery made without a message it is in ``headers``.
     """
     header = source.get(HEADER)
+    if type(header) is dict:
+        return header
     if header is None and not isinstance(source, Mapping):
         headers = source.get("headers")
         header = headers.get(HEADER) if isinstance(headers, Mapping) else None
@@ -49,8 +51,8 @@ def text_in(header: Mapping[str, Any], key: str) -> str:
 
 def embedded(body: Any) -> Mapping[str, Any]:
     """Return what a message's body holds beside the arguments: ``chain``, ``chord`` and others."""
-    embed = body[2] if isinstance(body, list | tuple) and len(body) == 3 else None
-    return embed if isinstance(embed, Mapping) else {}
+    embed = body[2] if isinstance(body, (list, tuple)) and len(body) == 3 else None
+    return embed if type(embed) is dict or isinstance(embed, Mapping) else {}
 
 
 def chord_of(name: object, args: Any, chord: Any) -> Any:

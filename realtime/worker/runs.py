@@ -20,6 +20,7 @@ from realtime.conf import conf
 from realtime.core import jsontext
 from realtime.core.acceptance import Change, Follower
 from realtime.core.logs import get_logger
+from realtime.core.process import process
 from realtime.core.states import CUSTOM_RANK, SUCCESS, rank
 
 from .leases import lease
@@ -133,7 +134,7 @@ class Run(Reports):
         #: The last change that had to announce the run.
         self._announced: Sent | None = None
         self._counter = 0
-        self._pid = os.getpid()
+        self._pid = process.pid
 
     def publish(self, state: str, fields: Fields) -> None:
         """Publish that this run is now in ``state``."""
@@ -176,7 +177,7 @@ class Run(Reports):
     def _send(self, state: str, fields: Fields) -> None:
         if not self.is_pushed:
             return
-        if self._pid != os.getpid():
+        if self._pid != process.pid:
             # A process that the task has forked: it has this run's token, but not its counter.
             publisher.send(reports_of(self.task_id).change(state, fields))
             return

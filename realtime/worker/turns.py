@@ -7,7 +7,6 @@ that one.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from realtime.core.logs import get_logger
+from realtime.core.process import process
 
 logger = get_logger("realtime.worker")
 
@@ -32,14 +32,14 @@ class Turns:
     def _renew(self) -> None:
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._lock = threading.Lock()
-        self._pid = os.getpid()
+        self._pid = process.pid
 
     def call(self, function: Callable[..., None], *args: Any) -> None:
         """Run a call after all earlier ones: now, or in the thread that runs those.
 
         Raises only what is meant for the task; the call is then made again by the next :meth:`run`.
         """
-        if self._pid != os.getpid():
+        if self._pid != process.pid:
             self._renew()  # the parent process makes its calls itself, and may hold the lock
         self._calls.append((function, args))
         self.run()
@@ -47,7 +47,7 @@ class Turns:
     def run(self) -> None:
         """Make the calls that wait, unless somebody is at it, who will make them all."""
         # Look again after the lock is released: a call may have come just before that.
-        while self._calls and self._lock.acquire(blocking=False):
+        while self._calls and self._lock.acquire(False):
             try:
                 while self._calls:
                     function, args = self._calls[0]

@@ -217,3 +217,19 @@ def test_now_is_a_moment():
 )
 def test_an_eta_becomes_a_moment_and_what_is_none_becomes_null(text, expected):
     assert timestamp_of(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [
+        (1796000000.0, '"2026-11-30T00:53:20.000Z"'),
+        (1796000000.9999, '"2026-11-30T00:53:20.999Z"'),
+        (1796000001.25, '"2026-11-30T00:53:21.250Z"'),
+        (1795999999.5, '"2026-11-30T00:53:19.500Z"'),
+    ],
+)
+def test_now_is_written_as_any_other_moment(monkeypatch, clock, expected):
+    monkeypatch.setattr("realtime.core.jsontext.time.time", lambda: clock)
+    assert timestamp() == expected
+    moment = datetime.fromtimestamp(clock, UTC)
+    assert timestamp(moment)[:-5] == expected[:-5]
