@@ -61,6 +61,7 @@ local function list_of(of_rank, worker)
   return PREFIX .. (runs and 'running' or 'waiting')
 end
 local before, ended = list_of(kept_rank, kept_worker), kept_rank == RANK.TERMINAL
+local was_held, is_new = kept_rank == RANK.RECEIVED, not known
 
 -- Another publication of the same id begins a new life once the last one has ended, or as its run
 -- starts; the record begins anew.
@@ -229,7 +230,7 @@ for i = 17, #ARGV, 2 do
 end
 
 -- Whose it is says its publication; where none is known, the first change that knows an owner.
-local changed_hands = false
+local changed_hands, claimed = false, false
 if named or not kept_owner or (kept_owner == '' and ARGV[11] ~= '' and not kept_publication) then
   local owner, group = ARGV[11], ARGV[13]
   if string.sub(owner, 1, 8) == 'visitor-' then
@@ -241,6 +242,7 @@ if named or not kept_owner or (kept_owner == '' and ARGV[11] ~= '' and not kept_
   end
   local had = kept_owner and (fresh or kept_owner ~= '')
   changed_hands = (had and kept_owner ~= owner) or (fresh and not kept_owner)
+  claimed = kept_owner == '' and owner ~= ''
   if changed_hands then
     set_more('_owner_since', string.format('%d.%06d', unpack(call('TIME'))))
     if kept_owner and kept_owner ~= '' then
@@ -263,7 +265,7 @@ call('EXPIRE', KEYS[1], ttl)
 
 local after = list_of(now_rank, worker)
 -- A task that is no longer only held is given another time, within one second too.
-if before ~= after or state == 'STALLED' or kept_rank == RANK.RECEIVED then
+if before ~= after or state == 'STALLED' or was_held or fresh then
   if before and before ~= after then
     call('ZREM', before, task_id)
   end
@@ -288,22 +290,22 @@ local packed = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
 local digest = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
 local owner = record[AT._owner]
 local topic, group, ttl_of_place = 'task:' .. task_id, ARGV[12], ttl
-local reborn = fresh
-fresh = fresh or changed_hands
+local another = fresh or is_new -- than what the owner's list may have under this id
+fresh = fresh or changed_hands or claimed
 for number = 1, owner ~= '' and 2 or 1 do
   if number == 2 then
-    topic, ttl_of_place, fresh = 'user:' .. owner, UNFINISHED_TTL, false
+    topic, ttl_of_place, fresh, is_new = 'user:' .. owner, UNFINISHED_TTL, false, false
     group = owner == ARGV[11] and ARGV[13] or call('HGET', KEYS[1], '_group')
   end
   -- include apply.lua
   if number == 2 then
     local tasks = PREFIX .. 'tasks:' .. topic
-    if reborn then
-      call('ZREM', tasks, task_id) -- and to the top
-    end
     if call('ZADD', tasks, 'NX', offset, task_id) == 1 then
       rarely().listed(topic, task_id, ttl)
-    elseif over ~= ended then
+    elseif another or over ~= ended then
+      if another then
+        call('ZADD', tasks, offset, task_id) -- to the top
+      end
       call('ZADD', PREFIX .. 'expiry:' .. topic, call('TIME')[1] + ttl, task_id)
     end
   end

@@ -13,7 +13,10 @@ local call = redis.call
 local visitor, owner, group, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local limit = tonumber(ARGV[5])
 local from, to, moved = 'user:' .. visitor, 'user:' .. owner, PREFIX .. 'moved:' .. visitor
-local first = call('HGET', moved, 'owner') ~= owner
+local known = call('HGET', moved, 'owner')
+if known and known ~= owner then
+  return {0, 0} -- somebody else's since then, whoever has a copy of the visitor's session
+end
 call('HSET', moved, 'owner', owner, 'group', group)
 call('EXPIRE', moved, UNFINISHED_TTL)
 
@@ -44,7 +47,7 @@ for _, task_id in ipairs(task_ids) do
       local packed = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
         'state', state, 'status', status)
       local digest = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
-      local fresh, ttl_of_place = false, UNFINISHED_TTL
+      local fresh, is_new, ttl_of_place = false, false, UNFINISHED_TTL
       -- include apply.lua
       call('ZADD', PREFIX .. 'tasks:' .. to, 'NX', offset, task_id)
     end
@@ -53,7 +56,7 @@ for _, task_id in ipairs(task_ids) do
 end
 if #task_ids > 0 then
   take_off(from, task_ids, name)
-elseif first then
+elseif not known then
   take_off(from, {''}, name) -- a page that watches it learns that it moved
 end
 return {count, #task_ids}

@@ -1,9 +1,10 @@
 -- One topic's share of an event: its place, its log and its group. Not a function, as common.lua
 -- says why; whoever includes it has `topic`, `group`, `status`, `digest`, `packed` and `name`, a new
--- epoch for a topic that has none, or, if it is `fresh`, is to count anew; and `ttl_of_place`.
+-- epoch for a topic that has none, or, if it is `fresh`, is to count anew; `is_new`
+-- where what was counted before cannot be this task's; and `ttl_of_place`.
 local place, log = PREFIX .. 'place:' .. topic, PREFIX .. 'log:' .. topic
 local epoch, offset, mark = string.match(call('GET', place) or '', '^([^ ]+) (%d+) ?(%d*)$')
-if fresh or not epoch then
+if fresh or not epoch or (is_new and offset ~= '0') then
   epoch, offset, mark = name, 0, 0
   call('DEL', log, PREFIX .. 'tasks:' .. topic) -- nothing of an older count may stay
 end

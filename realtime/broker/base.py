@@ -51,8 +51,8 @@ class Reading:
     texts: Sequence[str]
     #: Of the history that led to ``position``.
     mark: int
-    #: Whose task it is now ("" for nobody's); None for a topic of many tasks, and for a task that
-    #: is not known.
+    #: Whose task it is now ("" for nobody's); None for a topic of many tasks, for a task that is
+    #: not known, and where no publication has said whose it is.
     owner: str | None = None
     #: For a topic of many tasks: how many it holds, and what continues the page; None at its end.
     total: int | None = None
@@ -226,7 +226,8 @@ class Broker(abc.ABC):
         """Make a visitor's tasks the owner's, and those that are still to come.
 
         Return how many were moved, at most 100 a call: call it until there are none. Calling it
-        again, after a failure too, is harmless.
+        again, after a failure too, is harmless. Nothing is moved of a visitor who became another
+        owner before: what is still to come is that owner's.
         """
 
     # For the web process.

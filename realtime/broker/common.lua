@@ -23,8 +23,10 @@ local function remove_expired(topic, count)
   local expiry = PREFIX .. 'expiry:' .. topic
   local over = call('ZRANGEBYSCORE', expiry, '-inf', now(), 'LIMIT', 0, count)
   for _, task_id in ipairs(over) do
-    local left = call('TTL', PREFIX .. 'task:' .. task_id)
-    if left >= 0 then
+    local key = PREFIX .. 'task:' .. task_id
+    local left = call('TTL', key)
+    -- The same id may have come to another owner after its record had expired.
+    if left >= 0 and topic == 'user:' .. (call('HGET', key, '_owner') or '') then
       call('ZADD', expiry, now() + math.max(left, 1), task_id)
     else
       call('ZREM', expiry, task_id)

@@ -105,7 +105,7 @@ class MemoryBroker(Broker):
             if fresh:
                 record.texts, record.followers, record.patience = {}, (), 0
                 self._logs.pop(f"{TASK}:{change.task_id}", None)
-            if before is None or _runs(before) != _runs(kept) or kept.state == STALLED:
+            if before is None or fresh or _runs(before) != _runs(kept) or kept.state == STALLED:
                 record.since = time.monotonic()
             if change.worker:
                 record.patience = change.patience
@@ -141,6 +141,8 @@ class MemoryBroker(Broker):
         if not (named or had is None or (had == "" and change.owner and not known)):
             return
         record.owner = self._moved.get(change.owner, change.owner)
+        if had == "" and record.owner:
+            self._logs.pop(f"{TASK}:{change.task_id}", None)
         if had == record.owner or not (fresh or had):
             return
         record.owner_since = time.time()
@@ -267,8 +269,10 @@ class MemoryBroker(Broker):
     def adopt(self, visitor: str, owner: str) -> int:
         if not visitor.startswith(VISITOR):
             raise ValueError(f"{visitor!r} is no visitor")
-        events = []
+        events: list[Event] = []
         with self._lock:
+            if self._moved.get(visitor, owner) != owner:
+                return 0
             mine = [task_id for task_id, record in self._known().items() if record.owner == visitor]
             if self._moved.get(visitor) != owner or mine:
                 self._take_off(visitor, mine)
@@ -338,7 +342,14 @@ class MemoryBroker(Broker):
         record = self._known().get(topic.ident)
         if texts is None:
             texts = [compose(record.texts)] if record else []
-        return Reading(position, recovered, texts, log.mark, owner=record.owner if record else None)
+        claimed = record and (record.owner or record.kept.publication)
+        return Reading(
+            position,
+            recovered,
+            texts,
+            log.mark,
+            owner=record.owner if record and claimed else None,
+        )
 
     def _page(self, topic: Topic, after: int | None, limit: int) -> Page:
         limit = min(max(limit, 1), LONGEST_PAGE)

@@ -42,7 +42,9 @@ if many then
     moved = call('HGET', PREFIX .. 'moved:' .. ARGV[9], 'owner')
   end
 else
-  owner = call('HGET', KEYS[3], '_owner')
+  local whose = call('HMGET', KEYS[3], '_owner', '_publication')
+  -- It may be anybody's where no publication has said whose it is.
+  owner = (whose[1] ~= '' or whose[2]) and whose[1]
 end
 local answer = {epoch, offset, mark, '0', owner, total, false, moved}
 local NEXT = 7
@@ -75,7 +77,7 @@ if ARGV[3] ~= '' and ARGV[3] == epoch then
 end
 
 if not many then
-  answer[#answer + 1] = status_of(KEYS[3])
+  answer[#answer + 1] = (status_of(KEYS[3]))
   return answer
 end
 
@@ -87,9 +89,11 @@ while not answer[NEXT] do
     break
   end
   for i = 1, #found, 2 do
-    local task_id, text = found[i], status_of(PREFIX .. 'task:' .. found[i])
+    local task_id = found[i]
+    local text, whose = status_of(PREFIX .. 'task:' .. task_id)
     from = '(' .. found[i + 1]
-    if not text then -- Redis had no room for it, or is an older copy
+    -- Redis had no room for it, or is an older copy; or it expired, and its id is another's now.
+    if not text or topic ~= 'user:' .. (whose or '') then
       call('ZREM', KEYS[3], task_id)
       call('ZREM', PREFIX .. 'expiry:' .. topic, task_id)
       answer[6] = answer[6] - 1

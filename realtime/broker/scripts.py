@@ -65,7 +65,7 @@ def _read(name: str) -> str:
 def _with_constants(script: str) -> str:
     """Return a script with what no call changes: tables as its first locals, the rest in place."""
     settings, status = conf(), ",".join(f'"{key}":%s' for key in FIELDS)
-    tables: dict[str, Sequence[str]] = {"KEPT": _KEPT, "READ": (*FIELDS, "_extra")}
+    tables: dict[str, Sequence[str]] = {"KEPT": _KEPT, "READ": (*FIELDS, "_extra", "_owner")}
     values: dict[str, str | int] = {
         "FIELDS": len(FIELDS),
         "STATUS": f"{{{status}}}",

@@ -235,6 +235,9 @@ class Hub:
             watched.wait(event)
             return
         match step(watched.position, event.position):
+            case Step.DELIVER if watched.is_unknown:
+                watched.wait(event)  # whose it is says the store alone
+                self._repair(watched)
             case Step.DELIVER:
                 self._deliver(watched, event)
                 if not watched.can_change:
@@ -313,23 +316,23 @@ class Hub:
         while True:
             try:
                 reading = await self._broker.follow(watched.topic, place)
-                # A task that was not known until now had nobody's permission to lose.
-                if reading.recovered and watched.owner not in (None, reading.owner):
-                    # Each subscription is to see whose it is now before any event.
-                    reading = await self._broker.read(watched.topic)
                 break
             except Exception as error:  # noqa: BLE001 - whatever it is, the gap is still there
                 self._failed(error)
                 await asyncio.sleep(_PAUSE)
         self.link.answers += 1
         watched.repair = None
-        watched.owner = reading.owner
+        changed, watched.owner = watched.owner != reading.owner, reading.owner
         if not reading.recovered:
             self._deliver(watched, reading)
             if not reading.texts and watched.topic.kind == TASK:
                 # The store lost it, perhaps with an ending that nobody here was told. Should the
                 # result backend hold that, it comes back as an event.
                 self.recall(watched.topic.ident)
+        elif changed:
+            for subscription in tuple(watched.subscriptions):
+                if not subscription.admits(reading):
+                    self.refresh(watched.topic, subscription)
         for event in reading.events(watched.name):
             self._deliver(watched, event)
         # The store is the truth: what still does not follow on is looked at again, not believed.

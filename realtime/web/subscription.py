@@ -19,7 +19,16 @@ class Subscription:
     the topic anew for this subscription alone.
     """
 
-    __slots__ = ("_backlog", "_floor", "_lost", "limit", "on_event", "on_reading", "refreshing")
+    __slots__ = (
+        "_backlog",
+        "_floor",
+        "_lost",
+        "admits",
+        "limit",
+        "on_event",
+        "on_reading",
+        "refreshing",
+    )
 
     def __init__(
         self,
@@ -27,9 +36,13 @@ class Subscription:
         on_reading: Callable[[Reading], None],
         *,
         limit: int = PAGE,
+        admits: Callable[[Reading], bool] = lambda _reading: True,
     ) -> None:
         self.on_event = on_event
         self.on_reading = on_reading
+        #: Whether its reader may see what is the owner's of a reading. Asked before the events of
+        #: a reading are delivered; a reading itself is for ``on_reading`` to judge.
+        self.admits = admits
         #: Statuses in a reading of a topic of many tasks, at most.
         self.limit = limit
         #: What arrives before the reading that it follows; None while it is delivered at once.

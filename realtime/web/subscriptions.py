@@ -10,12 +10,14 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from realtime.broker import get_broker
 from realtime.broker.base import Reading
 from realtime.conf import conf
 from realtime.core import frames
 from realtime.core.codes import ErrorCode
 from realtime.core.logs import get_logger
 from realtime.core.topics import Topic
+from realtime.ownership import is_visitor
 
 from .auth import NOT_FOUND_MESSAGE, Grant, Reason, Refused, grant, not_found, still_stands
 from .hub import Hub, Subscription
@@ -110,10 +112,9 @@ class Subscriptions:
             )
             fresh = Subscribed(granted, subscription, self._same_token(frame.token))
             subscription.on_reading = functools.partial(self._take_reading, frame.topic, fresh)
+            subscription.admits = functools.partial(_admits, fresh)
             reading, begin = await self._hub.subscribe(granted.topic, subscription, frame.since)
-            if granted.reason is Reason.TOKEN and granted.owner is None:
-                # The token names the task, whoever owns it; from now on it must be this owner.
-                fresh.grant = replace(granted, owner=reading.owner)
+            _name_owner(fresh, reading)
             if reading.moved_to is not None and granted.reason is Reason.TOKEN:
                 self.drop(fresh)
                 raise Refused(ErrorCode.UNAUTHORIZED, _MOVED)
@@ -187,6 +188,8 @@ class Subscriptions:
         It stays paused while that cannot be found out.
         """
         granted = await self._grant_again(name, subscribed)
+        if granted is not None and granted.reason is Reason.TOKEN:
+            granted = await self._of_same_life(granted, subscribed.grant.owner)
         if self._by_name.get(name) is not subscribed:
             return
         moved = reading.moved_to is not None
@@ -196,11 +199,10 @@ class Subscriptions:
             message = _MOVED if moved else NOT_FOUND_MESSAGE
             self._withdraw(name, subscribed, code, message)
             return
-        if granted.reason is Reason.TOKEN and granted.owner is None:
-            granted = replace(granted, owner=reading.owner)
         if subscribed.timer is not None and granted.reason is not Reason.TOKEN:
             subscribed.timer.cancel()
         subscribed.grant = granted
+        _name_owner(subscribed, reading)
         subscribed.undecided = False
         self._hub.refresh(granted.topic, subscribed.subscription)
 
@@ -217,6 +219,21 @@ class Subscriptions:
                     logger.warning("check_failed error=%r", error)
                     await asyncio.sleep(_PAUSE)
         return None
+
+    async def _of_same_life(self, granted: Grant, owner: str | None) -> Grant | None:
+        """Return what a token grants, unless the task was another owner's who did not sign in.
+
+        The store knows when a task changed hands only as long as it keeps the record.
+        """
+        while owner and owner != granted.owner:
+            try:
+                moved = is_visitor(owner) and await get_broker().moved_to(owner) == granted.owner
+            except Exception as error:  # noqa: BLE001 - the store may be away in many ways
+                logger.warning("check_failed error=%r", error)
+                await asyncio.sleep(_PAUSE)
+                continue
+            return granted if moved else None
+        return granted
 
     def _withdraw(self, name: Topic, subscribed: Subscribed, code: ErrorCode, message: str) -> None:
         """End a subscription, unasked."""
@@ -264,6 +281,22 @@ def is_anothers(granted: Grant, reading: Reading) -> bool:
     if reading.moved_to is not None:
         return granted.reason is Reason.TOKEN
     return reading.owner is not None and reading.owner != granted.owner
+
+
+def _admits(subscribed: Subscribed, reading: Reading) -> bool:
+    """Return whether a subscription may go on, as far as the owner counts for its grant."""
+    _name_owner(subscribed, reading)
+    return not is_anothers(subscribed.grant, reading)
+
+
+def _name_owner(subscribed: Subscribed, reading: Reading) -> None:
+    """Note whose a task is by now that a token named before anybody had published it.
+
+    The token is good for whoever owns it; from now on it must be this owner.
+    """
+    granted = subscribed.grant
+    if granted.reason is Reason.TOKEN and granted.owner is None:
+        subscribed.grant = replace(granted, owner=reading.owner)
 
 
 def seconds_left(granted: Grant) -> int | None:

@@ -40,7 +40,7 @@ class Watched:
         #: Events that wait for the place to be known.
         self.backlog: list[Event] = []
         self.repair: asyncio.Task[None] | None = None
-        #: The last known state, for a topic of one task.
+        #: The last known state, for a topic of one task; "" while that is not known.
         self.state = ""
         #: Whose task it was at the last reading.
         self.owner: str | None = None
@@ -67,6 +67,11 @@ class Watched:
     @property
     def position(self) -> Position | None:
         return self.place and self.place.position
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether this is a task that nobody had published, or whose record had expired."""
+        return not self.topic.holds_many and not self.state
 
     @property
     def can_change(self) -> bool:

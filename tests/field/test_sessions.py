@@ -92,16 +92,18 @@ async def test_renewing_a_token_while_events_come_loses_and_doubles_nothing(
     task_id = fresh_id()
     topic = f"task:{task_id}"
     count = amount(300, 10_000)
+    seen: list[int] = []
 
     def publish() -> None:
         for current in range(count):
+            # No further ahead than the history goes, or an answer is a snapshot.
+            until(lambda: current - len(seen) < 40)  # noqa: B023
             tell(task_id, current)
         say(task_id, "SUCCESS")
 
     answer = await client.ask("subscribe", topic=topic, token=token(topic))
     position = Position(answer["epoch"], answer["offset"])
     publishing = asyncio.create_task(asyncio.to_thread(publish))
-    seen: list[int] = []
     while not seen or seen[-1] <= count:
         frame = await client.first(lambda frame: True)
         for event in frame.get("events", [frame]):
