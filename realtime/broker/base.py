@@ -154,8 +154,11 @@ class Broker(abc.ABC):
         return lambda: [answer() for answer in answers]
 
     @abc.abstractmethod
-    def status(self, task_id: str) -> Status | None:
-        """Return a task's status, or None for an id that nobody published."""
+    def status(self, task_id: str, *, owner: str | None = None) -> Status | None:
+        """Return a task's status, or None for an id that nobody published.
+
+        With an owner also None for a task that is not theirs.
+        """
 
     @abc.abstractmethod
     def statuses(self, topic: Topic) -> list[Status]:

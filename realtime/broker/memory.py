@@ -156,9 +156,11 @@ class MemoryBroker(Broker):
             log.tasks.pop(task_id, None)
         log.restart()
 
-    def status(self, task_id: str) -> Status | None:
+    def status(self, task_id: str, *, owner: str | None = None) -> Status | None:
         record = self._known().get(task_id)
-        return Status.from_json(compose(record.texts)) if record else None
+        if record is None or owner not in (None, record.owner or ""):
+            return None
+        return Status.from_json(compose(record.texts))
 
     def statuses(self, topic: Topic) -> list[Status]:
         with self._lock:

@@ -119,9 +119,12 @@ class RedisBroker(Broker):
             args += ["_followers", dumps(change.followers)]
         return self._record(change.task_id), args
 
-    def status(self, task_id: str) -> Status | None:
-        texts = self._ask(Topic(TASK, task_id))[_TEXTS:]
-        return Status.from_json(texts[0]) if texts else None
+    def status(self, task_id: str, *, owner: str | None = None) -> Status | None:
+        reply = self._ask(Topic(TASK, task_id))
+        texts = reply[_TEXTS:]
+        if not texts or owner not in (None, reply[_OWNER]):
+            return None
+        return Status.from_json(texts[0])
 
     def statuses(self, topic: Topic) -> list[Status]:
         found: list[Status] = []
@@ -413,6 +416,7 @@ class RedisBroker(Broker):
 
 
 #: Places in what `read.lua` returns.
+_OWNER: Final = 4
 _TOTAL: Final = 5
 _NEXT: Final = 6
 _TEXTS: Final = 8

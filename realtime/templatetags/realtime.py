@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from django import template
@@ -11,26 +12,32 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.templatetags.static import static
-from django.urls import NoReverseMatch, get_script_prefix, reverse
+from django.urls import (
+    NoReverseMatch,
+    URLResolver,
+    get_resolver,
+    get_script_prefix,
+    get_urlconf,
+    reverse,
+)
 from django.utils.html import format_html, format_html_join, json_script
 from django.utils.safestring import SafeString
 
 from realtime.core.logs import get_logger
 from realtime.core.status import Status
 from realtime.core.topics import TASK
-from realtime.ownership import owner_of_request, owner_topic
+from realtime.ownership import owner_topic
 from realtime.web.paths import SOCKET_PATH
-from realtime.web.query import tasks_of
+from realtime.web.query import own_task
 from realtime.web.tokens import make_token
 from realtime.web.words import describe, translated_words
 
 logger = get_logger("realtime.http")
 register = template.Library()
 
+_APP_NAME: Final = "realtime"
 #: The element in which the scripts look for the page's configuration.
 _CONFIG_ID: Final = "realtime-config"
-#: Where a request keeps the tasks of its user or visitor, for all tags of its page.
-_OWN_TASKS: Final = "_realtime_own_tasks"
 
 
 @register.simple_tag(takes_context=True)
@@ -74,8 +81,9 @@ def task_progress(
     A task of the page's own user or visitor is shown as it is now, and comes with a token. Any
     other is shown by the script, if its reader may see it. ``token`` takes the place of the token.
     """
-    task_id = str(getattr(task, "task_id", None) or getattr(task, "id", None) or task)
-    own = _own_tasks(_request(context)).get(task_id)
+    named = getattr(task, "task_id", None) or getattr(task, "id", None) or task
+    task_id = "" if named is None else str(named)
+    own = _own_task(_request(context), task_id)
     status = task if isinstance(task, Status) else own
     if token is None:
         token = _token_of(own) if own else ""
@@ -120,7 +128,7 @@ def _request(context: Mapping[str, Any]) -> HttpRequest | None:
 def _config(request: HttpRequest | None) -> dict[str, Any]:
     config: dict[str, Any] = {"socket": f"{get_script_prefix()}{SOCKET_PATH}"}
     try:
-        config["http"] = reverse("realtime:tokens").removesuffix("tokens/")
+        config["http"] = _tokens_address().removesuffix("tokens/")
     except NoReverseMatch:
         logger.warning("urls_missing remedy=%r", 'path("realtime/", include("realtime.urls"))')
     if request is not None and _may_have_csrf_token(request):
@@ -132,6 +140,27 @@ def _config(request: HttpRequest | None) -> dict[str, Any]:
     return config
 
 
+def _tokens_address() -> str:
+    """Return the address that makes tokens. Raises NoReverseMatch where the project has none."""
+    try:
+        return reverse(f"{_APP_NAME}:tokens")
+    except NoReverseMatch:
+        namespace = _namespace_in(get_resolver(get_urlconf()))  # it may be inside of others
+        return reverse(f"{namespace}:tokens")
+
+
+@lru_cache(maxsize=16)
+def _namespace_in(resolver: URLResolver) -> str:
+    for each in resolver.url_patterns:
+        if not isinstance(each, URLResolver):
+            continue
+        if each.app_name == _APP_NAME:
+            return str(each.namespace)
+        if inner := _namespace_in(each):
+            return f"{each.namespace}:{inner}" if each.namespace else inner
+    return ""
+
+
 def _may_have_csrf_token(request: HttpRequest) -> bool:
     """Return whether a CSRF token begins no session: a public page must not begin one."""
     if not settings.CSRF_USE_SESSIONS:
@@ -140,16 +169,12 @@ def _may_have_csrf_token(request: HttpRequest) -> bool:
     return session is not None and not session.is_empty()
 
 
-def _own_tasks(request: HttpRequest | None) -> Mapping[str, Status]:
-    """Return the tasks of the request's user or visitor by their id; read once for each page."""
-    if request is None or not owner_of_request(request):
-        return {}
-    own: dict[str, Status] | None = getattr(request, _OWN_TASKS, None)
-    if own is None:
-        try:
-            own = {status.task_id: status for status in tasks_of(request)}
-        except Exception as error:  # noqa: BLE001 - without the store the page is still a page
-            logger.warning("tasks_not_read error=%r", error)
-            own = {}
-        setattr(request, _OWN_TASKS, own)
-    return own
+def _own_task(request: HttpRequest | None, task_id: str) -> Status | None:
+    """Return a task if the request's user or visitor started it."""
+    if request is None or not task_id:
+        return None
+    try:
+        return own_task(request, task_id)
+    except Exception as error:  # noqa: BLE001 - without the store the page is still a page
+        logger.warning("task_not_read error=%r", error)
+        return None

@@ -163,7 +163,7 @@ def _missing_route() -> Iterator[checks.CheckMessage]:
             f" set ({names}).",
             hint=f"Set CHANNEL_LAYERS = {{{alias!r}: {{'BACKEND': '{_PUBSUB}', 'CONFIG':"
             " {'hosts': [{'address': <REDIS_URL>, 'socket_timeout': None}]}}}.",
-            id="realtime.W013",
+            id="realtime.W015",
         )
 
 

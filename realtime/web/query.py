@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from django.http import HttpRequest
 
@@ -16,6 +17,11 @@ from realtime.ownership import owner_of_request
 
 from .hub import Subscription, get_hub
 from .recall import arecall, recall
+
+#: Where a request keeps the tasks of its user or visitor that were read for it.
+_LOOKED_UP: Final = "_realtime_tasks"
+#: No task has this id.
+_STORE_IS_AWAY: Final = ""
 
 
 def status(task_id: str) -> Status | None:
@@ -30,7 +36,30 @@ def status(task_id: str) -> Status | None:
 def tasks_of(request: HttpRequest) -> list[Status]:
     """Return the tasks that a request's user or visitor started, newest first, at most 1,000."""
     owner = owner_of_request(request)
-    return get_broker().statuses(Topic(USER, owner)) if owner else []
+    found = get_broker().statuses(Topic(USER, owner)) if owner else []
+    _looked_up(request).update({status.task_id: status for status in found})
+    return found
+
+
+def own_task(request: HttpRequest, task_id: str) -> Status | None:
+    """Return a task if the request's user or visitor started it; read once for each request.
+
+    Raises what the store raises: once for each request, after that the answer is None.
+    """
+    owner, known = owner_of_request(request), _looked_up(request)
+    if not owner or _STORE_IS_AWAY in known:
+        return None
+    if task_id not in known:
+        known[_STORE_IS_AWAY] = None  # until it has answered
+        known[task_id] = get_broker().status(task_id, owner=owner)
+        del known[_STORE_IS_AWAY]
+    return known[task_id]
+
+
+def _looked_up(request: HttpRequest) -> dict[str, Status | None]:
+    """Return what was already read for a request, by task id."""
+    known: dict[str, Status | None] = request.__dict__.setdefault(_LOOKED_UP, {})
+    return known
 
 
 async def wait(task_id: str, *, timeout: float) -> Status:  # noqa: ASYNC109 - an answer, not a cancel

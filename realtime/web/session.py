@@ -268,10 +268,12 @@ class ClientSession:
                 self._hub.proceed(earlier.grant.topic, earlier.subscription)
             raise
         # From here on nothing waits, so that nothing comes between.
-        if self._closing or kept.get(frame.topic) is not earlier:
+        if self._closing:
             kept.drop(fresh)
-            raise not_found()  # withdrawn meanwhile
-        if earlier is None and self._is_full():
+            return
+        # The earlier one may have been withdrawn meanwhile, as its token ended; this one was
+        # granted by itself.
+        if kept.get(frame.topic) is None and self._is_full():
             kept.drop(fresh)
             self._check_room()
         self._end_idling()

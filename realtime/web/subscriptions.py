@@ -31,6 +31,7 @@ ATTEMPTS: Final = 3
 _CHECK_TIME: Final = 5.0
 #: Seconds between two attempts to find that out.
 _PAUSE: Final = 1.0
+_TOKEN_ENDED: Final = "the token is not valid any more"  # noqa: S105
 _MOVED: Final = "the visitor has signed in: the tasks are the user's now"
 
 
@@ -166,8 +167,7 @@ class Subscriptions:
         if self._by_name.get(name) is not subscribed:
             return
         if granted is None or granted.topic != subscribed.grant.topic:
-            message = "the token is not valid any more"
-            self._withdraw(name, subscribed, ErrorCode.UNAUTHORIZED, message)
+            self._withdraw(name, subscribed, ErrorCode.UNAUTHORIZED, _TOKEN_ENDED)
         else:
             subscribed.grant = granted
 
@@ -195,8 +195,12 @@ class Subscriptions:
         moved = reading.moved_to is not None
         stands = granted is not None and granted.topic == subscribed.grant.topic
         if granted is None or not stands or (moved and granted.reason is Reason.TOKEN):
-            code = ErrorCode.UNAUTHORIZED if moved else ErrorCode.NOT_FOUND
-            message = _MOVED if moved else NOT_FOUND_MESSAGE
+            code, message = ErrorCode.NOT_FOUND, NOT_FOUND_MESSAGE
+            if moved:
+                code, message = ErrorCode.UNAUTHORIZED, _MOVED
+            elif subscribed.grant.reason is Reason.TOKEN and subscribed.grant.ends < time.time():
+                # It is not known whether the token would still do: the client may renew it.
+                code, message = ErrorCode.UNAUTHORIZED, _TOKEN_ENDED
             self._withdraw(name, subscribed, code, message)
             return
         if subscribed.timer is not None and granted.reason is not Reason.TOKEN:

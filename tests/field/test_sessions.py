@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import json
 import random
 import threading
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
@@ -25,10 +28,13 @@ from realtime.broker import get_broker
 from realtime.broker.redis import RedisBroker
 from realtime.core.acceptance import Change
 from realtime.core.position import Position, Step, step
+from realtime.core.topics import Topic
 from realtime.exceptions import TaskNotFound
 from realtime.web import hub as hub_module
 from realtime.web import recall as recall_module
 from realtime.web import requests as requests_module
+from realtime.web import subscriptions as subscriptions_module
+from realtime.web import tokens as tokens_module
 from realtime.web.hub import Hub, get_hub
 from realtime.web.tokens import make_token
 from realtime.web.watch import get_watch
@@ -55,6 +61,13 @@ async def client(clean_redis: str) -> AsyncIterator[SessionClient]:
 
 def token(*topics: str) -> str:
     return make_token(topics)[0]
+
+
+def brief_token(topic: str) -> tuple[str, datetime]:
+    """Make a token for a second. Overriding the setting would replace the client's broker."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens_module, "conf", lambda: SimpleNamespace(TOKEN_AGE=1))
+        return make_token([topic])
 
 
 asay = sync_to_async(say, thread_sensitive=False)
@@ -84,6 +97,61 @@ async def test_a_token_that_ends_ends_nothing_that_the_session_allows(
         assert (await owner.event(topic))["status"]["state"] == "SUCCESS"
         assert await stranger.has_nothing()
         assert (await owner.subscribe(topic))["expires_in"] is None
+
+
+async def test_a_renewal_that_the_end_of_the_token_overtakes_is_granted(
+    client: SessionClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = fresh_id()
+    topic, renewed = f"task:{task_id}", token(f"task:{task_id}")
+    await asay(task_id, "STARTED", owner="somebody")
+    brief, _ = brief_token(topic)
+    assert (await client.ask("subscribe", topic=topic, token=brief))["type"] == "subscribed"
+    ended = asyncio.Event()
+    grant = subscriptions_module.grant
+
+    async def late(named: Any, user: Any, given: str | None = None) -> Any:
+        if given == renewed:
+            await ended.wait()
+        return await grant(named, user, given)
+
+    monkeypatch.setattr(subscriptions_module, "grant", late)
+    client.post("subscribe", topic=topic, token=renewed)
+    assert (await client.next("unsubscribed"))["code"] == "unauthorized"
+    ended.set()
+    answer = await client.first(lambda frame: "id" in frame)
+    assert answer["type"] == "subscribed", answer
+    await asay(task_id, "SUCCESS", owner="somebody")
+    assert (await client.next("event"))["status"]["state"] == "SUCCESS"
+
+
+async def test_a_token_that_ends_while_the_grant_is_decided_anew_is_reported_as_ended(
+    client: SessionClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client renews after `unauthorized`; `not_found` would be an answer for good."""
+    task_id = fresh_id()
+    topic = f"task:{task_id}"
+    brief, ends = brief_token(topic)
+    # Nobody has published it yet, so its first reading shows another owner than was granted.
+    assert (await client.ask("subscribe", topic=topic, token=brief))["type"] == "subscribed"
+    await asay(task_id, "STARTED", owner="somebody")
+    await client.next("event")
+    over, by_session = asyncio.Event(), itertools.count()
+    grant = subscriptions_module.grant
+
+    async def late(named: Any, user: Any, given: str | None = None) -> Any:
+        if given is not None:
+            await asyncio.sleep(ends.timestamp() - time.time() + 0.01)
+        elif next(by_session):
+            await over.wait()  # the timer of the token, which asks the session too
+        return await grant(named, user, given)
+
+    monkeypatch.setattr(subscriptions_module, "grant", late)
+    subscribed = client.session.subscriptions.get(Topic.parse(topic))
+    assert subscribed is not None
+    get_hub().refresh(subscribed.grant.topic, subscribed.subscription)
+    assert (await client.next("unsubscribed"))["code"] == "unauthorized"
+    over.set()
 
 
 async def test_renewing_a_token_while_events_come_loses_and_doubles_nothing(

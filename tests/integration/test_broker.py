@@ -142,6 +142,15 @@ def test_a_status_has_every_key_in_order_and_keeps_what_nobody_said_again(broker
     assert (status.result, status.truncated, status.cancelling) == (None, False, False)
 
 
+def test_a_status_can_be_asked_for_as_its_owner_only(broker):
+    for task_id, owner in (("t", "1"), ("nobodys", "")):
+        broker.accept(Change(task_id=task_id, state="PENDING", attempt=0, owner=owner))
+    assert broker.status("t", owner="1") == broker.status("t") is not None
+    assert broker.status("t", owner="2") is None
+    assert broker.status("nobodys", owner="1") is None
+    assert broker.status("unknown", owner="1") is None
+
+
 def test_an_id_that_nobody_published_has_no_status(broker):
     assert broker.status("nobody") is None
     assert broker.statuses(Topic("user", "nobody")) == []

@@ -517,6 +517,28 @@ test("no more is subscribed to than the server allows, and the others come when 
   assert.equal(socket.all("subscribe").length, 10);
 });
 
+test("a task that failed gives its place to one that waits, and is watched again later", async () => {
+  const fake = setUp();
+  const handles = Array.from({ length: 4 }, (_, i) => fake.tasks.task(`t${i}`));
+  await settled();
+  const { socket } = fake;
+  await socket.welcome({ subscriptions: 2 });
+  const answer = (/** @type {number} */ i, /** @type {string} */ state) =>
+    socket.subscribed({ offset: 3, snapshot: [status(3, state, { task_id: `t${i}` })] }, `task:t${i}`);
+  await answer(0, "FAILURE");
+  assert.equal(socket.last("unsubscribe").topic, "task:t0");
+  assert.equal(socket.last("subscribe").topic, "task:t2");
+  assert.equal(handles[0]?.status?.state, "FAILURE");
+  await handles[0]?.cancel();
+  await answer(1, "STARTED");
+  await answer(2, "FAILURE");
+  assert.equal(socket.last("subscribe").topic, "task:t3");
+  await answer(3, "FAILURE");
+  assert.equal(socket.all("subscribe").length, 4, "nobody needs its place");
+  handles[1]?.close();
+  assert.equal(socket.last("subscribe").topic, "task:t0", "it may run again");
+});
+
 test("frames keep to the pace that the server allows", async () => {
   const fake = setUp();
   for (let i = 0; i < 128; i += 1) fake.tasks.task(`t${i}`);

@@ -271,6 +271,87 @@ test("a page with more topics than a token names asks in parts", async () => {
   assert.deepEqual(fake.site.requests.map(({ body }) => body.topics.length), [128, 2]);
 });
 
+test("a token names no more long ids than fit into a frame", async () => {
+  const fake = setUp({ answersPings: true, location: PAGE });
+  fake.site.grant();
+  for (let i = 0; i < 60; i += 1) fake.tasks.task(`${"é".repeat(200)}${i}`, { token: "signed" });
+  await settled();
+  await fake.socket.welcome({ subscriptions: 500, frame_burst: 1000 });
+  await answer(fake.socket);
+  await fake.clock.advance(900_000 * 0.65);
+  const counts = fake.site.requests.map(({ body }) => body.topics.length);
+  assert.equal(counts.reduce((sum, count) => sum + count), 60);
+  assert.ok(Math.max(...counts) * 200 * 6 < 10_000, `${counts}`);
+});
+
+test("a token function that never answers is reported, and called again", async () => {
+  let calls = 0;
+  const token = () => (++calls === 1 ? new Promise(() => {}) : "second");
+  const errors = await reported(async () => {
+    const fake = setUp({ answersPings: true });
+    fake.tasks.task("t1", { token });
+    const socket = await fake.welcomed();
+    await fake.clock.advance(29_000);
+    assert.deepEqual([calls, socket.all("subscribe")], [1, []]);
+    await fake.clock.advance(2_000);
+    assert.equal(socket.last("subscribe").token, "second");
+  });
+  assert.match(String(errors), /no answer in 30 s/);
+});
+
+test("one token function that never answers does not keep the others from being renewed", async () => {
+  const hanging = { calls: 0, token: () => (++hanging.calls === 1 ? "first" : new Promise(() => {})) };
+  const errors = await reported(async () => {
+    const { fake, socket } = await granted();
+    fake.site.answer = () => {
+      throw new TypeError("Failed to fetch");
+    };
+    fake.tasks.task("t2", { token: hanging.token });
+    await settled();
+    await answer(socket);
+    await fake.clock.advance(900_000 * 0.65);
+    fake.site.grant();
+    await fake.clock.advance(2_000);
+    assert.equal(hanging.calls, 2);
+    assert.equal(socket.last("subscribe").token, "renewed-1");
+  });
+  assert.deepEqual(errors, []);
+});
+
+test("a token that is no text is an error that names what a token is", async () => {
+  const { fake } = await granted();
+  const promised = /** @type {any} */ (Promise.resolve("signed"));
+  assert.throws(() => fake.tasks.task("t2", { token: promised }), /a function that returns one/);
+  fake.tasks.task("t3", { token: /** @type {any} */ (null) });
+  const errors = await reported(async () => {
+    fake.tasks.task("t4", { token: /** @type {any} */ (() => ({ token: "signed" })) });
+    await settled();
+  });
+  assert.match(String(errors[0]), /must return a text/);
+});
+
+test("a site without the service's addresses ends the subscription and names the address", async () => {
+  const { fake, handles, socket } = await granted({ grant: false });
+  fake.site.answer = () => new Response("<h1>Not Found</h1>", { status: 404 });
+  const over = assert.rejects(/** @type {any} */ (handles[0]).done(), { message: /ended .*HTTP 404/ });
+  await socket.say({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
+  await over;
+});
+
+test("a cancel and a page that the end of a token overtook are requested again", async () => {
+  const { fake, handles, socket } = await granted();
+  const done = /** @type {any} */ (handles[0]).cancel();
+  const { id } = socket.last("cancel");
+  await socket.say({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
+  await socket.say({ type: "error", id, code: "not_found", message: "no such task" });
+  assert.equal(fake.site.requests.length, 1);
+  await answer(socket);
+  const again = socket.last("cancel");
+  assert.notEqual(again.id, id);
+  await socket.say({ type: "cancelled", id: again.id, task_id: "t1" });
+  await done;
+});
+
 test("a new token for a topic that is subscribed to is sent at once", async () => {
   const { fake, socket } = await granted();
   fake.tasks.task("t1", { token: "another" });

@@ -1,5 +1,7 @@
 """The system checks: a mistake is found at the start, and its remedy said."""
 
+import re
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -10,6 +12,7 @@ from django.test import override_settings
 from project.celery import app as celery_app
 from realtime.checks import check_celery
 
+ROOT = Path(__file__).resolve().parents[2]
 PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 
 
@@ -202,3 +205,20 @@ def test_every_dangerous_setting_is_found_before_strangers_find_it(settings, ids
 def test_a_celery_that_takes_pickles_is_dangerous(key, monkeypatch):
     monkeypatch.setitem(celery_app.conf, key, ["json", "pickle"])
     assert dangers() == ["realtime.E013"]
+
+
+def test_each_check_has_an_id_of_its_own_which_the_docs_explain() -> None:
+    meant: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "realtime").rglob("checks.py")):
+        for function, ident in re.findall(
+            r"^(?:async )?def (\w+)|\bid=\"(realtime\.\w+)\"", path.read_text(), re.MULTILINE
+        ):
+            if function:
+                place = f"{path.parent.name}.{function}"
+            else:
+                meant.setdefault(ident, []).append(place)
+    assert {ident: set(places) for ident, places in meant.items() if len(set(places)) > 1} == {}
+    docs = re.findall(
+        r"^\| `(realtime\.\w+)` \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE
+    )
+    assert sorted(docs) == sorted(meant)

@@ -73,6 +73,9 @@ export class Core {
    * @param {{token?: Token | undefined, limit?: number | undefined}} options
    */
   subscribe(topic, { token, limit }) {
+    if (token != null && typeof token !== "string" && typeof token !== "function") {
+      throw new TypeError("realtime: a token is a text, or a function that returns one");
+    }
     const known = this.#subscriptions.get(topic);
     const subscription =
       known ??
@@ -81,10 +84,11 @@ export class Core {
         platform: this.#platform,
         tokens: this.#tokens,
         onOver: (over) => this.#remove(over),
+        onEnded: () => this.#giveWay(),
       });
     this.#subscriptions.set(topic, subscription);
     subscription.limit = limit ?? subscription.limit;
-    if (token !== undefined) subscription.setSource(token);
+    if (token != null) subscription.setSource(token);
     this.#platform.clearTimeout(this.#idleTimer);
     // After the caller has its handle, which is told even if connecting fails at once.
     if (known === undefined) queueMicrotask(() => this.#start(subscription));
@@ -105,19 +109,36 @@ export class Core {
     else this.#connection.open();
   }
 
-  /** Asks for as many subscriptions as the server allows; the others wait until some have ended. */
+  /**
+   * Asks for as many subscriptions as the server allows. A task that has ended may run again, so
+   * it is watched as long as no other one needs its place.
+   */
   #admit() {
     const { subscriptions: most = SUBSCRIPTIONS } = this.#connection.welcome.limits ?? {};
     const all = [...this.#subscriptions.values()];
     let free = most - all.filter(({ isActive }) => isActive).length;
-    for (const subscription of all) {
-      if (subscription.isActive) continue;
-      if (free-- <= 0) {
-        this.#reportFull(most);
-        return;
+    const waiting = all.filter(({ isActive }) => !isActive);
+    for (const subscription of waiting.filter(({ hasEnded }) => !hasEnded)) {
+      if (free <= 0) {
+        const ended = all.find(({ canYield }) => canYield);
+        if (ended === undefined) {
+          this.#reportFull(most);
+          return;
+        }
+        ended.yield();
+        free += 1;
       }
+      free -= 1;
       subscription.ask();
     }
+    for (const subscription of waiting.filter(({ hasEnded }) => hasEnded).slice(0, free)) {
+      subscription.ask();
+    }
+  }
+
+  /** A task has ended: another one may need its place. */
+  #giveWay() {
+    if (this.state.state === "connected") this.#admit();
   }
 
   /** @param {number} most */

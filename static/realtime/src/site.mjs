@@ -83,13 +83,14 @@ export class Site {
       body: JSON.stringify({ topics }),
     });
     if (isOtherPage(response)) throw new RealtimeError("unauthorized", SIGN_IN);
-    const answer = await response.json();
+    const answer = await response.json().catch(() => ({}));
     if (response.ok) {
       const refused = new Set(Object.values(answer.refused ?? []).map(topicOf));
       return { token: answer.token ?? "", refused };
     }
-    const { code = "internal", message = `HTTP ${response.status}` } = answer.error ?? {};
-    if (response.status >= 500 || response.status === 429) throw new Error(message);
+    const { status, url } = response;
+    const { code = "internal", message = `HTTP ${status} from ${url}` } = answer?.error ?? {};
+    if (status >= 500 || status === 429) throw new Error(message);
     throw new RealtimeError(code, message);
   }
 

@@ -4,7 +4,7 @@
 
 import { backoff } from "./connection.mjs";
 import { RealtimeError } from "./errors.mjs";
-import { Feed } from "./feed.mjs";
+import { Feed, isTerminal } from "./feed.mjs";
 import { credentialOf } from "./tokens.mjs";
 
 /** @typedef {import("./connection.mjs").Connection} Connection */
@@ -27,6 +27,7 @@ import { credentialOf } from "./tokens.mjs";
  * @property {Platform} platform
  * @property {Tokens} tokens
  * @property {(subscription: Subscription) => void} onOver Nothing is to be asked for it any more.
+ * @property {() => void} onEnded Its task has ended; it may run again.
  */
 
 /** A request that is repeated on the next connection until it is answered. */
@@ -67,6 +68,7 @@ export class Subscription {
   #platform;
   #tokens;
   #onOver;
+  #onEnded;
 
   /** The id of the last `subscribe` on this connection; 0 when none was sent. */
   #askId = 0;
@@ -93,18 +95,34 @@ export class Subscription {
    * @param {string} topic
    * @param {Surroundings} surroundings
    */
-  constructor(topic, { connection, platform, tokens, onOver }) {
+  constructor(topic, { connection, platform, tokens, onOver, onEnded }) {
     this.topic = topic;
     this.#connection = connection;
     this.#platform = platform;
     this.#tokens = tokens;
     this.#onOver = onOver;
+    this.#onEnded = onEnded;
     this.feed = new Feed(topic);
   }
 
   /** Says whether all is known: nothing follows the success of a publication. */
   get isSettled() {
     return this.feed.task?.state === "SUCCESS";
+  }
+
+  /** Says whether the task has ended, as far as is known. */
+  get hasEnded() {
+    return this.feed.task !== null && isTerminal(this.feed.task);
+  }
+
+  /** Says whether another subscription may have this one's place. */
+  get canYield() {
+    return this.hasEnded && this.#isGranted && !this.#cancelling && !this.#paging;
+  }
+
+  /** Makes room for another subscription. */
+  yield() {
+    this.#unsubscribe();
   }
 
   /**
@@ -166,10 +184,15 @@ export class Subscription {
   /** The connection is gone. */
   pause() {
     this.#newRound();
-    this.#askId = 0;
     this.isActive = false;
-    this.#isGranted = false;
     this.#isLastTry = false;
+    this.#suspend();
+  }
+
+  /** Nothing is granted: what was requested under the grant is requested again under the next. */
+  #suspend() {
+    this.#askId = 0;
+    this.#isGranted = false;
     for (const pending of [this.#cancelling, this.#paging]) if (pending) pending.id = 0;
     this.feed.pause();
   }
@@ -208,7 +231,7 @@ export class Subscription {
    * @returns {Promise<void>}
    */
   cancel() {
-    if (this.isSettled) return Promise.resolve();
+    if (this.isSettled || (this.hasEnded && !this.isActive)) return Promise.resolve();
     const task_id = this.topic.slice("task:".length);
     this.#cancelling ??= this.#begin({ type: "cancel", task_id });
     return this.#cancelling.promise;
@@ -312,9 +335,7 @@ export class Subscription {
    * @param {RealtimeError} error
    */
   #onWithdrawn(error) {
-    this.#askId = 0;
-    this.#isGranted = false;
-    this.feed.pause();
+    this.#suspend();
     if (error.code === "unauthorized") this.#authorise(error);
     else this.fail(error);
   }
@@ -361,6 +382,7 @@ export class Subscription {
       this.ask();
     }
     for (const reader of [...this.readers]) reader.change(change);
+    if (this.hasEnded && !this.isSettled) this.#onEnded();
   }
 }
 

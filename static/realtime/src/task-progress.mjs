@@ -8,6 +8,7 @@
  */
 
 import { connect, isTerminal } from "./client.mjs";
+import { report } from "./listeners.mjs";
 import { readConfig } from "./platform.mjs";
 import { describe, WORDS, wordOf } from "./words.mjs";
 
@@ -185,9 +186,18 @@ export class TaskProgress extends HTMLElement {
 
   /** @returns {Words} */
   get #words() {
-    const own = this.getAttribute("words");
-    this.#knownWords ??= { ...WORDS, ...readConfig().words, ...(own ? JSON.parse(own) : {}) };
+    this.#knownWords ??= { ...WORDS, ...readConfig().words, ...this.#ownWords() };
     return /** @type {Words} */ (this.#knownWords);
+  }
+
+  /** @returns {Words} */
+  #ownWords() {
+    try {
+      return JSON.parse(this.getAttribute("words") || "{}");
+    } catch (error) {
+      report(error);
+      return {};
+    }
   }
 
   get #bar() {

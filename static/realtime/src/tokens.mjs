@@ -38,6 +38,10 @@ export function credentialOf(token, serial = 0) {
 
 /** Tokens are renewed at a random time between these shares of their term. */
 const [EARLIEST, LATEST] = [0.5, 0.8];
+/** How long a token function may take, in milliseconds. */
+const PATIENCE = 30_000;
+/** Characters of JSON that the topics of one token may have: each subscription sends it whole. */
+const TOPICS_LENGTH = 8000;
 /** The shortest wait before renewing is tried again, in milliseconds. */
 const SHORTEST_WAIT = 1000;
 
@@ -161,7 +165,6 @@ export class Tokens {
       }),
       this.#attempt(bySession, () => this.#request(bySession)),
     ]);
-    this.#schedule();
   }
 
   /**
@@ -180,6 +183,8 @@ export class Tokens {
       const wait = backoff(this.#failures++, this.#platform.random);
       const at = this.#platform.now() + Math.max(SHORTEST_WAIT, wait);
       for (const { credential } of subscriptions) credential.renewAt = at;
+    } finally {
+      this.#schedule();
     }
   }
 
@@ -220,14 +225,27 @@ export class Tokens {
    * @returns {Promise<Credential>}
    */
   async #callNow(source) {
+    const { setTimeout, clearTimeout } = this.#platform;
+    /** @type {any} */
+    let timer = null;
+    const late = new Promise((_, reject) => {
+      const error = new Error(`the token function gave no answer in ${PATIENCE / 1000} s`);
+      timer = setTimeout(() => reject(error), PATIENCE);
+    });
     try {
-      const credential = credentialOf((await source()) ?? undefined, ++this.#serial);
+      const token = (await Promise.race([source(), late])) ?? undefined;
+      if (token !== undefined && typeof token !== "string") {
+        throw new TypeError("realtime: a token function must return a text, or a promise of one");
+      }
+      const credential = credentialOf(token, ++this.#serial);
       this.#returned.set(source, credential);
       return credential;
     } catch (error) {
       report(error);
       // Most often it is the network's error: never the service's last answer.
       throw new Error(String(error), { cause: error });
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -245,7 +263,7 @@ export class Tokens {
    * @returns {Promise<void>}
    */
   async #request(subscriptions) {
-    const asked = subscriptions.slice(0, TOPICS_PER_TOKEN);
+    const asked = subscriptions.slice(0, countOfOneToken(subscriptions));
     const request = this.#requestNow(asked).finally(() => {
       for (const { topic } of asked) this.#requests.delete(topic);
     });
@@ -273,6 +291,20 @@ export class Tokens {
     this.#warned = text;
     this.#platform.warn(`realtime: ${text}`);
   }
+}
+
+/**
+ * Says how many of these topics one token may name.
+ * @param {Subscription[]} subscriptions
+ */
+function countOfOneToken(subscriptions) {
+  let length = 0;
+  const most = subscriptions.slice(0, TOPICS_PER_TOKEN).findIndex(({ topic }) => {
+    // The token holds each character outside ASCII by its number, in six.
+    length += topic.replace(/[^ -~]/g, "......").length + 3;
+    return length > TOPICS_LENGTH;
+  });
+  return most === -1 ? TOPICS_PER_TOKEN : Math.max(1, most);
 }
 
 /**

@@ -149,9 +149,9 @@ def test_the_service_is_found_however_the_project_routes_to_it(found: Found, nam
 
 def test_own_consumers_without_a_channel_layer_are_named(found: Found) -> None:
     messages = found(ASGI_APPLICATION=f"{HERE}.theirs_and_own", CHANNEL_LAYERS={})
-    assert set(messages) == {"realtime.W013"}
-    assert "OwnConsumer" in messages["realtime.W013"].msg
-    assert PUBSUB in str(messages["realtime.W013"].hint)
+    assert set(messages) == {"realtime.W015"}
+    assert "OwnConsumer" in messages["realtime.W015"].msg
+    assert PUBSUB in str(messages["realtime.W015"].hint)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from django.utils import translation
 
 from realtime import Status
 from realtime.core.topics import Topic
-from realtime.templatetags import realtime as tags
+from realtime.web import query
 from realtime.web.tokens import read_token
 from realtime.web.words import WORDS, describe, translated_words
 
@@ -90,6 +90,7 @@ def test_the_client_alone_can_be_loaded() -> None:
     assert "/realtime/client.js" in render("{% realtime_script 'client' %}", a_request())
 
 
+@override_settings()  # Django keeps STATIC_URL with the prefix, until then
 def test_the_addresses_are_under_the_sites_prefix() -> None:
     set_script_prefix("/app/")
     try:
@@ -143,12 +144,32 @@ def test_the_configuration_holds_the_words_of_the_pages_language() -> None:
 # task_progress
 
 
+class Store:
+    """Counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.of_visitor: list[Status] = []
+        self.asked = 0
+        self.is_away = False
+
+    def status(self, task_id: str, *, owner: str) -> Status | None:
+        self.asked += 1
+        if self.is_away:
+            raise ConnectionError
+        assert owner == "visitor-1"
+        return next((each for each in self.of_visitor if each.task_id == task_id), None)
+
+    def statuses(self, _topic: Topic) -> list[Status]:
+        self.asked += 1
+        return list(self.of_visitor)
+
+
 @pytest.fixture
 def own_tasks(monkeypatch: pytest.MonkeyPatch) -> list[Status]:
     """What the request's visitor has started; put some in."""
-    statuses: list[Status] = []
-    monkeypatch.setattr(tags, "tasks_of", lambda _request: list(statuses))
-    return statuses
+    store = Store()
+    monkeypatch.setattr(query, "get_broker", lambda: store)
+    return store.of_visitor
 
 
 @pytest.fixture
@@ -183,21 +204,37 @@ def test_any_other_task_comes_without_a_token_and_without_its_state(
     assert attributes(page) == {"task-id": ID, "token": "given"}
 
 
-def test_the_tasks_of_a_page_are_read_once(monkeypatch: pytest.MonkeyPatch, visitor: Any) -> None:
-    calls: list[Any] = []
-    monkeypatch.setattr(tags, "tasks_of", lambda request: calls.append(request) or [status()])
-    render("{% for i in '12345' %}{% task_progress task %}{% endfor %}", visitor, task=ID)
-    assert len(calls) == 1
-
-
-def test_without_the_store_the_page_is_still_a_page(
+def test_each_task_of_a_page_is_read_once_and_none_that_the_view_has_read(
     monkeypatch: pytest.MonkeyPatch, visitor: Any
 ) -> None:
-    def away(_request: Any) -> list[Status]:
-        raise ConnectionError
+    store = Store()
+    store.of_visitor = [status(task_id=f"t{number}") for number in range(50)]
+    monkeypatch.setattr(query, "get_broker", lambda: store)
+    page = "{% for task in tasks %}{% task_progress task %}{% endfor %}"
+    render(page, visitor, tasks=["t1", "t2", "t1", "another", "another"])
+    assert store.asked == 3
+    found = render(page, visitor, tasks=query.tasks_of(visitor))
+    assert (store.asked, found.count(' token="')) == (4, 50)
 
-    monkeypatch.setattr(tags, "tasks_of", away)
-    assert attributes(render("{% task_progress task %}", visitor, task=ID)) == {"task-id": ID}
+
+def test_without_the_store_the_page_is_still_a_page_and_asks_once(
+    monkeypatch: pytest.MonkeyPatch, visitor: Any
+) -> None:
+    store = Store()
+    store.is_away = True
+    monkeypatch.setattr(query, "get_broker", lambda: store)
+    page = render("{% task_progress task %}{% task_progress 'another' %}", visitor, task=ID)
+    assert attributes(page) == {"task-id": ID}
+    assert store.asked == 1
+
+
+def test_no_task_at_all_shows_nothing(own_tasks: list[Status], visitor: Any) -> None:
+    assert attributes(render("{% task_progress task %}", visitor, task=None)) == {}
+
+
+@override_settings(ROOT_URLCONF="tests.unit.web.nested_urls")
+def test_the_addresses_are_found_inside_of_another_namespace() -> None:
+    assert config(render("{% realtime_script %}", a_request()))["http"] == "/api/live/"
 
 
 def test_text_of_a_task_is_escaped(own_tasks: list[Status], visitor: Any) -> None:
