@@ -150,9 +150,7 @@ SHAPES: dict[str, tuple[Callable[[], Any], int]] = {
         3,
     ),
     "terminate chain first": (
-        lambda: revoked(
-            chain(slow.si(s=5), *two()), lambda r: r.parent.parent.id, terminate=True
-        ),
+        lambda: revoked(chain(slow.si(s=5), *two()), lambda r: r.parent.parent.id, terminate=True),
         3,
     ),
     "group revoke": (lambda: revoked_group(group([slow.si(s=1) for _ in range(4)])), 4),
