@@ -264,6 +264,12 @@ local ttl = over and RECORD_TTL or UNFINISHED_TTL
 call('EXPIRE', KEYS[1], ttl)
 
 local after = list_of(now_rank, worker)
+if is_new then -- an expired record of this id may have left it on a list
+  before = PREFIX .. (after == PREFIX .. 'running' and 'waiting' or 'running')
+  if not after then
+    call('ZREM', PREFIX .. 'waiting', task_id)
+  end
+end
 -- A task that is no longer only held is given another time, within one second too.
 if before ~= after or state == 'STALLED' or was_held or fresh then
   if before and before ~= after then

@@ -276,6 +276,8 @@ class MemoryBroker(Broker):
             if self._moved.get(visitor, owner) != owner:
                 return 0
             mine = [task_id for task_id, record in self._known().items() if record.owner == visitor]
+            listed = self._log(f"{USER}:{visitor}").tasks
+            mine.sort(key=lambda task_id: listed.get(task_id, 0))
             if self._moved.get(visitor) != owner or mine:
                 self._take_off(visitor, mine)
             self._moved[visitor] = owner

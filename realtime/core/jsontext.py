@@ -181,9 +181,18 @@ def timestamp_of(text: str | None) -> str:
 
     What is no such text becomes null.
     """
+    moment = moment_of(text)
+    return NULL if moment is None else timestamp(moment)
+
+
+def moment_of(text: str | None) -> datetime.datetime | None:
+    """Return the moment of an ISO 8601 text, in UTC; None for what is no such text."""
     if not text:
-        return NULL
+        return None
     try:
-        return timestamp(datetime.datetime.fromisoformat(text))
+        moment = datetime.datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            return moment.replace(tzinfo=datetime.UTC)
+        return moment.astimezone(datetime.UTC)
     except (TypeError, ValueError, OverflowError):  # the last: year 9999, west of Greenwich
-        return NULL
+        return None

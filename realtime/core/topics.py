@@ -61,7 +61,7 @@ class Topic(NamedTuple):
         kind, _, ident = text.partition(":")
         if kind not in KINDS:
             raise ValueError("topic must be task:<id>, user:<id> or user:me")
-        if not _is_ident(ident):
+        if not is_ident(ident):
             raise ValueError(
                 f"topic must have 1 to {IDENT_LENGTH} characters after {kind}:, and no control ones"
             )
@@ -75,10 +75,11 @@ class Topic(NamedTuple):
 
 def is_task_id(text: object) -> bool:
     """Return whether a topic can name this task: every id that Celery makes is one."""
-    return isinstance(text, str) and _is_ident(text)
+    return isinstance(text, str) and is_ident(text)
 
 
-def _is_ident(text: str) -> bool:
+def is_ident(text: str) -> bool:
+    """Return whether a topic can be about this."""
     if not 0 < len(text) <= IDENT_LENGTH:
         return False
     # The first answers for almost all, sooner.

@@ -60,11 +60,12 @@ class Ending(NamedTuple):
         """
         if not again and (is_unique(task_id) or published_at is None):
             return True
-        if self.stored_at is None or published_at is None:
+        published = jsontext.moment_of(published_at)
+        if self.stored_at is None or published is None:
             return False
         # The other time has milliseconds, and MySQL stores whole seconds in Celery's own table.
         step = timedelta(milliseconds=1) if self.stored_at.microsecond else timedelta(seconds=-1)
-        return self.stored_at - step >= datetime.fromisoformat(published_at)
+        return self.stored_at - step >= published
 
 
 def is_unique(task_id: str) -> bool:

@@ -6,12 +6,14 @@ A message carries tasks for later: the rest of its chain and the body of its cho
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from realtime.core import jsontext
 from realtime.core.acceptance import Follower
+from realtime.core.topics import is_ident
 
 from .selection import ACCUMULATE, CHORD_UNLOCK
 
@@ -19,6 +21,8 @@ from .selection import ACCUMULATE, CHORD_UNLOCK
 #: ``excluded``: the ids that the publisher knew not to be pushed, and so has not announced.
 HEADER: Final = "realtime"
 
+_PUBLICATION: Final = re.compile(r"[!-~]{1,64}", re.ASCII)
+_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 #: Signatures that are no tasks, and which of their arguments hold some (celery/canvas.py).
 _CANVASES: Final = {
     "celery.chain": ("tasks",),
@@ -44,9 +48,22 @@ def header_of(source: Any) -> Mapping[str, Any]:
 
 
 def text_in(header: Mapping[str, Any], key: str) -> str:
-    """Return a text of the header, "" for what is none: any process may have published it."""
+    """Return a text of the header, "" for what is none: any process may have published it.
+
+    So it is for a publication that is no name, and for an owner whom no topic can name.
+    """
     text = header.get(key)
-    return text if isinstance(text, str) else ""
+    if not isinstance(text, str):
+        return ""
+    if key == "publication":
+        return text if _PUBLICATION.fullmatch(text) else ""
+    return text if key != "owner" or is_ident(text) else ""
+
+
+def is_excluded(task_id: str, header: Mapping[str, Any]) -> bool:
+    """Return whether the publisher of a message knew that this task is not pushed."""
+    excluded = header.get("excluded")
+    return isinstance(excluded, list | tuple) and task_id in excluded
 
 
 def embedded(body: Any) -> Mapping[str, Any]:
@@ -133,6 +150,9 @@ def identity(name: object, headers: Mapping[str, Any], header: Mapping[str, Any]
         "root_id": headers.get("root_id"),
         "parent_id": headers.get("parent_id"),
         "group_id": headers.get("group"),
-        "published_at": header.get("published_at"),
     }
-    return {key: jsontext.encode_text(text) for key, text in texts.items() if text}
+    found = {key: jsontext.encode_text(text) for key, text in texts.items() if text}
+    published_at = header.get("published_at")
+    if isinstance(published_at, str) and _TIMESTAMP.fullmatch(published_at):
+        found["published_at"] = f'"{published_at}"'  # as this service writes it
+    return found

@@ -31,7 +31,16 @@ from . import canvas, task
 from .delivery import is_acknowledged_late, patience_for
 from .endings import end_followers, publish_beside, stored_success
 from .leases import lease, on_worker_init, on_worker_shutdown
-from .messages import HEADER, carried, chord_of, embedded, header_of, identity, text_in
+from .messages import (
+    HEADER,
+    carried,
+    chord_of,
+    embedded,
+    header_of,
+    identity,
+    is_excluded,
+    text_in,
+)
 from .publisher import publisher
 from .publishing import on_after_publish, on_before_publish, received, retry_fields
 from .runs import Run, begin, current_run, end, release_reports, run_of
@@ -67,7 +76,7 @@ def on_received(request: Any = None, **_kwargs: Any) -> None:
     header = header_of(headers)
     publication = text_in(header, "publication")
     if not is_pushed(request.task.name, request.task):
-        if publication and request.id not in (header.get("excluded") or ()):
+        if publication and not is_excluded(request.id, header):
             _withdraw(request.id, publication)
         return
     embed = embedded(request.message.payload)

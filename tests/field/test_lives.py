@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
 from asgiref.sync import sync_to_async
+from celery import current_app, uuid
 from django.conf import settings
 from django.test import override_settings
+from kombu import Producer
 
+import realtime
 from realtime.broker import get_broker
 from realtime.core.acceptance import Change
+from realtime.core.states import STALLED, TERMINAL
 from realtime.core.topics import Topic
 from realtime.web.hub import get_hub
 from realtime.web.tokens import make_token
 from realtime.web.watch import get_watch
 from tests.sinks import SessionClient
+from tests.until import until
 
 pytestmark = pytest.mark.integration
 
@@ -147,3 +155,203 @@ def test_a_visitor_who_became_one_user_becomes_no_other(clean_redis: str) -> Non
     found = {owner: broker.statuses(Topic("user", owner)) for owner in ("7", "8", "visitor-v")}
     ids = {owner: {status.task_id for status in found[owner]} for owner in found}
     assert ids == {"7": {"early", "in flight", "later"}, "8": set(), "visitor-v": set()}
+
+
+# Any order of what two owners and a visitor publish, run, repeat and remove
+
+IDS = ("nightly", "weekly")
+OWNERS = ("7", "8", "visitor-v", "")
+STATES = ("", "PENDING", "RECEIVED", "STARTED", "PROGRESS", "RETRY", STALLED, *sorted(TERMINAL))
+
+
+class Publications:
+    """What Celery would send about some publications of two ids, in any order and repeated."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        #: Whose each publication is.
+        self.owners: dict[str, str] = {}
+        self._sent: list[Change] = []
+        self._runs = 0
+
+    def change(self) -> Change:
+        """Return a change, often an old one again."""
+        random = self._random
+        if self._sent and random.random() < 0.2:
+            return random.choice(self._sent)
+        known = [*self.owners]
+        if not known or random.random() < 0.15:
+            publication, state = f"p{len(known)}", "PENDING"
+            self.owners[publication] = random.choice(OWNERS)
+        else:
+            publication = random.choice(known[-4:])
+            state = random.choice(STATES)
+        task_id = IDS[int(publication[1:]) % len(IDS)]
+        beside = state in ("PENDING", "RECEIVED", "LOST", "") or random.random() < 0.1
+        if state == "STARTED" and random.random() < 0.7:
+            self._runs += 1
+        run = "" if beside else f"{publication}-{self._runs}"
+        change = Change(
+            task_id=task_id,
+            state=state,
+            attempt=random.choice([None, 0, 0, 1]),
+            publication=publication,
+            owner=self.owners[publication],
+            token=run,
+            begins=state == "STARTED",
+            counter=random.choice([None, 1, 2]) if state == "PROGRESS" else None,
+            sender="s" if state == "PROGRESS" and not run else "",
+            worker=random.choice(["", "w"]) if state in ("RECEIVED", "STARTED") else "",
+            stored=state == "SUCCESS" and random.random() < 0.2,
+            fields={"name": json.dumps(publication)},
+        )
+        self._sent.append(change)
+        return change
+
+
+class Store:
+    """A broker, and what each owner was shown by it."""
+
+    def __init__(self, broker: Any) -> None:
+        self.broker = broker
+        self._since: dict[str, Any] = {}
+
+    async def shown_to(self, owner: str) -> list[list[str]]:
+        """Return all that an owner can read by now, a list for each way to read it."""
+        topics = [Topic("user", owner)] if owner else []
+        for task_id in IDS:
+            owned = await self.broker.owned(task_id)
+            if owned is not None and owned.owner == owner:
+                topics.append(Topic("task", task_id))
+        shown = []
+        for topic in topics:
+            key = f"{owner} {topic}"
+            for since in (None, self._since.get(key)):
+                reading = await self.broker.read(topic, since)
+                shown.append(list(reading.texts))
+            self._since[key] = reading.position
+        return shown
+
+    def lists(self) -> tuple[Any, ...]:
+        """Return which tasks run and wait; assert that the records agree."""
+        running, waiting = self.broker.running(), self.broker.unfinished(self.broker.waiting_ids())
+        kept = {task_id: self.broker.status(task_id) for task_id in IDS}
+        ended = {task_id for task_id, status in kept.items() if status and status.terminal}
+        listed = sorted([each.task_id for each in (*running, *waiting)])
+        assert listed == sorted({*(i for i in IDS if kept[i])} - ended)
+        runs = [dataclasses.replace(run, seconds=0.0) for run in running]
+        return sorted(runs, key=str), sorted(waiting, key=str)
+
+
+def _beside(random: Random) -> Callable[[Any], Any]:
+    """Pick what a store is asked for between two changes."""
+    task_id, owner = random.choice(IDS), random.choice(("7", "8"))
+    return random.choices(
+        [
+            lambda broker: None,
+            lambda broker: broker.forget(task_id),
+            lambda broker: broker.forget_owner(owner),
+            lambda broker: broker.adopt("visitor-v", owner),
+            lambda broker: broker.withdraw(task_id, "p0"),
+        ],
+        [80, 5, 3, 7, 5],
+    )[0]
+
+
+@pytest.mark.parametrize("expires", [False, True])
+async def test_whatever_is_published_and_removed_in_any_order_nobody_sees_anothers_life(
+    clean_redis: str, amount: Callable[[int, int], int], expires: bool
+) -> None:
+    in_memory = {
+        "REALTIME": settings.REALTIME | {"BROKER": "realtime.broker.memory.MemoryBroker"},
+        "CHANNEL_LAYERS": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+    }
+    redis_broker, looked_at = get_broker(), 0
+    for seed in range(amount(8, 2000)):
+        random = Random(seed)
+        with redis.Redis.from_url(clean_redis) as client:
+            client.flushdb()
+        sent, stores = Publications(random), [Store(redis_broker)]
+        with override_settings(**in_memory):
+            if not expires:  # nothing expires in memory
+                stores.append(Store(get_broker()))
+            moved_to, versions = "", dict.fromkeys(IDS, 0)
+            for _ in range(60):
+                if expires and random.random() < 0.05:
+                    task_id = random.choice(IDS)
+                    expire(clean_redis, task_id)
+                    versions[task_id] = 0
+                ask = _beside(random)
+                (*_, answer) = answers = [ask(store.broker) for store in stores]
+                assert len(set(answers)) == 1, seed
+                moved_to = moved_to or await redis_broker.moved_to("visitor-v") or ""
+                change = sent.change()
+                came = [store.broker.accept(change) for store in stores]
+                assert len(set(came)) == 1, (seed, change)
+                if answer is not None:
+                    versions = dict.fromkeys(IDS, 0)  # one that was removed begins anew
+                if came[0]:
+                    assert came[0] > versions[change.task_id], (seed, change)
+                    versions[change.task_id] = came[0]
+                lists = [store.lists() for store in stores]
+                assert all(each == lists[0] for each in lists), (seed, change)
+                for owner in OWNERS:
+                    shown = [await store.shown_to(owner) for store in stores]
+                    assert all(each == shown[0] for each in shown), (seed, change, owner)
+                    for text in itertools.chain.from_iterable(shown[0]):
+                        whose = sent.owners[json.loads(text)["name"]]
+                        mine = {owner, "visitor-v" if owner == moved_to else owner}
+                        assert whose in mine, (seed, change, owner, text)
+                        looked_at += 1
+    print(f"statuses shown in lives of others: 0 of {looked_at}")
+    await redis_broker.close()
+
+
+# Headers that another producer wrote
+
+
+HEADERS: dict[str, Any] = {
+    "no mapping": "text",
+    "spaces": {"publication": "a b a", "owner": "o n e", "published_at": "yesterday"},
+    "no texts": {"publication": 7, "owner": [1], "published_at": 5, "excluded": 3},
+    "control characters": {"publication": "a\nb", "owner": "me\x00", "published_at": "\x00"},
+    "long": {"publication": "p" * 100_000, "owner": "o" * 256, "published_at": "9" * 10_000},
+    "no time zone": {"publication": "q", "owner": "7", "published_at": "2026-11-28T08:00:00"},
+    "half a pair": {"publication": "\ud83d", "owner": "\ud83d", "published_at": "\ud83d"},
+    "deep": {"publication": {"a": {}}, "owner": None, "excluded": [[[]], {}]},
+}
+
+
+def send_raw(name: str, header: Any, *args: Any) -> str:
+    """Send a task's message as a producer would that does not know the service."""
+    task_id = f"own {uuid()}"
+    message = current_app.amqp.as_task_v2(task_id, name, args)
+    with current_app.connection_for_write() as connection:
+        Producer(connection).publish(
+            message.body,
+            routing_key="celery",
+            headers={**message.headers, "realtime": header},
+            **message.properties,
+        )
+    return task_id
+
+
+def test_tasks_with_headers_of_another_producers_own_making_are_shown_to_their_ends(
+    service: Any,
+) -> None:
+    sent = [
+        (send_raw(f"tests.sample_tasks.{name}", header, *args), state, header)
+        for name, args, state, some in (
+            ("add", (1, 2), "SUCCESS", HEADERS),
+            ("vanish", (), "FAILURE", ("spaces", "no time zone")),
+        )
+        for header in (HEADERS[each] for each in some)
+    ]
+    for task_id, state, header in sent:
+        status = until(lambda: (s := realtime.status(task_id)) and s.terminal and s)  # noqa: B023
+        assert status, header
+        assert status.state == state, header
+        whose = header.get("owner") if isinstance(header, dict) else ""
+        if isinstance(whose, str) and whose in ("o n e", "7"):
+            listed = get_broker().statuses(Topic("user", whose))
+            assert task_id in [each.task_id for each in listed]
