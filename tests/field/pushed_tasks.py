@@ -16,6 +16,7 @@ from celery import group, shared_task
 
 from realtime import set_progress, this_task, track
 from tests.sample_tasks import add
+from tests.until import until
 
 
 def wait_for(path: str) -> None:
@@ -277,11 +278,17 @@ def failures() -> dict[str, Exception]:
     }
 
 
-@shared_task(bind=True, max_retries=1)
+def _note_retry(self: Any, _exc: Any, task_id: str, *_rest: Any) -> None:
+    self.backend.client.set(f"retried-{task_id}", 1, ex=600)
+
+
+@shared_task(bind=True, max_retries=1, on_retry=_note_retry)
 def fail_in_a_way(self: Any, way: str) -> None:
     """Retry once for the failure, then fail with it."""
     if self.request.retries == 0:
         raise self.retry(exc=failures()[way], countdown=0)
+    # Celery stores RETRY after it has published the next attempt, which must not end before.
+    assert until(lambda: self.backend.client.get(f"retried-{self.request.id}"))
     try:
         raise OSError("the cause")
     except OSError as error:

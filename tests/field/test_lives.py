@@ -85,6 +85,7 @@ async def open_client(clean_redis: str) -> AsyncIterator[Callable[..., Any]]:
         await get_hub().close()
 
 
+@pytest.mark.django_db(transaction=True)  # asking for a right may close its connection
 async def test_an_expired_id_that_another_user_publishes_is_shown_to_that_user_alone(
     clean_redis: str, open_client: Callable[..., Any]
 ) -> None:

@@ -418,6 +418,7 @@ async def open_client(clean_redis: str) -> AsyncIterator[Callable[..., Any]]:
         await get_hub().close()
 
 
+@pytest.mark.django_db(transaction=True)  # asking for a right may close its connection
 async def test_an_id_that_is_published_for_somebody_else_ends_the_first_ones_subscription(
     open_client: Callable[..., Any],
 ) -> None:

@@ -19,6 +19,10 @@ class OtherLayer(RedisPubSubChannelLayer):
     """Somebody's own."""
 
 
+class OtherConnection(redis_connection.Connection):
+    """Somebody's own."""
+
+
 @pytest.fixture
 async def heard_by(clean_redis):
     """Make a layer with these settings; return it and what it gives to `hear`."""
@@ -153,17 +157,19 @@ async def test_encrypted_messages_are_heard(heard_by, server):
         {"backend": f"{__name__}.OtherLayer"},
         {"backend": "channels_redis.core.RedisChannelLayer"},
         {"host": {"parser_class": redis_connection.DefaultParser}},
-        {"host": {"connection_class": redis_connection.Connection}},
+        {"host": {"connection_class": OtherConnection}},
     ],
     ids=["a subclass", "the core layer", "a parser", "a connection"],
 )
 async def test_what_somebody_has_made_different_is_left_alone(heard_by, given):
     layer, heard = heard_by(**given)
     channel = await layer.new_channel()
-    await layer.group_add("g", channel)
-    async with asyncio.timeout(10):
-        await layer.send(channel, {"type": "t"})
-        assert (await layer.receive(channel))["type"] == "t"
+    receiving = asyncio.create_task(layer.receive(channel))
+    async with asyncio.timeout(60):
+        while not receiving.done():  # the layer does not wait until it has subscribed
+            await layer.send(channel, {"type": "t"})
+            await asyncio.wait([receiving], timeout=0.2)
+    assert receiving.result()["type"] == "t"
     assert heard == []
 
 

@@ -28,18 +28,29 @@ class Viewer:
         self.endings = Counter()
         self.offset = None
         self.epoch = None
+        #: The version of each task that a page showed: its event may come later.
+        self.paged = {}
 
     def take(self, frame):
         if frame["type"] == "subscribed":
             self.epoch, self.offset = frame["epoch"], frame["offset"]
             for status in frame["snapshot"]:
                 self._status(status)
+        elif frame["type"] == "page":  # read a moment later, so it may be behind or ahead
+            for status in frame["snapshot"]:
+                if (
+                    status["version"]
+                    > self.latest.get(status["task_id"], {"version": 0})["version"]
+                ):
+                    self._status(status)
+                    self.paged[status["task_id"]] = status["version"]
         else:
             assert frame["type"] == "event", frame
             assert frame["epoch"] == self.epoch
             assert frame["offset"] - frame.get("merged", 0) == self.offset + 1
             self.offset = frame["offset"]
-            self._status(frame["status"])
+            if frame["status"]["version"] > self.paged.get(frame["status"]["task_id"], 0):
+                self._status(frame["status"])
 
     def _status(self, status):
         before = self.latest.get(status["task_id"], {"version": 0})
@@ -56,11 +67,17 @@ class Viewer:
 async def watch(stack, service, topic, token):
     client = await stack.enter_async_context(connect(service))
     viewer = Viewer()
-    viewer.take(await client.subscribe(topic, token=token))
+    answer = await client.subscribe(topic, token=token)
+    viewer.take(answer)
 
     async def follow():
+        frame = answer
         while viewer.ended < TASKS:
-            viewer.take(json.loads(await client.socket.recv()))
+            if after := frame.get("next"):
+                page = {"type": "page", "id": 2, "topic": topic, "after": after, "limit": 200}
+                await client.socket.send(json.dumps(page))
+            frame = json.loads(await client.socket.recv())
+            viewer.take(frame)
 
     return viewer, asyncio.create_task(follow())
 
