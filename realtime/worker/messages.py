@@ -6,6 +6,7 @@ A message carries tasks for later: the rest of its chain and the body of its cho
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -50,13 +51,13 @@ def header_of(source: Any) -> Mapping[str, Any]:
 def text_in(header: Mapping[str, Any], key: str) -> str:
     """Return a text of the header, "" for what is none: any process may have published it.
 
-    So it is for a publication that is no name, and for an owner whom no topic can name.
+    So it is for an owner whom no topic can name. A publication that is no name is hashed.
     """
     text = header.get(key)
     if not isinstance(text, str):
         return ""
-    if key == "publication":
-        return text if _PUBLICATION.fullmatch(text) else ""
+    if key == "publication" and text and not _PUBLICATION.fullmatch(text):
+        return hashlib.sha256(text.encode(errors="replace")).hexdigest()
     return text if key != "owner" or is_ident(text) else ""
 
 

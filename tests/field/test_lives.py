@@ -323,9 +323,9 @@ HEADERS: dict[str, Any] = {
 }
 
 
-def send_raw(name: str, header: Any, *args: Any) -> str:
+def send_raw(name: str, header: Any, *args: Any, task_id: str = "") -> str:
     """Send a task's message as a producer would that does not know the service."""
-    task_id = f"own {uuid()}"
+    task_id = task_id or f"own {uuid()}"
     message = current_app.amqp.as_task_v2(task_id, name, args)
     with current_app.connection_for_write() as connection:
         Producer(connection).publish(
@@ -356,3 +356,13 @@ def test_tasks_with_headers_of_another_producers_own_making_are_shown_to_their_e
         if isinstance(whose, str) and whose in ("o n e", "7"):
             listed = get_broker().statuses(Topic("user", whose))
             assert task_id in [each.task_id for each in listed]
+
+
+def test_publications_of_any_text_are_told_apart(service: Any) -> None:
+    task_id = f"own {uuid()}"
+    for run, publication in enumerate(("x", "a b a", "b", "a", "\ud83d", "a b", "x" * 70_000), 1):
+        header = {"publication": publication, "owner": "7"}
+        send_raw("tests.sample_tasks.add", header, run, 0, task_id=task_id)
+        status = until(lambda: (s := realtime.status(task_id)) and s.result == run and s)  # noqa: B023
+        assert status, publication
+        assert (status.state, status.run) == ("SUCCESS", run)

@@ -228,6 +228,9 @@ def test_only_of_an_id_that_is_used_again_does_the_clock_decide():
         assert later.is_of(task_id, again=again, published_at=None) is not again
     assert earlier.is_of(random, again=False, published_at=published)
     assert unknown.is_of(random, again=False, published_at=None)
+    for none in ("yesterday", "", "9" * 5000, "0001-01-01T00:00:00+14:00"):
+        assert not later.is_of("nightly", again=False, published_at=none)
+    assert later.is_of("nightly", again=False, published_at="2026-11-28T12:00:00")
 
 
 # How it failed
