@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import enum
-import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from channels.db import database_sync_to_async
-from django.utils.module_loading import import_string
 
 from realtime.broker import get_broker
 from realtime.broker.base import Owned
-from realtime.conf import conf
 from realtime.core.codes import ErrorCode
-from realtime.core.logs import get_logger
 from realtime.core.topics import ME, TASK, USER, Topic
 from realtime.exceptions import RealtimeError, TokenError
 from realtime.ownership import NOBODY, is_visitor, owner_of_user
 
+from .policy import Asked, can_subscribe
 from .recall import arecall
 from .tokens import Token, open_token
-
-logger = get_logger("realtime.access")
 
 #: Staff with this permission see every task.
 VIEW_PERMISSION: Final = "realtime.view_task"
@@ -45,19 +40,6 @@ class Refused(RealtimeError):
 def not_found() -> Refused:
     """Return the one answer for what is not there and for what is not the caller's."""
     return Refused(ErrorCode.NOT_FOUND, NOT_FOUND_MESSAGE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What ``REALTIME["CAN_SUBSCRIBE"]`` is asked about.
-
-    ``owner`` is whose it is: the ident of a ``user:`` topic, "" for nobody's, and None for a task
-    that nobody published.
-    """
-
-    kind: str
-    ident: str
-    owner: str | None
 
 
 class Reason(enum.Enum):
@@ -203,20 +185,7 @@ async def _by_token(topic: Topic, token: str) -> Grant:
 async def _has_right(user: Any, topic: Topic, owner: str | None) -> bool:
     if await _is_allowed(user, VIEW_PERMISSION):
         return True
-    path = conf().CAN_SUBSCRIBE
-    if not path:
-        return False
-    asked = Asked(kind=topic.kind, ident=topic.ident, owner=owner)
-    try:
-        decide = import_string(path)
-        if inspect.iscoroutinefunction(decide):
-            answer = await decide(user, asked)
-        else:
-            answer = await database_sync_to_async(decide)(user, asked)
-    except Exception:
-        logger.exception("can_subscribe_failed topic=%s", topic)
-        return False
-    return answer is True  # nothing that merely looks true
+    return await can_subscribe(user, Asked(kind=topic.kind, ident=topic.ident, owner=owner))
 
 
 async def _is_allowed(user: Any, permission: str) -> bool:

@@ -308,6 +308,7 @@ class ClientSession:
         self._outbox.put_end(name, frames.unsubscribed(frame.id, name))
 
     async def _send_page(self, frame: frames.Page) -> None:
+        looks = self.subscriptions.looks
         subscribed = self.subscriptions.get(frame.topic)
         if subscribed is None:
             self._check_refusals()
@@ -320,7 +321,8 @@ class ClientSession:
             message = "after must be the next of a snapshot or page"
             self.bad_request(message, frame.id)
             return
-        if self.subscriptions.get(frame.topic) is not subscribed:
+        changed = subscribed is None and looks != self.subscriptions.looks
+        if changed or self.subscriptions.get(frame.topic) is not subscribed:
             raise not_found()  # withdrawn, or subscribed anew, meanwhile
         self._outbox.put(frames.page(frame.id, str(frame.topic), texts, following))
 

@@ -203,8 +203,11 @@ async def topic(request: HttpRequest, topic: str) -> HttpResponse:
 @_answers("GET", "HEAD")
 async def result(request: HttpRequest, task_id: str) -> HttpResponse:
     """Answer with a task's whole result, as JSON."""
-    topic = await _authorise_task(request, task_id)
-    text = await _awhole_result(topic.ident)
+    granted = await grant(_task_topic(task_id), await _user(request), _bearer(request))
+    text = await _awhole_result(granted.topic.ident)
+    owned = await get_broker().owned(granted.topic.ident)
+    if (owned.owner if owned else NOBODY) != (granted.owner or NOBODY):
+        raise not_found()  # it may be of another owner's life
     if text is None:
         raise Refused(ErrorCode.NOT_FOUND, "this task has no result, or it is not kept any more")
     return HttpResponse(text, content_type="application/json")

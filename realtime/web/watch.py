@@ -19,6 +19,7 @@ from channels.db import database_sync_to_async
 
 from realtime.broker.layer import access_group, get_layer
 from realtime.conf import conf
+from realtime.core.codes import CloseCode
 from realtime.core.logs import get_logger
 
 from .access import look_up_all, user_key
@@ -32,6 +33,8 @@ _BATCH: Final = 20
 _PAUSE: Final = 1.0
 #: So many times in ``ACCESS_INTERVAL`` some connections have their turn.
 _TURNS: Final = 30
+#: Seconds that a look waits for its members to judge what was found.
+_TOLD_WITHIN: Final = 0.25
 #: What is left of ``ACCESS_INTERVAL`` for a look that takes its time.
 _HASTE: Final = 0.8
 
@@ -73,6 +76,8 @@ class Watch:
         self._turns: dict[Member, None] = {}
         #: Who is looked at without a turn.
         self._soon: dict[Member, None] = {}
+        #: Those that still judge what was found of them.
+        self._telling: dict[Member, asyncio.Task[None]] = {}
         self._heard = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -100,7 +105,7 @@ class Watch:
 
     async def close(self) -> None:
         """Stop; the next one to join begins anew."""
-        tasks, self._tasks = self._tasks, []
+        tasks, self._tasks = [*self._tasks, *self._telling.values()], []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -168,7 +173,23 @@ class Watch:
                 self._turns[member] = None
         asked = [(member.scope, member.user) for member in members]
         found = await database_sync_to_async(look_up_all)(asked)
-        await asyncio.gather(*map(_tell, members, found))
+        tasks = [self._tell(member, each) for member, each in zip(members, found, strict=True)]
+        # What a member asks the project's policy may take long: others are looked at meanwhile.
+        if telling := [task for task in tasks if task is not None]:
+            await asyncio.wait(telling, timeout=_TOLD_WITHIN)
+
+    def _tell(self, member: Member, found: Any) -> asyncio.Task[None] | None:
+        """Tell a member what was found; not again while it still judges what was found before."""
+        if member in self._telling and not isinstance(found, CloseCode):
+            return None
+        task = asyncio.get_running_loop().create_task(_tell(member, found))
+        self._telling[member] = task
+        task.add_done_callback(lambda done: self._told(member, done))
+        return task
+
+    def _told(self, member: Member, task: asyncio.Task[None]) -> None:
+        if self._telling.get(member) is task:
+            del self._telling[member]
 
 
 async def _tell(member: Member, found: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import itertools
 import json
@@ -15,7 +16,7 @@ import redis
 from asgiref.sync import sync_to_async
 from celery import current_app, uuid
 from django.conf import settings
-from django.test import override_settings
+from django.test import AsyncClient, override_settings
 from kombu import Producer
 
 import realtime
@@ -23,9 +24,11 @@ from realtime.broker import get_broker
 from realtime.core.acceptance import Change
 from realtime.core.states import STALLED, TERMINAL
 from realtime.core.topics import Topic
+from realtime.web import views
 from realtime.web.hub import get_hub
 from realtime.web.tokens import make_token
 from realtime.web.watch import get_watch
+from tests.policies import Gate
 from tests.sinks import SessionClient
 from tests.until import until
 
@@ -366,3 +369,50 @@ def test_publications_of_any_text_are_told_apart(service: Any) -> None:
         status = until(lambda: (s := realtime.status(task_id)) and s.result == run and s)  # noqa: B023
         assert status, publication
         assert (status.state, status.run) == ("SUCCESS", run)
+
+
+# A policy of the project's own that takes long
+
+
+async def test_a_policy_that_does_not_answer_holds_up_nobody_who_does_not_need_it(
+    clean_redis: str,
+) -> None:
+    policy = {"CAN_SUBSCRIBE": "tests.policies.gated"}
+    Gate.opened.clear()
+    with override_settings(REALTIME={**settings.REALTIME, **policy}):
+        await apublish("theirs", "monday", "7", "STARTED")
+        asking = [await SessionClient(person(number)).open() for number in range(100, 106)]
+        staff = await SessionClient(person(9, sees_all=True)).open()
+        try:
+            for client in asking:
+                client.post("subscribe", topic="task:theirs")
+            assert await asyncio.to_thread(Gate.entered.wait, 30)
+            assert (await staff.ask("subscribe", topic="task:theirs"))["type"] == "subscribed"
+            assert not any(client.arrived for client in asking)
+            Gate.opened.set()
+            for client in asking:
+                assert (await client.next("subscribed"))["snapshot"][0]["name"] == "of 7"
+        finally:
+            Gate.opened.set()
+            for client in (*asking, staff):
+                await client.leave()
+            await get_watch().close()
+            await get_hub().close()
+
+
+async def test_a_result_that_comes_while_the_id_changes_hands_is_given_to_nobody_else(
+    clean_redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = views._whole_result
+
+    def late(task_id: str) -> str | None:
+        publish(task_id, "tuesday", "8", "STARTED", "SUCCESS")
+        return result(task_id)
+
+    monkeypatch.setattr(views, "_awhole_result", sync_to_async(late, thread_sensitive=False))
+    await apublish("nightly", "monday", "7", "STARTED", "SUCCESS")
+    headers = {"Authorization": f"Bearer {make_token(['task:nightly'])[0]}"}
+    answer = await AsyncClient().get("/realtime/tasks/nightly/result/", headers=headers)
+    assert answer.status_code == 404
+    await get_broker().close()
+    await get_hub().close()

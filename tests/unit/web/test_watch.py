@@ -10,6 +10,7 @@ from django.contrib.auth.signals import user_logged_out
 from django.test import override_settings
 
 from realtime.broker.layer import access_group, get_layer
+from realtime.core.codes import CloseCode
 from realtime.web import watch as watch_module
 from realtime.web.access import fingerprint, user_key
 from realtime.web.announcing import MESSAGE_TYPE
@@ -168,3 +169,32 @@ def test_nobody_is_told_of_a_visitor_who_signs_out(user, caplog):
     with override_settings(CHANNEL_LAYERS=NO_REDIS):
         user_logged_out.send(sender=type(user), request=None, user=user)
     assert caplog.text == ""
+
+
+async def test_a_member_that_takes_long_to_judge_is_waited_for_by_nobody_but_told_of_its_end(
+    members, monkeypatch
+):
+    slow, found = members["staff"], []
+    ended, never = asyncio.Event(), asyncio.Event()
+
+    async def looked(what):
+        found.append(what)
+        if what is CloseCode.SIGNED_OUT:
+            ended.set()
+        else:
+            await never.wait()
+
+    slow.looked = looked
+    for _ in range(3):
+        members["last"].told.clear()
+        heard = await tell(members, user=key("3"), sessions=[])
+        assert "last" in heard
+    assert found == ["now 3"], "it still judges that"
+    monkeypatch.setattr(
+        watch_module, "look_up_all", lambda asked: [CloseCode.SIGNED_OUT for _ in asked]
+    )
+    await get_layer().group_send(
+        access_group(), {"type": MESSAGE_TYPE, "user": key("3"), "sessions": []}
+    )
+    async with asyncio.timeout(5):
+        await ended.wait()
