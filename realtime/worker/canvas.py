@@ -3,6 +3,9 @@
 Celery has no hook for "everything is published", so ``group.apply_async`` and
 ``chord.apply_async`` are wrapped, each once. The signatures are left as they are: freezing a
 caller's canvas would give the same ids to its next call.
+
+Where publishing raises midway, the body of the chord that was being published never runs: Celery
+notes a chord's size with its last message. Its FAILURE is published here.
 """
 
 from __future__ import annotations
@@ -10,15 +13,22 @@ from __future__ import annotations
 import functools
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Final
 
 from celery.canvas import chord, group
 
+from realtime import redaction
+from realtime.core import jsontext
 from realtime.core.acceptance import Change, Follower
+from realtime.core.states import FAILURE
+from realtime.core.status import ending
 
+from .messages import carried, text_in
 from .publisher import publisher
+from .selection import is_pushed
 
 #: Changes that are sent in one go, and seconds that the first of them may wait for the others.
 _BATCH: Final = 50
@@ -38,6 +48,45 @@ class _Canvas:
         self.carried: tuple[Follower, ...] = ()
         self._changes: list[Change] = []
         self._since = 0.0
+        #: The bodies that the messages of each chord name which is being published, the outermost
+        #: chord first: by id, with the header of the message.
+        self._chords: list[dict[str, tuple[Any, Mapping[str, Any]]]] = []
+
+    def note_body(self, body: Any, header: Mapping[str, Any]) -> None:
+        task_id = _options(body).get("task_id") if self._chords else None
+        if task_id:
+            self._chords[-1].setdefault(str(task_id), (body, header))
+
+    @contextmanager
+    def chord(self) -> Iterator[None]:
+        """Publish a chord inside; if that raises, end what waits for its header."""
+        self._chords.append({})
+        try:
+            yield
+        except BaseException as error:
+            self._break_off(error)
+            raise
+        else:
+            # What waits for this chord's body is the body of the one that it is a member of.
+            for body, header in self._chords.pop().values():
+                self.note_body(_options(body).get("chord"), header)
+
+    def _break_off(self, reason: BaseException) -> None:
+        error = redaction.encode_failure(reason)
+        for body, header in self._chords.pop().values():
+            publication, owner = text_in(header, "publication"), text_in(header, "owner")
+            for task_id, name in carried(None, body, publication):
+                if not is_pushed(name):
+                    continue
+                fields = ending() | {"error": error, "name": jsontext.encode_text(name)}
+                change = Change(
+                    task_id=task_id,
+                    state=FAILURE,
+                    publication=publication,
+                    owner=owner,
+                    fields=fields,
+                )
+                self._changes.append(change)
 
     def announce(self, changes: Sequence[Change]) -> None:
         now = time.monotonic()
@@ -53,6 +102,11 @@ class _Canvas:
             publisher.send_all(changes)
 
 
+def _options(signature: Any) -> Mapping[str, Any]:
+    options = signature.get("options") if isinstance(signature, Mapping) else None
+    return options if isinstance(options, Mapping) else {}
+
+
 _current: Final[ContextVar[_Canvas | None]] = ContextVar("realtime_canvas", default=None)
 
 
@@ -61,32 +115,48 @@ def connect() -> None:
     for kind in (group, chord):
         original = kind.apply_async
         if not hasattr(original, _MARK):
-            wrapper = _wrapped(original)
+            wrapper = _wrapped(original, is_chord=kind is chord)
             setattr(wrapper, _MARK, True)
             kind.apply_async = wrapper  # type: ignore[method-assign]
 
 
-def _wrapped(original: Callable[..., Any]) -> Callable[..., Any]:
+def _wrapped(original: Callable[..., Any], *, is_chord: bool) -> Callable[..., Any]:
     @functools.wraps(original)
     def apply_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if _current.get() is not None:
+        with _outermost() as canvas, canvas.chord() if is_chord else nullcontext():
             return original(self, *args, **kwargs)
-        canvas = _Canvas()
-        token = _current.set(canvas)
-        try:
-            return original(self, *args, **kwargs)
-        finally:
-            _current.reset(token)
-            canvas.send()
-            publisher.settle()
 
     return apply_async
+
+
+@contextmanager
+def _outermost() -> Iterator[_Canvas]:
+    """Give the canvas that is being published; the outermost call sends what remains to be sent."""
+    canvas = _current.get()
+    if canvas is not None:
+        yield canvas
+        return
+    canvas = _Canvas()
+    token = _current.set(canvas)
+    try:
+        yield canvas
+    finally:
+        _current.reset(token)
+        canvas.send()
+        publisher.settle()
 
 
 def publication() -> str:
     """Return the publication that the messages of the current canvas share; "" without one."""
     canvas = _current.get()
     return canvas.publication if canvas is not None else ""
+
+
+def note_body(chain: Any, chord: Any, header: Mapping[str, Any]) -> None:
+    """Note the body that waits for a message with this chain's rest (reversed) and this chord."""
+    canvas = _current.get()
+    if canvas is not None:
+        canvas.note_body(_options(chain[0]).get("chord") if chain else chord, header)
 
 
 def owner(resolve: Callable[[], str]) -> str:

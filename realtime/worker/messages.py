@@ -19,10 +19,10 @@ from realtime.core.topics import is_ident
 from .selection import ACCUMULATE, CHORD_UNLOCK
 
 #: The message header of the service: ``publication``, ``owner``, ``published_at``, and
-#: ``excluded``: the ids that the publisher knew not to be pushed, and so has not announced.
+#: ``excluded``: the ids that the publisher knew not to be pushed, and so has not announced: the
+#: message's own, those that it carries, and that of the task that published it.
 HEADER: Final = "realtime"
 
-_PUBLICATION: Final = re.compile(r"[!-~]{1,64}", re.ASCII)
 _TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 #: Signatures that are no tasks, and which of their arguments hold some (celery/canvas.py).
 _CANVASES: Final = {
@@ -56,12 +56,17 @@ def text_in(header: Mapping[str, Any], key: str) -> str:
     text = header.get(key)
     if not isinstance(text, str):
         return ""
-    if key == "publication" and text and not _PUBLICATION.fullmatch(text):
+    if key == "publication" and not _is_name(text):
         return hashlib.sha256(text.encode(errors="replace")).hexdigest()
     return text if key != "owner" or is_ident(text) else ""
 
 
-def is_excluded(task_id: str, header: Mapping[str, Any]) -> bool:
+def _is_name(text: str) -> bool:
+    """Return whether a text has at most 64 characters of ASCII: no space, no control."""
+    return len(text) <= 64 and text.isascii() and text.isprintable() and " " not in text
+
+
+def is_excluded(task_id: Any, header: Mapping[str, Any]) -> bool:
     """Return whether the publisher of a message knew that this task is not pushed."""
     excluded = header.get("excluded")
     return isinstance(excluded, list | tuple) and task_id in excluded

@@ -115,7 +115,8 @@ class Publisher:
         self._queue = _Queue()
         #: What was sent last, and what reads the answers to it: one at most.
         self._unanswered: deque[tuple[Sequence[Sent], Callable[[], Sequence[int]]]] = deque()
-        self._asked = False
+        #: Until when the timer is to read answers anyway, by the monotonic clock.
+        self._timed_until = float("-inf")
         self._sender: threading.Thread | None = None
         self._logged = float("-inf")
 
@@ -236,14 +237,13 @@ class Publisher:
     # Threads.
 
     def _answer_later(self) -> None:
-        if not self._asked:
-            self._asked = True
-            if not timer.call(_ANSWER_WITHIN, self._answer):
-                self._answer()
-
-    def _answer(self) -> None:
-        self._asked = False  # before: what is sent from now on asks again
-        self.settle()
+        now = time.monotonic()
+        if now >= self._timed_until:
+            # Noted last: a time limit that strikes in between costs one call too many.
+            if timer.call(_ANSWER_WITHIN, self.settle):
+                self._timed_until = now + _ANSWER_WITHIN
+            else:
+                self.settle()
 
     def _send_waiting(self, broker: Broker) -> None:
         queue, failures = self._queue, 0

@@ -137,7 +137,12 @@ def _stamp(headers: Mapping[str, Any], body: Any) -> dict[str, Any]:
         header = {"owner": run.owner}  # for the tasks that this one starts
     if run is not None and run.carried:
         followers = tuple(each for each in followers if each.task_id not in run.carried)
-    return _planned(headers, header, waiting, is_shown, followers)
+    if followers:
+        canvas.note_body(embed.get("chain"), chord, header)
+    header = _planned(headers, header, waiting, is_shown, followers)
+    if run is not None and not run.is_pushed and "publication" in header:
+        header["excluded"] = [run.task_id, *header.get("excluded", ())]
+    return header
 
 
 def _planned(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import threading
@@ -21,7 +22,7 @@ from realtime.core import jsontext
 from realtime.core.acceptance import Change, Follower
 from realtime.core.logs import get_logger
 from realtime.core.process import process
-from realtime.core.states import CUSTOM_RANK, SUCCESS, rank
+from realtime.core.states import CUSTOM_RANK, SUCCESS, TERMINAL_RANK, rank
 
 from .leases import lease
 from .messages import text_in
@@ -87,9 +88,8 @@ class Reports:
 
     def _release(self) -> None:
         if self._waiting is not None:
-            state, fields = self._waiting
-            self._waiting = None
-            self._send_report(state, fields)
+            self._send_report(*self._waiting)
+            self._waiting = None  # only now: a time limit may strike before
 
     def _send_report(self, state: str, fields: Fields) -> None:
         rate, now = conf().PROGRESS_RATE, time.monotonic()
@@ -126,6 +126,8 @@ class Run(Reports):
         self.carried = frozenset(task_id for task_id, _ in followers)
         #: Whether the run's last state is published: its ending, its retry, or its replacement.
         self.finished = False
+        #: Whether that is its ending.
+        self.ended = False
         #: Whether anything is published of the task at all.
         self.is_pushed = is_pushed
         self._identity = identity
@@ -144,6 +146,14 @@ class Run(Reports):
         """Publish this run's last state, unless that was done before."""
         if not self.finished:
             self._turns.call(self._finish, state, fields)
+
+    def fail(self, state: str, fields: Fields) -> None:
+        """Do the same, also where the run asked for a retry, or for another task in its place.
+
+        That message was not sent then.
+        """
+        if not self.ended:
+            self._turns.call(self._fail, state, fields)
 
     def report(self, state: str, progress: str) -> None:
         if not self.finished and self.is_pushed:
@@ -165,7 +175,14 @@ class Run(Reports):
     def _finish(self, state: str, fields: Fields) -> None:
         if not self.finished:
             self._publish(state, fields)
-            self.finished = True  # only now: a time limit may strike before
+            # Only now: a time limit may strike before.
+            self.ended = rank(state) == TERMINAL_RANK
+            self.finished = True
+
+    def _fail(self, state: str, fields: Fields) -> None:
+        if not self.ended:
+            self._publish(state, fields)
+            self.ended = self.finished = True
 
     def _report(self, state: str, fields: Fields) -> None:
         if not self.finished:
@@ -265,6 +282,9 @@ def release_reports() -> None:
     while kept:
         kept.popitem(last=False)[1].release()
 
+
+# A script has no worker that does it, and its timer ends with it.
+atexit.register(release_reports)
 
 # Which run this code is part of.
 

@@ -80,7 +80,8 @@ def on_received(request: Any = None, **_kwargs: Any) -> None:
             _withdraw(request.id, publication)
         return
     embed = embedded(request.message.payload)
-    fields = identity(request.name, headers, header) | {
+    # Not `request.name`, which is the name for the logs where there is one (`shadow`).
+    fields = identity(request.task.name, headers, header) | {
         "eta": jsontext.timestamp_of(headers.get("eta")),
         "updated_at": jsontext.timestamp(),
     }
@@ -260,7 +261,7 @@ def on_postrun(
     if run is None:
         return
     run.settle()
-    if not run.finished:
+    if not run.finished or state == "REJECTED":
         _publish_rest(run, task, state, retval)
     end(run)
     release_reports()
@@ -277,13 +278,16 @@ def _publish_rest(run: Run, task: Any, state: str | None, retval: Any) -> None:
     elif state is None and (error := _left_by_itself(run.request.is_eager)):
         _end(run, FAILURE, redaction.encode_failure(error))
     elif state == "REJECTED" and not getattr(retval, "requeue", False):
-        _end(run, FAILURE, redaction.encode_failure(retval))
+        # Celery rejects a task that asks to be retried when it can't publish the next attempt.
+        reason = getattr(retval, "reason", None)
+        error = reason if isinstance(reason, BaseException) else retval
+        _end(run, FAILURE, redaction.encode_failure(error))
 
 
 def _end(run: Run, state: str, error: str) -> None:
     """Publish that a run did not succeed, and before that what will never run because of it."""
     end_followers(run.request, state, error)
-    run.finish(state, ending() | {"error": error})
+    run.fail(state, ending() | {"error": error})
 
 
 def _left_by_itself(is_eager: bool) -> BaseException | None:

@@ -17,6 +17,7 @@ from realtime.core.logs import get_logger
 from realtime.core.states import CUSTOM_RANK, FAILURE, PROGRESS, SUCCESS, TERMINAL, rank
 from realtime.core.status import ending
 
+from .messages import is_excluded
 from .publisher import publisher
 from .runs import current_run, note_stray, reports_of
 from .turns import is_for_the_task
@@ -84,6 +85,8 @@ def _push(task_id: Any, own_id: Any, state: Any, meta: Any) -> None:
         return
     if run is not None and not run.is_pushed:
         return
+    if run is None and _is_excluded_parent(task_id):
+        return
     told = meta if isinstance(meta, Mapping) else {}
     name = str.__str__(state) if isinstance(state, str) else ""
     if not _NAME.fullmatch(name):
@@ -100,6 +103,12 @@ def _push(task_id: Any, own_id: Any, state: Any, meta: Any) -> None:
         publisher.publish(reports_of(task_id).change(name, fields))
     elif not run.finished:
         run.publish(name, fields)
+
+
+def _is_excluded_parent(task_id: Any) -> bool:
+    """Return whether the task that published the running one is this one, and is not pushed."""
+    run = current_run()
+    return run is not None and is_excluded(task_id, run.header)
 
 
 def _progress(meta: Mapping[Any, Any]) -> str:

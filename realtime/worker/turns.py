@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -24,7 +25,7 @@ logger = get_logger("realtime.worker")
 class Turns:
     """Runs calls one at a time, in the order in which they came."""
 
-    __slots__ = ("_calls", "_lock", "_pid")
+    __slots__ = ("_calls", "_lock", "_pid", "_try_to_lock")
 
     def __init__(self) -> None:
         self._renew()
@@ -32,6 +33,7 @@ class Turns:
     def _renew(self) -> None:
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._lock = threading.Lock()
+        self._try_to_lock = partial(self._lock.acquire, False)
         self._pid = process.pid
 
     def call(self, function: Callable[..., None], *args: Any) -> None:
@@ -46,8 +48,12 @@ class Turns:
 
     def run(self) -> None:
         """Make the calls that wait, unless somebody is at it, who will make them all."""
-        # Look again after the lock is released: a call may have come just before that.
-        while self._calls and self._lock.acquire(False):
+        if not self._calls:
+            return
+        # A time limit strikes between two bytecodes: after a call of `acquire`, and before the
+        # `try`, it would leave the lock held for ever. Python looks for signals after a call, but
+        # not where a loop takes its next value.
+        for _ in iter(self._try_to_lock, False):
             try:
                 while self._calls:
                     function, args = self._calls[0]
@@ -60,6 +66,9 @@ class Turns:
                     self._calls.popleft()
             finally:
                 self._lock.release()
+            # Look again after the lock is released: a call may have come just before that.
+            if not self._calls:
+                return
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,9 +29,18 @@ class Workers:
     stack: ExitStack
     started: list[Process] = field(default_factory=list)
 
-    def start(self, concurrency: int = 2, *, loglevel: str = "INFO", **env: str) -> Process:
+    def start(
+        self,
+        concurrency: int = 2,
+        *,
+        loglevel: str = "INFO",
+        pool: str = "prefork",
+        options: Sequence[str] = (),
+        **env: str,
+    ) -> Process:
         node = f"worker{len(self.started)}@field"
-        command = worker_command(node, concurrency)
+        command = [*worker_command(node, concurrency), *options]
+        command[command.index("--pool") + 1] = pool
         command[command.index("--loglevel") + 1] = loglevel
         worker = Process(node, command, env=self.env | env)
         self.stack.callback(worker.kill)
@@ -53,7 +62,7 @@ def workers(folders: pytest.TempPathFactory, **settings: Any) -> Iterator[Worker
             "DATA_DIR": str(folders.mktemp("service")),
             "REDIS_URL": url,
             "DJANGO_SETTINGS_MODULE": "tests.settings",
-            "CELERY_IMPORTS": "tests.sample_tasks,tests.field.pushed_tasks",
+            "CELERY_IMPORTS": "tests.sample_tasks,tests.field.pushed_tasks,tests.field.odd_tasks",
             "REALTIME": json.dumps(settings),
         }
         yield Workers(url, env, stack)

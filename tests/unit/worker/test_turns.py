@@ -1,6 +1,8 @@
 """Calls that are made one at a time, without a lock that anybody waits for."""
 
 import os
+import random
+import signal
 import threading
 
 import pytest
@@ -81,3 +83,30 @@ def test_a_forked_process_neither_waits_nor_repeats():
     turns.call(lambda: children.append(fork()))
     assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
     assert made == []
+
+
+def test_a_time_limit_may_strike_anywhere_and_later_calls_are_made():
+    turns, made = Turns(), []
+    armed = False
+
+    def strike(*_):
+        if armed:
+            raise SoftTimeLimitExceeded
+
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        for number in range(2000):
+            armed = True
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 60e-6))
+                while armed:
+                    turns.call(int)
+            except SoftTimeLimitExceeded:
+                armed = False
+            turns.call(made.append, number)
+            assert made[-1] == number
+    finally:
+        armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not turns
