@@ -1,31 +1,40 @@
 """Serialized calls without a lock that anybody waits for.
 
 A lock would block for ever where a signal handler publishes: the code that it interrupted may be
-the one that holds the lock. Here a call that comes while another one runs is left to whoever runs
-that one.
+the one that holds the lock. Here a call that comes while another one runs is left to the thread
+that runs that one. It makes the calls of others for a moment only, then the timer goes on.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from realtime.core.logs import get_logger
 from realtime.core.process import process
 
+from .timer import timer
+
 logger = get_logger("realtime.worker")
+
+#: Seconds for which a thread makes the calls of others.
+_LONGEST: Final = 0.02
+#: Calls that may wait before those who add more wait too, and seconds that they wait.
+_MANY: Final = 64
+_WAIT: Final = 0.05
 
 
 class Turns:
     """Runs calls one at a time, in the order in which they came."""
 
-    __slots__ = ("_calls", "_lock", "_pid", "_try_to_lock")
+    __slots__ = ("_calls", "_lock", "_pid", "_try_to_lock", "_wait_for_lock")
 
     def __init__(self) -> None:
         self._renew()
@@ -34,6 +43,7 @@ class Turns:
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._lock = threading.Lock()
         self._try_to_lock = partial(self._lock.acquire, False)
+        self._wait_for_lock = partial(self._lock.acquire, True, _WAIT)
         self._pid = process.pid
 
     def call(self, function: Callable[..., None], *args: Any) -> None:
@@ -47,13 +57,16 @@ class Turns:
         self.run()
 
     def run(self) -> None:
-        """Make the calls that wait, unless somebody is at it, who will make them all."""
+        """Make the calls that wait, unless another thread is at it."""
         if not self._calls:
             return
+        # Where many threads publish, each makes some of the calls, lest they become ever more.
+        lock = self._wait_for_lock if len(self._calls) > _MANY else self._try_to_lock
+        until = None
         # A time limit strikes between two bytecodes: after a call of `acquire`, and before the
         # `try`, it would leave the lock held for ever. Python looks for signals after a call, but
         # not where a loop takes its next value.
-        for _ in iter(self._try_to_lock, False):
+        for _ in iter(lock, False):
             try:
                 while self._calls:
                     function, args = self._calls[0]
@@ -64,10 +77,17 @@ class Turns:
                             raise
                         logger.exception("internal_error function=%s", function.__qualname__)
                     self._calls.popleft()
+                    if self._calls:
+                        now = time.monotonic()
+                        until = until or now + _LONGEST
+                        if now > until:
+                            break
             finally:
                 self._lock.release()
             # Look again after the lock is released: a call may have come just before that.
             if not self._calls:
+                return
+            if until and time.monotonic() > until and timer.call(0, self.run):
                 return
 
     @contextmanager

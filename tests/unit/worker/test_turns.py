@@ -4,11 +4,13 @@ import os
 import random
 import signal
 import threading
+import time
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from realtime.worker.turns import Turns
+from tests.until import until
 
 
 def test_a_call_that_comes_during_another_one_is_made_after_it():
@@ -110,3 +112,40 @@ def test_a_time_limit_may_strike_anywhere_and_later_calls_are_made():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert not turns
+
+
+def test_a_thread_makes_the_calls_of_others_for_a_moment_only():
+    turns, makers = Turns(), []
+    all_made = threading.Event()
+
+    def feed(left):
+        makers.append(threading.get_ident())
+        time.sleep(0.001)  # so that they take longer than a moment
+        if left:
+            turns.call(feed, left - 1)
+        else:
+            all_made.set()
+
+    turns.call(feed, 200)
+    assert not all_made.is_set()
+    assert all_made.wait(30)
+    assert set(makers) - {threading.get_ident()}
+
+
+def test_threads_that_add_many_calls_make_them_too():
+    turns, made = Turns(), []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold():
+        begun.set()
+        assert go_on.wait(30)
+
+    holder = threading.Thread(target=turns.call, args=(hold,))
+    holder.start()
+    assert begun.wait(10)
+    for number in range(70):
+        turns.call(made.append, number)  # none of these waits for ever
+    go_on.set()
+    holder.join()
+    assert until(lambda: not turns)
+    assert made == list(range(70))
