@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from .ownership import owner_from, owner_of_request
 from .web.adoption import continue_adoption, is_adoption_due
+from .web.announcing import Held, announce_all
 
 _Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
@@ -35,17 +36,26 @@ class OwnerMiddleware:
     def __call__(self, request: HttpRequest) -> _Response:
         if self.is_async:
             return self._acall(request)
-        with owner_from(partial(owner_of_request, request, create=True)):
-            response = self.get_response(request)
+        held = Held()
+        try:
+            with owner_from(partial(owner_of_request, request, create=True)):
+                response = self.get_response(request)
+        finally:
+            announce_all(held.release(request))
         if is_adoption_due(request):
             continue_adoption(request)
         return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        with owner_from(partial(owner_of_request, request, create=True)):
-            response = self.get_response(request)
-            assert isinstance(response, Awaitable)
-            answer = await response
+        held = Held()
+        try:
+            with owner_from(partial(owner_of_request, request, create=True)):
+                response = self.get_response(request)
+                assert isinstance(response, Awaitable)
+                answer = await response
+        finally:
+            if messages := held.release(request):
+                await sync_to_async(announce_all)(messages)
         if is_adoption_due(request):
             await sync_to_async(continue_adoption)(request)
         return answer

@@ -307,9 +307,10 @@ def error(code: ErrorCode, message: str, *, frame_id: int | None = None, **more:
     return dumps({"type": "error", **given, "code": code, "message": message, **more})
 
 
-def closing(code: CloseCode, message: str) -> str:
+def closing(code: CloseCode, message: str, *, retry_after: int | None = None) -> str:
     """Precede a close: its reason does not reach every client."""
-    return dumps({"type": "closing", "code": code, "message": message, "reconnect": code.reconnect})
+    frame = {"type": "closing", "code": code, "message": message, "reconnect": code.reconnect}
+    return dumps(frame if retry_after is None else {**frame, "retry_after": retry_after})
 
 
 def _place(topic: str, position: Position) -> str:

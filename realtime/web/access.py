@@ -27,6 +27,8 @@ _SESSION_NAME: Final = "realtime.session_name"
 _SESSION_ID: Final = "realtime_session"
 #: Where Django keeps the user of a session (``django.contrib.auth.SESSION_KEY``).
 SIGNED_IN_BY: Final = "_auth_user_id"
+#: What was made of the user's password then (``HASH_SESSION_KEY``).
+SIGNED_IN_HASH: Final = "_auth_user_hash"
 
 
 # Names.

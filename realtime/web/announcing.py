@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 from django.apps import apps
+from django.conf import settings as django_settings
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
@@ -22,6 +24,8 @@ from realtime.ownership import owner_of_user
 
 from .access import (
     SIGNED_IN_BY,
+    SIGNED_IN_HASH,
+    fingerprint,
     name_session,
     names_of_session,
     session_in_cookie,
@@ -35,6 +39,10 @@ logger = get_logger("realtime.access")
 
 #: The ``type`` of these messages.
 MESSAGE_TYPE: Final = "realtime.access"
+#: What a request announces; None outside of requests.
+_held: ContextVar[Held | None] = ContextVar("realtime_held", default=None)
+#: An attribute of a request in which somebody has signed in.
+_HAS_SIGNED_IN: Final = "_realtime_has_signed_in"
 #: Seconds that a sign-out may wait for a layer that does not answer.
 _SEND_TIMEOUT: Final = 1.0
 
@@ -72,6 +80,7 @@ def _on_signed_in(request: Any = None, user: Any = None, **_kwargs: Any) -> None
     if session is None or SIGNED_IN_BY not in session:
         return
     name_session(session)
+    setattr(request, _HAS_SIGNED_IN, True)
     try:
         _end_replaced(request, user)
         adopt(request, user)
@@ -88,9 +97,7 @@ def _end_replaced(request: Any, user: Any) -> None:
     earlier = session_in_cookie(request)
     whose = None if earlier is None else earlier.get(SIGNED_IN_BY)
     if whose is not None and whose != str(user.pk):
-        from django.contrib.auth import get_user_model
-
-        _announce(user_key(get_user_model()(pk=whose)), sessions=names_of_session(earlier))
+        _announce(_key_of(whose), sessions=names_of_session(earlier))
 
 
 def _on_signed_out(request: Any = None, user: Any = None, **_kwargs: Any) -> None:
@@ -132,14 +139,73 @@ def _announce_committed(key: str, using: str) -> None:
     transaction.on_commit(lambda: _announce(key), using=using, robust=True)
 
 
-def _announce(key: str, *, sessions: Sequence[str] = ()) -> None:
-    """Tell every process; ``key`` "" means everybody who sees more than their own.
+class Held:
+    """What a view announces, until it has returned.
 
-    While Redis is away announcements are skipped: the regular looks find the change.
+    ``update_session_auth_hash`` gives a session another key after the password was saved. A look
+    in between would find that the session is over, and close its connections for good.
     """
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.is_open = True
+        self._reset = _held.set(self)
+
+    def release(self, request: Any) -> list[dict[str, Any]]:
+        """Return what is to be announced, and hold nothing more."""
+        self.is_open = False
+        _held.reset(self._reset)
+        renewed = _renewed(request)
+        return [renewed, *self.messages] if renewed else self.messages
+
+
+def announce_all(messages: Sequence[dict[str, Any]]) -> None:
+    """Announce what was held. Never raises."""
+    for message in messages:
+        _send_now(message)
+
+
+def _renewed(request: Any) -> dict[str, Any] | None:
+    """Return the announcement that a request's signed-in session goes on under another key."""
+    session: Any = getattr(request, "session", None)
+    cookie = getattr(request, "COOKIES", {}).get(django_settings.SESSION_COOKIE_NAME)
+    if not cookie or not getattr(session, "modified", False) or hasattr(request, _HAS_SIGNED_IN):
+        return None
+    if SIGNED_IN_BY not in session:
+        return None
+    in_cookie = session_in_cookie(request)
+    if in_cookie is None:
+        is_same = session.session_key == cookie
+    else:
+        is_same = in_cookie.get(SIGNED_IN_HASH) == session.get(SIGNED_IN_HASH)
+    if is_same:
+        return None
+    names = {fingerprint(cookie), *names_of_session(session), *names_of_session(in_cookie)}
+    key = _key_of(session[SIGNED_IN_BY])
+    return {"type": MESSAGE_TYPE, "user": key, "sessions": sorted(names), "renewed": True}
+
+
+def _key_of(primary_key: str) -> str:
+    """Return what names a session's user in messages, without loading the user."""
+    from django.contrib.auth import get_user_model
+
+    return user_key(get_user_model()(pk=primary_key))
+
+
+def _announce(key: str, *, sessions: Sequence[str] = ()) -> None:
+    """Tell every process; ``key`` "" means everybody who sees more than their own."""
+    message = {"type": MESSAGE_TYPE, "user": key, "sessions": list(sessions)}
+    held = _held.get()
+    if held is not None and held.is_open:
+        held.messages.append(message)
+    else:
+        _send_now(message)
+
+
+def _send_now(message: dict[str, Any]) -> None:
+    """Tell every process. Not while Redis is away: the regular looks find the change."""
     if layer_breaker.is_open:
         return
-    message = {"type": MESSAGE_TYPE, "user": key, "sessions": list(sessions)}
     try:
         async_to_sync(_send)(message)
     except Exception as error:  # noqa: BLE001 - the change itself has succeeded

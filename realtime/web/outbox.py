@@ -167,9 +167,9 @@ class Outbox:
                 del self._progress[key]
         self._tell_of_room()
 
-    def close(self, code: CloseCode, message: str) -> None:
+    def close(self, code: CloseCode, message: str, *, retry_after: int | None = None) -> None:
         """Say why and close, after all that waits is sent."""
-        self._append(frames.closing(code, message))
+        self._append(frames.closing(code, message, retry_after=retry_after))
         self._append(code)
 
     async def room(self) -> None:

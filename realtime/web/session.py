@@ -30,6 +30,8 @@ logger = get_logger("realtime.connection")
 #: So many frames that are not of the protocol, in so many seconds, end a connection.
 BAD_REQUESTS: Final = 5
 BAD_REQUESTS_WINDOW: Final = 10.0
+#: Seconds in which the answer to a request surely brings the browser the session's new cookie.
+_COOKIE_TIME: Final = 2
 _ENDED: Final = {
     CloseCode.SIGNED_OUT: "signed out",
     CloseCode.SESSION_EXPIRED: "the session has expired, sign in again",
@@ -68,6 +70,7 @@ class ClientSession:
         "_bucket",
         "_closing",
         "_entered",
+        "_has_other_key",
         "_hub",
         "_idle",
         "_outbox",
@@ -92,7 +95,7 @@ class ClientSession:
         self._sink = sink
         self._outbox = Outbox(sink)
         self.subscriptions = Subscriptions(user, self._hub, self._outbox)
-        self._entered = self._closing = False
+        self._entered = self._closing = self._has_other_key = False
         #: Ends the connection; until the first subscription.
         self._idle: asyncio.TimerHandle | None = None
         # Made when they are needed: most connections subscribe once, and are silent then.
@@ -141,11 +144,11 @@ class ClientSession:
             await self._requests.cancel()
         await self.subscriptions.close()
 
-    def close(self, code: CloseCode, message: str) -> None:
+    def close(self, code: CloseCode, message: str, *, retry_after: int | None = None) -> None:
         """Say why, and close, after all that waits is sent."""
         if not self._closing:
             self._closing = True
-            self._outbox.close(code, message)
+            self._outbox.close(code, message, retry_after=retry_after)
 
     def restart(self) -> None:
         """Ask the client to connect again: the process ends."""
@@ -346,7 +349,12 @@ class ClientSession:
 
     async def looked(self, found: Any) -> None:
         """Take who the user is by now, and see what they still may."""
-        if isinstance(found, CloseCode):
+        if found is CloseCode.SIGNED_OUT and self._has_other_key:
+            # The cookie that the browser has by now may be good.
+            message = "the session goes on under another key"
+            self._outbox.drop()
+            self.close(CloseCode.RESTART, message, retry_after=_COOKIE_TIME)
+        elif isinstance(found, CloseCode):
             self._shut_out(found)
         else:
             await self.subscriptions.look(found)
@@ -354,6 +362,10 @@ class ClientSession:
     def sign_out(self) -> None:
         """Close: the session has ended."""
         self._shut_out(CloseCode.SIGNED_OUT)
+
+    def expect_other_key(self) -> None:
+        """Take note that the session goes on under a key that this connection does not have."""
+        self._has_other_key = True
 
     def _shut_out(self, code: CloseCode) -> None:
         if not self._closing:

@@ -367,11 +367,20 @@ async def _authorise_task(request: HttpRequest, segment: str) -> Topic:
 
 
 async def _user(request: HttpRequest) -> Any:
-    """Return the user; an anonymous one, or None, where nothing finds users for requests."""
-    if hasattr(request, "auser"):
-        return await request.auser()
+    """Return the user; an anonymous one, or None, where nothing finds users for requests.
+
+    Not ``request.auser()``: a backend of the project's own may have no ``aget_user``, and its
+    middleware may have replaced ``request.user`` alone, which is whom tasks belong to.
+    """
+    return await sync_to_async(_loaded_user)(request)
+
+
+def _loaded_user(request: HttpRequest) -> Any:
     user = getattr(request, "user", None)
-    return await sync_to_async(anonymous)() if user is None else user
+    if user is None:
+        return anonymous()
+    is_signed_in(user)  # it is loaded when it is used
+    return user
 
 
 def _bearer(request: HttpRequest) -> str | None:

@@ -64,6 +64,10 @@ class Member(Protocol):
         """Its session has ended."""
         ...
 
+    def expect_other_key(self) -> None:
+        """Its session goes on under another key, which this connection does not have."""
+        ...
+
 
 class Watch:
     """The members of one event loop, the task that listens for them, and the one that looks."""
@@ -136,7 +140,10 @@ class Watch:
             if not sessions:
                 self._look_soon([member])
             elif member.session and member.session in sessions:
-                member.sign_out()
+                if message.get("renewed") is True:
+                    member.expect_other_key()
+                else:
+                    member.sign_out()
 
     def _look_soon(self, members: Sequence[Member]) -> None:
         self._soon.update(dict.fromkeys(members))

@@ -68,8 +68,8 @@ s.headers.get("Retry-After")??NaN);return{reason:await ct(s),retryAfter:i>=0?i:n
 i=this.#t.setTimeout(()=>s.abort(),ht);try{return await this.#t.fetch(this.url(t),{credentials:"same\
 -origin",cache:"no-store",signal:s.signal,...e})}finally{this.#t.clearTimeout(i)}}#i(){let{csrf_cookie:t="\
 csrftoken",csrf_token:e}=this.#t.config,{document:s}=globalThis;for(let n of s?.cookie.split("; ")??
-[])if(n.startsWith(`${t}=`))return n.slice(t.length+1);return e||(s?.querySelector("input[name=csrfm\
-iddlewaretoken]")?.value??"")}};function at(o){return typeof o=="string"?o:o.topic}function q(o){let t=o.
+[])if(n.startsWith(`${t}=`))return n.slice(t.length+1);return s?.querySelector("input[name=csrfmiddl\
+ewaretoken]")?.value||(e??"")}};function at(o){return typeof o=="string"?o:o.topic}function q(o){let t=o.
 headers.get("Content-Type")??"";return o.redirected||o.ok&&t.includes("html")}async function ct(o){let{
 status:t}=o;return q(o)||t===401?F:o.ok||t===426?"the server is there, but no WebSocket reaches it: \
 a proxy does not pass them on":`${(await o.json().catch(()=>({})))?.error?.message??lt[t]??"the serv\

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from django.contrib.auth import get_user_model, login, logout
+from django.contrib.auth import get_user_model, login, logout, update_session_auth_hash
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import engines
 from django.urls import include, path
@@ -76,6 +76,16 @@ def cycle(request: HttpRequest) -> HttpResponse:
     return HttpResponse("cycled")
 
 
+@csrf_exempt
+def change_password(request: HttpRequest) -> HttpResponse:
+    """Change the password, and keep this session, as Django's own view does."""
+    user: Any = request.user
+    user.set_password(secrets.token_hex(8))
+    user.save()
+    update_session_auth_hash(request, user)
+    return HttpResponse("changed")
+
+
 def tasks(request: HttpRequest) -> HttpResponse:
     """List the caller's tasks."""
     return JsonResponse({"ids": [status.task_id for status in tasks_of(request)]})
@@ -90,6 +100,7 @@ urlpatterns: list[Any] = [
     path("flush-and-sign-out/", flush_and_sign_out),
     path("change/", change),
     path("cycle/", cycle),
+    path("change-password/", change_password),
     path("tasks/", tasks),
     path("realtime/", include("realtime.urls")),
 ]

@@ -105,6 +105,29 @@ async def test_a_sign_out_closes_at_once_though_a_view_changed_the_session_befor
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("engine", ["db", "signed_cookies", "cached_db"])
+async def test_a_changed_password_closes_the_other_sessions_and_asks_this_one_to_come_again(
+    webs: Callable[[str], Any], engine: str
+) -> None:
+    """Django gives the session that changed it another key, which its open pages do not have."""
+    name = f"user-{fresh_id()}"
+    browser, elsewhere = Browser(webs(engine)), Browser(webs(engine))
+    for each in (browser, elsewhere):
+        each.sign_in(name)
+    async with (
+        connect(browser.web, session=browser.session) as client,
+        connect(elsewhere.web, session=elsewhere.session) as other,
+    ):
+        for each in (client, other):
+            assert (await each.subscribe("user:me"))["type"] == "subscribed"
+        assert browser.ask("POST", "/change-password/").code == 200
+        assert await client.close_code() == 1012
+        assert await other.close_code() == 4501
+    async with connect(browser.web, session=browser.session) as client:
+        assert (await client.subscribe("user:me"))["type"] == "subscribed"
+
+
+@pytest.mark.integration
 async def test_a_sign_out_leaves_the_users_other_sessions_alone(
     webs: Callable[[str], Any],
 ) -> None:

@@ -134,16 +134,18 @@ export class Site {
     }
   }
 
-  /** The cookie first: signing in makes a new token, and the page holds the one before. */
+  /**
+   * Signing in makes a new token, while the configuration holds the one before: the cookie has it,
+   * or the page's script has put it into the page's forms.
+   */
   #csrfToken() {
     const { csrf_cookie = "csrftoken", csrf_token } = this.#platform.config;
     const { document } = globalThis;
     for (const cookie of document?.cookie.split("; ") ?? []) {
       if (cookie.startsWith(`${csrf_cookie}=`)) return cookie.slice(csrf_cookie.length + 1);
     }
-    if (csrf_token) return csrf_token;
     const input = document?.querySelector("input[name=csrfmiddlewaretoken]");
-    return /** @type {HTMLInputElement | null} */ (input)?.value ?? "";
+    return /** @type {HTMLInputElement | null} */ (input)?.value || (csrf_token ?? "");
   }
 }
 

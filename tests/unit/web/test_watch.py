@@ -57,6 +57,10 @@ class Member:
         self.heard.append("out")
         self.told.set()
 
+    def expect_other_key(self):
+        self.heard.append("other key")
+        self.told.set()
+
 
 def look_up_all(asked):
     return [
@@ -100,6 +104,11 @@ async def tell(members, **message):
 async def test_a_changed_user_is_looked_at_on_every_connection(members):
     heard = await tell(members, user=key("1"), sessions=[])
     assert heard == {"alice": ["look"], "alice elsewhere": ["look"], "last": ["look"]}
+
+
+async def test_a_session_with_another_key_is_no_session_that_ended(members):
+    heard = await tell(members, user=key("1"), sessions=[fingerprint("here")], renewed=True)
+    assert heard == {"alice": ["other key"], "last": ["look"]}
 
 
 async def test_a_session_that_ended_closes_its_own_connections(members):

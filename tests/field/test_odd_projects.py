@@ -1,0 +1,161 @@
+"""A project with its own users, sessions, policies, addresses and static files: in a Chromium."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import http.server
+import json
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from project.processes import free_port
+from project.run import page_answers, worker_answers
+from tests.browser.conftest import Watched, browser, chromium_path, watched  # noqa: F401
+from tests.pasted import HOST, READY, Project, fresh_project
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.browser,
+    pytest.mark.timeout(180),
+    pytest.mark.asyncio(loop_scope="session"),
+]
+
+PROJECT = (Path(__file__).parent / "odd_project.md").read_text(encoding="utf-8")
+ENGINES = "django.contrib.sessions.backends."
+
+#: Asks the site as its pages do.
+SCRIPT = """
+window.post = async (path, fields = {}) => {
+  const place = document.querySelector("[name=csrfmiddlewaretoken]");
+  const body = new URLSearchParams({ csrfmiddlewaretoken: place.value, ...fields });
+  const answer = await fetch(`/en/${path}/`, { method: "POST", body });
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  const text = await answer.text();
+  const said = text ? JSON.parse(text) : {};
+  if (said.csrf) place.value = said.csrf;
+  return said;
+};
+window.show = ({ id, token }) => {
+  const element = document.createElement("task-progress");
+  element.setAttribute("task-id", id);
+  element.setAttribute("token", token);
+  document.body.append(element);
+};
+"""
+
+
+class Cdn(http.server.SimpleHTTPRequestHandler):
+    """Serves static files for pages of any origin."""
+
+    def end_headers(self) -> None:
+        self.send_header("Access-Control-Allow-Origin", "*")
+        super().end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Write nothing."""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    with fresh_project(tmp_path_factory.mktemp("odd")) as project:
+        project.paste(PROJECT)
+        project.run("manage.py", "makemigrations", "mysite")
+        project.run("manage.py", "migrate")
+        project.run("manage.py", "collectstatic", "--no-input")
+        handler = functools.partial(Cdn, directory=str(project.folder / "collected"))
+        (project.folder / "collected" / "static").symlink_to(project.folder / "collected")
+        cdn = http.server.ThreadingHTTPServer((HOST, 0), handler)
+        project.stack.callback(cdn.server_close)
+        project.stack.callback(cdn.shutdown)
+        threading.Thread(target=cdn.serve_forever, daemon=True).start()
+        project.env["CDN"] = f"http://{HOST}:{cdn.server_address[1]}/static/"
+        command = [sys.executable, "-m", "celery", "-A", "mysite", "worker"]
+        worker = project._process(
+            "worker", [*command, "--concurrency", "2", "--hostname", project.node]
+        )
+        worker.wait_ready(lambda: worker_answers(project.node, project.redis_url), timeout=READY)
+        yield project
+
+
+@pytest.fixture(scope="module")
+def site(project: Project) -> Callable[..., str]:
+    """Start a web process with these settings; return the address of its page."""
+    started: dict[str, str] = {}
+
+    def start(**settings: Any) -> str:
+        odd = json.dumps({"STATIC_URL": project.env["CDN"], **settings})
+        if odd not in started:
+            port = free_port()
+            project.env["ODD"] = odd
+            command = [sys.executable, "manage.py", "serve", f"{HOST}:{port}"]
+            web = project._process("web", command)
+            web.wait_ready(lambda: page_answers(HOST, port), timeout=READY)
+            started[odd] = f"http://{HOST}:{port}/en/page/"
+        return started[odd]
+
+    return start
+
+
+async def started(tab: Page, file: Path) -> dict[str, str]:
+    return dict(await tab.evaluate("file => post('start', { file })", str(file)))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"SESSION_ENGINE": f"{ENGINES}db"},
+        {"SESSION_ENGINE": f"{ENGINES}cache"},
+        {"SESSION_ENGINE": f"{ENGINES}cached_db"},
+        {"SESSION_ENGINE": f"{ENGINES}file", "CSRF_USE_SESSIONS": True},
+        {"SESSION_ENGINE": f"{ENGINES}signed_cookies", "CSRF_COOKIE_HTTPONLY": False},
+    ],
+    ids=lambda settings: settings["SESSION_ENGINE"].rpartition(".")[2],
+)
+async def test_a_visitors_task_goes_on_through_a_sign_in_without_a_new_page_and_a_sign_out_ends_it(
+    site: Callable[..., str],
+    watched: Watched,  # noqa: F811
+    tmp_path: Path,
+    settings: dict[str, Any],
+) -> None:
+    url = await asyncio.to_thread(site, **settings)
+    tab = watched.page
+    await tab.add_init_script(SCRIPT)
+    await tab.goto(url)
+    ids = []
+    for number in range(2):
+        task = await started(tab, tmp_path / str(number))
+        await tab.evaluate("task => show(task)", task)
+        ids.append(task["id"])
+    elements = tab.locator("task-progress")
+    await expect(elements.nth(1)).to_have_attribute("state", "STARTED")
+    address = f"{secrets.token_hex(4)}@example.test"
+    await tab.evaluate("address => post('sign-in', { address })", address)
+    for _ in range(2):  # the tokens of its visitor end
+        async with tab.expect_response("**/api/live/tokens/"):
+            pass
+    (tmp_path / "0").touch()
+    await expect(elements.nth(0)).to_have_attribute("state", "SUCCESS")
+    await tab.goto(url)
+    await expect(tab.locator("task-progress[state=SUCCESS]")).to_have_count(1)
+    await expect(tab.locator("task-progress[state=STARTED]")).to_have_count(1)
+    other = await tab.context.new_page()
+    await other.add_init_script(SCRIPT)
+    await other.goto(url)
+    await other.evaluate("post('password')")
+    # Their session has another key now; and a page that was open goes on.
+    await expect(tab.locator('[connection="connecting"]')).to_have_count(2)
+    await expect(tab.locator('[connection="connected"]')).to_have_count(2)
+    await expect(tab.locator("task-progress[state=STARTED]")).to_have_count(1)
+    await other.evaluate("post('sign-out')")
+    signed_out = tab.locator('[data-part="text"]', has_text="signed out")
+    await expect(signed_out).to_have_count(1)
+    (tmp_path / "1").touch()
+    assert watched.complaints == []
