@@ -131,10 +131,11 @@ def _config(request: HttpRequest | None) -> dict[str, Any]:
         config["http"] = _tokens_address().removesuffix("tokens/")
     except NoReverseMatch:
         logger.warning("urls_missing remedy=%r", 'path("realtime/", include("realtime.urls"))')
+    # Also where the page has a token from elsewhere, such as a form.
+    config["csrf_header"] = settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
+    config["csrf_cookie"] = settings.CSRF_COOKIE_NAME
     if request is not None and _may_have_csrf_token(request):
         config["csrf_token"] = get_token(request)
-        config["csrf_header"] = settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
-        config["csrf_cookie"] = settings.CSRF_COOKIE_NAME
     if words := translated_words():
         config["words"] = words
     return config

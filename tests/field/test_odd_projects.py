@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from project.processes import free_port
@@ -85,6 +86,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         yield project
 
 
+@pytest_asyncio.fixture(autouse=True, loop_scope="session")
+async def _script(watched: Watched) -> None:  # noqa: F811
+    await watched.page.context.add_init_script(SCRIPT)
+
+
 @pytest.fixture(scope="module")
 def site(project: Project) -> Callable[..., str]:
     """Start a web process with these settings; return the address of its page."""
@@ -108,32 +114,35 @@ async def started(tab: Page, file: Path) -> dict[str, str]:
     return dict(await tab.evaluate("file => post('start', { file })", str(file)))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"SESSION_ENGINE": f"{ENGINES}db"},
-        {"SESSION_ENGINE": f"{ENGINES}cache"},
-        {"SESSION_ENGINE": f"{ENGINES}cached_db"},
-        {"SESSION_ENGINE": f"{ENGINES}file", "CSRF_USE_SESSIONS": True},
-        {"SESSION_ENGINE": f"{ENGINES}signed_cookies", "CSRF_COOKIE_HTTPONLY": False},
-    ],
-    ids=lambda settings: settings["SESSION_ENGINE"].rpartition(".")[2],
-)
+SESSIONS: list[dict[str, Any]] = [
+    {"SESSION_ENGINE": f"{ENGINES}file", "CSRF_USE_SESSIONS": True},
+    {"SESSION_ENGINE": f"{ENGINES}signed_cookies", "CSRF_COOKIE_HTTPONLY": False},
+    {"SESSION_ENGINE": f"{ENGINES}db"},
+    {"SESSION_ENGINE": f"{ENGINES}cache"},
+    {"SESSION_ENGINE": f"{ENGINES}cached_db"},
+]
+
+
 async def test_a_visitors_task_goes_on_through_a_sign_in_without_a_new_page_and_a_sign_out_ends_it(
     site: Callable[..., str],
     watched: Watched,  # noqa: F811
     tmp_path: Path,
-    settings: dict[str, Any],
+    amount: Callable[[int, int], int],
 ) -> None:
-    url = await asyncio.to_thread(site, **settings)
+    for number, settings in enumerate(SESSIONS[: amount(2, 5)]):
+        url = await asyncio.to_thread(site, **settings)
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        await sign_in_and_out(url, watched, directory)
+        await watched.page.context.clear_cookies()
+
+
+async def sign_in_and_out(url: str, watched: Watched, tmp_path: Path) -> None:  # noqa: F811
     tab = watched.page
-    await tab.add_init_script(SCRIPT)
     await tab.goto(url)
-    ids = []
     for number in range(2):
         task = await started(tab, tmp_path / str(number))
         await tab.evaluate("task => show(task)", task)
-        ids.append(task["id"])
     elements = tab.locator("task-progress")
     await expect(elements.nth(1)).to_have_attribute("state", "STARTED")
     address = f"{secrets.token_hex(4)}@example.test"
@@ -147,7 +156,6 @@ async def test_a_visitors_task_goes_on_through_a_sign_in_without_a_new_page_and_
     await expect(tab.locator("task-progress[state=SUCCESS]")).to_have_count(1)
     await expect(tab.locator("task-progress[state=STARTED]")).to_have_count(1)
     other = await tab.context.new_page()
-    await other.add_init_script(SCRIPT)
     await other.goto(url)
     await other.evaluate("post('password')")
     # Their session has another key now; and a page that was open goes on.
@@ -158,4 +166,23 @@ async def test_a_visitors_task_goes_on_through_a_sign_in_without_a_new_page_and_
     signed_out = tab.locator('[data-part="text"]', has_text="signed out")
     await expect(signed_out).to_have_count(1)
     (tmp_path / "1").touch()
+    await other.close()
     assert watched.complaints == []
+
+
+async def test_a_user_who_is_deactivated_sees_nothing_more(
+    site: Callable[..., str],
+    watched: Watched,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    tab = watched.page
+    await tab.goto(await asyncio.to_thread(site, **SESSIONS[0]))
+    await tab.evaluate("post('sign-in', { address: 'gone@example.test' })")
+    await started(tab, tmp_path / "file")
+    await tab.reload()
+    await expect(tab.locator("task-progress[state=STARTED]")).to_have_count(1)
+    await tab.evaluate("post('end')")
+    await expect(tab.locator('[data-part="text"]')).to_contain_text("signed out")
+    (tmp_path / "file").touch()
+    await tab.reload()
+    await expect(tab.locator("task-progress")).to_have_count(0)

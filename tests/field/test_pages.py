@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -342,6 +343,78 @@ async def test_an_element_follows_its_attributes_and_leaves_nothing_behind(
     await expect(text).to_have_text("succeeded")
     await element.evaluate("it => it.removeAttribute('task-id')")
     await expect(text).to_have_text("")
+    assert await tab.evaluate("sockets.length") == 1
+
+
+async def test_elements_survive_what_scripts_of_a_page_do_with_them(
+    webs: Callable[..., Any], tab: Page, tmp_path: Path
+) -> None:
+    """They are replaced, moved, doubled, changed in a hurry, and there before their script."""
+    web = await asyncio.to_thread(webs)
+    sent: list[str] = []
+    tab.on("websocket", lambda socket: socket.on("framesent", lambda text: sent.append(str(text))))
+    await opened(tab, web)
+    tasks = [await started(tab, tmp_path / str(number)) for number in range(2)]
+    odd_id = 'an "id" <b>\'/?#&</script> ünï 😀'
+    await asyncio.to_thread(say, odd_id, "STARTED", owner="somebody")
+    # Before the script.
+    query = "&".join(f"id={task['id']}" for task in tasks)
+    await tab.route("**/task-progress.js", lambda route: route.abort(), times=1)
+    await tab.goto(f"{web.url}/page/?{query}&id={quote(odd_id)}")
+    elements = tab.locator("task-progress")
+    await expect(elements.nth(0).locator('[data-part="text"]')).to_contain_text("running")
+    await expect(elements.nth(2)).to_have_attribute("task-id", odd_id)
+    await tab.evaluate(FOLLOW)
+    await tab.evaluate("import('/static/realtime/task-progress.js')")
+    await expect(elements.nth(1)).to_have_attribute("connection", "connected")
+    # Somebody else's, and there is no token for it.
+    text = elements.nth(2).locator('[data-part="text"]')
+    await expect(text).to_have_text("no such task, or not for you")
+    token = await tab.evaluate(
+        "async id => (await (await fetch(`/token/?id=${encodeURIComponent(id)}`)).json()).token",
+        odd_id,
+    )
+    await elements.nth(2).evaluate("(it, token) => it.setAttribute('token', token)", token)
+    await expect(text).to_have_text("running")
+    await expect(elements.nth(2).get_by_role("progressbar")).to_be_visible()
+    # Moved, and moved out and in again: nothing is asked.
+    before = len(sent)
+    await tab.evaluate(
+        """() => {
+          const element = document.querySelector("task-progress");
+          document.body.append(element);
+          element.remove();
+          document.body.prepend(element);
+        }"""
+    )
+    # Doubled, and replaced by what the server renders, as htmx does.
+    await tab.evaluate(
+        """async () => {
+          const [first, second] = document.querySelectorAll("task-progress");
+          document.body.append(first.cloneNode(true));
+          const page = await (await fetch(location.href)).text();
+          const fresh = new DOMParser().parseFromString(page, "text/html");
+          second.outerHTML = fresh.querySelectorAll("task-progress")[1].outerHTML;
+        }"""
+    )
+    await expect(elements).to_have_count(4)
+    await expect(tab.locator('[state="STARTED"][connection="connected"]')).to_have_count(4)
+    asked = [json.loads(text) for text in sent[before:]]
+    assert {frame["topic"] for frame in asked} <= {f"task:{tasks[1]['id']}"}, asked
+    # Changed in a hurry: the last one counts.
+    await elements.nth(3).evaluate(
+        """(it, [one, two]) => {
+          for (let i = 0; i < 50; i += 1) it.setAttribute("task-id", i % 2 ? one : `none-${i}`);
+          it.setAttribute("task-id", two.id);
+          it.setAttribute("token", two.token);
+        }""",
+        [tasks[0]["id"], tasks[1]],
+    )
+    await elements.nth(3).evaluate("it => it.setAttribute('words', '{not json')")
+    for number in range(2):
+        (tmp_path / str(number)).touch()
+    await expect(tab.locator("task-progress[state=SUCCESS]")).to_have_count(3)
+    await expect(elements.nth(3).locator('[data-part="text"]')).to_have_text("succeeded")
     assert await tab.evaluate("sockets.length") == 1
 
 
