@@ -12,44 +12,44 @@ now(),e=(t-this.#a)/1e3*this.#i;this.#o=Math.min(this.#n,this.#o+e),this.#a=t}#c
 H=["online","pageshow","resume","visibilitychange"],lt="updates are delayed: the server cannot reach\
  its store",ut="paused while the page is not shown";function w(o,t){return t()*Math.min(et,tt*2**o)}
 function ft(o){return o===1e3||o>=4500&&o<=4999}var T=class{state={state:"disconnected",reason:"",code:null,
-delayed:!1};welcome={type:"welcome"};#t;#e;#s;#i;#n=null;#o=null;#a=0;#r=0;#h=0;#c="";#p=!1;#l=!1;#w=0;#u=0;#f=0;#b=0;#g=!1;#E=0;#d=null;#k="";#S="";constructor(t,e,s){
+delayed:!1};welcome={type:"welcome"};#t;#e;#s;#i;#n=null;#o=null;#a=0;#r=0;#h=0;#c="";#f=!1;#l=!1;#p=0;#u=0;#d=0;#k=0;#b=!1;#S=0;#g=null;#w="";#y="";constructor(t,e,s){
 this.#t=t,this.#e=e,this.#s=s,this.#i=new y(e,i=>this.#n?.send(i))}open(){if(this.state.state!=="dis\
 connected")return;let{events:t}=this.#e;for(let e of H)t.addEventListener(e,this.#P);t.addEventListener(
-"pagehide",this.#W),this.#R("connecting","",null),this.#y()}#y(){if(this.state.state==="disconnected"||
-this.#n!==null)return;this.#d=null,this.#k="",this.#p=!1,this.#u=this.#e.now();let t;try{t=new this.#e.
+"pagehide",this.#W),this.#x("connecting","",null),this.#v()}#v(){if(this.state.state==="disconnected"||
+this.#n!==null)return;this.#g=null,this.#w="",this.#f=!1,this.#u=this.#e.now();let t;try{t=new this.#e.
 WebSocket(this.#t)}catch(e){this.#_(String(e),null);return}this.#n=t,t.onmessage=({data:e})=>{t===this.#n&&
-this.#m(e)},t.onclose=({code:e,reason:s})=>{t===this.#n&&this.#C(e,s)},this.#A(I,()=>this.#C(S,"no a\
+this.#T(e)},t.onclose=({code:e,reason:s})=>{t===this.#n&&this.#C(e,s)},this.#R(I,()=>this.#C(S,"no a\
 nswer"))}close(t){this.#O(1e3),this.#_(t,null)}get serverNow(){let{now:t,wallClock:e}=this.#e,s=Date.
-parse(this.welcome.now);return Number.isNaN(s)?e():s+t()-this.#f}send(t){let e=++this.#E;return this.#i.
-push(JSON.stringify({...t,id:e})),e}#m(t){this.#b=this.#e.now(),this.#g=!1;let e=dt(t);switch(e.type){case"":case"\
-pong":break;case"welcome":this.#x(e);break;case"store":this.#T(e.available!==!1);break;case"closing":
-this.#d=e,this.#A(I,()=>this.#C(S,""));break;default:if(e.type==="error"&&this.state.state!=="connec\
-ted"){this.#k=e.message;return}try{this.#s.frame(e)}catch(s){f(s)}}}#x(t){let e=this.#e.now();this.welcome=
-t,this.#w=(t.ping??25)*1e3,this.#f=e,this.#S="",this.#i.start(t.limits??{}),this.#v(this.#w),this.#R(
-"connected","",null)}#T(t){this.state.state==="connected"&&this.#R("connected",t?"":lt,null,!t)}#v(t){
-let{now:e,wallClock:s}=this.#e,i=e()+t,n=s()+t;this.#A(t,()=>{let r=e()-i,h=e()-this.#b;r>z?this.#C(
-S,"was asleep"):this.#g?this.#C(S,"no answer"):s()-n-r>z?this.#N(E):h>=this.#w?this.#N(I):this.#v(this.#w-
-h)})}#N(t){this.#g=!0,this.#i.pushNow(JSON.stringify({type:"ping",id:++this.#E})),this.#v(t)}#P=({type:t})=>{
+parse(this.welcome.now);return Number.isNaN(s)?e():s+t()-this.#d}send(t){let e=++this.#S;return this.#i.
+push(JSON.stringify({...t,id:e})),e}#T(t){this.#k=this.#e.now(),this.#b=!1;let e=dt(t);switch(e.type){case"":case"\
+pong":break;case"welcome":this.#m(e);break;case"store":this.#A(e.available!==!1);break;case"closing":
+this.#g=e,this.#R(I,()=>this.#C(S,""));break;default:if(e.type==="error"&&this.state.state!=="connec\
+ted"){this.#w=e.message;return}try{this.#s.frame(e)}catch(s){f(s)}}}#m(t){let e=this.#e.now();this.welcome=
+t,this.#p=(t.ping??25)*1e3,this.#d=e,this.#y="",this.#i.start(t.limits??{}),this.#E(this.#p),this.#x(
+"connected","",null)}#A(t){this.state.state==="connected"&&this.#x("connected",t?"":lt,null,!t)}#E(t){
+let{now:e,wallClock:s}=this.#e,i=e()+t,n=s()+t;this.#R(t,()=>{let r=e()-i,h=e()-this.#k;r>z?this.#C(
+S,"was asleep"):this.#b?this.#C(S,"no answer"):s()-n-r>z?this.#N(E):h>=this.#p?this.#N(I):this.#E(this.#p-
+h)})}#N(t){this.#b=!0,this.#i.pushNow(JSON.stringify({type:"ping",id:++this.#S})),this.#E(t)}#P=({type:t})=>{
 if(globalThis.document?.visibilityState==="hidden"&&!this.#l)return;let{now:e,random:s}=this.#e;if(this.#n===
-null){if(this.#p)return;t!=="online"||this.#l?this.#$():this.#M(s()*it)}else if(this.state.state!=="\
-connected"){if(e()-this.#u<=E)return;this.#O(),this.#$()}else this.#d===null&&(this.#g?this.#M(E):this.#N(
-E))};#$(){this.#l=!1,this.#A(0,null),this.#y()}#M(t){this.#L!==null&&this.#e.now()+t<this.#a&&this.#A(
-t,this.#L)}#W=({persisted:t})=>{!t||this.state.state==="disconnected"||(this.#O(1e3),this.#l=!0,this.#p=
-!1,this.#R("connecting",ut,null))};#C(t,e){let s=this.#e.now(),i=this.state.state==="connected",n=s-
-this.#f,r=this.#d;if(r!==null&&(t=r.code,e=r.message),e=this.#k||e||"connection lost",this.#O(),typeof r?.
+null){if(this.#f)return;t!=="online"||this.#l?this.#$():this.#M(s()*it)}else if(this.state.state!=="\
+connected"){if(e()-this.#u<=E)return;this.#O(),this.#$()}else this.#g===null&&(this.#b?this.#M(E):this.#N(
+E))};#$(){this.#l=!1,this.#R(0,null),this.#v()}#M(t){this.#L!==null&&this.#e.now()+t<this.#a&&this.#R(
+t,this.#L)}#W=({persisted:t})=>{!t||this.state.state==="disconnected"||(this.#O(1e3),this.#l=!0,this.#f=
+!1,this.#x("connecting",ut,null))};#C(t,e){let s=this.#e.now(),i=this.state.state==="connected",n=s-
+this.#d,r=this.#g;if(r!==null&&(t=r.code,e=r.message),e=this.#w||e||"connection lost",this.#O(),typeof r?.
 reconnect=="boolean"?!r.reconnect:ft(t)){if(this.#_(e,t),t===ct)return;this.#I(`${e} (${t}). Nothing\
  is tried until something is subscribed to.`);return}if(!this.#s.isWanted()){this.#_("",null);return}
 i&&n>=ot?(this.#h=0,this.#c=""):this.#h+=1,i&&n>=nt&&(this.#r=0),this.#D(t,r?.retry_after),t===at&&this.#I(
-`${e} (${t}). Trying again.`),this.#R("connecting",this.#c||e,t),this.#h%ht===rt&&r===null&&this.#U(
+`${e} (${t}). Trying again.`),this.#x("connecting",this.#c||e,t),this.#h%ht===rt&&r===null&&this.#U(
 t)}#D(t,e){let{random:s}=this.#e,i=w(this.#r++,s);typeof e=="number"?i=(e+s())*1e3:t===K&&(i=s()*st),
-this.#p=typeof e=="number"||t===K,this.#A(i,()=>this.#y())}async#U(t){let{reason:e,retryAfter:s}=await this.#s.
+this.#f=typeof e=="number"||t===K,this.#R(i,()=>this.#v())}async#U(t){let{reason:e,retryAfter:s}=await this.#s.
 diagnose();this.state.state!=="connecting"||this.#h===0||(this.#c=e,s!==null&&this.#n===null&&this.#D(
-t,s),this.#I(`no connection: ${e}. Trying again.`),this.#R("connecting",e,this.state.code))}#I(t){t!==
-this.#S&&(this.#S=t,this.#e.warn(`realtime: ${t}`))}#O(t){let e=this.#n;this.#n=null,this.#g=!1,this.#i.
-clear(),this.#A(0,null),e?.close(t)}#_(t,e){let{events:s}=this.#e;for(let i of H)s.removeEventListener(
-i,this.#P);s.removeEventListener("pagehide",this.#W),this.#l=!1,this.#h=0,this.#c="",this.#R("discon\
-nected",t,e)}#L=null;#A(t,e){let{now:s,setTimeout:i,clearTimeout:n}=this.#e;n(this.#o),this.#L=e,this.#a=
-s()+t,this.#o=e===null?null:i(e,t)}#R(t,e,s,i=!1){let n=this.state;this.state={state:t,reason:e,code:s,
+t,s),this.#I(`no connection: ${e}. Trying again.`),this.#x("connecting",e,this.state.code))}#I(t){t!==
+this.#y&&(this.#y=t,this.#e.warn(`realtime: ${t}`))}#O(t){let e=this.#n;this.#n=null,this.#b=!1,this.#i.
+clear(),this.#R(0,null),e?.close(t)}#_(t,e){let{events:s}=this.#e;for(let i of H)s.removeEventListener(
+i,this.#P);s.removeEventListener("pagehide",this.#W),this.#l=!1,this.#h=0,this.#c="",this.#x("discon\
+nected",t,e)}#L=null;#R(t,e){let{now:s,setTimeout:i,clearTimeout:n}=this.#e;n(this.#o),this.#L=e,this.#a=
+s()+t,this.#o=e===null?null:i(e,t)}#x(t,e,s,i=!1){let n=this.state;this.state={state:t,reason:e,code:s,
 delayed:i},(t!==n.state||e!==n.reason)&&this.#s.state(this.state)}};function dt(o){try{let t=JSON.parse(
 o);if(typeof t?.type=="string")return t}catch{}return{type:""}}var a=class extends Error{name="RealtimeError";constructor(t,e,s=null){super(e),this.code=t,this.retryAfter=
 s}};var pt=1e4,L=128,G="signing in is needed: another page answered instead of the service",v=class{#t;#e;canRenew;constructor(t,e){
@@ -86,96 +86,96 @@ h={news:[],replaced:!1,gap:!1};if(this.#n=!0,i){this.total=t.total??this.total;f
 h.gap=!0)}else this.#h({...t,snapshot:r},h);let l=this.#o;this.#o=[];for(let d of l)this.#r(d,h);return this.#n||
 (this.#o=[]),h}snapshot(t){let e={news:[],replaced:!1,gap:!1};return this.#h(t,e),e}event(t){let e={
 news:[],replaced:!1,gap:!1};return this.#r(t,e),e}page({snapshot:t,next:e=null}){let s={news:[],replaced:!1,
-gap:!1};this.next=e;for(let i of t)this.#p(i)||(this.#l(i,s),this.#s.add(i.task_id));return s}#r(t,e){
+gap:!1};this.next=e;for(let i of t)this.#f(i)||(this.#l(i,s),this.#s.add(i.task_id));return s}#r(t,e){
 if(!this.#n){this.#o.push(t),this.#o.length>bt&&this.#o.shift();return}let{epoch:s,offset:i,merged:n,
 status:r}=t;switch(J(this.position,{epoch:s,offset:i},n)){case"deliver":if(this.position={epoch:s,offset:i},
-this.#s.has(r.task_id)&&this.#p(r))return;this.#l(r,e);break;case"gap":this.#n=!1,this.#o.push(t),e.
+this.#s.has(r.task_id)&&this.#f(r))return;this.#l(r,e);break;case"gap":this.#n=!1,this.#o.push(t),e.
 gap=!0;break}}#h({epoch:t,offset:e,snapshot:s,total:i=0,next:n=null},r){let h=this.task;this.#a===null?
-this.#c(s,n):s.length===0&&h!==null&&!c(h)&&this.#w(h.task_id),(t!==this.#i||e<(this.position?.offset??
+this.#c(s,n):s.length===0&&h!==null&&!c(h)&&this.#p(h.task_id),(t!==this.#i||e<(this.position?.offset??
 0))&&(this.#t.clear(),this.#i=t),this.position={epoch:t,offset:e},this.total=i,this.next=n,r.replaced=
-!0;for(let l of s)this.#p(l)||this.#l(l,r)}#c(t,e){let s=new Set(t.map(n=>n.task_id)),i=e===null?void 0:
-t.at(-1);for(let[n,r]of this.tasks){let h=i!==void 0&&A(r,i);!s.has(n)&&!h&&this.#w(n)}}#p(t){let e=t.
+!0;for(let l of s)this.#f(l)||this.#l(l,r)}#c(t,e){let s=new Set(t.map(n=>n.task_id)),i=e===null?void 0:
+t.at(-1);for(let[n,r]of this.tasks){let h=i!==void 0&&A(r,i);!s.has(n)&&!h&&this.#p(n)}}#f(t){let e=t.
 task_id,s=this.#t.get(e)??0;if(t.version>s)return!1;let i=this.tasks.get(e);return i===void 0||!A(i,
 t)}#l(t,e){let s=t.task_id,i=this.#e.get(s),n=this.tasks.get(s)??i;this.#e.delete(s),this.#s.delete(
 s),this.#t.delete(s),this.#t.set(s,t.version),this.tasks.set(s,t),this.total=Math.max(this.total,this.
 tasks.size);let r=i?.epoch===this.#i&&i.version===t.version&&i.state===t.state&&!A(i,t),h=n!==void 0&&
 yt(n,t);if(!r&&!h?e.news.push(t):i!==void 0&&(e.replaced=!0),this.tasks.size>V)for(let[l]of this.#t)
-return this.#w(l)}#w(t){let{version:e,state:s,run:i,attempt:n,published_at:r}=this.tasks.get(t);if(this.#e.
+return this.#p(l)}#p(t){let{version:e,state:s,run:i,attempt:n,published_at:r}=this.tasks.get(t);if(this.#e.
 set(t,{epoch:this.#i,version:e,state:s,run:i,attempt:n,published_at:r}),this.#e.size>V){let[h]=this.#e.
 keys();this.#e.delete(h)}this.tasks.delete(t),this.#t.delete(t),this.#s.delete(t)}};function g(o,t=0){return{token:o,serial:t,endsAt:1/0,renewAt:1/0}}var[Y,Et]=[.5,.8],X=3e4,St=8e3,Tt=1e3,
-x=class{#t;#e;#s;#i;#n=0;#o=new WeakMap;#a=new Map;#r=new Map;#h=0;#c=null;#p="";constructor(t,e,s,i){
+x=class{#t;#e;#s;#i;#n=0;#o=new WeakMap;#a=new Map;#r=new Map;#h=0;#c=null;#f="";constructor(t,e,s,i){
 this.#t=t,this.#e=e,this.#s=s,this.#i=i}canRenew({source:t}){return typeof t=="function"||this.#e.canRenew}isNeeded(t){
 let{source:e,credential:s}=t;return s.serial===0&&m(e)?!0:s.endsAt<=this.#t.now()&&this.canRenew(t)}async refresh(t){
-let{source:e}=t,{serial:s}=t.credential;if(m(e))return t.credential=await this.#b(e,s),!0;let i=this.#r.
-get(t.topic);if(i===void 0){let n=[...this.#s()].filter(r=>this.#E(r));i=this.#d([...new Set([t,...n])])}
+let{source:e}=t,{serial:s}=t.credential;if(m(e))return t.credential=await this.#k(e,s),!0;let i=this.#r.
+get(t.topic);if(i===void 0){let n=[...this.#s()].filter(r=>this.#S(r));i=this.#g([...new Set([t,...n])])}
 return await i,t.credential.serial>s}granted(t,e){let{now:s,random:i}=this.#t,{credential:n}=t;if(typeof e!=
 "number")return;let r=e*1e3;n.endsAt===1/0&&(n.renewAt=s()+r*(Y+(Et-Y)*i())),n.endsAt=s()+r,this.#l()}stop(){
 this.#t.clearTimeout(this.#c)}#l(){let{now:t,setTimeout:e,clearTimeout:s}=this.#t;s(this.#c);let i=Math.
-min(...[...this.#s()].map(n=>n.credential.renewAt));i!==1/0&&(this.#c=e(()=>this.#w(),Math.max(0,i-t())))}async#w(){
+min(...[...this.#s()].map(n=>n.credential.renewAt));i!==1/0&&(this.#c=e(()=>this.#p(),Math.max(0,i-t())))}async#p(){
 if(!this.#i())return;let t=[...this.#s()].filter(i=>i.credential.endsAt<1/0);for(let{credential:i}of t)
 i.renewAt=1/0;let e=new Set(t.map(({source:i})=>i).filter(i=>m(i))),s=t.filter(i=>!m(i.source)&&this.
-canRenew(i));await Promise.all([...[...e].map(i=>{let n=t.filter(r=>r.source===i);return this.#u(n,()=>this.#f(
-i,n))}),this.#u(s,()=>this.#d(s))])}async#u(t,e){if(t.length!==0)try{await e(),this.#h=0}catch(s){if(this.#S(
+canRenew(i));await Promise.all([...[...e].map(i=>{let n=t.filter(r=>r.source===i);return this.#u(n,()=>this.#d(
+i,n))}),this.#u(s,()=>this.#g(s))])}async#u(t,e){if(t.length!==0)try{await e(),this.#h=0}catch(s){if(this.#y(
 `tokens are not renewed: ${s.message}`),s instanceof a)return;let i=w(this.#h++,this.#t.random),n=this.#t.
-now()+Math.max(Tt,i);for(let{credential:r}of t)r.renewAt=n}finally{this.#l()}}async#f(t,e){let s=Math.
-max(...e.map(({credential:n})=>n.serial)),i=await this.#b(t,s);for(let n of e)n.credential=i,n.onRenewed()}#b(t,e){
+now()+Math.max(Tt,i);for(let{credential:r}of t)r.renewAt=n}finally{this.#l()}}async#d(t,e){let s=Math.
+max(...e.map(({credential:n})=>n.serial)),i=await this.#k(t,s);for(let n of e)n.credential=i,n.onRenewed()}#k(t,e){
 let s=this.#o.get(t);if(s!==void 0&&s.serial>e&&s.endsAt>this.#t.now())return Promise.resolve(s);let i=this.#a.
-get(t);return i===void 0&&(i=this.#g(t).finally(()=>this.#a.delete(t)),this.#a.set(t,i)),i}async#g(t){
+get(t);return i===void 0&&(i=this.#b(t).finally(()=>this.#a.delete(t)),this.#a.set(t,i)),i}async#b(t){
 let{setTimeout:e,clearTimeout:s}=this.#t,i=null,n=new Promise((r,h)=>{let l=new Error(`the token fun\
 ction gave no answer in ${X/1e3} s`);i=e(()=>h(l),X)});try{let r=await Promise.race([t(),n])??void 0;
 if(r!==void 0&&typeof r!="string")throw new TypeError("realtime: a token function must return a text\
 , or a promise of one");let h=g(r,++this.#n);return this.#o.set(t,h),h}catch(r){throw f(r),new Error(
-String(r),{cause:r})}finally{s(i)}}#E({source:t,credential:e}){return!m(t)&&e.token!==void 0}async#d(t){
-let e=t.slice(0,vt(t)),s=this.#k(e).finally(()=>{for(let{topic:i}of e)this.#r.delete(i)});for(let{topic:i}of e)
-this.#r.set(i,s);await s,e.length<t.length&&await this.#d(t.slice(e.length))}async#k(t){let e=t.map(
+String(r),{cause:r})}finally{s(i)}}#S({source:t,credential:e}){return!m(t)&&e.token!==void 0}async#g(t){
+let e=t.slice(0,vt(t)),s=this.#w(e).finally(()=>{for(let{topic:i}of e)this.#r.delete(i)});for(let{topic:i}of e)
+this.#r.set(i,s);await s,e.length<t.length&&await this.#g(t.slice(e.length))}async#w(t){let e=t.map(
 ({topic:r})=>r),{token:s,refused:i}=await this.#e.requestToken(e);if(s==="")return;let n=g(s,++this.#n);
-for(let r of t)i.has(r.topic)||(r.credential=n,r.onRenewed())}#S(t){t!==this.#p&&(this.#p=t,this.#t.
+for(let r of t)i.has(r.topic)||(r.credential=n,r.onRenewed())}#y(t){t!==this.#f&&(this.#f=t,this.#t.
 warn(`realtime: ${t}`))}};function vt(o){let t=0,e=o.slice(0,L).findIndex(({topic:s})=>(t+=s.replace(
 /[^ -~]/g,"......").length+3,t>St));return e===-1?L:Math.max(1,e)}function m(o){return typeof o=="fu\
 nction"}var $=class{id=0;resolve=()=>{};reject=()=>{};constructor(t){this.frame=t,this.promise=new Promise((e,s)=>Object.
-assign(this,{resolve:e,reject:s}))}},C=class{source=void 0;credential=g(void 0);isActive=!1;limit=void 0;readers=new Set;topic;#t;#e;#s;#i;#n;#o=0;#a=null;#r=0;#h=!1;#c=!1;#p=0;#l=null;#w=null;#u=null;#f=null;constructor(t,{
+assign(this,{resolve:e,reject:s}))}},C=class{source=void 0;credential=g(void 0);isActive=!1;limit=void 0;readers=new Set;topic;#t;#e;#s;#i;#n;#o=0;#a=null;#r=0;#h=!1;#c=!1;#f=0;#l=null;#p=null;#u=null;#d=null;constructor(t,{
 connection:e,platform:s,tokens:i,onOver:n,onEnded:r}){this.topic=t,this.#t=e,this.#e=s,this.#s=i,this.#i=
 n,this.#n=r,this.feed=new R(t)}get isSettled(){return this.feed.task?.state==="SUCCESS"}get hasEnded(){
 return this.feed.task!==null&&c(this.feed.task)}get canYield(){return this.hasEnded&&this.#h&&!this.#u&&
-!this.#f}yield(){this.#d()}setSource(t){t!==this.source&&(this.source=t,this.credential=g(typeof t==
-"string"?t:void 0),this.#h&&this.ask())}async ask(){if(this.isSettled||this.#l!==null)return;let t=this.#g();
+!this.#d}yield(){this.#g()}setSource(t){t!==this.source&&(this.source=t,this.credential=g(typeof t==
+"string"?t:void 0),this.#h&&this.ask())}async ask(){if(this.isSettled||this.#l!==null)return;let t=this.#b();
 if(this.isActive=!0,this.#s.isNeeded(this)){try{await this.#s.refresh(this)}catch(e){if(!(e instanceof
-a)){t===this.#r&&this.#b(()=>this.ask());return}}if(t!==this.#r)return}this.#a=this.credential,this.#o=
+a)){t===this.#r&&this.#k(()=>this.ask());return}}if(t!==this.#r)return}this.#a=this.credential,this.#o=
 this.#t.send({type:"subscribe",topic:this.topic,since:this.feed.position??void 0,token:this.credential.
-token,limit:this.limit})}onRenewed(){this.#h&&this.ask()}#b(t,e=w(this.#p++,this.#e.random)){this.#w=
-this.#e.setTimeout(t,e)}#g(){return this.#e.clearTimeout(this.#w),++this.#r}pause(){this.#g(),this.isActive=
-!1,this.#c=!1,this.#E()}#E(){this.#o=0,this.#h=!1;for(let t of[this.#u,this.#f])t&&(t.id=0);this.feed.
-pause()}leave(t){!this.readers.delete(t)||this.readers.size>0||(this.#d(),this.fail(new a("closed","\
-The last handle of the topic was closed.")))}#d(){this.#o>0&&this.#t.send({type:"unsubscribe",topic:this.
+token,limit:this.limit})}onRenewed(){this.#h&&this.ask()}#k(t,e=w(this.#f++,this.#e.random)){this.#p=
+this.#e.setTimeout(t,e)}#b(){return this.#e.clearTimeout(this.#p),++this.#r}pause(){this.#b(),this.isActive=
+!1,this.#c=!1,this.#S()}#S(){this.#o=0,this.#h=!1;for(let t of[this.#u,this.#d])t&&(t.id=0);this.feed.
+pause()}leave(t){!this.readers.delete(t)||this.readers.size>0||(this.#g(),this.fail(new a("closed","\
+The last handle of the topic was closed.")))}#g(){this.#o>0&&this.#t.send({type:"unsubscribe",topic:this.
 topic}),this.pause()}fail(t){if(this.#l!==null)return;this.#l=t,this.pause(),this.#i(this),this.#u?.
-reject(t),this.#f?.reject(t),this.#u=this.#f=null;let e=[...this.readers];this.readers.clear();for(let s of e)
+reject(t),this.#d?.reject(t),this.#u=this.#d=null;let e=[...this.readers];this.readers.clear();for(let s of e)
 s.over(t)}cancel(){if(this.isSettled||this.hasEnded&&!this.isActive)return Promise.resolve();let t=this.
-topic.slice(5);return this.#u??=this.#k({type:"cancel",task_id:t}),this.#u.promise}more(t){if(this.feed.
-position!==null&&this.feed.next===null)return Promise.resolve();let{topic:e,feed:s}=this;return this.#f??=
-this.#k(()=>({type:"page",topic:e,after:s.next,limit:t})),this.#f.promise}#k(t){let e=new $(typeof t==
+topic.slice(5);return this.#u??=this.#w({type:"cancel",task_id:t}),this.#u.promise}more(t){if(this.feed.
+position!==null&&this.feed.next===null)return Promise.resolve();let{topic:e,feed:s}=this;return this.#d??=
+this.#w(()=>({type:"page",topic:e,after:s.next,limit:t})),this.#d.promise}#w(t){let e=new $(typeof t==
 "function"?t:()=>t);return this.#l!==null?e.reject(this.#l):this.#h&&(e.id=this.#t.send(e.frame())),
-e}#S(){for(let t of[this.#u,this.#f])t?.id===0&&(t.id=this.#t.send(t.frame()))}onFrame(t){switch(t.type){case"\
-event":this.#v(this.feed.event(t));break;case"snapshot":this.#v(this.feed.snapshot(t));break;case"un\
-subscribed":this.#x(new a(t.code,t.message));break}}onAnswer(t){if(t.id===this.#o)t.type==="subscrib\
-ed"?this.#y(t):t.type==="error"&&this.#m(P(t));else if(t.id===this.#u?.id)t.type==="cancelled"?this.#u?.
-resolve():this.#u?.reject(P(t)),this.#u=null;else if(t.id===this.#f?.id){let e=this.#f;this.#f=null,
-t.type==="page"&&this.#v(this.feed.page(t)),t.type==="page"?e?.resolve():e?.reject(P(t))}}#y(t){this.#p=
-0,this.#h=!0,this.#c=!1,this.#s.granted(this,t.expires_in),this.#v(this.feed.subscribed(t)),this.#h&&
-this.#S()}#m(t){let{code:e,retryAfter:s}=t;this.#o=0,this.#h=!1,e==="limit"&&s!==null?this.#b(()=>this.
-ask(),(s+this.#e.random())*1e3):e==="internal"?this.#b(()=>this.ask()):e==="unauthorized"?this.#T(t):
-this.fail(t)}#x(t){this.#E(),t.code==="unauthorized"?this.#T(t):this.fail(t)}async#T(t){if(this.#c||
-!this.#s.canRenew(this)){this.fail(t);return}let e=this.#g();this.#c=!0;let s=this.credential!==this.#a,
+e}#y(){for(let t of[this.#u,this.#d])t?.id===0&&(t.id=this.#t.send(t.frame()))}onFrame(t){switch(t.type){case"\
+event":this.#E(this.feed.event(t));break;case"snapshot":this.#E(this.feed.snapshot(t));break;case"un\
+subscribed":this.#m(new a(t.code,t.message));break}}onAnswer(t){if(t.id===this.#o)t.type==="subscrib\
+ed"?this.#v(t):t.type==="error"&&this.#T(P(t));else if(t.id===this.#u?.id)t.type==="cancelled"?this.#u?.
+resolve():this.#u?.reject(P(t)),this.#u=null;else if(t.id===this.#d?.id){let e=this.#d;this.#d=null,
+t.type==="page"&&this.#E(this.feed.page(t)),t.type==="page"?e?.resolve():e?.reject(P(t))}}#v(t){this.#f=
+0,this.#h=!0,this.#c=!1,this.#s.granted(this,t.expires_in),this.#E(this.feed.subscribed(t)),this.#h&&
+this.#y()}#T(t){let{code:e,retryAfter:s}=t;this.#o=0,this.#h=!1,e==="limit"&&s!==null?this.#k(()=>this.
+ask(),(s+this.#e.random())*1e3):e==="internal"?this.#k(()=>this.ask()):e==="unauthorized"?this.#A(t):
+this.fail(t)}#m(t){this.#S(),t.code==="unauthorized"?this.#A(t):this.fail(t)}async#A(t){if(this.#c||
+!this.#s.canRenew(this)){this.fail(t);return}let e=this.#b();this.#c=!0;let s=this.credential!==this.#a,
 {message:i}=t;try{s||=await this.#s.refresh(this)}catch(n){if(e!==this.#r)return;if(!(n instanceof a)){
-this.#c=!1,this.#b(()=>this.#T(t));return}i+=` (${n.message})`}e===this.#r&&(s?this.ask():this.fail(
-new a(t.code,i)))}#v(t){this.isSettled?(this.#d(),this.#u?.resolve(),this.#u=null,this.#i(this)):t.gap&&
+this.#c=!1,this.#k(()=>this.#A(t));return}i+=` (${n.message})`}e===this.#r&&(s?this.ask():this.fail(
+new a(t.code,i)))}#E(t){this.isSettled?(this.#g(),this.#u?.resolve(),this.#u=null,this.#i(this)):t.gap&&
 this.ask();for(let e of[...this.readers])e.change(t);this.hasEnded&&!this.isSettled&&this.#n()}};function P({
 code:o,message:t,retry_after:e=null}){return new a(o,t,e)}var At=5e3,Rt=128,k=class{site;#t;#e;#s;#i=new Map;states=new u;#n=null;#o=!1;constructor(t,e){this.#e=
-e,this.site=new v(t,e),this.#t=new T(t,e,{state:s=>this.#l(s),frame:s=>this.#w(s),isWanted:()=>this.#i.
+e,this.site=new v(t,e),this.#t=new T(t,e,{state:s=>this.#l(s),frame:s=>this.#p(s),isWanted:()=>this.#i.
 size>0,diagnose:()=>this.site.diagnose()}),this.#s=new x(e,this.site,()=>this.#i.values(),()=>this.state.
 state==="connected")}get state(){return this.#t.state}get serverNow(){return this.#t.serverNow}subscribe(t,{
 token:e,limit:s}){if(e!=null&&typeof e!="string"&&typeof e!="function")throw new TypeError("realtime\
 : a token is a text, or a function that returns one");let i=this.#i.get(t),n=i??new C(t,{connection:this.#t,
-platform:this.#e,tokens:this.#s,onOver:r=>this.#p(r),onEnded:()=>this.#h()});return this.#i.set(t,n),
+platform:this.#e,tokens:this.#s,onOver:r=>this.#f(r),onEnded:()=>this.#h()});return this.#i.set(t,n),
 n.limit=s??n.limit,e!=null&&n.setSource(e),this.#e.clearTimeout(this.#n),i===void 0&&queueMicrotask(
 ()=>this.#a(n)),n}closeIfIdle(){this.#i.size>0||(this.#e.clearTimeout(this.#n),this.#t.close("closed"))}#a(t){
 this.#i.get(t.topic)===t&&(this.state.state==="connected"?this.#r():this.#t.open())}#r(){let{subscriptions:t=Rt}=this.#t.
@@ -184,12 +184,12 @@ for(let n of i.filter(({hasEnded:r})=>!r)){if(s<=0){let r=e.find(({canYield:h})=
 t);return}r.yield(),s+=1}s-=1,n.ask()}for(let n of i.filter(({hasEnded:r})=>r).slice(0,s))n.ask()}#h(){
 this.state.state==="connected"&&this.#r()}#c(t){this.#o||(this.#o=!0,this.#e.warn(`realtime: the ser\
 ver allows ${t} subscriptions on a connection. Others wait until some have ended; close handles that\
- you no longer need, or subscribe to a topic of many tasks.`))}#p(t){if(this.#i.get(t.topic)!==t)return;
+ you no longer need, or subscribe to a topic of many tasks.`))}#f(t){if(this.#i.get(t.topic)!==t)return;
 this.#i.delete(t.topic);let{state:e}=this.state;if(e==="connected"&&this.#r(),this.#i.size>0||e==="d\
 isconnected")return;let{setTimeout:s,clearTimeout:i}=this.#e;i(this.#n),this.#n=s(()=>this.#t.close(
 ""),At)}#l(t){let e=[...this.#i.values()];if(t.state!=="connected")for(let s of e)s.pause();else this.#r();
 if(t.state==="disconnected"){this.#s.stop(),this.#e.clearTimeout(this.#n);for(let s of e)s.fail(new a(
-"disconnected",t.reason))}this.states.emit(t)}#w(t){if(t.id>0)for(let e of[...this.#i.values()])e.onAnswer(
+"disconnected",t.reason))}this.states.emit(t)}#p(t){if(t.id>0)for(let e of[...this.#i.values()])e.onAnswer(
 t);else t.topic!==void 0?this.#i.get(t.topic)?.onFrame(t):t.type==="error"&&f(new a(t.code,t.message))}};
 function Z(o,t){let e=globalThis,s=e[Symbol.for("realtime.1")]??=new Map,i=s.get(o);return i===void 0&&
 (i=new k(o,t()),s.set(o,i)),i}var O=class{#t;#e;#s=null;#i=()=>{};#n=new u;#o=new u;constructor(t){this.#t=t,this.#e={change:e=>this.
@@ -237,34 +237,34 @@ l=n===null?"":`${n}`;n!==null&&r!==null&&(l=(t.count??"").replace("{current}",`$
 l}",`${r}`));let d=[l,h].filter(Boolean).join(", ");return d?`${i}: ${d}`:i}function F(o,t){return o.
 cancelling&&!c(o)?t.cancelling??"":(/^[A-Z]/.test(o.state)&&Object.hasOwn(t,o.state)?t[o.state]:t.running)??
 ""}var Ot=5e3,_t=5e3,q=null,j=class extends HTMLElement{static observedAttributes=["task-id","token","l\
-abel","words"];#t=null;#e="";#s=null;#i=null;#n=!1;#o="";#a=-1/0;#r=null;#h=null;get task(){return this.#t}connectedCallback(){
-this.#c()}disconnectedCallback(){this.#c()}attributeChangedCallback(){this.#c()}#c(){this.#n||(this.#n=
-!0,queueMicrotask(()=>{this.#n=!1,this.#i=null,this.#p()}))}#p(){let t=this.isConnected?this.getAttribute(
+abel","words"];#t=null;#e="";#s=null;#i=null;#n=!1;#o=!1;#a="";#r=-1/0;#h=null;#c=null;get task(){return this.#t}connectedCallback(){
+this.#f()}disconnectedCallback(){this.#f()}attributeChangedCallback(){this.#f()}#f(){this.#n||(this.#n=
+!0,queueMicrotask(()=>{this.#n=!1,this.#i=null,this.#l()}))}#l(){let t=this.isConnected?this.getAttribute(
 "task-id")??"":"",e=this.getAttribute("token")??"";if((t!==(this.#t?.id??"")||t!==""&&e!==this.#e)&&
-this.#l(t,e),!this.isConnected)return;let s=this.getAttribute("label")??"";p(this.#m("label"),s),this.#m(
-"label").hidden=s==="",this.#y.setAttribute("aria-label",s||(this.#k.progress??"")),this.#s!==null&&
-this.#f(this.#s)}#l(t,e){let s=this.#t;if(this.#e=e,this.#t=null,t!==""){s!==null&&s.id!==t&&this.#w(),
-q??=Q();let i=q.task(t,{token:e||void 0});this.#t=i,i.onStatus(n=>this.#u(n)),i.onGone(()=>this.#g(this.#k.
-gone??"")),i.onError(n=>this.#g(n.message)),this.#r??=q.onState(n=>this.#E(n))}else s!==null&&this.isConnected&&
-this.#w(),this.#r?.(),this.#r=null,clearTimeout(this.#h);s?.close()}#w(){this.#s=null,this.removeAttribute(
-"state"),this.#y.hidden=!1,this.#y.removeAttribute("value"),p(this.#m("text"),"")}#u(t){this.#s=t,this.#f(
-t),this.dispatchEvent(new CustomEvent("task-status",{detail:t,bubbles:!0}))}#f(t){let e=this.#k;this.
-setAttribute("state",t.state),this.#y.hidden=!1,It(this.#y,t),p(this.#m("text"),U(t,e)),c(t)&&this.#d(
-""),this.#b(t,e)}#b(t,e){let s=F(t,e),i=performance.now();if(s===this.#o&&i-this.#a<Ot)return;this.#o=
-s,this.#a=i;let n=this.getAttribute("label"),r=U(t,e);p(this.#m("announcement"),n?`${n}: ${r}`:r)}#g(t){
-this.#y.hidden=!0,this.#d(""),p(this.#m("text"),t),p(this.#m("announcement"),t)}#E({state:t,reason:e,
-delayed:s}){this.setAttribute("connection",s?"delayed":t),clearTimeout(this.#h);let{offline:i,delayed:n}=this.#k;
-s?this.#d(n??""):t==="connected"||e===""?this.#d(""):t==="disconnected"?this.#d(`${i}: ${e}`):this.#h=
-setTimeout(()=>this.#d(`${i}: ${e}`),_t)}#d(t){let e=this.#s!==null&&c(this.#s);p(this.#m("connectio\
-n"),e?"":t)}get#k(){return this.#i??={...D,...b().words,...this.#S()},this.#i}#S(){try{return JSON.parse(
-this.getAttribute("words")||"{}")}catch(t){return f(t),{}}}get#y(){return this.#m("bar")}#m(t){return this.
-querySelector('[data-part="announcement"]')===null&&this.#x(),this.querySelector(`[data-part="${t}"]`)}#x(){
-for(let[e,s]of Object.entries(Nt)){if(this.querySelector(`[data-part="${e}"]`)!==null)continue;let i=document.
-createElement(s);i.dataset.part=e,this.append(i," ")}this.#T("label"),this.#T("text");let t=this.#m(
-"announcement");t.setAttribute("role","status"),Object.assign(t.style,{position:"absolute",width:"1p\
-x",height:"1px",overflow:"hidden",clipPath:"inset(50%)",whiteSpace:"nowrap"})}#T(t){this.#m(t).setAttribute(
-"aria-hidden","true")}},Nt={label:"span",bar:"progress",text:"span",connection:"span",announcement:"\
-span"};function It(o,t){let{current:e=null,total:s=null}=t.progress??{};c(t)?(o.max=1,o.value=t.state===
-"SUCCESS"?1:0):e!==null&&s!==null&&s>0?(o.max=s,o.value=e):o.removeAttribute("value")}function p(o,t){
-o.textContent!==t&&(o.textContent=t)}customElements.get("task-progress")===void 0&&customElements.define(
-"task-progress",j);export{j as TaskProgress,D as WORDS,U as describe};
+this.#p(t,e),!this.isConnected)return;let s=this.getAttribute("label")??"";p(this.#m("label"),s),this.#m(
+"label").hidden=s==="",this.#T.setAttribute("aria-label",s||(this.#y.progress??"")),this.#s!==null&&
+this.#k(this.#s)}#p(t,e){let s=this.#t;if(this.#e=e,this.#t=null,this.#o=!1,t!==""){s!==null&&s.id!==
+t&&this.#u(),q??=Q();let i=q.task(t,{token:e||void 0});this.#t=i,i.onStatus(n=>this.#d(n)),i.onGone(
+()=>this.#S(this.#y.gone??"")),i.onError(n=>{this.#o=!0,this.#S(n.message)}),this.#h??=q.onState(n=>this.#g(
+n))}else s!==null&&this.isConnected&&this.#u(),this.#h?.(),this.#h=null,clearTimeout(this.#c);s?.close()}#u(){
+this.#s=null,this.removeAttribute("state"),this.#T.hidden=!1,this.#T.removeAttribute("value"),p(this.#m(
+"text"),"")}#d(t){this.#s=t,this.#k(t),this.dispatchEvent(new CustomEvent("task-status",{detail:t,bubbles:!0}))}#k(t){
+let e=this.#y;this.setAttribute("state",t.state),this.#T.hidden=!1,It(this.#T,t),p(this.#m("text"),U(
+t,e)),c(t)&&this.#w(""),this.#b(t,e)}#b(t,e){let s=F(t,e),i=performance.now();if(s===this.#a&&i-this.#r<
+Ot)return;this.#a=s,this.#r=i;let n=this.getAttribute("label"),r=U(t,e);p(this.#m("announcement"),n?
+`${n}: ${r}`:r)}#S(t){this.#T.hidden=!0,this.#w(""),p(this.#m("text"),t),p(this.#m("announcement"),t)}#g({
+state:t,reason:e,delayed:s}){this.setAttribute("connection",s?"delayed":t),clearTimeout(this.#c);let{
+offline:i,delayed:n}=this.#y;s?this.#w(n??""):t==="connected"||e===""?this.#w(""):t==="disconnected"?
+this.#w(`${i}: ${e}`):this.#c=setTimeout(()=>this.#w(`${i}: ${e}`),_t)}#w(t){let e=this.#o||this.#s!==
+null&&c(this.#s);p(this.#m("connection"),e||t===""?"":`(${t})`)}get#y(){return this.#i??={...D,...b().
+words,...this.#v()},this.#i}#v(){try{return JSON.parse(this.getAttribute("words")||"{}")}catch(t){return f(
+t),{}}}get#T(){return this.#m("bar")}#m(t){return this.querySelector('[data-part="announcement"]')===
+null&&this.#A(),this.querySelector(`[data-part="${t}"]`)}#A(){for(let[e,s]of Object.entries(Nt)){if(this.
+querySelector(`[data-part="${e}"]`)!==null)continue;let i=document.createElement(s);i.dataset.part=e,
+this.append(" ",i)}this.#E("label"),this.#E("text");let t=this.#m("announcement");t.setAttribute("ro\
+le","status"),Object.assign(t.style,{position:"absolute",width:"1px",height:"1px",overflow:"hidden",
+clipPath:"inset(50%)",whiteSpace:"nowrap"})}#E(t){this.#m(t).setAttribute("aria-hidden","true")}},Nt={
+label:"span",bar:"progress",text:"span",connection:"span",announcement:"span"};function It(o,t){let{
+current:e=null,total:s=null}=t.progress??{};c(t)?(o.max=1,o.value=t.state==="SUCCESS"?1:0):e!==null&&
+s!==null&&s>0?(o.max=s,o.value=e):o.removeAttribute("value")}function p(o,t){o.textContent!==t&&(o.textContent=
+t)}customElements.get("task-progress")===void 0&&customElements.define("task-progress",j);export{j as TaskProgress,D as WORDS,U as describe};

@@ -40,6 +40,8 @@ export class TaskProgress extends HTMLElement {
   /** Read when needed after each change of an attribute. @type {Words | null} */
   #knownWords = null;
   #isScheduled = false;
+  /** The subscription has ended with an error. */
+  #isRefused = false;
   #announced = "";
   #announcedAt = -Infinity;
   /** @type {(() => void) | null} */
@@ -98,6 +100,7 @@ export class TaskProgress extends HTMLElement {
     const before = this.#task;
     this.#token = token;
     this.#task = null;
+    this.#isRefused = false;
     if (id !== "") {
       if (before !== null && before.id !== id) this.#reset();
       client ??= connect();
@@ -105,7 +108,10 @@ export class TaskProgress extends HTMLElement {
       this.#task = task;
       task.onStatus((status) => this.#onStatus(status));
       task.onGone(() => this.#onTrouble(this.#words.gone ?? ""));
-      task.onError((error) => this.#onTrouble(error.message));
+      task.onError((error) => {
+        this.#isRefused = true;
+        this.#onTrouble(error.message);
+      });
       this.#unwatch ??= client.onState((state) => this.#onState(state));
     } else {
       if (before !== null && this.isConnected) this.#reset();
@@ -180,8 +186,9 @@ export class TaskProgress extends HTMLElement {
 
   /** @param {string} text */
   #showConnection(text) {
-    const hasEnded = this.#status !== null && isTerminal(this.#status);
-    setText(this.#part("connection"), hasEnded ? "" : text);
+    // Nothing more is expected of a task that has ended, and of one that was refused.
+    const isOver = this.#isRefused || (this.#status !== null && isTerminal(this.#status));
+    setText(this.#part("connection"), isOver || text === "" ? "" : `(${text})`);
   }
 
   /** @returns {Words} */
@@ -219,7 +226,8 @@ export class TaskProgress extends HTMLElement {
       if (this.querySelector(`[data-part="${name}"]`) !== null) continue;
       const part = document.createElement(tag);
       part.dataset.part = name;
-      this.append(part, " ");
+      // What the server rendered ends without a space.
+      this.append(" ", part);
     }
     this.#hideFromReaders("label");
     this.#hideFromReaders("text");
