@@ -246,12 +246,12 @@ class ClientSession:
         if self._refusals is None:
             self._refusals = Refusals(conf().REFUSALS)
         if self._refusals.add():
-            self.close(CloseCode.RATE, "too much that was refused")
+            self.close(CloseCode.RATE, "too many refused requests")
 
     def _check_refusals(self) -> None:
         """Raise TooMany where so much was refused that nothing more is looked up."""
         if self._refusals is not None and (retry_after := self._refusals.retry_after):
-            raise TooMany("too much that was refused", retry_after, is_refusal=True)
+            raise TooMany("too many refused requests", retry_after, is_refusal=True)
 
     # Subscribing
 
