@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task
 
 from realtime import redaction
@@ -36,6 +37,7 @@ from . import canvas
 from .messages import HEADER, carried, chord_of, embedded, header_of, identity, text_in
 from .runs import Run, current_run, note_stray
 from .selection import excluded, is_pushed, pushed
+from .time_limits import strike_again
 
 #: What MAIN holds, by task id. It publishes error callbacks, and learns of failures, without a
 #: current task: their messages are here.
@@ -63,7 +65,11 @@ def on_before_publish(
     _plan.set(None)
     if not headers or "id" not in headers:
         return  # message protocol 1
-    header = _stamp(headers, body)
+    try:
+        header = _stamp(headers, body)
+    except SoftTimeLimitExceeded:
+        strike_again(current_run())
+        header = _stamp(headers, body)
     if header:
         headers[HEADER] = header
     else:
@@ -75,7 +81,15 @@ def on_after_publish(headers: Mapping[str, Any] | None = None, **_kwargs: Any) -
     plan = _plan.get()
     if plan is None or plan.headers is not headers:
         return
+    try:
+        _announce(plan, headers)
+    except SoftTimeLimitExceeded:
+        strike_again(current_run())
+        _announce(plan, headers)  # twice is harmless
     _plan.set(None)
+
+
+def _announce(plan: _Plan, headers: Mapping[str, Any]) -> None:
     publication, owner = text_in(plan.header, "publication"), text_in(plan.header, "owner")
     changes = []
     if plan.announces_itself:
@@ -116,14 +130,13 @@ def _stamp(headers: Mapping[str, Any], body: Any) -> dict[str, Any]:
             return inherited
     elif run.task_id == headers["id"]:
         return _next_message(run, headers, embed)
+    if run is not None and headers["id"] in run.carried:
+        return _carried_message(run)
     scope = canvas.publication() or secrets.token_urlsafe(9)
     chord = chord_of(headers.get("task"), body[0] if embed else (), embed.get("chord"))
     waiting = carried(embed.get("chain"), chord, scope)
-    if run is not None:
-        if headers["id"] in run.carried:
-            return _carried_message(run, headers)
-        if any(task_id == run.task_id for task_id, _ in waiting):
-            return _replacement(run, headers, waiting)
+    if run is not None and any(task_id == run.task_id for task_id, _ in waiting):
+        return _replacement(run, headers, waiting)
     is_shown = is_pushed(headers.get("task"))
     followers = pushed(waiting)
     header: dict[str, Any] = {}
@@ -187,7 +200,7 @@ def _next_message(run: Run, headers: Mapping[str, Any], embed: Mapping[str, Any]
     return _planned(headers, header, waiting, False, pushed(new)) if new else header
 
 
-def _carried_message(run: Run, headers: Mapping[str, Any]) -> dict[str, Any]:
+def _carried_message(run: Run) -> dict[str, Any]:
     """Return the header of a task that the running task's message carried."""
     # It was announced then, and keeps what is known of who was not.
     return {**run.header, "published_at": _now()}

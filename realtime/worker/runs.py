@@ -308,6 +308,11 @@ def end(run: Run) -> None:
     _entered.set(tuple(each for each in _entered.get() if each is not run))
 
 
+def is_active(run: Run) -> bool:
+    """Return whether a run of this process has not ended."""
+    return run in _active
+
+
 @contextmanager
 def entered(run: Run) -> Iterator[None]:
     """Make the code inside part of a run."""

@@ -13,6 +13,7 @@ import signal
 import sys
 from typing import Any, Final
 
+from billiard.exceptions import SoftTimeLimitExceeded
 from celery import signals
 from celery.app.task import Context
 from celery.exceptions import Retry
@@ -45,6 +46,7 @@ from .publisher import publisher
 from .publishing import on_after_publish, on_before_publish, received, retry_fields
 from .runs import Run, begin, current_run, end, release_reports, run_of
 from .selection import is_pushed, pushed
+from .time_limits import strike_again
 from .timer import timer
 
 logger = get_logger("realtime.worker")
@@ -148,6 +150,15 @@ def _withdraw(task_id: str, publication: str, tried: int = 0) -> None:
 
 def on_started(task: Any = None, **_kwargs: Any) -> None:
     """Publish STARTED, in the name of a new run."""
+    try:
+        _start(task)
+    except SoftTimeLimitExceeded:
+        if run_of(task.request) is None:
+            _start(task)
+        strike_again(run_of(task.request))
+
+
+def _start(task: Any) -> None:
     request = task.request
     if request.is_eager:
         outer = current_run()

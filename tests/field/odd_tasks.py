@@ -13,6 +13,7 @@ from celery import chord, shared_task
 from celery.exceptions import Ignore, Reject, Retry
 
 from realtime import set_progress, track
+from realtime.ownership import owner_from
 from tests.sample_tasks import add, echo, total
 
 #: A message with this serializer is not sent: publishing raises, after Celery's signal before it.
@@ -189,3 +190,23 @@ def without_result() -> str:
 def end_at_soft_limit(self: Any) -> None:
     while True:
         time.sleep(0.01)
+
+
+@shared_task(soft_time_limit=1, time_limit=20)
+def meet_limit_while_publishing() -> str:
+    """Be in a receiver of the service when the limit strikes, then wait for it."""
+    strikes: list[int] = []
+
+    def slow() -> str:
+        if not strikes:
+            strikes.append(1)
+            time.sleep(1.5)
+        return "slow"
+
+    try:
+        with owner_from(slow):
+            started = add.delay(1, 1).id
+        while True:
+            time.sleep(0.01)
+    except celery.exceptions.SoftTimeLimitExceeded:
+        return str(started)

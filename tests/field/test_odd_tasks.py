@@ -130,6 +130,17 @@ def test_handlers_of_a_task_report_and_start_tasks_until_it_has_ended() -> None:
     assert until(lambda: owner_of(f"{task_id}-handler") == "handlers")
 
 
+def test_a_soft_time_limit_that_strikes_inside_of_the_service_reaches_the_task(
+    running: Workers,
+) -> None:
+    if "prefork" not in running.started[0].command:
+        pytest.skip("only prefork has soft time limits")
+    last = ended(odd_tasks.meet_limit_while_publishing.delay().id)[-1]
+    assert last.state == "SUCCESS"
+    assert owner_of(last.result) == "slow"
+    assert until(is_in(last.result, "SUCCESS"))
+
+
 # Publishing that raises midway
 
 
