@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 from django.core.management import call_command
 from django.template import Context, Template
 from django.test import override_settings
+
+from scripts.node import find_node
+from tests.wire import fresh_id, say, token_for
 
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = ROOT / "static"
@@ -91,3 +95,28 @@ def test_a_wheel_holds_the_bundles_and_their_types_and_no_sources() -> None:
     files = [*ENTRIES, *(entry.replace(".js", ".d.ts") for entry in ENTRIES)]
     expected = {f"static/realtime/{name}": f"realtime/static/realtime/{name}" for name in files}
     assert included == expected
+
+
+@pytest.mark.integration
+def test_the_documented_script_for_node_shows_the_ending_and_exits(
+    service: Any, tmp_path: Path
+) -> None:
+    [script] = re.findall(
+        r"^```javascript\n(.*?)^```$",
+        (ROOT / "docs/client.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    script = script.replace("http://127.0.0.1:8000", service.url)
+    script = script.replace("ws://127.0.0.1:8000/realtime/ws/", service.ws_url)
+    file = tmp_path / "watch.mjs"
+    file.write_text(script.replace('"./static/', f'"{ROOT}/static/'))
+    task_id = fresh_id()
+    say(task_id, "FAILURE", owner="somebody")
+    node = find_node()
+    if node is None:
+        pytest.skip("there is no Node 22 or newer")
+    token = token_for(service, f"task:{task_id}")
+    done = subprocess.run(
+        [node, file, task_id, token], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "FAILURE\n"), done.stderr

@@ -3,6 +3,7 @@
  */
 
 import { RealtimeError } from "./errors.mjs";
+import { readConfig } from "./platform.mjs";
 
 /** @typedef {import("./platform.mjs").Platform} Platform */
 
@@ -135,11 +136,12 @@ export class Site {
   }
 
   /**
-   * Signing in makes a new token, while the configuration holds the one before: the cookie has it,
-   * or the page's script has put it into the page's forms.
+   * Signing in makes a new token, while the configuration may hold the one before: the cookie has
+   * it, or a script has put it into the page's forms or has replaced the page's content.
    */
   #csrfToken() {
-    const { csrf_cookie = "csrftoken", csrf_token } = this.#platform.config;
+    const config = { ...this.#platform.config, ...readConfig() };
+    const { csrf_cookie = "csrftoken", csrf_token } = config;
     const { document } = globalThis;
     for (const cookie of document?.cookie.split("; ") ?? []) {
       if (cookie.startsWith(`${csrf_cookie}=`)) return cookie.slice(csrf_cookie.length + 1);
