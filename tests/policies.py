@@ -68,3 +68,8 @@ def gated(user: Any, topic: Any) -> bool:
     """Wait as long as a directory that does not answer."""
     Gate.entered.set()
     return Gate.opened.wait(60)
+
+
+def owner_in_tenant(user: Any) -> str:
+    """Users are counted from 1 in each tenant."""
+    return f"{user.tenant} {user.pk}"

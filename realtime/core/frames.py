@@ -20,7 +20,8 @@ from .topics import TASK, Topic
 
 PROTOCOL: Final = 1
 
-_TOKEN_LENGTH: Final = 4096
+#: Of a token, in characters: it fits into a frame, and into a header of HTTP.
+TOKEN_LENGTH: Final = 12 * 1024
 _EPOCH_LENGTH: Final = 64
 #: Of what continues a page, in characters.
 _AFTER_LENGTH: Final = 512
@@ -117,7 +118,7 @@ def _read(frame: dict[str, Any], frame_id: int) -> ClientFrame:
                 frame_id,
                 Topic.parse(frame.get("topic")),
                 _since(frame.get("since")),
-                _text(frame.get("token"), "token", _TOKEN_LENGTH),
+                _text(frame.get("token"), "token", TOKEN_LENGTH),
                 _limit(frame.get("limit")),
                 _detail(frame.get("detail")),
             )

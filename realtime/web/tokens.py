@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 
 from django.core import signing
 
+from realtime.broker.layer import access_group
 from realtime.conf import conf
+from realtime.core.frames import TOKEN_LENGTH
 from realtime.core.topics import Topic
 from realtime.exceptions import TokenError
 
@@ -33,13 +35,25 @@ class Token(NamedTuple):
 def make_token(topics: Iterable[str | Topic]) -> tuple[str, datetime.datetime]:
     """Return a token for these topics, and when it ends.
 
-    A topic may name a task that nobody has published yet. Raises ValueError for what is no topic.
+    A topic may name a task that nobody has published yet. Raises ValueError for what is no topic,
+    and for more than one token can hold.
     """
     named = sorted({str(Topic.parse(str(topic))) for topic in topics})
     made = time.time()
     ends = int(made * 1000) / 1000 + conf().TOKEN_AGE
-    token = signing.dumps({"topics": named, "made": made, "ends": ends}, salt=_SALT)
+    content = {"topics": named, "made": made, "ends": ends}
+    token = signing.dumps(content, salt=_salt(), compress=True)
+    if len(token) > TOKEN_LENGTH:
+        raise ValueError(f"these {len(named)} topics are too long for one token")
     return token, datetime.datetime.fromtimestamp(ends, datetime.UTC)
+
+
+def _salt() -> str:
+    """Return what a token is signed with besides SECRET_KEY: what names this service in Redis.
+
+    Two projects with one key may have different users under the same primary key.
+    """
+    return f"{_SALT}:{access_group()}"
 
 
 def read_token(token: str) -> frozenset[Topic]:
@@ -53,7 +67,7 @@ def read_token(token: str) -> frozenset[Topic]:
 def open_token(token: str) -> Token:
     """Return the content of a token. Raises TokenError as :func:`read_token` does."""
     try:
-        content = signing.loads(token, salt=_SALT)
+        content = signing.loads(token, salt=_salt())
     except signing.BadSignature:
         raise TokenError("the token is not valid") from None
     if content["ends"] < time.time():

@@ -259,7 +259,10 @@ async def tokens(request: HttpRequest) -> HttpResponse:
         if (given := _bearer(request)) is not None:
             grants_of(given)  # of a token that is not valid the caller is told that
         raise refused[0][1]
-    token, ends = make_token(named for _, named in granted)
+    try:
+        token, ends = make_token(named for _, named in granted)
+    except ValueError as error:
+        raise Refused(ErrorCode.TOO_LARGE, str(error)) from None
     answer = {
         "token": token,
         "expires_at": json.loads(timestamp(ends)),
