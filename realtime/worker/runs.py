@@ -55,7 +55,8 @@ class Reports:
         #: How many changes of state may still be sent at once.
         self._allowance = float("inf")
         self._waiting: tuple[str, Fields] | None = None
-        self._is_timed = False
+        #: The process whose timer is to send it; 0 for none. A fork copies this and no timer.
+        self._timed_in = 0
 
     def report(self, state: str, progress: str) -> None:
         """Publish a custom state with its progress, now or as soon as the rate allows."""
@@ -73,8 +74,8 @@ class Reports:
         is_new = state != self._sent_state and self._allowance >= 1
         if now < due and not is_new:
             self._waiting = state, fields
-            if not self._is_timed:
-                self._is_timed = timer.call(due - now, self._ring)
+            if self._timed_in != process.pid and timer.call(due - now, self._ring):
+                self._timed_in = process.pid
             return
         if self._waiting is not None and is_new:
             self._release()  # the last one of the state before
@@ -83,7 +84,7 @@ class Reports:
 
     def _ring(self) -> None:
         """Send what waits; the timer calls this."""
-        self._is_timed = False
+        self._timed_in = 0
         self.release()
 
     def _release(self) -> None:

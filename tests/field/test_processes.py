@@ -290,3 +290,27 @@ def test_held_progress_is_sent_in_a_forked_process_too() -> None:
         timer.call(0, again.set)
         os._exit(0 if again.wait(10) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_progress_of_a_forked_process_is_sent_though_its_parents_was_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from realtime.worker.runs import Run
+
+    told: list[str] = []
+
+    def send(change: Change) -> Any:
+        told.append(change.fields["progress"])
+        return SimpleNamespace(seen=True)
+
+    monkeypatch.setattr("realtime.worker.runs.publisher.send", send)
+    with override_settings(REALTIME={**settings.REALTIME, "PROGRESS_RATE": 1.0}):
+        run = Run(SimpleNamespace(id="forks", retries=0), {}, {})
+        run.report("PROGRESS", "1")
+        run.report("PROGRESS", "2")  # waits
+        child = os.fork()
+        if child == 0:
+            run.report("PROGRESS", "3")
+            os._exit(0 if until(lambda: told[-1] == "3", 10) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert until(lambda: told[-1] == "2")
