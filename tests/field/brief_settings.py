@@ -5,7 +5,7 @@ import os
 from tests.settings import *  # noqa: F403
 
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 6,
+    "visibility_timeout": int(os.environ.get("VISIBILITY_TIMEOUT", "6")),
     "unacked_restore_interval": 1,
     "unacked_restore_throttle": 1,
 }

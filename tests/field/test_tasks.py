@@ -22,6 +22,7 @@ from realtime.ownership import owner_from
 from realtime.results import stored_endings
 from tests import sample_tasks
 from tests.field import pushed_tasks
+from tests.field.conftest import LONG
 from tests.field.workers import Workers, is_in, owner_of, workers
 from tests.integration.test_worker import ended, states, wait
 from tests.until import until
@@ -313,7 +314,7 @@ def test_what_a_process_announced_without_knowing_is_withdrawn_by_the_worker(
 # T2
 
 
-@pytest.mark.parametrize("how", ["SIGQUIT", "REMAP_SIGTERM"])
+@pytest.mark.parametrize("how", ["SIGQUIT", "REMAP_SIGTERM"] if LONG else ["SIGQUIT"])
 def test_what_a_cold_shutdown_breaks_off_is_lost_at_once_with_what_waits_for_it(
     how: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
@@ -329,6 +330,7 @@ def test_what_a_cold_shutdown_breaks_off_is_lost_at_once_with_what_waits_for_it(
             assert "shut down" in realtime.status(task_id).error["message"]
 
 
+@pytest.mark.skipif(not LONG, reason="in the long form: test_waiting.py has it in short")
 def test_what_a_cold_shutdown_breaks_off_and_was_not_acknowledged_runs_again(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:

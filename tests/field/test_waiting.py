@@ -106,7 +106,8 @@ def in_state(task_id: str, *expected: str) -> bool:
 @pytest.fixture(scope="module")
 def killed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Tasks whose worker was killed as a whole while it ran them, or had received them."""
-    worker = site.start_worker()
+    # How long a received task is waited for: nothing delivers these again.
+    worker = site.start_worker(VISIBILITY_TIMEOUT="2")
     never = str(tmp_path_factory.mktemp("never") / "there")
     last = chain(sample_tasks.hold.si(never), sample_tasks.add.si(1, 2)).apply_async()
     body = chord([sample_tasks.hold.si(never)], sample_tasks.echo.s()).apply_async()
@@ -201,7 +202,7 @@ class Watcher:
         self.told.set()
 
 
-@pytest.mark.parametrize("state", ["PENDING", "RETRY"])
+@pytest.mark.parametrize("state", ["PENDING", "RETRY"] if LONG else ["PENDING"])
 async def test_a_task_in_a_purged_queue_expires_and_its_subscribers_get_an_empty_snapshot(
     clean_redis: str, state: str
 ) -> None:
