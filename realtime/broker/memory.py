@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from asgiref.sync import async_to_sync
 
 from realtime.conf import conf
-from realtime.core.acceptance import Change, Follower, Kept, accept, forget
+from realtime.core.acceptance import Change, Kept, accept, forget
 from realtime.core.jsontext import dumps
 from realtime.core.position import Place, Position, next_mark
 from realtime.core.states import (
@@ -40,49 +37,16 @@ from .base import (
     Running,
     Waiting,
 )
+from .kept import Log, Record, new_epoch
 from .layer import get_layer, group_of, to_message
-
-
-@dataclass(slots=True)
-class _Record:
-    kept: Kept
-    owner: str | None = None
-    #: When it changed hands.
-    owner_since: float = 0.0
-    patience: int = 0
-    followers: tuple[Follower, ...] = ()
-    #: When it began to run, or to wait, or stalled.
-    since: float = 0.0
-    version: int = 0
-    texts: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def known(self) -> bool:
-        """Whether it is not only what remains of a task that was forgotten."""
-        return bool(self.kept.state)
-
-
-@dataclass(slots=True)
-class _Log:
-    epoch: str
-    offset: int = 0
-    mark: int = 0
-    texts: deque[str] = field(default_factory=lambda: deque(maxlen=conf().HISTORY_SIZE))
-    #: The topic's tasks and the offsets at which they came, oldest first.
-    tasks: dict[str, int] = field(default_factory=dict)
-
-    def restart(self) -> None:
-        """Go on in a new epoch, so that whoever watches the topic reads it again."""
-        self.epoch = _epoch()
-        self.texts.clear()
 
 
 class MemoryBroker(Broker):
     """Keeps everything in this process, and publishes through the channel layer's group_send."""
 
     def __init__(self) -> None:
-        self._records: dict[str, _Record] = {}
-        self._logs: dict[str, _Log] = {}
+        self._records: dict[str, Record] = {}
+        self._logs: dict[str, Log] = {}
         self._moved: dict[str, str] = {}
         self._lock = threading.Lock()
         self._leases: dict[str, float] = {}
@@ -101,7 +65,7 @@ class MemoryBroker(Broker):
             before = record.kept if record else None
             fresh = before is not None and kept.lives != before.lives
             if record is None:
-                record = self._records[change.task_id] = _Record(kept)
+                record = self._records[change.task_id] = Record(kept)
             if fresh:
                 record.texts, record.followers, record.patience = {}, (), 0
                 self._logs.pop(f"{TASK}:{change.task_id}", None)
@@ -133,7 +97,7 @@ class MemoryBroker(Broker):
             _send(event)
         return version
 
-    def _set_owner(self, record: _Record, change: Change, before: Kept | None, fresh: bool) -> None:
+    def _set_owner(self, record: Record, change: Change, before: Kept | None, fresh: bool) -> None:
         """Give a task to its publication's owner; without one, to the first that is known."""
         known = before.publication if before else ""
         named = change.publication not in ("", known)
@@ -230,7 +194,7 @@ class MemoryBroker(Broker):
             if task_id in records and records[task_id].kept.rank != TERMINAL_RANK
         ]
 
-    def _known(self) -> Mapping[str, _Record]:
+    def _known(self) -> Mapping[str, Record]:
         return {task_id: record for task_id, record in list(self._records.items()) if record.known}
 
     # Moving and removing what is kept.
@@ -255,7 +219,7 @@ class MemoryBroker(Broker):
         if record is None:
             return False
         self._remove(task_id)
-        self._records[task_id] = _Record(forget(record.kept))
+        self._records[task_id] = Record(forget(record.kept))
         return True
 
     def _remove(self, task_id: str) -> None:
@@ -376,10 +340,10 @@ class MemoryBroker(Broker):
     async def close(self) -> None:
         pass
 
-    def _log(self, topic: str) -> _Log:
-        return self._logs.setdefault(topic, _Log(_epoch()))
+    def _log(self, topic: str) -> Log:
+        return self._logs.setdefault(topic, Log(new_epoch()))
 
-    def _log_event(self, topic: str, task_id: str, record: _Record) -> Event:
+    def _log_event(self, topic: str, task_id: str, record: Record) -> Event:
         log, text = self._log(topic), compose(record.texts)
         log.offset += 1
         log.mark = next_mark(log.mark, text)
@@ -396,10 +360,6 @@ class MemoryBroker(Broker):
             (offset, compose(self._records[task_id].texts))
             for task_id, offset in reversed(list(log.tasks.items()) if log else [])
         ]
-
-
-def _epoch() -> str:
-    return secrets.token_urlsafe(6)
 
 
 def _runs(kept: Kept) -> bool:

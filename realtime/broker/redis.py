@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from realtime.conf import conf
-from realtime.core.acceptance import Change, Follower
+from realtime.core.acceptance import Change
 from realtime.core.jsontext import dumps
 from realtime.core.position import Place, Position
-from realtime.core.states import RECEIVED, TERMINAL_RANK, rank
+from realtime.core.states import rank
 from realtime.core.status import Status
 from realtime.core.topics import TASK, USER, VISITOR, Topic
 
@@ -24,21 +23,13 @@ from .base import LONGEST_PAGE, PAGE, Broker, Owned, Page, Reading, Running, Wai
 from .connection import SCHEMA, Asker, Call, Client, check_schema
 from .layer import group_of
 from .scripts import PLACES, Script
+from .unfinished import Unfinished, chunks
 
-#: Records that are read in one go.
-_CHUNK: Final = 500
-#: Ids of tasks that have not ended which are read in one go.
-_IDS: Final = 10_000
 #: Tasks that are moved or forgotten in one go: Redis serves nobody else meanwhile.
 _MOVED: Final = 100
 #: Seconds between two writes by which an event loop's connection notices a failover.
 _WRITE_EVERY: Final = 1.0
 _CURSOR: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
-
-
-def _chunks(items: Sequence[Any], size: int = _CHUNK) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def _name() -> str:
@@ -76,9 +67,7 @@ class RedisBroker(Broker):
         #: Only a task's own updates must not wait for a slow Redis.
         self._impatient = Client(_impatience)
         self._patient = Client(_patience)
-        #: The workers of tasks that they have received and not begun, by id and time.
-        self._held: dict[tuple[str, float], str] = {}
-        self._turn = 0
+        self._unfinished = Unfinished(self._patient, self._prefix)
         self._askers: WeakKeyDictionary[asyncio.AbstractEventLoop, Asker] = WeakKeyDictionary()
         _group.cache_clear()  # other settings, other groups
 
@@ -166,112 +155,19 @@ class RedisBroker(Broker):
         return bool(await self._async().ask("EXISTS", f"{self._prefix}leader"))
 
     def running(self, *, held: bool = True) -> list[Running]:
-        found, members = [], self._members("running")
-        with self._patient.use() as client:
-            seconds, microseconds = client.time()
-        now = seconds + microseconds / 1e6
-        # A task is given another time as soon as it is more than held, so what is remembered of
-        # one with the same time is true. (Read again in turn all the same: records expire.)
-        known, self._turn = self._held, (self._turn + 1) % _TURNS
-        alive = set() if held else self._alive(set(known.values()))
-        self._held = {
-            member: known[member]
-            for member in members
-            if known.get(member, "") in alive and hash(member) % _TURNS != self._turn
-        }
-        unread = [member for member in members if member not in self._held]
-        for chunk in _chunks(unread):
-            records = self._records([task_id for task_id, _ in chunk], _RUNNING, "running")
-            alive = self._alive({worker for *_, worker in records.values() if worker})
-            for task_id, since in chunk:
-                if task_id not in records:
-                    continue
-                state, publication, lives, published, run, token, patience, followers, worker = (
-                    records[task_id]
-                )
-                if state == _HELD and worker in alive:
-                    self._held[task_id, since] = worker
-                    if not held:
-                        continue
-                found.append(
-                    Running(
-                        task_id,
-                        json.loads(state),
-                        int(run),
-                        token or "",
-                        not worker or worker in alive,
-                        now - since,
-                        int(patience or 0),
-                        publication or "",
-                        _again(lives),
-                        json.loads(published or "null"),
-                        tuple(Follower(*each) for each in json.loads(followers or "[]")),
-                    )
-                )
-        return found
+        return self._unfinished.running(held=held)
 
     def running_ids(self) -> list[str]:
-        return [task_id for task_id, _ in self._members("running")]
+        return self._unfinished.running_ids()
 
     def waiting(self, limit: int) -> list[Waiting]:
-        name = f"{self._prefix}waiting"
-        with self._patient.use() as client:
-            task_ids = cast(list[str], client.zrange(name, 0, limit - 1))
-            if task_ids:
-                now = int(client.time()[0])
-                client.zadd(name, dict.fromkeys(task_ids, now), xx=True)
-        return self._unfinished(task_ids, name="waiting")
+        return self._unfinished.waiting(limit)
 
     def waiting_ids(self) -> list[str]:
-        return [task_id for task_id, _ in self._members("waiting")]
-
-    def _members(self, name: str) -> list[tuple[str, float]]:
-        """Return a list's members with their times, oldest first."""
-        key, found = f"{self._prefix}{name}", list[tuple[str, float]]()
-        with self._patient.use() as client:
-            # In pages: Redis serves nobody else meanwhile. As the list changes, an id may come
-            # twice, or be missing until the next time.
-            while page := client.zrange(key, len(found), len(found) + _IDS - 1, withscores=True):
-                found += cast(list[tuple[str, float]], page)
-        return found
+        return self._unfinished.waiting_ids()
 
     def unfinished(self, task_ids: Sequence[str]) -> list[Waiting]:
-        return self._unfinished(task_ids)
-
-    def _unfinished(self, task_ids: Sequence[str], name: str = "") -> list[Waiting]:
-        found = []
-        for chunk in _chunks(task_ids):
-            for task_id, record in self._records(chunk, (*_WAITS, "_rank"), name).items():
-                state, publication, lives, published, ranked = record
-                if int(ranked) != TERMINAL_RANK:
-                    again, published_at = _again(lives), json.loads(published or "null")
-                    found.append(
-                        Waiting(task_id, json.loads(state), publication or "", again, published_at)
-                    )
-        return found
-
-    def _records(
-        self, task_ids: Sequence[str], keys: Sequence[str], name: str = ""
-    ) -> dict[str, list[Any]]:
-        """Return some keys of each record, `state` first; take those that expired off a list."""
-        with self._patient.use() as client:
-            pipeline = client.pipeline(transaction=False)
-            for task_id in task_ids:
-                pipeline.hmget(self._record(task_id), keys)
-            records = dict(zip(task_ids, pipeline.execute(), strict=True))
-            gone = [task_id for task_id, (state, *_) in records.items() if state is None]
-            if gone and name:
-                client.zrem(f"{self._prefix}{name}", *gone)
-        for task_id in gone:
-            del records[task_id]
-        return records
-
-    def _alive(self, workers: set[str]) -> set[str]:
-        with self._patient.use() as client:
-            pipeline = client.pipeline(transaction=False)
-            for worker in workers:
-                pipeline.exists(self._key("lease", worker))
-            return {w for w, stands in zip(workers, pipeline.execute(), strict=True) if stands}
+        return self._unfinished.of(task_ids)
 
     # Moving and removing what is kept.
 
@@ -297,7 +193,7 @@ class RedisBroker(Broker):
                 client.zrem(expiry, *task_ids)
 
     def _of(self, owner: str, task_ids: Sequence[str]) -> list[str]:
-        owners = self._records(task_ids, ("state", "_owner"))
+        owners = self._unfinished.records(task_ids, ("state", "_owner"))
         return [task_id for task_id, (_, whose) in owners.items() if whose == owner]
 
     def _forget(self, task_ids: Sequence[str], *withdraw: str) -> int:
@@ -360,7 +256,7 @@ class RedisBroker(Broker):
     async def places(self, topics: Sequence[str]) -> list[Place | None]:
         keys = [self._key("place", topic) for topic in topics]
         asker = self._async()
-        asked = [asker.ask("MGET", *chunk) for chunk in _chunks(keys)]
+        asked = [asker.ask("MGET", *chunk) for chunk in chunks(keys)]
         # A replica answers whoever only reads, for ever: a write tells.
         if write := time.monotonic() - asker.wrote >= _WRITE_EVERY:
             name = f"{self._prefix}schema"
@@ -420,15 +316,3 @@ _OWNER: Final = 4
 _TOTAL: Final = 5
 _NEXT: Final = 6
 _TEXTS: Final = 8
-
-#: What is asked of the record of a task that waits, and of one that runs.
-_WAITS: Final = ("state", "_publication", "_lives", "published_at")
-_RUNNING: Final = (*_WAITS, "run", "_token", "_patience", "_followers", "_worker")
-#: The state of a task that a worker has received and not begun.
-_HELD: Final = f'"{RECEIVED}"'
-#: Each of those is read at least once in so many turns.
-_TURNS: Final = 60
-
-
-def _again(lives: str | None) -> bool:
-    return int(lives or 0) > 0

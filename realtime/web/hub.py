@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from redis.exceptions import ReadOnlyError
@@ -25,6 +25,7 @@ from realtime.core.position import Place, Position, Step, step
 from realtime.core.topics import TASK, Topic
 
 from .link import Link
+from .members import Member, Members
 from .recall import recall_quietly
 from .subscription import Subscription
 from .watched import Suspects, Watched
@@ -43,18 +44,8 @@ ENDED_EVERY: Final = 12
 _PAUSE: Final = 0.5
 #: Seconds between two attempts to deliver to a subscriber that raises, at most.
 _LONGEST_PAUSE: Final = 60.0
-#: Members that are told something before others have a turn.
-_SHARE: Final = 200
 #: Seconds that closing may take when the event loop ends.
 _CLOSING: Final = 2.0
-
-
-class Member(Protocol):
-    """A connection of this event loop."""
-
-    def store_changed(self, available: bool) -> None:
-        """Take note that nothing arrives, as the store is away, or that it is back."""
-        ...
 
 
 class Hub:
@@ -64,7 +55,7 @@ class Hub:
         self._broker = get_broker()
         self.link = Link(self._broker, self)
         self._watched: dict[str, Watched] = {}
-        self._members: set[Member] = set()
+        self._members = Members()
         self._suspects = Suspects(lambda names: self._spawn(self._check(names)))
         self._started = False
         #: Whether the last look at the store succeeded.
@@ -213,13 +204,7 @@ class Hub:
 
     async def availability_changed(self, available: bool) -> None:
         """Tell every connection whether the store is away."""
-        for number, member in enumerate(tuple(self._members), 1):
-            try:
-                member.store_changed(available)
-            except Exception:
-                logger.exception("member_failed")
-            if number % _SHARE == 0:
-                await asyncio.sleep(0)
+        await self._members.tell(available)
 
     def receive(self, message: Any) -> None:
         """Take a message of the layer."""

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, Final, NoReturn, ParamSpec
+from typing import Any, Final
 
 from asgiref.sync import sync_to_async
-from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
-from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.http.multipartparser import MultiPartParserError
-from django.middleware.csrf import CsrfViewMiddleware
-from django.middleware.csrf import logger as csrf_logger
-from django.utils.cache import add_never_cache_headers
-from django.utils.log import log_response
-from django.views.decorators.csrf import csrf_exempt
 
 from realtime.broker import get_broker
 from realtime.broker.base import LONGEST_PAGE, PAGE, Reading
@@ -35,6 +25,7 @@ from realtime.redaction import encode_result
 from realtime.results import is_unique, stored_endings, stored_result
 
 from .access import anonymous
+from .answers import answers, bearer, error
 from .auth import Refused, authorise, authorise_cancel, grant, grants_of, not_found
 from .cancel import request_cancel
 from .drain import is_draining
@@ -43,25 +34,12 @@ from .limits import connections as connections_here
 from .origins import is_allowed_origin
 from .paths import from_path
 from .recall import arecall
-from .reconciler import reconciler
-from .requests import TIME_LIMIT
 from .slow_calls import SlowCalls
 from .subscriptions import ATTEMPTS, is_anothers, listed
 from .tokens import make_token
 
 logger = get_logger("realtime.http")
-P = ParamSpec("P")
-View = Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponse]]
 
-_STATUS: Final = {
-    ErrorCode.BAD_REQUEST: 400,
-    ErrorCode.UNAUTHORIZED: 401,
-    ErrorCode.FORBIDDEN: 403,
-    ErrorCode.NOT_FOUND: 404,
-    ErrorCode.TOO_LARGE: 413,
-    ErrorCode.LIMIT: 429,
-    ErrorCode.INTERNAL: 500,
-}
 _TOPICS_OF_A_TOKEN: Final = 128
 _NOT_LED: Final = "no process reconciles: endings that nobody announced are not found"
 #: Seconds until a WebSocket may be tried again.
@@ -70,100 +48,7 @@ _RETRY_AFTER: Final = 5
 _READY_TIMEOUT: Final = 2.0
 
 
-def _answers(*methods: str, by_token: bool = False) -> Callable[[View[P]], View[P]]:
-    """Answer these methods only; turn what a view refuses, and what fails, into an error object.
-
-    With ``by_token`` a request that carries a token is let in by that alone: no other page can
-    make a browser send one, so it needs no CSRF token, and its session does not count.
-    """
-    allowed = ", ".join(methods)
-
-    def wrap(view: View[P]) -> View[P]:
-        @functools.wraps(view)
-        async def answer(
-            request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
-        ) -> HttpResponse:
-            if isinstance(request, ASGIRequest):
-                reconciler.start_if_served(request.scope)  # in a project with a router of its own
-            if request.method not in methods:
-                refusal = _error(ErrorCode.BAD_REQUEST, f"use {allowed}", status=405)
-                refusal["Allow"] = allowed
-                return refusal
-            try:
-                safe = request.method in ("GET", "HEAD")
-                if not safe and not (by_token and _bearer(request) is not None):
-                    await sync_to_async(_check_csrf)(request)
-                async with asyncio.timeout(TIME_LIMIT):
-                    response = await view(request, *args, **kwargs)
-            except TimeoutError:
-                message = "the store or the result backend does not answer in time, try again"
-                response = _error(ErrorCode.INTERNAL, message, status=503)
-            except Refused as refused:
-                response = _error(refused.code, str(refused))
-            except RequestDataTooBig:
-                response = _error(ErrorCode.TOO_LARGE, "the body is too large")
-            except (BadRequest, MultiPartParserError, SuspiciousOperation):
-                response = _error(ErrorCode.BAD_REQUEST, "the body cannot be read")
-            except Exception:
-                ref = secrets.token_hex(4)
-                logger.exception("request_failed ref=%s", ref)
-                response = _error(ErrorCode.INTERNAL, "the service failed, try again", ref=ref)
-            add_never_cache_headers(response)
-            return response
-
-        exempt: View[P] = _exempt(answer)
-        return exempt
-
-    return wrap
-
-
-def _exempt(view: Any) -> Any:
-    """Take a view out of what Django's middleware and settings do to every view.
-
-    CSRF and access are checked here, with the contract's answers instead of a page or a redirect
-    to sign in. ATOMIC_REQUESTS refuses asynchronous views; these write to no database.
-    """
-    view.login_required = False  # LoginRequiredMiddleware
-    view.realtime_publishes_nothing = True  # OwnerMiddleware
-    for alias in connections:
-        view = transaction.non_atomic_requests(using=alias)(view)
-    return csrf_exempt(view)
-
-
-class _CsrfCheck(CsrfViewMiddleware):
-    """Django's own check of where a request comes from, with the contract's answer."""
-
-    def _reject(self, request: HttpRequest, reason: str) -> NoReturn:
-        log_response(
-            "Forbidden (%s): %s",
-            reason,
-            request.path,
-            response=HttpResponse(status=403),
-            request=request,
-            logger=csrf_logger,
-        )
-        raise Refused(ErrorCode.FORBIDDEN, "the CSRF token is missing or wrong")
-
-
-def _check_csrf(request: HttpRequest) -> None:
-    """Raise Refused for what another page may have made a browser ask for."""
-
-    def view(_request: HttpRequest) -> HttpResponse:
-        return HttpResponse()
-
-    check = _CsrfCheck(view)
-    check.process_request(request)
-    check.process_view(request, view, (), {})
-
-
-def _error(
-    code: ErrorCode, message: str, *, status: int | None = None, **more: str
-) -> JsonResponse:
-    error = {"code": code, "message": message, **more}
-    return JsonResponse({"error": error}, status=status or _STATUS[code])
-
-
-@_answers("GET", "HEAD")
+@answers("GET", "HEAD")
 async def task(request: HttpRequest, task_id: str) -> HttpResponse:
     """Answer with a task's status and its position."""
     topic = _task_topic(task_id)
@@ -177,7 +62,7 @@ async def task(request: HttpRequest, task_id: str) -> HttpResponse:
     return HttpResponse(text, content_type="application/json")
 
 
-@_answers("GET", "HEAD")
+@answers("GET", "HEAD")
 async def topic(request: HttpRequest, topic: str) -> HttpResponse:
     """Answer with a page of a topic's tasks: the first, or the one that follows another."""
     named = _named_topic(topic)
@@ -188,7 +73,7 @@ async def topic(request: HttpRequest, topic: str) -> HttpResponse:
         return HttpResponse(text, content_type="application/json")
     if not named.holds_many:
         raise Refused(ErrorCode.BAD_REQUEST, "a topic of one task has no pages")
-    granted = await authorise(named, await _user(request), _bearer(request))
+    granted = await authorise(named, await _user(request), bearer(request))
     try:
         page = await get_broker().page(granted, after, limit)
     except ValueError:
@@ -200,10 +85,10 @@ async def topic(request: HttpRequest, topic: str) -> HttpResponse:
     )
 
 
-@_answers("GET", "HEAD")
+@answers("GET", "HEAD")
 async def result(request: HttpRequest, task_id: str) -> HttpResponse:
     """Answer with a task's whole result, as JSON."""
-    granted = await grant(_task_topic(task_id), await _user(request), _bearer(request))
+    granted = await grant(_task_topic(task_id), await _user(request), bearer(request))
     text = await _awhole_result(granted.topic.ident)
     owned = await get_broker().owned(granted.topic.ident)
     if (owned.owner if owned else NOBODY) != (granted.owner or NOBODY):
@@ -213,10 +98,10 @@ async def result(request: HttpRequest, task_id: str) -> HttpResponse:
     return HttpResponse(text, content_type="application/json")
 
 
-@_answers("POST", by_token=True)
+@answers("POST", by_token=True)
 async def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
     """Pass on the wish to cancel a task."""
-    topic, token = _task_topic(task_id), _bearer(request)
+    topic, token = _task_topic(task_id), bearer(request)
     if token is None:
         await authorise_cancel(topic.ident, await _user(request))
     else:
@@ -225,14 +110,14 @@ async def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
     return JsonResponse({"task_id": topic.ident}, status=202)
 
 
-@_answers("GET", "HEAD", "POST")
+@answers("GET", "HEAD", "POST")
 async def no_task(request: HttpRequest, path: str) -> HttpResponse:
     """Answer for a path that names no task as for a task that is not there."""
     await _authorise_task(request, "~")
     raise not_found()
 
 
-@_answers("POST")
+@answers("POST")
 async def tokens(request: HttpRequest) -> HttpResponse:
     """Answer with a token for those topics that the caller's session or CAN_SUBSCRIBE allows.
 
@@ -256,13 +141,13 @@ async def tokens(request: HttpRequest) -> HttpResponse:
         except Refused as refusal:
             refused.append((topic, refusal))
     if not granted:
-        if (given := _bearer(request)) is not None:
+        if (given := bearer(request)) is not None:
             grants_of(given)  # of a token that is not valid the caller is told that
         raise refused[0][1]
     try:
         token, ends = make_token(named for _, named in granted)
-    except ValueError as error:
-        raise Refused(ErrorCode.TOO_LARGE, str(error)) from None
+    except ValueError as mistake:
+        raise Refused(ErrorCode.TOO_LARGE, str(mistake)) from None
     answer = {
         "token": token,
         "expires_at": json.loads(timestamp(ends)),
@@ -273,7 +158,7 @@ async def tokens(request: HttpRequest) -> HttpResponse:
     return JsonResponse(answer, status=201)
 
 
-@_answers("GET", "HEAD")
+@answers("GET", "HEAD")
 async def handshake(request: HttpRequest) -> HttpResponse:
     """Answer why a WebSocket would be refused here, which a browser does not tell its page.
 
@@ -290,37 +175,37 @@ async def handshake(request: HttpRequest) -> HttpResponse:
         headers = [*kept, (b"origin", named.encode(errors="replace"))]
         if not is_allowed_origin({**request.scope, "headers": headers}):
             message = "this page's origin is not allowed; the server's log names the setting"
-            return _error(ErrorCode.FORBIDDEN, message)
-    refusal = _error(ErrorCode.BAD_REQUEST, "this is the address of a WebSocket", status=426)
+            return error(ErrorCode.FORBIDDEN, message)
+    refusal = error(ErrorCode.BAD_REQUEST, "this is the address of a WebSocket", status=426)
     refusal["Upgrade"] = "websocket"
     return refusal
 
 
 def _retry_later(code: ErrorCode, message: str) -> HttpResponse:
-    refusal = _error(code, message, status=503)
+    refusal = error(code, message, status=503)
     refusal["Retry-After"] = str(_RETRY_AFTER)
     return refusal
 
 
-@_answers("GET", "HEAD")
+@answers("GET", "HEAD")
 async def healthz(request: HttpRequest) -> HttpResponse:
     """Answer that the process is alive."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
-@_answers("GET", "HEAD")
+@answers("GET", "HEAD")
 async def readyz(request: HttpRequest) -> HttpResponse:
     """Answer whether new work is welcome: not while nothing is heard, nor at the end."""
     if is_draining():
-        return _error(ErrorCode.INTERNAL, "this process is about to end", status=503)
+        return error(ErrorCode.INTERNAL, "this process is about to end", status=503)
     if not get_hub().hearing:
-        return _error(ErrorCode.INTERNAL, "the channel layer does not answer", status=503)
+        return error(ErrorCode.INTERNAL, "the channel layer does not answer", status=503)
     try:
         async with asyncio.timeout(_READY_TIMEOUT):
             await get_broker().places(["ready"])
             led = await get_broker().is_led()
     except Exception:  # noqa: BLE001 - whatever it is, this process cannot serve now
-        return _error(ErrorCode.INTERNAL, "the store does not answer", status=503)
+        return error(ErrorCode.INTERNAL, "the store does not answer", status=503)
     if not led:
         # Nothing that another process would do better: this one takes new work.
         logger.warning("not_reconciled reason=%r", _NOT_LED)
@@ -342,8 +227,8 @@ def _named_topic(text: str) -> Topic:
         return _task_topic(segment)
     try:
         return Topic.parse(f"{kind}:{from_path(segment)}")
-    except ValueError as error:
-        raise Refused(ErrorCode.BAD_REQUEST, str(error)) from None
+    except ValueError as mistake:
+        raise Refused(ErrorCode.BAD_REQUEST, str(mistake)) from None
 
 
 def _limit(request: HttpRequest) -> int:
@@ -356,7 +241,7 @@ def _limit(request: HttpRequest) -> int:
 
 async def _read(request: HttpRequest, topic: Topic, limit: int = PAGE) -> Reading:
     """Return what a topic holds, if the caller may see it, whoever owns it by then."""
-    user, token = await _user(request), _bearer(request)
+    user, token = await _user(request), bearer(request)
     for _ in range(ATTEMPTS):
         granted = await grant(topic, user, token)
         reading = await get_broker().read(granted.topic, limit=limit)
@@ -366,7 +251,7 @@ async def _read(request: HttpRequest, topic: Topic, limit: int = PAGE) -> Readin
 
 
 async def _authorise_task(request: HttpRequest, segment: str) -> Topic:
-    return await authorise(_task_topic(segment), await _user(request), _bearer(request))
+    return await authorise(_task_topic(segment), await _user(request), bearer(request))
 
 
 async def _user(request: HttpRequest) -> Any:
@@ -384,12 +269,6 @@ def _loaded_user(request: HttpRequest) -> Any:
         return anonymous()
     is_signed_in(user)  # it is loaded when it is used
     return user
-
-
-def _bearer(request: HttpRequest) -> str | None:
-    """Return the token of ``Authorization: Bearer …`` (RFC 6750, section 2.1)."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _whole_result(task_id: str) -> str | None:
@@ -425,5 +304,5 @@ def _asked_topics(request: HttpRequest) -> list[Topic]:
         raise Refused(ErrorCode.BAD_REQUEST, limits)
     try:
         return [Topic.parse(topic) for topic in topics]
-    except ValueError as error:
-        raise Refused(ErrorCode.BAD_REQUEST, str(error)) from None
+    except ValueError as mistake:
+        raise Refused(ErrorCode.BAD_REQUEST, str(mistake)) from None

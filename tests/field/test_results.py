@@ -20,10 +20,12 @@ from django.test import AsyncClient, override_settings
 
 import realtime
 from realtime.broker import get_broker
+from realtime.broker.unfinished import Unfinished
 from realtime.core import jsontext
 from realtime.core.acceptance import Change
 from realtime.core.topics import Topic
-from realtime.web import endings, views
+from realtime.web import answers as answers_module
+from realtime.web import endings
 from realtime.web import recall as recall_module
 from realtime.web import reconciler as module
 from realtime.web.reconciler import Reconciler
@@ -332,7 +334,7 @@ async def test_requests_for_results_are_answered_and_few_wait_for_a_backend_that
 ) -> None:
     backend = Stuck()
     read_from(backend, monkeypatch)
-    monkeypatch.setattr(views, "TIME_LIMIT", 0.3)
+    monkeypatch.setattr(answers_module, "TIME_LIMIT", 0.3)
     ids = [uuid() for _ in range(2 * THREADS)]
     for task_id in ids:
         fields = {"truncated": "true"}
@@ -364,13 +366,13 @@ def test_of_many_tasks_that_a_living_worker_holds_records_are_read_once(
         publish(task_id, state="RECEIVED", attempt=0, worker="w", patience=3700)
     reconciler.look()
     read: list[str] = []
-    records = type(broker)._records  # type: ignore[attr-defined]
+    records = Unfinished.records
 
     def counted(broker: Any, task_ids: list[str], *more: Any) -> Any:
         read.extend(task_ids)
         return records(broker, task_ids, *more)
 
-    monkeypatch.setattr(type(broker), "_records", counted)
+    monkeypatch.setattr(Unfinished, "records", counted)
     reconciler.look()
     assert len(read) < len(ids)  # a few in turn, twice
     ended = next(iter(ids))
