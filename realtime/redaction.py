@@ -1,8 +1,8 @@
-"""What a task says, as JSON, after ``REALTIME["REDACT"]`` has taken out what must stay inside.
+"""A task's own texts and results as JSON, after ``REALTIME["REDACT"]`` has removed what is secret.
 
-Everything that a task says in its own words passes through here: the messages of its errors, its
-progress messages and the other keys of its progress, and its results. Arguments, tracebacks and
-local variables are never looked at.
+Everything that a task publishes in its own words passes through here: the messages of its errors,
+its progress messages and the other keys of its progress, and its results. Arguments, tracebacks
+and local variables are never read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROGRESS: Final = "progress"
 RESULT: Final = "result"
 META: Final = "meta"
 
-#: Said instead of a text that the function failed at.
+#: Published instead of a text for which the function raised.
 WITHHELD: Final = "withheld"
 
 
@@ -67,8 +67,8 @@ def encode_progress(
     current: object = None, total: object = None, message: object = None, meta: object = None
 ) -> str:
     """Return ``{"current", "total", "message", "meta"}`` as JSON, or null if all are unknown."""
-    told = None if message is None else _redacted_text(PROGRESS, message)
-    return jsontext.encode_progress(current, total, told, _encode_meta(meta))
+    redacted = None if message is None else _redacted_text(PROGRESS, message)
+    return jsontext.encode_progress(current, total, redacted, _encode_meta(meta))
 
 
 def _encode_meta(meta: object) -> str:
@@ -85,7 +85,7 @@ def _encode_meta(meta: object) -> str:
 
 def _text_of_arguments(arguments: Any) -> object:
     """Return the text of an exception's arguments, as the result backend stores them."""
-    # Celery stores the text of all of them where JSON cannot hold one (celery/utils/serialization).
+    # Celery stores the text of all of them where one is not JSON (celery/utils/serialization).
     (stored,) = ensure_serializable([arguments], json.dumps)
     return jsontext.plain_text(Exception(*stored)) if isinstance(stored, tuple | list) else stored
 
@@ -93,17 +93,17 @@ def _text_of_arguments(arguments: Any) -> object:
 def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
     """Return a result as JSON text, and whether it had to be left out."""
     try:
-        told = _redacted(RESULT, value)
+        redacted = _redacted(RESULT, value)
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:  # noqa: BLE001 - a user's function, about a user's object
         _complain(RESULT, error)
         return jsontext.NULL, True
-    return jsontext.encode_result(told, limit=limit)
+    return jsontext.encode_result(redacted, limit=limit)
 
 
 def result_fields(value: Any) -> dict[str, str]:
-    """Return what a status says of a result: itself, or that it had to be left out."""
+    """Return the fields of a status with a result, or with the note that it was left out."""
     text, truncated = encode_result(value, limit=conf().MAX_RESULT_BYTES)
     return {"result": text, "truncated": "true" if truncated else "false"}
 
@@ -112,13 +112,13 @@ def _redacted_text(kind: str, value: object) -> object:
     if not conf().REDACT:
         return value
     try:
-        told = _redacted(kind, str(value))
+        redacted = _redacted(kind, str(value))
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:  # noqa: BLE001 - as above
         _complain(kind, error)
         return WITHHELD
-    return "" if told is None else told
+    return "" if redacted is None else redacted
 
 
 def _redacted(kind: str, value: Any) -> Any:
@@ -127,5 +127,5 @@ def _redacted(kind: str, value: Any) -> Any:
 
 
 def _complain(kind: str, error: BaseException) -> None:
-    # Not what it says: that may hold the very thing.
+    # Without its message, which may contain the secret.
     logger.error("redact_failed kind=%s error=%s", kind, jsontext.type_name(error))

@@ -1,4 +1,4 @@
-"""Turning what a task says into strict JSON, whatever it says."""
+"""Turning any object of a task into strict JSON."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NULL: Final = "null"
 DEPTH: Final = 200
 _MARKS: Final = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*"')
 
-#: Made once: `json.dumps()` makes one for each call, which takes as long as most of the texts here.
+#: Made once: `json.dumps()` makes one for each call, which costs as much as most of the texts here.
 _ENCODER: Final = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 #: Exceptions' and progress messages are cut here, in characters.
 MESSAGE_LENGTH: Final = 500
-#: What a task says of its progress beside the numbers and the message, in bytes.
+#: The size of a task's progress beside the numbers and the message, in bytes.
 META_BYTES: Final = 1024
 
 
@@ -36,10 +36,11 @@ def dumps(value: Any) -> str:
 def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
     """Return a task's result as JSON text and whether it had to be left out.
 
-    Dates, times, UUIDs and decimals become their text, sets become lists. What JSON cannot say
-    (NaN, bytes, a lone surrogate, an object that holds itself) becomes ``("null", True)``: a
-    result never stops the ending that carries it. With a ``limit``, in bytes, so does what is
-    longer, and what is nested so deeply that a reader could fail at the status that holds it.
+    Dates, times, UUIDs and decimals become their text, sets become lists. What JSON has no
+    form for (NaN, bytes, a lone surrogate, an object that contains itself) becomes
+    ``("null", True)``: a result never stops the ending that carries it. With a ``limit``, in bytes,
+    so does what is longer, and what is nested so deeply that a reader could fail at the status that
+    contains it.
     """
     if value is None:
         return NULL, False
@@ -149,7 +150,7 @@ def _number(value: object) -> str:
 def timestamp(moment: datetime.datetime | None = None) -> str:
     """Return a moment as JSON text: ISO 8601, UTC, milliseconds. For showing, never for ordering.
 
-    A moment without a time zone is taken as UTC; none at all is now.
+    A moment without a time zone counts as UTC; without a moment it is now.
     """
     if moment is None:
         return _now()
@@ -165,7 +166,7 @@ _second: tuple[int, str] = (0, "1970-01-01T00:00:00")
 
 
 def _now() -> str:
-    # Each change has one or two, which datetime takes longer to write than all else of it.
+    # Each change has one or two; with datetime they cost more than the rest of it.
     global _second
     moment = time.time()
     whole = int(moment)

@@ -1,4 +1,4 @@
-"""Whether and when a broker delivers a message again, whose worker is gone."""
+"""Whether and when a broker delivers the message of a dead worker again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from realtime.conf import conf
 
-#: Kombu's defaults (kombu/transport/redis.py): seconds until a message is overdue, between two
-#: turns, and turns between two looks for what is overdue.
+#: Kombu's defaults (kombu/transport/redis.py): seconds until a message is overdue, seconds
+#: between two rounds of its timer, and rounds between two searches for overdue messages.
 _TRANSPORT: Final = {
     "visibility_timeout": 3600,
     "unacked_restore_interval": 10,

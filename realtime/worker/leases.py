@@ -1,4 +1,4 @@
-"""A worker's lease: while it is renewed, the worker is taken to be alive, and so are its tasks.
+"""A worker's lease: while it is renewed, the worker counts as alive, and so do its tasks.
 
 The process that consumes (MAIN) renews the lease from a thread, since its own loop may be busy.
 The children are forked after the lease was made, and name it when a run starts. A pool without

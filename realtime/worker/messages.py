@@ -24,7 +24,7 @@ from .selection import ACCUMULATE, CHORD_UNLOCK
 HEADER: Final = "realtime"
 
 _TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
-#: Signatures that are no tasks, and which of their arguments hold some (celery/canvas.py).
+#: Signatures that are no tasks, and which of their arguments contain some (celery/canvas.py).
 _CANVASES: Final = {
     "celery.chain": ("tasks",),
     "celery.group": ("tasks",),
@@ -73,7 +73,7 @@ def is_excluded(task_id: Any, header: Mapping[str, Any]) -> bool:
 
 
 def embedded(body: Any) -> Mapping[str, Any]:
-    """Return what a message's body holds beside the arguments: ``chain``, ``chord`` and others."""
+    """Return the part of a message's body beside the arguments: ``chain``, ``chord`` and others."""
     embed = body[2] if isinstance(body, (list, tuple)) and len(body) == 3 else None
     return embed if type(embed) is dict or isinstance(embed, Mapping) else {}
 
@@ -130,15 +130,15 @@ def _collect(chain: Any, chord: Any, found: dict[str, str], scope: str) -> None:
 
 
 def _tasks_in(signature: Any, found: dict[str, str], scope: str) -> None:
-    """Add the tasks that a signature holds, and those that wait for it in turn."""
+    """Add the tasks of a signature, and those that wait for it in turn."""
     if not isinstance(signature, Mapping):
         return
     name, options = signature.get("task", ""), signature.get("options") or {}
     if name in _CANVASES:
         arguments = signature.get("kwargs") or {}
         for key in _CANVASES[name]:
-            held = arguments.get(key)
-            members: Iterable[Any] = (held,) if isinstance(held, Mapping) else held or ()
+            given = arguments.get(key)
+            members: Iterable[Any] = (given,) if isinstance(given, Mapping) else given or ()
             for member in members:
                 _tasks_in(member, found, scope)
     elif task_id := options.get("task_id"):

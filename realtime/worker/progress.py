@@ -136,7 +136,7 @@ def _track(
 
 
 def _length(rows: Iterable[Any]) -> int | None:
-    """Return how many rows there are; None where they do not say, in whatever way."""
+    """Return the number of rows; None where they have no length, or it raises."""
     try:
         return len(rows)  # type: ignore[arg-type]
     except Exception as error:

@@ -8,7 +8,7 @@ sent them all in order: a task pays for an absent Redis once, and never more tha
 
 No thread waits for another one here (see turns.py): a change that is published while another
 thread waits for Redis, or from a signal handler that interrupted this very module, is sent by
-whoever is at it.
+that thread.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ logger = get_logger("realtime.publisher")
 
 _LOG_INTERVAL: Final = 60.0  # seconds
 _ANSWER_WITHIN: Final = 0.25  # seconds until an answer is read that no later change asked for
-_POLL: Final = 0.005  # seconds between two looks at whether all is sent, as the process ends
+_POLL: Final = 0.005  # seconds between two checks whether all is sent, as the process ends
 _PAUSES: Final = (0.1, 0.2, 0.4, 0.8, 1.0)  # seconds between two attempts to reach Redis
 #: What Redis answers while it can't write now but may later: such a change is kept.
 _PASSING: Final = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "OOM", "READONLY")
@@ -62,7 +62,7 @@ class Sent:
     """A change that was handed to the publisher."""
 
     change: Change
-    #: Whether the broker has seen it, as far as anybody asked.
+    #: Whether the broker is known to have accepted or refused it.
     seen: bool = False
 
 
@@ -105,7 +105,7 @@ class Publisher:
     def __init__(self) -> None:
         self.reset()
         # A prefork child starts with nothing of its parent's: neither its waiting changes, which
-        # the parent sends, nor its thread, which is not there, nor a lock that somebody held.
+        # the parent sends, nor its thread, which is not there, nor a lock that another thread had.
         os.register_at_fork(after_in_child=self.reset)
 
     def reset(self) -> None:
@@ -294,7 +294,7 @@ def _is_unreachable(error: BaseException) -> bool:
 def _is_passing(error: BaseException) -> bool:
     """Return whether the same change may be accepted later."""
     if isinstance(error, OutOfMemoryError | ReadOnlyError):
-        return True  # redis-py has taken the code out of the text
+        return True  # redis-py has removed the code from the text
     if isinstance(error, ResponseError):
         return str(error).startswith(_PASSING)
     return _is_unreachable(error)

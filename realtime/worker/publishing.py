@@ -1,6 +1,6 @@
 """Publishing a task: in a view, in a beat, or in a task that starts others.
 
-``before_task_publish`` decides what the message's header says, ``after_task_publish`` announces the
+``before_task_publish`` writes the message's header, ``after_task_publish`` announces the
 task, and those that the message carries for later, as PENDING.
 
 What is inherited (celery/canvas.py, celery/app/task.py, celery/backends/base.py):
@@ -8,7 +8,7 @@ What is inherited (celery/canvas.py, celery/app/task.py, celery/backends/base.py
 - A message about the running task itself is its next attempt, or another task that replaces it:
   it keeps the publication and the owner.
 - So does a message that carries the running task's id: it is replaced by a canvas.
-- A task that the running task's message carried takes over the publication that announced it.
+- A task that the running task's message carried belongs to the publication that announced it.
 - Everything else is a publication of its own. Those inside one group or chord share it.
 """
 
@@ -39,8 +39,8 @@ from .runs import Run, current_run, note_stray
 from .selection import excluded, is_pushed, pushed
 from .time_limits import strike_again
 
-#: What MAIN holds, by task id. It publishes error callbacks, and learns of failures, without a
-#: current task: their messages are here.
+#: MAIN's requests, by task id. It publishes error callbacks, and is notified of failures, without
+#: a current task: their messages are here.
 received: Final[WeakValueDictionary[str, Any]] = WeakValueDictionary()
 
 
@@ -189,7 +189,7 @@ def _next_message(run: Run, headers: Mapping[str, Any], embed: Mapping[str, Any]
     """Return the header of the running task's next attempt, or of the task that replaces it."""
     header = {"published_at": _now(), **run.header}
     if (headers.get("retries") or 0) > run.request.retries:
-        # Said before the message leaves: ``task_retry`` comes when the next attempt may run.
+        # Published before the message leaves: ``task_retry`` comes when the next attempt may run.
         eta = headers.get("eta")
         retry_at = jsontext.timestamp_of(eta) if eta else jsontext.timestamp()
         run.finish(RETRY, retry_fields(_reason(), retry_at))
@@ -202,7 +202,7 @@ def _next_message(run: Run, headers: Mapping[str, Any], embed: Mapping[str, Any]
 
 def _carried_message(run: Run) -> dict[str, Any]:
     """Return the header of a task that the running task's message carried."""
-    # It was announced then, and keeps what is known of who was not.
+    # It was announced then. Its header keeps the ids of those that were not.
     return {**run.header, "published_at": _now()}
 
 
@@ -249,8 +249,8 @@ def _failed_request(task_id: Any) -> Any:
 def _reason() -> BaseException | None:
     """Return the exception for which the running task asks to be retried.
 
-    ``Task.retry(exc=…)`` keeps it to itself until the message has left, and Celery has no hook in
-    between: it is read where that function was called with it. Else it is the one being handled.
+    ``Task.retry(exc=…)`` keeps it in a local variable until the message has left, and Celery has no
+    hook in between: it is read from that function's frame. Else it is the one being handled.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -266,7 +266,7 @@ _RETRY_CODE: Final = getattr(Task.retry, "__code__", None)
 
 
 def retry_fields(reason: BaseException | None, retry_at: str) -> dict[str, str]:
-    """Return what a status says of a retry."""
+    """Return the fields of a status that describe a retry."""
     if reason is None:
         error = '{"type":"Retry","message":"the task asked to run again"}'
     else:

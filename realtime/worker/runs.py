@@ -217,7 +217,7 @@ class Run(Reports):
                 begins=begins,
                 counter=counter,
                 publication=self.publication,
-                stored=state == SUCCESS,  # Celery stores a result before it says so
+                stored=state == SUCCESS,  # Celery stores a result before its signal
                 owner=self.owner,
                 worker=lease.name if begins else "",
                 patience=self._patience if begins else 0,

@@ -1,8 +1,8 @@
 """Receivers for Celery's signals in a worker: each publishes one change.
 
 MAIN below is the worker's own process, the child is the one that runs the task. Receivers are
-module-level functions, since Celery holds them weakly; each takes ``**kwargs``, since signals gain
-arguments. Which signal comes when, and from where, is read in celery/app/trace.py,
+module-level functions, since Celery refers to them weakly; each accepts ``**kwargs``, since signals
+gain arguments. Which signal comes when, and from where, is read in celery/app/trace.py,
 celery/worker/request.py and celery/worker/consumer/consumer.py.
 """
 
@@ -72,7 +72,7 @@ def connect() -> None:
 
 
 def on_received(request: Any = None, **_kwargs: Any) -> None:
-    """Publish RECEIVED: a worker holds the task, perhaps until its ETA."""
+    """Publish RECEIVED: a worker has the task in memory, perhaps until its ETA."""
     received[request.id] = request
     headers = request.request_dict
     header = header_of(headers)
@@ -267,7 +267,7 @@ def on_retry(sender: Any = None, request: Any = None, reason: Any = None, **_kwa
 def on_postrun(
     task: Any = None, state: str | None = None, retval: Any = None, **_kwargs: Any
 ) -> None:
-    """Publish, after the run, the ending that no other signal told."""
+    """Publish, after the run, the ending that no other signal announced."""
     run = run_of(task.request)
     if run is None:
         return
@@ -304,9 +304,9 @@ def _end(run: Run, state: str, error: str) -> None:
 def _left_by_itself(is_eager: bool) -> BaseException | None:
     """Return the SystemExit that ends this run, unless a signal made it.
 
-    Celery 5.6 tells nothing of one, and 5.7 only that the process is gone. A process that is
-    told to end raises SystemExit as well (billiard/common.py, ``_shutdown_cleanup``), and MAIN
-    says why. An eager task may raise anything in its caller (``task_eager_propagates``).
+    Celery 5.6 announces none, and 5.7 only that the process is gone. A process that receives
+    SIGTERM raises SystemExit as well (billiard/common.py, ``_shutdown_cleanup``), and MAIN
+    publishes why. An eager task may raise anything in its caller (``task_eager_propagates``).
     """
     error = sys.exc_info()[1]
     if is_eager and isinstance(error, Exception):
@@ -341,13 +341,13 @@ _RECEIVERS: Final = (
 )
 
 
-# What a change holds.
+# The fields of a change.
 
 
 def _success_fields(task: Any, run: Run, result: Any) -> dict[str, str]:
     if not run.is_pushed:
         return {}
     if run.request.ignore_result or task.ignore_result:
-        # Asked for: nobody keeps it.
+        # The project asked for it: no backend stores the result.
         return ending() | {"result": NULL, "truncated": "false"}
     return ending() | redaction.result_fields(result)

@@ -87,18 +87,18 @@ def _push(task_id: Any, own_id: Any, state: Any, meta: Any) -> None:
         return
     if run is None and _is_excluded_parent(task_id):
         return
-    told = meta if isinstance(meta, Mapping) else {}
+    given = meta if isinstance(meta, Mapping) else {}
     name = str.__str__(state) if isinstance(state, str) else ""
     if not _NAME.fullmatch(name):
         name = PROGRESS
     if rank(name) == CUSTOM_RANK:
-        progress = _progress(told)
+        progress = _progress(given)
         if run is not None:
             run.report(name, progress)
         else:
             reports_of(task_id).report(name, progress)
         return
-    fields = _outcome(name, told) | {"updated_at": jsontext.timestamp()}
+    fields = _outcome(name, given) | {"updated_at": jsontext.timestamp()}
     if run is None:
         publisher.publish(reports_of(task_id).change(name, fields))
     elif not run.finished:

@@ -1,7 +1,7 @@
-"""Serialized calls without a lock that anybody waits for.
+"""Serialized calls without a lock for which a thread could wait for ever.
 
-A lock would block for ever where a signal handler publishes: the code that it interrupted may be
-the one that holds the lock. Here a call that comes while another one runs is left to the thread
+A lock would block for ever where a signal handler publishes: the code that it interrupted may have
+acquired the lock. Here a call that comes while another one runs is left to the thread
 that runs that one. It makes the calls of others for a moment only, then the timer goes on.
 """
 
@@ -52,20 +52,20 @@ class Turns:
         Raises only what is meant for the task; the call is then made again by the next :meth:`run`.
         """
         if self._pid != process.pid:
-            self._renew()  # the parent process makes its calls itself, and may hold the lock
+            self._renew()  # the parent makes its calls itself; the lock may be acquired
         self._calls.append((function, args))
         self.run()
 
     def run(self) -> None:
-        """Make the calls that wait, unless another thread is at it."""
+        """Make the calls that wait, unless another thread makes them."""
         if not self._calls:
             return
         # Where many threads publish, each makes some of the calls, lest they become ever more.
         lock = self._wait_for_lock if len(self._calls) > _MANY else self._try_to_lock
         until = None
         # A time limit strikes between two bytecodes: after a call of `acquire`, and before the
-        # `try`, it would leave the lock held for ever. Python looks for signals after a call, but
-        # not where a loop takes its next value.
+        # `try`, it would leave the lock acquired for ever. Python handles signals after a call, but
+        # not where a loop gets its next value.
         for _ in iter(lock, False):
             try:
                 while self._calls:
@@ -84,7 +84,7 @@ class Turns:
                             break
             finally:
                 self._lock.release()
-            # Look again after the lock is released: a call may have come just before that.
+            # Check again after the lock is released: a call may have come just before that.
             if not self._calls:
                 return
             if until and time.monotonic() > until and timer.call(0, self.run):
