@@ -275,5 +275,9 @@ class Broker(abc.ABC):
         """Return where each topic stands; None where nothing is kept of it."""
 
     @abc.abstractmethod
+    async def expire(self, topics: Sequence[str]) -> None:
+        """Take what has expired off these topics' lists; what loses a task begins a new epoch."""
+
+    @abc.abstractmethod
     async def close(self) -> None:
         """Close what the running event loop has opened."""

@@ -18,8 +18,9 @@ local function with_extra(text, names, record)
 end
 
 -- Remove up to `count` tasks whose time is over, unless their records were renewed meanwhile;
--- return how many there were.
+-- return how many there were, and how many of them were on the list.
 local function remove_expired(topic, count)
+  local shown = 0
   local expiry = PREFIX .. 'expiry:' .. topic
   local over = call('ZRANGEBYSCORE', expiry, '-inf', now(), 'LIMIT', 0, count)
   for _, task_id in ipairs(over) do
@@ -30,10 +31,10 @@ local function remove_expired(topic, count)
       call('ZADD', expiry, now() + math.max(left, 1), task_id)
     else
       call('ZREM', expiry, task_id)
-      call('ZREM', PREFIX .. 'tasks:' .. topic, task_id)
+      shown = shown + call('ZREM', PREFIX .. 'tasks:' .. topic, task_id)
     end
   end
-  return #over
+  return #over, shown
 end
 
 -- A task was put on a topic's list. Keep that list of the newest short, and note in a set of all

@@ -337,6 +337,9 @@ class MemoryBroker(Broker):
         logs = [self._logs.get(topic) for topic in topics]
         return [Place(Position(log.epoch, log.offset), log.mark) if log else None for log in logs]
 
+    async def expire(self, topics: Sequence[str]) -> None:
+        pass  # nothing expires here
+
     async def close(self) -> None:
         pass
 

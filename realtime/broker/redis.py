@@ -64,6 +64,7 @@ class RedisBroker(Broker):
         self._reading = Script("read.lua")
         self._forgetting = Script("forget.lua")
         self._adopting = Script("adopt.lua")
+        self._expiring = Script("expire.lua")
         #: Only a task's own updates must not wait for a slow Redis.
         self._impatient = Client(_impatience)
         self._patient = Client(_patience)
@@ -267,6 +268,10 @@ class RedisBroker(Broker):
             found.pop()
             asker.wrote = time.monotonic()
         return [_place(text) if text else None for texts in found for text in texts]
+
+    async def expire(self, topics: Sequence[str]) -> None:
+        for some in chunks(topics):
+            await self._async().call(self._expiring, (), (_name(), *some))
 
     async def close(self) -> None:
         asker = self._askers.pop(asyncio.get_running_loop(), None)

@@ -38,7 +38,7 @@ logger = get_logger("realtime.hub")
 #: looked at again after these seconds.
 RECHECKS: Final = (0.25, 1.0)
 #: Topics that have ended well are looked at once in so many regular checks: their next event, if
-#: there is one, is a new publication of the same id.
+#: there is one, is a new publication of the same id. As often lists lose what has expired.
 ENDED_EVERY: Final = 12
 #: Seconds between two attempts to reach a store that does not answer.
 _PAUSE: Final = 0.5
@@ -336,7 +336,11 @@ class Hub:
             pause = conf().CHECK_INTERVAL * random.uniform(0.8, 1.2)  # noqa: S311
             await asyncio.sleep(pause)
             number += 1
-            await self._check_all(ended=number % ENDED_EVERY == 0)
+            if rarely := number % ENDED_EVERY == 0:
+                lists = [name for name, each in self._watched.items() if each.topic.holds_many]
+                with suppress(Exception):  # the check itself says what is wrong with the store
+                    await self._broker.expire(lists)
+            await self._check_all(ended=rarely)
 
     async def check_all(self) -> None:
         """Look at where every topic stands, after messages may have been lost."""
@@ -359,18 +363,10 @@ class Hub:
             self.healthy = True
             self.link.answers += 1
             for name, place in zip(names, places, strict=True):
-                self._compare(self._watched.get(name), known[name], place)
+                watched = self._watched.get(name)
+                if watched is not None and watched.differs(known[name], place):
+                    self._repair(watched)
             return
-
-    def _compare(self, watched: Watched | None, known: Place | None, found: Place | None) -> None:
-        if watched is None or known is None or found in (known, watched.place):
-            return
-        if found is not None and step(known.position, found.position) is not Step.DROP:
-            now = watched.position
-            if now != found.position and step(now, found.position) is Step.DROP:
-                return  # the events arrived while we looked, and more
-        # The store is ahead; or it lost the topic; or it went back, as a failover does.
-        self._repair(watched)
 
     def _failed(self, error: BaseException) -> None:
         if self.healthy:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from realtime.broker.base import Event, Reading
-from realtime.core.position import Place, Position, next_mark
+from realtime.core.position import Place, Position, Step, next_mark, step
 from realtime.core.states import SUCCESS
 from realtime.core.status import Status
 from realtime.core.topics import Topic
@@ -67,6 +67,16 @@ class Watched:
     @property
     def position(self) -> Position | None:
         return self.place and self.place.position
+
+    def differs(self, known: Place | None, found: Place | None) -> bool:
+        """Return whether the store, asked when this stood at ``known``, is elsewhere than this."""
+        if known is None or found in (known, self.place):
+            return False
+        if found is None or step(known.position, found.position) is Step.DROP:
+            return True  # it lost the topic; or it went back, as a failover does
+        now = self.position
+        # Behind it is where the events arrived while the hub looked, and more.
+        return now == found.position or step(now, found.position) is not Step.DROP
 
     @property
     def is_unknown(self) -> bool:

@@ -416,3 +416,20 @@ async def test_a_result_that_comes_while_the_id_changes_hands_is_given_to_nobody
     assert answer.status_code == 404
     await get_broker().close()
     await get_hub().close()
+
+
+async def test_an_open_list_loses_a_task_whose_record_expires(
+    clean_redis: str, open_client: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime.web.hub.ENDED_EVERY", 2)
+    await apublish("old", "monday", "7", "STARTED", "SUCCESS")
+    await apublish("new", "monday", "7", "STARTED")
+    client = await open_client(person(7))
+    answer = await client.ask("subscribe", topic="user:me")
+    assert [each["task_id"] for each in answer["snapshot"]] == ["new", "old"]
+    expire(clean_redis, "old")
+    with redis.Redis.from_url(clean_redis) as store:
+        store.zadd("realtime:expiry:user:7", {"old": 1})
+    frame = await client.next("snapshot")
+    assert [each["task_id"] for each in frame["snapshot"]] == ["new"]
+    assert frame["total"] == 1
