@@ -84,6 +84,8 @@ _RESULT_ENCODER: Final = json.JSONEncoder(
 
 def encode_text(value: object, *, limit: int = MESSAGE_LENGTH) -> str:
     """Return any object's text as a JSON string of at most ``limit`` characters."""
+    if type(value) is str and len(value) <= limit and value.isascii():
+        return encode_basestring(value)
     return encode_basestring(plain_text(value)[:limit])
 
 

@@ -150,14 +150,16 @@ def _tasks_in(signature: Any, found: dict[str, str], scope: str) -> None:
 
 def identity(name: object, headers: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, str]:
     """Return the fields that never change, from a message's headers or a request's attributes."""
-    texts = {
-        # The name of the task that was replaced by a group stays.
-        "name": None if name == ACCUMULATE else name,
-        "root_id": headers.get("root_id"),
-        "parent_id": headers.get("parent_id"),
-        "group_id": headers.get("group"),
-    }
-    found = {key: jsontext.encode_text(text) for key, text in texts.items() if text}
+    found = {}
+    if name and name != ACCUMULATE:  # the name of the task that was replaced by a group stays
+        found["name"] = jsontext.encode_text(name)
+    for key, text in (
+        ("root_id", headers.get("root_id")),
+        ("parent_id", headers.get("parent_id")),
+        ("group_id", headers.get("group")),
+    ):
+        if text:
+            found[key] = jsontext.encode_text(text)
     published_at = header.get("published_at")
     if isinstance(published_at, str) and _TIMESTAMP.fullmatch(published_at):
         found["published_at"] = f'"{published_at}"'  # as this service writes it

@@ -37,6 +37,10 @@ _ATTRIBUTE: Final = "realtime_run"
 #: Tasks that a process reports on from outside, of which the newest progress may wait.
 _REPORTS_KEPT: Final = 256
 
+_LONG_AGO: Final = float("-inf")
+_ANY: Final = float("inf")
+_NO_TASKS: Final[frozenset[str]] = frozenset()
+
 Fields = Mapping[str, str]
 
 
@@ -50,10 +54,10 @@ class Reports:
 
     def __init__(self) -> None:
         self._turns = Turns()
-        self._sent_at = float("-inf")
+        self._sent_at = _LONG_AGO
         self._sent_state = ""
         #: How many changes of state may still be sent at once.
-        self._allowance = float("inf")
+        self._allowance = _ANY
         self._waiting: tuple[str, Fields] | None = None
         #: The process whose timer is to send it; 0 for none. A fork copies this and no timer.
         self._timed_in = 0
@@ -124,7 +128,7 @@ class Run(Reports):
         self.publication = text_in(header, "publication")
         self.owner = text_in(header, "owner")
         #: The tasks that the run's message carries for later.
-        self.carried = frozenset(task_id for task_id, _ in followers)
+        self.carried = frozenset([task_id for task_id, _ in followers]) if followers else _NO_TASKS
         #: Whether the run's last state is published: its ending, its retry, or its replacement.
         self.finished = False
         #: Whether that is its ending.

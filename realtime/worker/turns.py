@@ -34,7 +34,7 @@ _WAIT: Final = 0.05
 class Turns:
     """Runs calls one at a time, in the order in which they came."""
 
-    __slots__ = ("_calls", "_lock", "_pid", "_try_to_lock", "_wait_for_lock")
+    __slots__ = ("_calls", "_lock", "_pid", "_try_to_lock")
 
     def __init__(self) -> None:
         self._renew()
@@ -43,7 +43,6 @@ class Turns:
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._lock = threading.Lock()
         self._try_to_lock = partial(self._lock.acquire, False)
-        self._wait_for_lock = partial(self._lock.acquire, True, _WAIT)
         self._pid = process.pid
 
     def call(self, function: Callable[..., None], *args: Any) -> None:
@@ -61,7 +60,9 @@ class Turns:
         if not self._calls:
             return
         # Where many threads publish, each makes some of the calls, lest they become ever more.
-        lock = self._wait_for_lock if len(self._calls) > _MANY else self._try_to_lock
+        lock = self._try_to_lock
+        if len(self._calls) > _MANY:
+            lock = partial(self._lock.acquire, True, _WAIT)
         until = None
         # A time limit strikes between two bytecodes: after a call of `acquire`, and before the
         # `try`, it would leave the lock acquired for ever. Python handles signals after a call, but
