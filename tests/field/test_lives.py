@@ -32,7 +32,8 @@ from tests.policies import Gate
 from tests.sinks import SessionClient
 from tests.until import until
 
-pytestmark = pytest.mark.integration
+#: Asking for a right may close a connection to the database, where the process has one.
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
 
 def person(key: int, *, sees_all: bool = False) -> Any:
@@ -88,7 +89,6 @@ async def open_client(clean_redis: str) -> AsyncIterator[Callable[..., Any]]:
         await get_hub().close()
 
 
-@pytest.mark.django_db(transaction=True)  # asking for a right may close its connection
 async def test_an_expired_id_that_another_user_publishes_is_shown_to_that_user_alone(
     clean_redis: str, open_client: Callable[..., Any]
 ) -> None:

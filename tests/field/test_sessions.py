@@ -45,7 +45,8 @@ from tests.sinks import SessionClient
 from tests.until import until
 from tests.wire import connect, fresh_id, request, say, tell, token_for
 
-pytestmark = pytest.mark.integration
+#: Asking for a right may close a connection to the database, where the process has one.
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
 Amount = Callable[[int, int], int]
 
@@ -418,7 +419,6 @@ async def open_client(clean_redis: str) -> AsyncIterator[Callable[..., Any]]:
         await get_hub().close()
 
 
-@pytest.mark.django_db(transaction=True)  # asking for a right may close its connection
 async def test_an_id_that_is_published_for_somebody_else_ends_the_first_ones_subscription(
     open_client: Callable[..., Any],
 ) -> None:
