@@ -21,6 +21,9 @@ def get_broker() -> Broker:
 
 def _forget(*, setting: str, **_kwargs: object) -> None:
     if setting in ("REALTIME", "CHANNEL_LAYERS"):
+        if get_broker.cache_info().currsize:
+            # Not left to the garbage collector, which may take the socket first.
+            get_broker().disconnect()
         get_broker.cache_clear()
 
 

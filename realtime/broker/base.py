@@ -281,3 +281,7 @@ class Broker(abc.ABC):
     @abc.abstractmethod
     async def close(self) -> None:
         """Close what the running event loop has opened."""
+
+    @abc.abstractmethod
+    def disconnect(self) -> None:
+        """Close the connections that no thread of this process uses; calls open them again."""

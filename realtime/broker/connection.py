@@ -78,6 +78,11 @@ class Client:
                 self._close_idle(client)
             raise
 
+    def disconnect(self) -> None:
+        """Close all connections that no thread uses. A forked process leaves its parent's alone."""
+        if self._client is not None and self._pid == os.getpid():
+            self._close_idle(self._client)
+
     def _close_idle(self, client: redis.Redis) -> None:
         """Close all connections that no thread uses: they lead where the others lead."""
         client.connection_pool.disconnect(inuse_connections=False)

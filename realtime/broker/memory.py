@@ -343,6 +343,9 @@ class MemoryBroker(Broker):
     async def close(self) -> None:
         pass
 
+    def disconnect(self) -> None:
+        pass
+
     def _log(self, topic: str) -> Log:
         return self._logs.setdefault(topic, Log(new_epoch()))
 

@@ -278,6 +278,10 @@ class RedisBroker(Broker):
         if asker is not None:
             await asker.close()
 
+    def disconnect(self) -> None:
+        for client in (self._impatient, self._patient):
+            client.disconnect()
+
     def _key(self, kind: str, ident: object) -> str:
         return f"{self._prefix}{kind}:{ident}"
 

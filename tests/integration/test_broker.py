@@ -552,3 +552,14 @@ async def test_of_an_address_only_that_counts_which_says_where(url, database):
         (host,) = layer_module._own_config()["hosts"]
         assert host == theirs | {"socket_timeout": None}
         assert "parser_class" in taking(host, print), "messages are taken off the connection"
+
+
+def test_a_broker_whose_settings_changed_keeps_no_connection(clean_redis):
+    broker = get_broker()
+    broker.accept(Change(task_id="t", state="PENDING"))
+    assert broker.status("t")
+    with redis.Redis.from_url(clean_redis) as server:
+        before = len(server.client_list())
+        with override_settings(REALTIME={**settings.REALTIME, "HISTORY_SIZE": 7}):
+            assert len(server.client_list()) == before - 2
+            assert get_broker() is not broker
