@@ -101,6 +101,10 @@ def _read() -> Settings:
         # Only what is 0 by default may be 0.
         if isinstance(value, int | float) and value <= 0 and value != known[key].default:
             raise SettingsError(f"REALTIME[{key!r}]: {value!r} is not above 0", key=key)
+    if ":" in str(given.get("PREFIX", "")):
+        # The keys of "a:task" could be those that "a" has for tasks with certain ids.
+        problem = f"REALTIME['PREFIX']: {given['PREFIX']!r} contains ':'; use '-' or '.' instead"
+        raise SettingsError(problem, key="PREFIX")
     return Settings(**given)
 
 

@@ -144,9 +144,9 @@ async def test_tokens_renew_themselves_and_no_ending_is_missed(
           });
         }"""
     )
-    begin, files, rounds = time.monotonic(), [], amount(2, 14)
+    begin, files, rounds, each = time.monotonic(), [], amount(2, 14), amount(1, 5)
     for number in range(rounds):
-        for source in sources:
+        for source in sources * each:
             file = tmp_path / secrets.token_hex(4)
             task = await started(tab, file)
             await tab.evaluate(source, task)
@@ -160,8 +160,8 @@ async def test_tokens_renew_themselves_and_no_ending_is_missed(
             await devtools.send("Page.setWebLifecycleState", {"state": "active"})
         # A token's half is over before these end.
         await asyncio.sleep(AGE * 0.55)
-        # Two tasks at a time, so that the worker has a place for the next.
-        for file in files[-3:]:
+        # All of this round, so that the worker has a place for the next one's.
+        for file in files[-3 * each :]:
             file.touch()
         assert len(await ended(tab, len(files))) == len(files)
     seconds = time.monotonic() - begin
@@ -174,7 +174,7 @@ async def test_tokens_renew_themselves_and_no_ending_is_missed(
         f"{len(requests)} token requests: {hourly:.1f} per page and hour with TOKEN_AGE 900"
     )
     # At least half a term lies between two renewals; the rest is by refusals.
-    assert len(requests) <= seconds / (AGE / 2) + 3 * rounds
+    assert len(requests) <= seconds / (AGE / 2) + 3 * rounds * each
 
 
 async def test_a_page_whose_session_opens_nothing_says_so_when_its_token_ends(

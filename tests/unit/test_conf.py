@@ -74,3 +74,9 @@ def test_a_number_that_is_not_above_zero_is_named(key, value):
 @pytest.mark.parametrize("value", [None, [], "REDIS_URL"])
 def test_what_is_no_dict_is_named(value):
     assert str(mistake_in(value)) == f"REALTIME: {value!r} is not a dict"
+
+
+def test_no_prefix_can_be_the_beginning_of_another_projects_keys():
+    with override_settings(REALTIME={"PREFIX": "shop:task"}), pytest.raises(SettingsError) as told:
+        conf()
+    assert "'shop:task' contains ':'" in str(told.value)
