@@ -28,7 +28,7 @@ faults: dev
 
 # Situations of ordinary projects, each in full; the suite runs a short form of them.
 field: dev
-	@DATA_DIR= CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" FIELD=long $(VENV) -m pytest tests/field $(ARGS)
+	@DATA_DIR= CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" FIELD=long $(VENV) -m pytest -n 2 --timeout 1200 tests/field $(ARGS)
 
 # What a web process holds, and how it ends: 20 minutes of a machine that does nothing else.
 # ARGS="--only cd" picks some, ARGS=--write updates the docs, ARGS=--short does a little of each.
