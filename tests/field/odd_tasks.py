@@ -205,8 +205,8 @@ def meet_limit_while_publishing() -> str:
 
     try:
         with owner_from(slow):
-            started = add.delay(1, 1).id
+            add.delay(1, 1)
         while True:
             time.sleep(0.01)
     except celery.exceptions.SoftTimeLimitExceeded:
-        return str(started)
+        return "the limit"

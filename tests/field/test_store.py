@@ -465,7 +465,7 @@ async def test_a_later_schema_is_logged_once_and_everything_goes_on(
 async def test_a_list_of_many_tasks_is_read_page_by_page_while_it_changes(
     clean_redis: str, amount: Callable[[int, int], int]
 ) -> None:
-    broker, topic, count = get_broker(), Topic("user", "1"), amount(230, 1000)
+    broker, topic, count = get_broker(), Topic("user", "1"), amount(230, 900)
     accept = sync_to_async(broker.accept)
     for number in range(count):
         await accept(Change(task_id=f"t{number}", state="PENDING", owner="1"))
