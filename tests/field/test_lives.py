@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -69,24 +69,6 @@ def expire(url: str, *task_ids: str) -> None:
         for task_id in task_ids:
             client.delete(f"realtime:task:{task_id}")
             client.delete(f"realtime:place:task:{task_id}", f"realtime:log:task:{task_id}")
-
-
-@pytest.fixture
-async def open_client(clean_redis: str) -> AsyncIterator[Callable[..., Any]]:
-    """Open clients of sessions in this process."""
-    clients = []
-
-    async def opened(user: Any = None) -> SessionClient:
-        clients.append(await SessionClient(user).open())
-        return clients[-1]
-
-    changed = {"REFUSALS": 100_000, "CHECK_INTERVAL": 0.5}
-    with override_settings(REALTIME={**settings.REALTIME, **changed}):
-        yield opened
-        for client in clients:
-            await client.leave()
-        await get_watch().close()
-        await get_hub().close()
 
 
 async def test_an_expired_id_that_another_user_publishes_is_shown_to_that_user_alone(

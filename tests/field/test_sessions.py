@@ -37,7 +37,6 @@ from realtime.web import subscriptions as subscriptions_module
 from realtime.web import tokens as tokens_module
 from realtime.web.hub import Hub, get_hub
 from realtime.web.tokens import make_token
-from realtime.web.watch import get_watch
 from tests.conftest import speaking_to
 from tests.faults.clients import LoopThread
 from tests.faults.proxy import Proxy
@@ -399,24 +398,6 @@ def publish(task_id: str, publication: str, owner: str, *more: str) -> None:
 
 
 apublish = sync_to_async(publish, thread_sensitive=False)
-
-
-@pytest.fixture
-async def open_client(clean_redis: str) -> AsyncIterator[Callable[..., Any]]:
-    """Open clients of sessions in this process."""
-    clients = []
-
-    async def opened(user: Any = None) -> SessionClient:
-        clients.append(await SessionClient(user).open())
-        return clients[-1]
-
-    changed = {"REFUSALS": 100_000, "CHECK_INTERVAL": 0.5}
-    with override_settings(REALTIME={**settings.REALTIME, **changed}):
-        yield opened
-        for client in clients:
-            await client.leave()
-        await get_watch().close()
-        await get_hub().close()
 
 
 async def test_an_id_that_is_published_for_somebody_else_ends_the_first_ones_subscription(
