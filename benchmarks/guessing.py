@@ -60,14 +60,14 @@ def main() -> int:
             from django.contrib.auth.models import User
             from django.test import Client
 
-            from realtime.broker import get_broker
-            from realtime.core.acceptance import Change
+            from realtime.core.change import Change
+            from realtime.store import get_store
 
             client = Client()
             client.force_login(User.objects.create_user("somebody else"))
             foreign = [str(uuid.uuid4()) for _ in range(ROUNDS)]
             for task_id in foreign:
-                get_broker().accept(Change(task_id=task_id, state="STARTED", owner="another"))
+                get_store().accept(Change(task_id=task_id, state="STARTED", owner="another"))
             missing = [str(uuid.uuid4()) for _ in range(ROUNDS)]
             session = client.cookies["sessionid"].value
             one, other = compare(f"http://127.0.0.1:{server.port}", session, foreign, missing)

@@ -6,10 +6,10 @@ import itertools
 import uuid
 from typing import Any, Self
 
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.jsontext import dumps, timestamp
 from realtime.core.status import FIELDS
+from realtime.store import get_store
 from realtime.worker.publisher import publisher
 
 _TOTAL = 1_000_000
@@ -53,7 +53,7 @@ class Sample:
         """Return one that another process began."""
         sample = cls.__new__(cls)
         sample.task_id, sample.owner = task_id, owner
-        status = get_broker().status(task_id)
+        status = get_store().status(task_id)
         assert status is not None
         sample.version = status.version
         return sample
@@ -66,7 +66,7 @@ class Sample:
     def check(self) -> None:
         """Raise unless each change was news: a stale one costs less."""
         publisher.flush(10)
-        status = get_broker().status(self.task_id)
+        status = get_store().status(self.task_id)
         if status is None or status.version != self.version:
             raise RuntimeError(f"{self.version} changes were told, {status} is kept")
 

@@ -18,9 +18,9 @@ _HOSTS = [{"address": REDIS_URL, "socket_timeout": None}]
 globals()["REALTIME"] = {
     "REDIS_URL": REDIS_URL,
     "CHANNEL_LAYER": "pubsub",
-    "CONNECTIONS": 100_000,
-    "CONNECTIONS_PER_ADDRESS": 100_000,
-    "CONNECTIONS_PER_USER": 100_000,
+    "MAX_CONNECTIONS": 100_000,
+    "MAX_CONNECTIONS_PER_ADDRESS": 100_000,
+    "MAX_CONNECTIONS_PER_USER": 100_000,
 }
 globals()["CHANNEL_LAYERS"] = {
     # As the layer's own documentation has it, but for two things without which it would not be

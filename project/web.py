@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.db import connections
 
 from project.uploads import TOO_LARGE
-from realtime.web.server import Server, serve
+from realtime.server.server import Server, serve
 
 
 class ProjectServer(Server):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .api import status, tasks_of, wait
     from .core.status import Status
     from .exceptions import RealtimeError, TaskNotFound, WaitTimeout
     from .ownership import owned_by, owner_topic
+    from .web.access.tokens import make_token
     from .web.forgetting import forget
-    from .web.query import status, tasks_of, wait
-    from .web.tokens import make_token
     from .worker.progress import ThisTask, set_progress, this_task, track
 
 __version__ = "0.1.0"
@@ -41,15 +41,15 @@ _PLACES = {
     "ThisTask": "worker.progress",
     "WaitTimeout": "exceptions",
     "forget": "web.forgetting",
-    "make_token": "web.tokens",
+    "make_token": "web.access.tokens",
     "owned_by": "ownership",
     "owner_topic": "ownership",
     "set_progress": "worker.progress",
-    "status": "web.query",
-    "tasks_of": "web.query",
+    "status": "api",
+    "tasks_of": "api",
     "this_task": "worker.progress",
     "track": "worker.progress",
-    "wait": "web.query",
+    "wait": "api",
 }
 
 

@@ -13,9 +13,9 @@ class RealtimeConfig(AppConfig):
     def ready(self) -> None:
         """Connect the receivers and register the system checks."""
         from . import checks  # noqa: F401
-        from .web import announcing
         from .web import checks as web_checks  # noqa: F401
+        from .web.access import announcements
         from .worker import signals
 
         signals.connect()
-        announcing.connect()
+        announcements.connect()

@@ -17,10 +17,10 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.utils.module_loading import import_string
 
-from .broker import get_broker
 from .conf import conf
 from .exceptions import SettingsError
 from .results import is_readable
+from .store import get_store
 
 _PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 #: Seconds that a token, which cannot be withdrawn, should be good for at most.
@@ -65,11 +65,11 @@ def check_settings(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
 def check_layer(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
     """Check that the channel layer receives what the service publishes."""
     try:
-        alias, broker = conf().CHANNEL_LAYER, conf().BROKER
+        alias, store = conf().CHANNEL_LAYER, conf().STORE
     except SettingsError:
         return []
     layer = getattr(django_settings, "CHANNEL_LAYERS", {}).get(alias)
-    if layer is None or not broker.endswith(".RedisBroker"):
+    if layer is None or not store.endswith(".RedisStore"):
         return []
     config = layer.get("CONFIG", {})
     problem = ""
@@ -210,12 +210,12 @@ def check_reconciler(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
 
 
 async def _is_led() -> bool:
-    broker = get_broker()
+    store = get_store()
     try:
         async with asyncio.timeout(_STORE_TIMEOUT):
-            return await broker.is_led()
+            return await store.is_led()
     finally:
-        await broker.close()
+        await store.close()
 
 
 def _dangers() -> Iterator[checks.CheckMessage]:

@@ -6,9 +6,10 @@ Every key is a field of :class:`Settings`; ``docs/settings.md`` explains them to
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any, Final
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
@@ -22,16 +23,16 @@ class Settings:
 
     # Where
     REDIS_URL: str = "redis://127.0.0.1:6379/0"  #: the server that keeps, and carries the groups
-    BROKER: str = "realtime.broker.redis.RedisBroker"  #: or ``…memory.MemoryBroker``, for tests
+    STORE: str = "realtime.store.redis.RedisStore"  #: or ``…memory.MemoryStore``, for tests
     CHANNEL_LAYER: str = "default"  #: an alias of CHANNEL_LAYERS; made from REDIS_URL if missing
     PREFIX: str = "realtime"  #: what every key in Redis begins with
 
     # What is kept
     RECORD_TTL: int = 24 * 3600  #: seconds a task is kept after its end
     UNFINISHED_TTL: int = 7 * 24 * 3600  #: seconds a task is kept while nothing happens to it
-    HISTORY_SIZE: int = 64  #: events a topic keeps for clients that come back
+    MAX_HISTORY_EVENTS: int = 64  #: events a topic keeps for clients that come back
     HISTORY_TTL: int = 600  #: seconds it keeps them after the last one
-    SNAPSHOT_SIZE: int = 1000  #: the newest tasks that a topic of many tasks holds
+    MAX_LIST_TASKS: int = 1000  #: the newest tasks that a topic of many tasks holds
     MAX_RESULT_BYTES: int = 4096  #: a larger result is fetched by itself
 
     # Worker
@@ -39,11 +40,11 @@ class Settings:
     PROGRESS_RATE: float = 10.0  #: progress events a second and task, at most
     PROGRESS_META: bool = False  #: whether other keys of update_state's meta are pushed
     PUBLISH_TIMEOUT: float = 0.3  #: seconds a task may lose to a Redis that does not answer
-    QUEUE_SIZE: int = 10_000  #: changes that a process keeps while Redis is away
+    MAX_QUEUED_CHANGES: int = 10_000  #: changes that a process keeps while Redis is away
     REDACT: str = ""  #: a function that takes out what must not leave the worker; see the docs
 
     # Looking after what has not ended
-    LOST_AFTER: int = 60  #: seconds between STALLED and LOST where nothing delivers it again
+    LOST_TIMEOUT: int = 60  #: seconds between STALLED and LOST where nothing delivers it again
     RECONCILE_INTERVAL: float = 5.0  #: seconds between two looks at what has not ended
 
     # Web
@@ -52,24 +53,24 @@ class Settings:
     TOKEN_AGE: int = 900  #: seconds a signed token is good for
     CAN_SUBSCRIBE: str = ""  #: a function that lets more people see a topic; see the docs
     ACCESS_INTERVAL: float = 30.0  #: seconds between two looks at who may still see what
-    SUBSCRIPTIONS: int = 128  #: of one connection
-    REFUSALS: int = 20  #: refused requests a minute; the next ones are not looked up
-    FRAME_RATE: float = 10.0  #: frames a second that a client may send, beyond the burst
-    FRAME_BURST: int = 50  #: frames that it may send at once
-    CONNECTIONS: int = 10_000  #: of one process
-    CONNECTIONS_PER_USER: int = 10  #: in one process
-    CONNECTIONS_PER_ADDRESS: int = 50  #: in one process
+    MAX_SUBSCRIPTIONS: int = 128  #: of one connection
+    MAX_REFUSALS_PER_MINUTE: int = 20  #: refused requests a minute; the next ones are not looked up
+    MAX_FRAMES_PER_SECOND: float = 10.0  #: frames a second that a client may send, beyond the burst
+    MAX_FRAME_BURST: int = 50  #: frames that it may send at once
+    MAX_CONNECTIONS: int = 10_000  #: of one process
+    MAX_CONNECTIONS_PER_USER: int = 10  #: in one process
+    MAX_CONNECTIONS_PER_ADDRESS: int = 50  #: in one process
     TRUSTED_PROXIES: int = 0  #: proxies in front that add to X-Forwarded-For
-    FRAME_BYTES: int = 16 * 1024  #: the largest frame a client may send
-    OUTBOX_EVENTS: int = 256  #: progress waiting for one slow connection before it is merged
-    OUTBOX_BYTES: int = 512 * 1024  #: waiting for one slow connection before it is closed
+    MAX_FRAME_BYTES: int = 16 * 1024  #: the largest frame a client may send
+    MAX_OUTBOX_EVENTS: int = 256  #: progress waiting for one slow connection before it is merged
+    MAX_OUTBOX_BYTES: int = 512 * 1024  #: waiting for one slow connection before it is closed
     SLOW_TIMEOUT: float = 30.0  #: seconds a connection may take nothing of what it is sent
-    PING: int = 25  #: seconds after which a silent client pings
+    PING_INTERVAL: int = 25  #: seconds after which a silent client pings
     IDLE_TIMEOUT: float = 10.0  #: seconds until a connection's first subscription
     CHECK_INTERVAL: float = 5.0  #: seconds between two looks at the positions in the store
 
     # Server: `manage.py serve`
-    BODY_BYTES: int = 20_000_000  #: the largest body of an HTTP request
+    MAX_BODY_BYTES: int = 20_000_000  #: the largest body of an HTTP request
     REQUEST_TIMEOUT: float = 9.0  #: seconds for a request's head, and between parts of its body
     DRAIN_SECONDS: float = 3.0  #: seconds over which SIGTERM's closes are spread
 
@@ -80,6 +81,15 @@ def conf() -> Settings:
     Raises SettingsError for a key that does not exist or a value of the wrong type.
     """
     return _read()
+
+
+def redis_address(parse_url: Callable[[str], Any]) -> dict[str, Any]:
+    """Return where ``REDIS_URL`` leads to, as options of a connection.
+
+    Its other options (``?socket_timeout=20``) would come before the limits that are promised.
+    """
+    options = parse_url(conf().REDIS_URL)
+    return {k: v for k, v in options.items() if k in _ADDRESS or k.startswith("ssl")}
 
 
 @lru_cache(maxsize=1)
@@ -107,6 +117,11 @@ def _read() -> Settings:
         raise SettingsError(problem, key="PREFIX")
     return Settings(**given)
 
+
+#: Of what REDIS_URL may say, all that says where and as whom; also what begins with "ssl".
+_ADDRESS: Final = frozenset(
+    ("host", "port", "path", "db", "username", "password", "connection_class", "protocol")
+)
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "str": str,

@@ -11,8 +11,8 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
 from .ownership import owner_from, owner_of_request
-from .web.adoption import continue_adoption, is_adoption_due
-from .web.announcing import Held, announce_all
+from .web.access.adoption import continue_adoption, is_adoption_due
+from .web.access.announcements import Held, announce_all
 
 _Response = HttpResponseBase | Awaitable[HttpResponseBase]
 

@@ -8,10 +8,10 @@ from channels.routing import ProtocolTypeRouter
 from django.conf import settings
 from django.urls import path
 
-from .web.consumers import TaskConsumer
+from .web.access.sign_in import SignInMiddleware
 from .web.paths import SOCKET_PATH
 from .web.reconciler import reconciler
-from .web.sign_in import SignInMiddleware
+from .web.websocket import TaskConsumer
 
 _consumer: Final[Any] = TaskConsumer.as_asgi()
 _with_user: Final[Any] = SignInMiddleware(_consumer)

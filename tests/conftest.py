@@ -50,7 +50,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_waits() -> Iterator[None]:
-    """What a test could not send, as its Redis was gone, must not reach the next one's broker."""
+    """What a test could not send, as its Redis was gone, must not reach the next one's store."""
     yield
     publisher.settle()
     if sender := publisher._sender:
@@ -234,7 +234,7 @@ def web_starter(service: Service) -> Iterator[Callable[..., Web]]:
                 **service.web.env,
                 "PORT": str(port),
                 "DJANGO_SETTINGS_MODULE": "tests.settings",
-                "REALTIME": json.dumps({"CONNECTIONS_PER_ADDRESS": 10_000, **settings}),
+                "REALTIME": json.dumps({"MAX_CONNECTIONS_PER_ADDRESS": 10_000, **settings}),
                 "DJANGO": json.dumps(django or {}),
             }
             given = [part.replace("{port}", str(port)) for part in command or web_command()]

@@ -11,7 +11,7 @@ from project.settings import REALTIME
 
 #: All the clients of all the tests come from one address, and some prepare for long before they
 #: subscribe.
-PATIENT = {"CONNECTIONS_PER_ADDRESS": 1000, "IDLE_TIMEOUT": 60}
+PATIENT = {"MAX_CONNECTIONS_PER_ADDRESS": 1000, "IDLE_TIMEOUT": 60}
 
 REALTIME = REALTIME | PATIENT | json.loads(os.environ.get("REALTIME", "{}"))
 

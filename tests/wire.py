@@ -30,11 +30,11 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed
 
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.jsontext import dumps
 from realtime.core.states import TERMINAL
-from realtime.web.tokens import make_token
+from realtime.store import get_store
+from realtime.web.access.tokens import make_token
 
 Frame = dict[str, Any]
 
@@ -244,7 +244,7 @@ def say(task_id: str, state: str, *, owner: object = "", **fields: Any) -> int:
     `owner` is a user's key, or the ident of a visitor; the fields are values, not JSON text.
     """
     texts = {key: dumps(value) for key, value in fields.items()}
-    return get_broker().accept(Change(task_id=task_id, state=state, owner=str(owner), fields=texts))
+    return get_store().accept(Change(task_id=task_id, state=state, owner=str(owner), fields=texts))
 
 
 def tell(task_id: str, *currents: int, owner: object = "") -> None:

@@ -69,9 +69,9 @@ def _counted(client: Any) -> list[int]:
 
 def _kept(client: Any) -> float:
     """Return the KiB that tasks take once they have ended, with their topics and logs."""
-    from realtime.broker import get_broker
-    from realtime.core.acceptance import Change
+    from realtime.core.change import Change
     from realtime.core.jsontext import dumps, timestamp
+    from realtime.store import get_store
 
     before = client.info("memory")["used_memory"]
     owner = f"owner-{uuid.uuid4().hex[:8]}"
@@ -85,7 +85,7 @@ def _kept(client: Any) -> float:
             ("SUCCESS", token, {"result": dumps({"rows": 120_000}), "finished_at": now}),
         )
         for state, run, fields in said:
-            get_broker().accept(
+            get_store().accept(
                 Change(
                     task_id=task_id,
                     state=state,

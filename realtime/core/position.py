@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
 
 def next_mark(mark: int, text: str) -> int:
-    """Return the mark after one more event; the scripts of the Redis broker compute the same."""
+    """Return the mark after one more event; the scripts of the Redis store compute the same."""
     digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
     return (31 * mark + int(digest[:8], 16)) % 2**32
 

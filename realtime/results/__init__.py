@@ -15,10 +15,10 @@ from typing import Any, Final, NamedTuple
 
 from celery import current_app
 
-from realtime import redaction
 from realtime.core import jsontext
 from realtime.core.states import FAILURE, REVOKED, SUCCESS
 from realtime.core.status import ending
+from realtime.results import redaction
 
 from .backends import PAGE, UNREADABLE, Row, reader_of
 from .failures import error_of

@@ -23,14 +23,14 @@ from django.urls import (
 from django.utils.html import format_html, format_html_join, json_script
 from django.utils.safestring import SafeString
 
+from realtime.api import own_task
 from realtime.core.logs import get_logger
 from realtime.core.status import Status
 from realtime.core.topics import TASK
 from realtime.ownership import owner_topic
+from realtime.web.access.tokens import make_token
 from realtime.web.paths import SOCKET_PATH
-from realtime.web.query import own_task
-from realtime.web.tokens import make_token
-from realtime.web.words import describe, translated_words
+from realtime.web.translation import describe, translated_words
 
 logger = get_logger("realtime.http")
 register = template.Library()

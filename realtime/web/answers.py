@@ -23,7 +23,7 @@ from django.views.decorators.csrf import csrf_exempt
 from realtime.core.codes import ErrorCode
 from realtime.core.logs import get_logger
 
-from .auth import Refused
+from .access.policy import Refused
 from .reconciler import reconciler
 from .requests import TIME_LIMIT
 

@@ -6,16 +6,16 @@ from typing import Final
 
 from celery import current_app
 
-from realtime.broker import get_broker
 from realtime.core import jsontext
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
+from realtime.store import get_store
 
 from .slow_calls import SlowCalls
 
 
 def _cancel(task_id: str) -> None:
     fields = {"cancelling": "true", "updated_at": jsontext.timestamp()}
-    if get_broker().accept(Change(task_id=task_id, fields=fields)):
+    if get_store().accept(Change(task_id=task_id, fields=fields)):
         current_app.control.revoke(task_id, terminate=True)
 
 

@@ -19,7 +19,7 @@ from django.utils.module_loading import import_string
 from realtime.conf import conf
 from realtime.exceptions import SettingsError
 
-from .access import can_sign_in
+from .access.identity import can_sign_in
 
 #: The apps whose `runserver` serves WSGI.
 _WSGI_RUNSERVER: Final = ("django.core", "django.contrib.staticfiles")
@@ -145,7 +145,7 @@ def _missing_route() -> Iterator[checks.CheckMessage]:
             id="realtime.W007",
         )
         return
-    from .consumers import TaskConsumer  # only now: a worker needs none of it
+    from .websocket import TaskConsumer  # only now: a worker needs none of it
 
     consumers = set(_consumers(application))
     if not any(issubclass(each, TaskConsumer) for each in consumers):

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from realtime.broker import get_broker
-from realtime.broker.base import Running, Waiting
 from realtime.core import jsontext
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.logs import get_logger
 from realtime.core.states import FAILURE, PENDING, RECEIVED, RETRY, REVOKED, SUCCESS
 from realtime.results import PAGE, Ending, ended_since, is_searchable, stored_endings
+from realtime.store import get_store
+from realtime.store.base import Running, Waiting
 
 logger = get_logger("realtime.endings")
 
@@ -48,11 +48,11 @@ class Endings:
 
         Raises what the store and the result backend raise.
         """
-        broker, runs = get_broker(), {run.task_id: run for run in running}
-        rotation = [task.task_id for task in broker.waiting(_ROTATION)]
+        store, runs = get_store(), {run.task_id: run for run in running}
+        rotation = [task.task_id for task in store.waiting(_ROTATION)]
         began = datetime.now(UTC)
         if self._since is None or not is_searchable():
-            self._search_ids([*broker.running_ids(), *broker.waiting_ids()], runs)
+            self._search_ids([*store.running_ids(), *store.waiting_ids()], runs)
         else:
             self._search_ids([*runs, *rotation], runs)
             self._search_since(self._since - OVERLAP, runs)
@@ -73,7 +73,7 @@ class Endings:
         }
         for page in ended_since(since):
             new = {at.task_id: at.stored_at for at in page if not self._is_judged(*at)}
-            unfinished = [task.task_id for task in get_broker().unfinished(list(new))]
+            unfinished = [task.task_id for task in get_store().unfinished(list(new))]
             self._search_ids(unfinished, runs)
             if len(self._judged) < _JUDGED:
                 self._judged |= new
@@ -87,7 +87,7 @@ class Endings:
         """Accept those of the endings that are the tasks' own."""
         if not endings:
             return
-        for task in get_broker().unfinished(list(endings)):
+        for task in get_store().unfinished(list(endings)):
             ending, run = endings[task.task_id], runs.get(task.task_id)
             if not ending.is_of(task.task_id, again=task.again, published_at=task.published_at):
                 continue
@@ -106,7 +106,7 @@ class Endings:
             stored=True,
             fields=ending.fields,
         )
-        if get_broker().accept(change):
+        if get_store().accept(change):
             logger.info("found task=%s state=%s", task.task_id, ending.state)
             if run is not None and ending.state in (FAILURE, REVOKED):
                 end_followers(run, ending.state, ending.fields)
@@ -119,5 +119,5 @@ def end_followers(run: Running, state: str, fields: Mapping[str, str]) -> None:
         change = Change(
             task_id=task_id, state=state, publication=run.publication, fields={**fields, **named}
         )
-        if get_broker().accept(change):
+        if get_store().accept(change):
             logger.info("found task=%s state=%s waits_for=%s", task_id, state, run.task_id)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any, Final
 
-from realtime.broker import get_broker
 from realtime.conf import conf
 from realtime.core.logs import get_logger
 from realtime.ownership import owner_of_user
+from realtime.store import get_store
 
 from .breaker import store_breaker
 
@@ -30,10 +30,10 @@ def forget(*, user: Any = None, task_id: str = "", owner: str = "") -> int:
     if sum((user is not None, bool(task_id), bool(owner))) != 1:
         raise TypeError("give one of user, task_id and owner")
     if task_id:
-        return int(get_broker().forget(task_id))
+        return int(get_store().forget(task_id))
     if user is not None:
         owner = owner_of_user(user)
-    return get_broker().forget_owner(owner) if owner else 0
+    return get_store().forget_owner(owner) if owner else 0
 
 
 def forget_deleted(owner: str, model: Any) -> None:

@@ -16,15 +16,16 @@ from weakref import WeakKeyDictionary
 
 from redis.exceptions import ReadOnlyError
 
-from realtime.broker import get_broker
-from realtime.broker.base import Event, Reading
-from realtime.broker.layer import from_message
 from realtime.conf import conf
+from realtime.core.event import Event
 from realtime.core.logs import get_logger
 from realtime.core.position import Place, Position, Step, step
 from realtime.core.topics import TASK, Topic
+from realtime.groups.layer import from_message
+from realtime.store import get_store
+from realtime.store.base import Reading
 
-from .link import Link
+from .layer_link import Link
 from .members import Member, Members
 from .recall import recall_quietly
 from .subscription import Subscription
@@ -52,8 +53,8 @@ class Hub:
     """What one event loop watches."""
 
     def __init__(self) -> None:
-        self._broker = get_broker()
-        self.link = Link(self._broker, self)
+        self._store = get_store()
+        self.link = Link(self._store, self)
         self._watched: dict[str, Watched] = {}
         self._members = Members()
         self._suspects = Suspects(lambda names: self._spawn(self._check(names)))
@@ -83,7 +84,7 @@ class Hub:
     ) -> tuple[Reading, Callable[[], None]]:
         """Join a topic and read it; return the reading, and what starts the flow of later events.
 
-        Raises what the broker raises; the subscription is then not there.
+        Raises what the store raises; the subscription is then not there.
         """
         self._start()
         watched = self._watched.get(str(topic))
@@ -126,9 +127,9 @@ class Hub:
     async def read_page(self, topic: Topic, after: str, limit: int) -> tuple[Sequence[str], Any]:
         """Return the statuses of a page, and what continues it; None at the end.
 
-        Raises ValueError for an ``after`` that no page gave, and what the broker raises.
+        Raises ValueError for an ``after`` that no page gave, and what the store raises.
         """
-        page = await self._broker.page(topic, after, limit)
+        page = await self._store.page(topic, after, limit)
         self.link.answers += 1
         return page.texts, page.next
 
@@ -192,7 +193,7 @@ class Hub:
                     await self.link.disconnect()
 
     async def _read(self, topic: Topic, since: Position | None, *, limit: int) -> Reading:
-        reading = await self._broker.read(topic, since, limit=limit)
+        reading = await self._store.read(topic, since, limit=limit)
         self.link.answers += 1
         return reading
 
@@ -300,7 +301,7 @@ class Hub:
         """Bring a topic's subscriptions from where they stand to where the store is."""
         while True:
             try:
-                reading = await self._broker.follow(watched.topic, place)
+                reading = await self._store.follow(watched.topic, place)
                 break
             except Exception as error:  # noqa: BLE001 - whatever it is, the gap is still there
                 self._failed(error)
@@ -339,7 +340,7 @@ class Hub:
             if rarely := number % ENDED_EVERY == 0:
                 lists = [name for name, each in self._watched.items() if each.topic.holds_many]
                 with suppress(Exception):  # the check itself says what is wrong with the store
-                    await self._broker.expire(lists)
+                    await self._store.expire(lists)
             await self._check_all(ended=rarely)
 
     async def check_all(self) -> None:
@@ -354,7 +355,7 @@ class Hub:
         while names := [name for name in names if name in self._watched]:
             known = {name: self._watched[name].place for name in names}
             try:
-                places = await self._broker.places(names)
+                places = await self._store.places(names)
             except Exception as error:  # noqa: BLE001 - the store may be away in many ways
                 self._failed(error)
                 # Messages may have been lost meanwhile: look again as soon as it answers.

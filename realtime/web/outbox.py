@@ -14,10 +14,10 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
-from realtime.broker.base import Event
 from realtime.conf import conf
 from realtime.core import frames
 from realtime.core.codes import CloseCode
+from realtime.core.event import Event
 from realtime.core.logs import get_logger
 from realtime.core.position import Position
 from realtime.core.states import is_mergeable
@@ -100,8 +100,8 @@ class Outbox:
         settings = conf()
         self._sink = sink
         self._write = sink.write
-        self._room = settings.OUTBOX_EVENTS
-        self._limit = settings.OUTBOX_BYTES
+        self._room = settings.MAX_OUTBOX_EVENTS
+        self._limit = settings.MAX_OUTBOX_BYTES
         self._patience = settings.SLOW_TIMEOUT
         self._number = 0
         self._waiting: dict[int, _Item] = {}
@@ -173,7 +173,7 @@ class Outbox:
         self._append(code)
 
     async def room(self) -> None:
-        """Wait until less than OUTBOX_BYTES wait: who takes no answers may not ask for more."""
+        """Wait until less than MAX_OUTBOX_BYTES wait: who takes no answers may not ask for more."""
         while self._size >= self._limit and not self.closed:
             self._emptied = asyncio.Event()
             await self._emptied.wait()

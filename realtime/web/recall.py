@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.logs import get_logger
 from realtime.results import stored_endings
+from realtime.store import get_store
 
 from .slow_calls import SlowCalls
 
@@ -26,10 +26,10 @@ def recall(task_id: str) -> bool:
         return False
     if found is None:
         return False
-    if get_broker().status(task_id) is not None:
+    if get_store().status(task_id) is not None:
         return True  # it was published while the backend was asked: this ending is not its own
     change = Change(task_id=task_id, state=found.state, stored=True, fields=found.fields)
-    return bool(get_broker().accept(change))
+    return bool(get_store().accept(change))
 
 
 #: The same from an event loop, in a thread.

@@ -15,14 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from realtime.broker import get_broker
-from realtime.broker.base import Running
 from realtime.conf import conf
 from realtime.core import jsontext
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.logs import get_logger
 from realtime.core.states import LOST, STALLED, STARTED
 from realtime.core.status import ending
+from realtime.store import get_store
+from realtime.store.base import Running
 
 from .endings import Endings, end_followers
 
@@ -101,7 +101,7 @@ class Reconciler:
     def _run(self) -> None:
         while not self._wait():
             try:
-                leads = get_broker().lead(self._name, _LEADS * conf().RECONCILE_INTERVAL)
+                leads = get_store().lead(self._name, _LEADS * conf().RECONCILE_INTERVAL)
                 if leads and not self._leads:
                     logger.info("leads pid=%d", os.getpid())
                 self._leads = leads
@@ -123,10 +123,10 @@ class Reconciler:
         Raises what the store raises.
         """
         self._searching.call(self._search, min(conf().RECONCILE_INTERVAL, _SEARCH))
-        self._judge(get_broker().running(held=False))
+        self._judge(get_store().running(held=False))
 
     def _search(self) -> None:
-        running = get_broker().running(held=False)
+        running = get_store().running(held=False)
         self._endings.search(running)
         self._searched = frozenset(_key(run) for run in running if run.state == STALLED)
 
@@ -143,7 +143,7 @@ class Reconciler:
                 if self._accept(run, LOST, fields | {"error": _LOST_ERROR}):
                     end_followers(run, LOST, fields | {"error": _FOLLOWS_ERROR})
         if missing and not self._stopped.wait(_SECOND_LOOK):
-            for run in get_broker().running(held=False):
+            for run in get_store().running(held=False):
                 if _key(run) in missing and not run.alive and run.state != STALLED:
                     self._accept(run, STALLED)
 
@@ -153,7 +153,7 @@ class Reconciler:
         Its result may be stored, so the result backend answers first. One that does not answer
         puts the end off, and not for ever.
         """
-        return run.patience + (0 if _key(run) in self._searched else conf().LOST_AFTER)
+        return run.patience + (0 if _key(run) in self._searched else conf().LOST_TIMEOUT)
 
     def _accept(self, run: Running, state: str, fields: Mapping[str, str] | None = None) -> bool:
         change = Change(
@@ -163,7 +163,7 @@ class Reconciler:
             publication=run.publication,
             fields=fields or {"updated_at": jsontext.timestamp()},
         )
-        accepted = bool(get_broker().accept(change))
+        accepted = bool(get_store().accept(change))
         if accepted:
             logger.info("found task=%s state=%s run=%d", run.task_id, state, run.run)
         return accepted

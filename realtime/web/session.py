@@ -14,16 +14,16 @@ from realtime.core.jsontext import timestamp
 from realtime.core.logs import get_logger
 from realtime.core.topics import TASK
 
-from .access import session_name, user_key
-from .auth import Refused, authorise_cancel, grant, not_found
+from .access.identity import session_name, user_key
+from .access.limits import Bucket, Refusals, Window, client_address, connections, warn_of_proxy
+from .access.policy import Refused, authorise_cancel, grant, not_found
+from .access.revocation import get_watch
 from .cancel import request_cancel
 from .drain import enter, leave
 from .hub import Hub, get_hub
-from .limits import Bucket, Refusals, Window, client_address, connections, warn_of_proxy
 from .outbox import Outbox, Sink
 from .requests import OUTSTANDING, Requests
 from .subscriptions import Subscriptions, listed, seconds_left
-from .watch import get_watch
 
 logger = get_logger("realtime.connection")
 
@@ -51,11 +51,11 @@ class TooMany(Refused):
 def limits(settings: Settings) -> dict[str, float]:
     """Return what a client must keep to, as ``welcome`` says it."""
     return {
-        "subscriptions": settings.SUBSCRIPTIONS,
-        "frame_bytes": settings.FRAME_BYTES,
-        "frames_per_second": settings.FRAME_RATE,
-        "frame_burst": settings.FRAME_BURST,
-        "refusals_per_minute": settings.REFUSALS,
+        "subscriptions": settings.MAX_SUBSCRIPTIONS,
+        "frame_bytes": settings.MAX_FRAME_BYTES,
+        "frames_per_second": settings.MAX_FRAMES_PER_SECOND,
+        "frame_burst": settings.MAX_FRAME_BURST,
+        "refusals_per_minute": settings.MAX_REFUSALS_PER_MINUTE,
     }
 
 
@@ -122,7 +122,7 @@ class ClientSession:
         )
         self._entered = True
         self._outbox.put(
-            frames.welcome(now=timestamp(), ping=settings.PING, limits=limits(settings))
+            frames.welcome(now=timestamp(), ping=settings.PING_INTERVAL, limits=limits(settings))
         )
         self._hub.join(self)
         get_watch().join(self)
@@ -163,10 +163,10 @@ class ClientSession:
             return False
         settings = conf()
         if self._bucket is None:
-            self._bucket = Bucket(settings.FRAME_RATE, settings.FRAME_BURST)
+            self._bucket = Bucket(settings.MAX_FRAMES_PER_SECOND, settings.MAX_FRAME_BURST)
         if self._bucket.take():
             return True
-        limit = f"at most {settings.FRAME_RATE:g} frames a second"
+        limit = f"at most {settings.MAX_FRAMES_PER_SECOND:g} frames a second"
         self.refuse(CloseCode.RATE, ErrorCode.LIMIT, limit)
         return False
 
@@ -240,11 +240,11 @@ class ClientSession:
 
     @property
     def _refusals_left(self) -> int:
-        return conf().REFUSALS if self._refusals is None else self._refusals.left
+        return conf().MAX_REFUSALS_PER_MINUTE if self._refusals is None else self._refusals.left
 
     def _count_refusal(self) -> None:
         if self._refusals is None:
-            self._refusals = Refusals(conf().REFUSALS)
+            self._refusals = Refusals(conf().MAX_REFUSALS_PER_MINUTE)
         if self._refusals.add():
             self.close(CloseCode.RATE, "too many refused requests")
 
@@ -298,11 +298,11 @@ class ClientSession:
             self._hub.recall(topic.ident)
 
     def _is_full(self) -> bool:
-        return len(self.subscriptions) >= conf().SUBSCRIPTIONS
+        return len(self.subscriptions) >= conf().MAX_SUBSCRIPTIONS
 
     def _check_room(self) -> None:
         if self._is_full():
-            limit = f"at most {conf().SUBSCRIPTIONS} subscriptions a connection"
+            limit = f"at most {conf().MAX_SUBSCRIPTIONS} subscriptions a connection"
             raise Refused(ErrorCode.LIMIT, limit)
 
     def _unsubscribe(self, frame: frames.Unsubscribe) -> None:

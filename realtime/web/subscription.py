@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from realtime.broker.base import PAGE, Event, Reading
+from realtime.core.event import Event
 from realtime.core.position import Position, Step, step
+from realtime.store.base import PAGE, Reading
 
 #: Events that wait for a reading. If more arrive, they are dropped, and the topic is read anew.
 BACKLOG: Final = 256

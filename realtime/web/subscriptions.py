@@ -10,16 +10,16 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from realtime.broker import get_broker
-from realtime.broker.base import Reading
 from realtime.conf import conf
 from realtime.core import frames
 from realtime.core.codes import ErrorCode
 from realtime.core.logs import get_logger
 from realtime.core.topics import Topic
 from realtime.ownership import is_visitor
+from realtime.store import get_store
+from realtime.store.base import Reading
 
-from .auth import NOT_FOUND_MESSAGE, Grant, Reason, Refused, grant, not_found, still_stands
+from .access.policy import NOT_FOUND_MESSAGE, Grant, Reason, Refused, grant, not_found, still_stands
 from .hub import Hub, Subscription
 from .outbox import Outbox
 
@@ -146,7 +146,7 @@ class Subscriptions:
         self.granted()
         shown = self._shown = self._shown or {}
         shown.pop(granted.topic, None)
-        while len(shown) >= conf().SUBSCRIPTIONS:
+        while len(shown) >= conf().MAX_SUBSCRIPTIONS:
             del shown[next(iter(shown))]
         shown[granted.topic] = granted
         subscribed.timer = asyncio.get_running_loop().call_later(
@@ -231,7 +231,7 @@ class Subscriptions:
         """
         while owner and owner != granted.owner:
             try:
-                moved = is_visitor(owner) and await get_broker().moved_to(owner) == granted.owner
+                moved = is_visitor(owner) and await get_store().moved_to(owner) == granted.owner
             except Exception as error:  # noqa: BLE001 - the store may be away in many ways
                 logger.warning("check_failed error=%r", error)
                 await asyncio.sleep(_PAUSE)

@@ -13,30 +13,30 @@ from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from realtime.broker import get_broker
-from realtime.broker.base import LONGEST_PAGE, PAGE, Reading
 from realtime.core import frames
 from realtime.core.codes import ErrorCode
 from realtime.core.jsontext import dumps, timestamp
 from realtime.core.logs import get_logger
 from realtime.core.topics import ME, TASK, USER, Topic
 from realtime.ownership import NOBODY, is_signed_in, owner_of_request, visitor_of
-from realtime.redaction import encode_result
 from realtime.results import is_unique, stored_endings, stored_result
+from realtime.results.redaction import encode_result
+from realtime.store import get_store
+from realtime.store.base import LONGEST_PAGE, PAGE, Reading
 
-from .access import anonymous
+from .access.identity import anonymous
+from .access.limits import connections as connections_here
+from .access.origins import is_allowed_origin
+from .access.policy import Refused, authorise, authorise_cancel, grant, grants_of, not_found
+from .access.tokens import make_token
 from .answers import answers, bearer, error
-from .auth import Refused, authorise, authorise_cancel, grant, grants_of, not_found
 from .cancel import request_cancel
 from .drain import is_draining
 from .hub import get_hub
-from .limits import connections as connections_here
-from .origins import is_allowed_origin
 from .paths import from_path
 from .recall import arecall
 from .slow_calls import SlowCalls
 from .subscriptions import ATTEMPTS, is_anothers, listed
-from .tokens import make_token
 
 logger = get_logger("realtime.http")
 
@@ -75,7 +75,7 @@ async def topic(request: HttpRequest, topic: str) -> HttpResponse:
         raise Refused(ErrorCode.BAD_REQUEST, "a topic of one task has no pages")
     granted = await authorise(named, await _user(request), bearer(request))
     try:
-        page = await get_broker().page(granted, after, limit)
+        page = await get_store().page(granted, after, limit)
     except ValueError:
         message = "after must be the next of another page"
         raise Refused(ErrorCode.BAD_REQUEST, message) from None
@@ -90,7 +90,7 @@ async def result(request: HttpRequest, task_id: str) -> HttpResponse:
     """Answer with a task's whole result, as JSON."""
     granted = await grant(_task_topic(task_id), await _user(request), bearer(request))
     text = await _awhole_result(granted.topic.ident)
-    owned = await get_broker().owned(granted.topic.ident)
+    owned = await get_store().owned(granted.topic.ident)
     if (owned.owner if owned else NOBODY) != (granted.owner or NOBODY):
         raise not_found()  # it may be of another owner's life
     if text is None:
@@ -132,7 +132,7 @@ async def tokens(request: HttpRequest) -> HttpResponse:
         # The page is about to watch what this visitor starts.
         await sync_to_async(owner_of_request)(request, create=True)
     visitor = await sync_to_async(visitor_of)(request)
-    if visitor and await get_broker().moved_to(visitor) is not None:
+    if visitor and await get_store().moved_to(visitor) is not None:
         visitor = NOBODY  # the tasks are a user's by now, who must sign in
     granted, refused = [], []
     for topic in asked:
@@ -202,8 +202,8 @@ async def readyz(request: HttpRequest) -> HttpResponse:
         return error(ErrorCode.INTERNAL, "the channel layer does not answer", status=503)
     try:
         async with asyncio.timeout(_READY_TIMEOUT):
-            await get_broker().places(["ready"])
-            led = await get_broker().is_led()
+            await get_store().places(["ready"])
+            led = await get_store().is_led()
     except Exception:  # noqa: BLE001 - whatever it is, this process cannot serve now
         return error(ErrorCode.INTERNAL, "the store does not answer", status=503)
     if not led:
@@ -244,7 +244,7 @@ async def _read(request: HttpRequest, topic: Topic, limit: int = PAGE) -> Readin
     user, token = await _user(request), bearer(request)
     for _ in range(ATTEMPTS):
         granted = await grant(topic, user, token)
-        reading = await get_broker().read(granted.topic, limit=limit)
+        reading = await get_store().read(granted.topic, limit=limit)
         if not is_anothers(granted, reading):
             return reading
     raise not_found()
@@ -277,7 +277,7 @@ def _whole_result(task_id: str) -> str | None:
     The record decides whether there is one: what the backend holds under this id may be of an
     earlier publication, and somebody else's.
     """
-    status = get_broker().status(task_id)
+    status = get_store().status(task_id)
     if status is None or not status.successful:
         return None
     if not status.truncated:

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from realtime.broker.base import Event, Reading
+from realtime.core.event import Event
 from realtime.core.position import Place, Position, Step, next_mark, step
 from realtime.core.states import SUCCESS
 from realtime.core.status import Status
 from realtime.core.topics import Topic
+from realtime.store.base import Reading
 
 from .subscription import BACKLOG, Subscription
 

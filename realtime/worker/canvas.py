@@ -20,11 +20,11 @@ from typing import Any, Final
 
 from celery.canvas import chord, group
 
-from realtime import redaction
 from realtime.core import jsontext
-from realtime.core.acceptance import Change, Follower
+from realtime.core.change import Change, Follower
 from realtime.core.states import FAILURE
 from realtime.core.status import ending
+from realtime.results import redaction
 
 from .messages import carried, text_in
 from .publisher import publisher

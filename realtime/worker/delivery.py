@@ -33,5 +33,5 @@ def _overdue(app: Any) -> int:
 def patience_for(task: Any, *, begun: bool = True) -> int:
     """Return how many seconds after its worker's death a task may still be delivered again."""
     if begun and not is_acknowledged_late(task):
-        return conf().LOST_AFTER  # its message is gone from the broker
-    return conf().LOST_AFTER + _overdue(task.app)
+        return conf().LOST_TIMEOUT  # its message is gone from the broker
+    return conf().LOST_TIMEOUT + _overdue(task.app)

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from realtime.broker import get_broker
 from realtime.core import jsontext
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.states import FAILURE, LOST, SUCCESS
 from realtime.core.status import ending
 from realtime.results import stored_endings
+from realtime.store import get_store
 
 from .messages import carried, header_of, text_in
 from .publisher import publisher
@@ -92,7 +92,7 @@ def stored_success(task_id: str, published_at: str) -> dict[str, str] | None:
     if found is None or found.state != SUCCESS:
         return None
     try:
-        again = any(known.again for known in get_broker().unfinished([task_id]))
+        again = any(known.again for known in get_store().unfinished([task_id]))
     except (RedisError, OSError):
         again = False
     its_own = found.is_of(task_id, again=again, published_at=published_at or None)

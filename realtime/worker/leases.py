@@ -12,8 +12,8 @@ import secrets
 import threading
 from typing import Any, Final
 
-from realtime.broker import get_broker
 from realtime.core.logs import get_logger
+from realtime.store import get_store
 
 logger = get_logger("realtime.leases")
 
@@ -54,13 +54,13 @@ class Lease:
 
     def _delete(self, name: str) -> None:
         try:
-            get_broker().end_lease(name)
+            get_store().end_lease(name)
         except Exception:  # noqa: BLE001 - the worker ends in any case, and so does the lease
             logger.info("lease_not_ended name=%s", name)
 
     def _renew(self, name: str) -> None:
         try:
-            get_broker().renew_lease(name, LEASE)
+            get_store().renew_lease(name, LEASE)
         except Exception as error:  # noqa: BLE001 - a thread that ends would let every task stall
             if self._renewed:
                 logger.warning("lease_not_renewed name=%s error=%r", name, error)

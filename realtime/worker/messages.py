@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from realtime.core import jsontext
-from realtime.core.acceptance import Follower
+from realtime.core.change import Follower
 from realtime.core.topics import is_ident
 
 from .selection import ACCUMULATE, CHORD_UNLOCK

@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 
 from celery import current_app
 
-from realtime import redaction
 from realtime.core.logs import get_logger
 from realtime.core.states import PROGRESS
+from realtime.results import redaction
 
 from .runs import Run, current_run, entered, note_stray
 from .task import push_state

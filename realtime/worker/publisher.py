@@ -25,13 +25,13 @@ from typing import Final
 from django.core.signals import setting_changed
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
-from realtime.broker import get_broker
-from realtime.broker.base import Broker
 from realtime.conf import conf
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.logs import get_logger
 from realtime.core.states import CUSTOM_RANK, TERMINAL_RANK, rank
 from realtime.core.topics import is_task_id
+from realtime.store import get_store
+from realtime.store.base import Store
 
 from .timer import started, timer
 from .turns import Turns, is_for_the_task
@@ -62,7 +62,7 @@ class Sent:
     """A change that was handed to the publisher."""
 
     change: Change
-    #: Whether the broker is known to have accepted or refused it.
+    #: Whether the store is known to have accepted or refused it.
     seen: bool = False
 
 
@@ -100,7 +100,7 @@ class _Queue:
 
 
 class Publisher:
-    """Sends one process's changes to the broker."""
+    """Sends one process's changes to the store."""
 
     def __init__(self) -> None:
         self.reset()
@@ -121,7 +121,7 @@ class Publisher:
         self._logged = float("-inf")
 
     def publish(self, change: Change) -> bool:
-        """Send a change, or keep it for later; return whether the broker has seen it.
+        """Send a change, or keep it for later; return whether the store has seen it.
 
         Raises nothing but what the task's own time limit raises.
         """
@@ -193,10 +193,10 @@ class Publisher:
             return
         try:
             if len(batch) == 1:
-                answer = get_broker().send(batch[0].change)
+                answer = get_store().send(batch[0].change)
                 self._unanswered.append((batch, lambda: (answer(),)))
             else:
-                answers = get_broker().send_all([sent.change for sent in batch])
+                answers = get_store().send_all([sent.change for sent in batch])
                 self._unanswered.append((batch, answers))
         except Exception as error:
             if is_for_the_task(error):
@@ -228,11 +228,11 @@ class Publisher:
     def _keep(self, batch: Sequence[Sent]) -> None:
         for sent in batch:
             self.counters.queued += 1
-            if not self._queue.put(sent.change, room=conf().QUEUE_SIZE):
+            if not self._queue.put(sent.change, room=conf().MAX_QUEUED_CHANGES):
                 self.counters.dropped += 1
         if self._sender is None:
-            broker = get_broker()  # now: it is another one once the settings are overridden
-            self._sender = started(lambda: self._send_waiting(broker), "realtime-sender")
+            store = get_store()  # now: it is another one once the settings are overridden
+            self._sender = started(lambda: self._send_waiting(store), "realtime-sender")
 
     # Threads.
 
@@ -245,7 +245,7 @@ class Publisher:
             else:
                 self.settle()
 
-    def _send_waiting(self, broker: Broker) -> None:
+    def _send_waiting(self, store: Store) -> None:
         queue, failures = self._queue, 0
         while self._queue is queue:
             with self._turns.exclusively():
@@ -255,7 +255,7 @@ class Publisher:
                     return
             number, change = head
             try:
-                self._count(broker.accept(change))
+                self._count(store.accept(change))
                 failures = 0
             except Exception as error:  # noqa: BLE001 - the thread outlives whatever happens
                 self._complain(change, error)

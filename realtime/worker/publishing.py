@@ -27,11 +27,11 @@ from weakref import WeakValueDictionary
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task
 
-from realtime import redaction
 from realtime.core import jsontext
-from realtime.core.acceptance import Change, Follower
+from realtime.core.change import Change, Follower
 from realtime.core.states import PENDING, RETRY
 from realtime.ownership import current_owner
+from realtime.results import redaction
 
 from . import canvas
 from .messages import HEADER, carried, chord_of, embedded, header_of, identity, text_in

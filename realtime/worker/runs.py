@@ -19,7 +19,7 @@ from django.core.signals import setting_changed
 
 from realtime.conf import conf
 from realtime.core import jsontext
-from realtime.core.acceptance import Change, Follower
+from realtime.core.change import Change, Follower
 from realtime.core.logs import get_logger
 from realtime.core.process import process
 from realtime.core.states import CUSTOM_RANK, SUCCESS, TERMINAL_RANK, rank
@@ -207,7 +207,7 @@ class Run(Reports):
         if rank(state) == CUSTOM_RANK:
             self._counter += 1
             counter = self._counter
-        # Until the broker has seen a change of this run, each one may be the first that arrives.
+        # Until the store has seen a change of this run, each one may be the first that arrives.
         announced = self._announced
         if announced is not None and not announced.seen:
             publisher.settle()

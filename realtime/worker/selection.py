@@ -10,7 +10,7 @@ from celery import current_app
 from django.core.signals import setting_changed
 
 from realtime.conf import conf
-from realtime.core.acceptance import Follower
+from realtime.core.change import Follower
 
 #: Celery's own tasks that no user wrote. ``celery.accumulate`` is none of them: it ends a task
 #: that was replaced by a group, under that task's id. ``celery.map``, ``celery.starmap`` and

@@ -18,15 +18,15 @@ from celery import signals
 from celery.app.task import Context
 from celery.exceptions import Retry
 
-from realtime import redaction
-from realtime.broker import get_broker
 from realtime.core import jsontext
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.jsontext import NULL
 from realtime.core.logs import get_logger
 from realtime.core.states import FAILURE, LOST, RECEIVED, RETRY, REVOKED, STARTED, SUCCESS
 from realtime.core.status import ending
 from realtime.ownership import current_owner
+from realtime.results import redaction
+from realtime.store import get_store
 
 from . import canvas, task
 from .delivery import is_acknowledged_late, patience_for
@@ -135,7 +135,7 @@ def _withdraw(task_id: str, publication: str, tried: int = 0) -> None:
 
     def withdraw() -> None:
         try:
-            gone = get_broker().withdraw(task_id, publication)
+            gone = get_store().withdraw(task_id, publication)
         except Exception as error:  # noqa: BLE001 - it is tried again, and expires
             logger.debug("not_withdrawn id=%s error=%r", task_id, error)
             gone = False

@@ -10,12 +10,12 @@ from typing import Any, Final
 import celery.app.task
 from celery.contrib.django.task import DjangoTask
 
-from realtime import redaction
 from realtime.conf import conf
 from realtime.core import jsontext
 from realtime.core.logs import get_logger
 from realtime.core.states import CUSTOM_RANK, FAILURE, PROGRESS, SUCCESS, TERMINAL, rank
 from realtime.core.status import ending
+from realtime.results import redaction
 
 from .messages import is_excluded
 from .publisher import publisher

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from realtime.broker.redis import RedisBroker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.jsontext import dumps
+from realtime.store.redis import RedisStore
 from tests.raw import MIB, Web, memory, web_of
 from tests.until import until
 from tests.wire import Client, connect, fresh_id, token_for
@@ -34,7 +34,7 @@ class Neighbour:
     def __init__(self, web: Web) -> None:
         self._web = web
         # Of its own: a test may point the settings at another Redis meanwhile.
-        self._broker = RedisBroker()
+        self._store = RedisStore()
         self._task_id = fresh_id()
         self._token = token_for(web, f"task:{self._task_id}")
         self._say("STARTED", 0)
@@ -67,7 +67,7 @@ class Neighbour:
 
     def _say(self, state: str, current: int) -> None:
         progress = dumps({"current": current, "total": None, "message": None})
-        assert self._broker.accept(
+        assert self._store.accept(
             Change(task_id=self._task_id, state=state, fields={"progress": progress})
         )
 

@@ -53,7 +53,9 @@ async def test_frames_that_are_too_many_are_not_looked_at(
     start_web: Callable[..., Web],
 ) -> None:
     """Whatever they are: it is the limit that answers."""
-    web = start_web(FRAME_BURST=20, FRAME_RATE=0.001)  # however long it takes, there is no more
+    web = start_web(
+        MAX_FRAME_BURST=20, MAX_FRAMES_PER_SECOND=0.001
+    )  # however long it takes, there is no more
     async with connect(web) as client:
         for number in range(20):
             assert await client.ask("ping") == {"type": "pong", "id": number + 1}
@@ -66,7 +68,7 @@ async def test_frames_that_are_too_many_are_not_looked_at(
 async def test_after_twenty_refusals_nothing_is_looked_up_and_the_hundredth_ends_the_connection(
     start_web: Callable[..., Web], ask: str
 ) -> None:
-    web = start_web(FRAME_RATE=1000.0, FRAME_BURST=1000)
+    web = start_web(MAX_FRAMES_PER_SECOND=1000.0, MAX_FRAME_BURST=1000)
     topic = f"task:{fresh_id()}"
     async with connect(web) as client:
         assert (await client.subscribe(topic, token=token_for(web, topic)))["type"] == "subscribed"
@@ -120,7 +122,7 @@ async def until_welcome(service: Any, **who: Any) -> None:
 async def test_an_address_has_so_many_connections_whatever_it_says_about_itself(
     start_web: Callable[..., Web],
 ) -> None:
-    web = start_web(CONNECTIONS_PER_ADDRESS=4)  # of which its neighbour has one
+    web = start_web(MAX_CONNECTIONS_PER_ADDRESS=4)  # of which its neighbour has one
     async with AsyncExitStack() as stack:
         await welcomed(stack, web, 3)
         await turned_away(web, "4 connections an address")
@@ -133,7 +135,7 @@ async def test_an_address_has_so_many_connections_whatever_it_says_about_itself(
 async def test_behind_a_proxy_the_address_is_what_the_proxy_was_asked_from(
     start_web: Callable[..., Web],
 ) -> None:
-    web = start_web(CONNECTIONS_PER_ADDRESS=2, TRUSTED_PROXIES=1)
+    web = start_web(MAX_CONNECTIONS_PER_ADDRESS=2, TRUSTED_PROXIES=1)
 
     def by_way_of(*hops: str) -> dict[str, Any]:
         return {"headers": [("X-Forwarded-For", hop) for hop in hops]}
@@ -152,7 +154,7 @@ async def test_behind_a_proxy_the_address_is_what_the_proxy_was_asked_from(
 async def test_a_full_process_answers_the_handshake_with_when_to_come_back(
     start_web: Callable[..., Web],
 ) -> None:
-    web = start_web(CONNECTIONS=4)  # of which its neighbour has one
+    web = start_web(MAX_CONNECTIONS=4)  # of which its neighbour has one
     async with AsyncExitStack() as stack:
         await welcomed(stack, web, 3)
         for _ in range(3):

@@ -9,8 +9,8 @@ import pytest
 import redis
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from realtime.broker.layer import group_prefix
 from realtime.core.topics import Topic
+from realtime.groups.layer import group_prefix
 from tests.wire import Client, connect, fresh_id, say, token_for
 
 pytestmark = pytest.mark.integration

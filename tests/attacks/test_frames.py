@@ -15,7 +15,7 @@ from tests.wire import Client, connect, fresh_id, say, token_for
 
 pytestmark = pytest.mark.integration
 
-FRAME_BYTES = 16 * 1024
+MAX_FRAME_BYTES = 16 * 1024
 
 NO_FRAMES = {
     "empty": "",
@@ -236,9 +236,9 @@ async def test_a_frame_of_one_byte_too_many_ends_the_connection(service: Any, le
         return text
 
     async with connect(service) as client:
-        await client.send(frame(FRAME_BYTES))
+        await client.send(frame(MAX_FRAME_BYTES))
         assert await client.next() == {"type": "pong", "id": 1}
-        await client.send(frame(FRAME_BYTES + 1))
+        await client.send(frame(MAX_FRAME_BYTES + 1))
         assert await client.close_code() == 4509
         error, closing = client.waiting()
         assert (error["type"], error["code"]) == ("error", "too_large")

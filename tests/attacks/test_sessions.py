@@ -98,7 +98,7 @@ async def test_a_bad_token_is_unauthorized_whatever_is_wrong_with_it(
     say(task_id, "PENDING", owner=people.alice.key)
     good = token_for(service, topic)
     with secret_of(service):
-        with mock.patch("realtime.web.tokens.time.time", return_value=1_700_000_000):
+        with mock.patch("realtime.web.access.tokens.time.time", return_value=1_700_000_000):
             expired = make_token([topic])[0]
         other_salt = signing.dumps({"topics": [topic], "ends": 2**40}, salt="another.purpose")
     forged = make_token([topic])[0]  # signed, with another key

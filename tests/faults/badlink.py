@@ -7,18 +7,18 @@ from __future__ import annotations
 from typing import Any
 
 from project.web import main
-from realtime.broker import intake
+from realtime.groups import receiver
 
 from .layer import BadLink
 
-_taking = intake.taking
+_taking = receiver.taking
 
 
-def taking(host: dict[str, Any], take: intake.Take) -> dict[str, Any]:
+def taking(host: dict[str, Any], take: receiver.Take) -> dict[str, Any]:
     """Return the host as the service does, with a bad link before ``take``."""
     return _taking(host, BadLink(take))
 
 
 if __name__ == "__main__":
-    intake.taking = taking
+    receiver.taking = taking
     main()

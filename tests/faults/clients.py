@@ -23,7 +23,7 @@ from websockets.typing import Origin
 
 from realtime.core.position import Position, Step, step
 from realtime.core.states import TERMINAL
-from realtime.web.tokens import make_token
+from realtime.web.access.tokens import make_token
 
 from .oracle import Callback
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from project.processes import ROOT
-from realtime.web.tokens import make_token
+from realtime.web.access.tokens import make_token
 from scripts.node import find_node
 
 from .oracle import Callback

@@ -9,10 +9,10 @@ import signal
 import time
 from typing import Any
 
-from realtime.broker import get_broker
 from realtime.conf import conf
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.states import FAILURE, RETRY, REVOKED, STARTED, SUCCESS
+from realtime.store import get_store
 from tests.until import until
 
 from .batch import PROMISE, Batch, batch
@@ -217,7 +217,7 @@ class Plain(Canvases, Family):
 
     @fault("22", "client away, for less and for more than the history", short=40, long=400)
     def away(self, size: int) -> Outcome:
-        total, broken, kept = Verdict(), [], conf().HISTORY_SIZE
+        total, broken, kept = Verdict(), [], conf().MAX_HISTORY_EVENTS
         for part in parts(size, 40):
             with batch(self.stage, part) as made:
                 # One client for each task, so that each is away for its own time.
@@ -265,7 +265,7 @@ class Plain(Canvases, Family):
         """Let the service accept changes, as a worker would."""
         for number in range(times):
             fields = {"progress": json.dumps({"current": number, "total": None, "message": None})}
-            get_broker().accept(Change(task_id=task_id, state=state, fields=fields))
+            get_store().accept(Change(task_id=task_id, state=state, fields=fields))
 
     @fault("24", "subscribing within ±5 ms of the ending", short=160, long=4000)
     def subscribing(self, size: int) -> Outcome:
@@ -306,7 +306,7 @@ class Plain(Canvases, Family):
                 made.send(stage.tasks.noop, number, queue="nowhere")
             require(made.until(made.ended, 30), "the tasks did not end")
             if not stage.is_contrast:
-                kept = until(lambda: all(get_broker().status(x).terminal for x in made.sent), 10)
+                kept = until(lambda: all(get_store().status(x).terminal for x in made.sent), 10)
                 require(kept, "the service does not know the endings")
             backend = stage.app.backend
             for task_id in made.sent:

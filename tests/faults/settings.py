@@ -18,6 +18,6 @@ from . import timing  # noqa: F401 - connects receivers, and must be the first t
 
 _given = json.loads(os.environ.get("FAULTS_SETTINGS") or "{}")
 #: All the clients come from one address.
-_ONE_ADDRESS = {"CONNECTIONS_PER_ADDRESS": 10_000}
+_ONE_ADDRESS = {"MAX_CONNECTIONS_PER_ADDRESS": 10_000}
 _given["REALTIME"] = REALTIME | _ONE_ADDRESS | _given.get("REALTIME", {})
 globals().update(_given)

@@ -10,8 +10,8 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
+from realtime.web.access.revocation import get_watch
 from realtime.web.hub import get_hub
-from realtime.web.watch import get_watch
 from tests.sinks import SessionClient
 
 #: Set by `make field`: each situation in full. The suite runs a short form.
@@ -33,7 +33,7 @@ async def open_client(clean_redis: str) -> AsyncIterator[Callable[..., Any]]:
         clients.append(await SessionClient(user).open())
         return clients[-1]
 
-    changed = {"REFUSALS": 100_000, "CHECK_INTERVAL": 0.5}
+    changed = {"MAX_REFUSALS_PER_MINUTE": 100_000, "CHECK_INTERVAL": 0.5}
     with override_settings(REALTIME={**settings.REALTIME, **changed}):
         yield opened
         for client in clients:

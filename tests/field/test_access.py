@@ -25,15 +25,15 @@ from django.test import AsyncClient, Client, override_settings
 from django.urls import path as url_path
 
 from realtime import make_token, routing
+from realtime.web.access.tokens import _salt, read_token
 from realtime.web.breaker import PAUSE, layer_breaker
 from realtime.web.paths import from_path, to_path
-from realtime.web.tokens import _salt, read_token
 from tests.conftest import web_starter
 from tests.until import until
 from tests.wire import connect, fresh_id, request, say, secret_of, token_for
 
 SITE = {"ROOT_URLCONF": "tests.field.site"}
-MEMORY = {"BROKER": "realtime.broker.memory.MemoryBroker"}
+MEMORY = {"STORE": "realtime.store.memory.MemoryStore"}
 IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 
@@ -321,7 +321,7 @@ def test_check_says_what_does_not_work_without_sessions_and_users() -> None:
 async def test_the_log_names_the_setting_where_a_proxys_visitors_are_one_address(
     start_web: Callable[..., Any],
 ) -> None:
-    web = start_web(CONNECTIONS_PER_ADDRESS=1)
+    web = start_web(MAX_CONNECTIONS_PER_ADDRESS=1)
     forwarded = [("X-Forwarded-For", "192.0.2.7")]
     async with connect(web, headers=forwarded):
         for _ in range(2):
@@ -346,7 +346,7 @@ def test_saving_users_while_redis_is_away_costs_time_once(
         sent.append(message)
         raise TimeoutError
 
-    monkeypatch.setattr("realtime.web.announcing._send", swallow)
+    monkeypatch.setattr("realtime.web.access.announcements._send", swallow)
     with override_settings(REALTIME=MEMORY), caplog.at_level(logging.WARNING, "realtime"):
         for _ in range(5):
             user.save()

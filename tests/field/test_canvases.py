@@ -17,11 +17,11 @@ from celery.utils import uuid
 
 import realtime
 from project.celery import app
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.states import RECEIVED
 from realtime.core.topics import Topic
 from realtime.ownership import owner_from
+from realtime.store import get_store
 from realtime.worker import canvas, messages, publishing, signals, task
 from realtime.worker.publisher import publisher
 from tests import sample_tasks
@@ -48,13 +48,13 @@ def _running(running: Workers) -> None:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[Change]]:
-    """The calls to the broker of this process: the changes of each."""
+    """The calls to the store of this process: the changes of each."""
     made: list[list[Change]] = []
-    broker = get_broker()
-    send, send_all = broker.send, broker.send_all
-    monkeypatch.setattr(broker, "send", lambda change: made.append([change]) or send(change))
+    store = get_store()
+    send, send_all = store.send, store.send_all
+    monkeypatch.setattr(store, "send", lambda change: made.append([change]) or send(change))
     monkeypatch.setattr(
-        broker, "send_all", lambda changes: made.append(list(changes)) or send_all(changes)
+        store, "send_all", lambda changes: made.append(list(changes)) or send_all(changes)
     )
     return made
 
@@ -135,7 +135,7 @@ def test_a_canvas_of_a_generator_that_raises_announces_what_was_published(
         group(members()).apply_async(**nobody_runs)
     assert canvas.publication() == ""
     assert publisher.flush(10)
-    known = [task_id for task_id in ids if get_broker().status(task_id) is not None]
+    known = [task_id for task_id in ids if get_store().status(task_id) is not None]
     # Celery looks at the next member before it publishes one.
     assert known == ids[: len(known)]
 
@@ -168,7 +168,7 @@ def test_a_replaced_task_keeps_its_owner_and_so_do_the_tasks_that_replace_it(way
     assert owner_of(task_id) == f"replaced-{way}"
     children = [
         status
-        for status in get_broker().statuses(Topic("user", f"replaced-{way}"))
+        for status in get_store().statuses(Topic("user", f"replaced-{way}"))
         if status.task_id != task_id
     ]
     assert len(children) == {"task": 0, "chain": 1, "group": 2, "chord": 2}[way]
@@ -254,7 +254,7 @@ def test_a_chord_without_native_join_shows_no_task_of_celerys_and_its_body_has_i
         assert ended(good.id)[-1].state == "SUCCESS"
         assert until(is_in(noted, "SUCCESS"), 30)
         assert {owner_of(good.id), owner_of(noted)} == {"files"}
-        names = {status.name for status in get_broker().statuses(Topic("user", "files"))}
+        names = {status.name for status in get_store().statuses(Topic("user", "files"))}
         assert names == {
             sample_tasks.add.name,
             sample_tasks.total.name,
@@ -270,7 +270,7 @@ def test_a_left_out_member_of_a_group_is_not_announced(nobody_runs: dict[str, st
     result = group(sample_tasks.add.si(1, 1), pushed_tasks.quiet.si(1)).apply_async(**nobody_runs)
     shown, hidden = (each.id for each in result.results)
     assert realtime.status(shown).state == "PENDING"
-    assert get_broker().status(hidden) is None
+    assert get_store().status(hidden) is None
 
 
 def test_a_received_task_names_what_waits_for_it(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_received_task_names_what_waits_for_it(tmp_path: Path) -> None:
         countdown=3600
     )
     assert until(is_in(last.parent.id, RECEIVED))
-    (found,) = [each for each in get_broker().running() if each.task_id == last.parent.id]
+    (found,) = [each for each in get_store().running() if each.task_id == last.parent.id]
     assert found.alive
     assert [follower.task_id for follower in found.followers] == [last.id]
     app.control.revoke(last.parent.id)

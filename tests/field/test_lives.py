@@ -20,14 +20,14 @@ from django.test import AsyncClient, override_settings
 from kombu import Producer
 
 import realtime
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.states import STALLED, TERMINAL
 from realtime.core.topics import Topic
+from realtime.store import get_store
 from realtime.web import views
+from realtime.web.access.revocation import get_watch
+from realtime.web.access.tokens import make_token
 from realtime.web.hub import get_hub
-from realtime.web.tokens import make_token
-from realtime.web.watch import get_watch
 from tests.policies import Gate
 from tests.sinks import SessionClient
 from tests.until import until
@@ -46,7 +46,7 @@ def publish(task_id: str, publication: str, owner: str, *states: str) -> None:
     """Let a publication of a task come so far."""
     for state in ("PENDING", *states):
         runs = state not in ("PENDING", "RECEIVED")
-        get_broker().accept(
+        get_store().accept(
             Change(
                 task_id=task_id,
                 state=state,
@@ -102,43 +102,43 @@ async def test_an_expired_id_that_another_user_publishes_is_shown_to_that_user_a
 async def test_a_list_never_shows_an_expired_id_that_is_another_owners_by_now(
     clean_redis: str,
 ) -> None:
-    broker = get_broker()
+    store = get_store()
     for task_id in ("nightly", "mine"):
         await apublish(task_id, "monday", "7", "STARTED", "SUCCESS")
     expire(clean_redis, "nightly", "mine")
     await apublish("nightly", "tuesday", "8", "STARTED")
     await apublish("mine", "tuesday", "7", "STARTED")
     for owner, task_id in (("7", "mine"), ("8", "nightly")):
-        reading = await broker.read(Topic("user", owner))
+        reading = await store.read(Topic("user", owner))
         assert [json.loads(text)["task_id"] for text in reading.texts] == [task_id]
         assert reading.total == 1
-    await broker.close()
+    await store.close()
 
 
 async def test_a_record_that_was_evicted_leaves_nothing_of_its_life_to_the_next_owner(
     clean_redis: str,
 ) -> None:
-    broker, topic = get_broker(), Topic("task", "nightly")
+    store, topic = get_store(), Topic("task", "nightly")
     await apublish("nightly", "monday", "7", "STARTED", "SUCCESS")
-    before = (await broker.read(topic)).position
+    before = (await store.read(topic)).position
     with redis.Redis.from_url(clean_redis) as client:
         client.delete("realtime:task:nightly")
     await apublish("nightly", "tuesday", "8")
-    reading = await broker.read(topic, before)
+    reading = await store.read(topic, before)
     assert not reading.recovered
     assert reading.position.epoch != before.epoch
-    await broker.close()
+    await store.close()
 
 
 def test_a_visitor_who_became_one_user_becomes_no_other(clean_redis: str) -> None:
-    broker = get_broker()
+    store = get_store()
     publish("early", "p", "visitor-v", "STARTED")
-    assert broker.adopt("visitor-v", "7") == 1
-    assert broker.adopt("visitor-v", "7") == 0
+    assert store.adopt("visitor-v", "7") == 1
+    assert store.adopt("visitor-v", "7") == 0
     publish("in flight", "q", "visitor-v", "STARTED")
-    assert broker.adopt("visitor-v", "8") == 0, "a copied cookie"
+    assert store.adopt("visitor-v", "8") == 0, "a copied cookie"
     publish("later", "r", "visitor-v", "STARTED")
-    found = {owner: broker.statuses(Topic("user", owner)) for owner in ("7", "8", "visitor-v")}
+    found = {owner: store.statuses(Topic("user", owner)) for owner in ("7", "8", "visitor-v")}
     ids = {owner: {status.task_id for status in found[owner]} for owner in found}
     assert ids == {"7": {"early", "in flight", "later"}, "8": set(), "visitor-v": set()}
 
@@ -196,32 +196,32 @@ class Publications:
 
 
 class Store:
-    """A broker, and what each owner was shown by it."""
+    """A store, and what each owner was shown by it."""
 
-    def __init__(self, broker: Any) -> None:
-        self.broker = broker
+    def __init__(self, store: Any) -> None:
+        self.store = store
         self._since: dict[str, Any] = {}
 
     async def shown_to(self, owner: str) -> list[list[str]]:
         """Return all that an owner can read by now, a list for each way to read it."""
         topics = [Topic("user", owner)] if owner else []
         for task_id in IDS:
-            owned = await self.broker.owned(task_id)
+            owned = await self.store.owned(task_id)
             if owned is not None and owned.owner == owner:
                 topics.append(Topic("task", task_id))
         shown = []
         for topic in topics:
             key = f"{owner} {topic}"
             for since in (None, self._since.get(key)):
-                reading = await self.broker.read(topic, since)
+                reading = await self.store.read(topic, since)
                 shown.append(list(reading.texts))
             self._since[key] = reading.position
         return shown
 
     def lists(self) -> tuple[Any, ...]:
         """Return which tasks run and wait; assert that the records agree."""
-        running, waiting = self.broker.running(), self.broker.unfinished(self.broker.waiting_ids())
-        kept = {task_id: self.broker.status(task_id) for task_id in IDS}
+        running, waiting = self.store.running(), self.store.unfinished(self.store.waiting_ids())
+        kept = {task_id: self.store.status(task_id) for task_id in IDS}
         ended = {task_id for task_id, status in kept.items() if status and status.terminal}
         listed = sorted([each.task_id for each in (*running, *waiting)])
         assert listed == sorted({*(i for i in IDS if kept[i])} - ended)
@@ -234,11 +234,11 @@ def _beside(random: Random) -> Callable[[Any], Any]:
     task_id, owner = random.choice(IDS), random.choice(("7", "8"))
     return random.choices(
         [
-            lambda broker: None,
-            lambda broker: broker.forget(task_id),
-            lambda broker: broker.forget_owner(owner),
-            lambda broker: broker.adopt("visitor-v", owner),
-            lambda broker: broker.withdraw(task_id, "p0"),
+            lambda store: None,
+            lambda store: store.forget(task_id),
+            lambda store: store.forget_owner(owner),
+            lambda store: store.adopt("visitor-v", owner),
+            lambda store: store.withdraw(task_id, "p0"),
         ],
         [80, 5, 3, 7, 5],
     )[0]
@@ -249,10 +249,10 @@ async def test_whatever_is_published_and_removed_in_any_order_nobody_sees_anothe
     clean_redis: str, amount: Callable[[int, int], int], expires: bool
 ) -> None:
     in_memory = {
-        "REALTIME": settings.REALTIME | {"BROKER": "realtime.broker.memory.MemoryBroker"},
+        "REALTIME": settings.REALTIME | {"STORE": "realtime.store.memory.MemoryStore"},
         "CHANNEL_LAYERS": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
     }
-    redis_broker, looked_at = get_broker(), 0
+    redis_broker, looked_at = get_store(), 0
     for seed in range(amount(8, 100)):
         random = Random(seed)
         with redis.Redis.from_url(clean_redis) as client:
@@ -260,7 +260,7 @@ async def test_whatever_is_published_and_removed_in_any_order_nobody_sees_anothe
         sent, stores = Publications(random), [Store(redis_broker)]
         with override_settings(**in_memory):
             if not expires:  # nothing expires in memory
-                stores.append(Store(get_broker()))
+                stores.append(Store(get_store()))
             moved_to, versions = "", dict.fromkeys(IDS, 0)
             for _ in range(60):
                 if expires and random.random() < 0.05:
@@ -268,11 +268,11 @@ async def test_whatever_is_published_and_removed_in_any_order_nobody_sees_anothe
                     expire(clean_redis, task_id)
                     versions[task_id] = 0
                 ask = _beside(random)
-                (*_, answer) = answers = [ask(store.broker) for store in stores]
+                (*_, answer) = answers = [ask(store.store) for store in stores]
                 assert len(set(answers)) == 1, seed
                 moved_to = moved_to or await redis_broker.moved_to("visitor-v") or ""
                 change = sent.change()
-                came = [store.broker.accept(change) for store in stores]
+                came = [store.store.accept(change) for store in stores]
                 assert len(set(came)) == 1, (seed, change)
                 if answer is not None:
                     versions = dict.fromkeys(IDS, 0)  # one that was removed begins anew
@@ -339,7 +339,7 @@ def test_tasks_with_headers_of_another_producers_own_making_are_shown_to_their_e
         assert status.state == state, header
         whose = header.get("owner") if isinstance(header, dict) else ""
         if isinstance(whose, str) and whose in ("o n e", "7"):
-            listed = get_broker().statuses(Topic("user", whose))
+            listed = get_store().statuses(Topic("user", whose))
             assert task_id in [each.task_id for each in listed]
 
 
@@ -396,7 +396,7 @@ async def test_a_result_that_comes_while_the_id_changes_hands_is_given_to_nobody
     headers = {"Authorization": f"Bearer {make_token(['task:nightly'])[0]}"}
     answer = await AsyncClient().get("/realtime/tasks/nightly/result/", headers=headers)
     assert answer.status_code == 404
-    await get_broker().close()
+    await get_store().close()
     await get_hub().close()
 
 

@@ -17,9 +17,9 @@ from kombu.exceptions import SerializerNotInstalled
 import realtime
 from project.celery import app
 from project.processes import ROOT
-from realtime.broker import get_broker
 from realtime.core.topics import Topic
 from realtime.ownership import owner_from
+from realtime.store import get_store
 from tests.field import odd_tasks
 from tests.field.conftest import LONG
 from tests.field.odd_tasks import UNKNOWN
@@ -162,7 +162,7 @@ def broken_off(canvas: Any) -> dict[str, str]:
     owner = uuid()
     with owner_from(lambda: owner), pytest.raises(SerializerNotInstalled):
         canvas.apply_async()
-    until(lambda: all(status.terminal for status in get_broker().statuses(Topic("user", owner))))
+    until(lambda: all(status.terminal for status in get_store().statuses(Topic("user", owner))))
     return {each: realtime.status(each).state for each in tasks_of(owner)}
 
 
@@ -215,7 +215,7 @@ def test_what_a_child_reports_on_a_parent_that_is_left_out_makes_no_record() -> 
     parent = odd_tasks.hidden_parent.delay()
     child = parent.get(timeout=20)
     assert ended(child)[-1].result == parent.id
-    assert get_broker().status(parent.id) is None
+    assert get_store().status(parent.id) is None
 
 
 SCRIPT = """

@@ -15,13 +15,13 @@ from django.core.management import CommandError, call_command
 from django.test import Client, override_settings
 
 import realtime
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.topics import Topic
 from realtime.middleware import OwnerMiddleware
 from realtime.ownership import VISITOR_KEY, owner_of_request, owner_of_user
+from realtime.store import get_store
+from realtime.web.access.tokens import read_token
 from realtime.web.breaker import store_breaker
-from realtime.web.tokens import read_token
 from tests.conftest import web_starter
 from tests.field.test_access import SITE, Browser
 from tests.until import until
@@ -213,7 +213,7 @@ class Store:
 @pytest.fixture
 def adopting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Store], Client]]:
     def client_of(store: Store) -> Client:
-        monkeypatch.setattr("realtime.web.adoption.get_broker", lambda: store)
+        monkeypatch.setattr("realtime.web.access.adoption.get_store", lambda: store)
         client = Client()
         session = client.session
         session[VISITOR_KEY] = "visitor-x"
@@ -284,7 +284,7 @@ async def test_the_middleware_moves_them_under_an_async_view_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store = Store(1)
-    monkeypatch.setattr("realtime.web.adoption.get_broker", lambda: store)
+    monkeypatch.setattr("realtime.web.access.adoption.get_store", lambda: store)
 
     class Session(dict[str, Any]):
         accessed = True
@@ -305,7 +305,7 @@ async def test_the_middleware_moves_them_under_an_async_view_too(
 
 
 def publish(task_id: str, publication: str, owner: str, state: str = "PENDING") -> int:
-    return get_broker().accept(
+    return get_store().accept(
         Change(task_id=task_id, state=state, owner=owner, publication=publication)
     )
 
@@ -366,7 +366,7 @@ def test_forgetting_removes_a_task_or_all_of_a_users(clean_redis: str) -> None:
     assert realtime.forget(task_id="a") == 0
     assert realtime.status("a") is None
     assert realtime.forget(user=alice) == 2
-    assert get_broker().statuses(Topic("user", owner)) == []
+    assert get_store().statuses(Topic("user", owner)) == []
     assert realtime.status("other") is not None
     for wrong in ({}, {"user": alice, "task_id": "a"}):
         with pytest.raises(TypeError, match="one of"):
@@ -429,7 +429,7 @@ def test_deleting_a_user_succeeds_without_redis(
     def away() -> Any:
         raise OSError("no Redis")
 
-    monkeypatch.setattr("realtime.web.forgetting.get_broker", away)
+    monkeypatch.setattr("realtime.web.forgetting.get_store", away)
     alice = User.objects.create(username="alice")
     memory = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     with (

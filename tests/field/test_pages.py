@@ -30,7 +30,7 @@ SITE = {"ROOT_URLCONF": "tests.field.pages_site", "LANGUAGES": [("en", "en"), ("
 
 #: Seconds that a token lives.
 AGE = 5
-BRIEF: dict[str, Any] = {"TOKEN_AGE": AGE, "FRAME_BURST": 10, "FRAME_RATE": 20}
+BRIEF: dict[str, Any] = {"TOKEN_AGE": AGE, "MAX_FRAME_BURST": 10, "MAX_FRAMES_PER_SECOND": 20}
 
 #: In every page before its own scripts: remembers the page's sockets.
 WATCH_SOCKETS = """window.sockets = [];
@@ -283,7 +283,7 @@ async def test_every_client_of_a_page_shares_one_connection_which_closes_when_id
 async def test_a_tab_that_is_refused_says_so_on_the_page_and_in_the_console(
     start_web: Any, people: Any, tab: Page
 ) -> None:
-    web = await asyncio.to_thread(start_web, CONNECTIONS_PER_USER=1)
+    web = await asyncio.to_thread(start_web, MAX_CONNECTIONS_PER_USER=1)
     cookie = {"name": "sessionid", "value": people.alice.session, "url": web.url}
     await tab.context.add_cookies([cookie])
     await tab.goto(web.url)
@@ -517,7 +517,7 @@ async def test_a_page_says_why_its_handshakes_are_refused(
     tab: Page,
     browser: Browser,  # noqa: F811
 ) -> None:
-    web = await asyncio.to_thread(start_web, CONNECTIONS=1, django=SITE)
+    web = await asyncio.to_thread(start_web, MAX_CONNECTIONS=1, django=SITE)
     await opened(tab, web)
     reason = """async path => {
       const { connect } = await import("/static/realtime/client.js");

@@ -23,18 +23,18 @@ import realtime
 from project.celery import app
 from project.processes import ROOT
 from realtime import owned_by, set_progress
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.states import SUCCESS
 from realtime.core.topics import Topic
 from realtime.middleware import OwnerMiddleware
 from realtime.ownership import owner_from
+from realtime.store import get_store
 from realtime.worker.publisher import publisher
 from tests.field.pushed_tasks import PlainTask
 from tests.until import until
 from tests.wire import user
 
-IN_MEMORY = {"BROKER": "realtime.broker.memory.MemoryBroker"}
+IN_MEMORY = {"STORE": "realtime.store.memory.MemoryStore"}
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def retry_once(self: Any) -> str:
 def owned(owner: str) -> dict[str, Any]:
     """An owner's tasks, by id."""
     assert publisher.flush(10)
-    return {each.task_id: each for each in get_broker().statuses(Topic("user", owner))}
+    return {each.task_id: each for each in get_store().statuses(Topic("user", owner))}
 
 
 # T25
@@ -156,7 +156,7 @@ faulthandler.dump_traceback_later(20, exit=True)
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 import django; django.setup()
 from redis.exceptions import ConnectionError
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.worker import publisher as module
 
 strikes = []
@@ -165,7 +165,7 @@ def strike(*_):
         strikes.append({place!r})
         signal.raise_signal(signal.SIGUSR1)
 
-class Broker:
+class Store:
     away = {away}
     accepted = []
     def accept(self, change):
@@ -181,8 +181,8 @@ class Broker:
             return 1
         return answer
 
-broker = Broker()
-module.get_broker = lambda: broker
+store = Store()
+module.get_store = lambda: store
 if {place!r} == "queue":
     before = module.conf
     module.conf = lambda: (strike(), before())[1]
@@ -192,7 +192,7 @@ for number in range(3):
     module.publisher.publish(Change(task_id=f"main{{number}}", state="STARTED"))
 assert module.publisher.flush(10)
 assert strikes, "no signal was raised"
-assert sorted(broker.accepted) == ["handler", "main0", "main1", "main2"], broker.accepted
+assert sorted(store.accepted) == ["handler", "main0", "main1", "main2"], store.accepted
 print("published")
 """
 
@@ -243,7 +243,7 @@ def test_each_override_of_the_settings_starts_without_what_waited_before(
             status = realtime.status(task_id)
             assert status is not None
             assert status.state == SUCCESS
-            assert get_broker().status("to-nobody") is None
+            assert get_store().status("to-nobody") is None
 
 
 # T24
@@ -270,7 +270,7 @@ def test_tasks_are_chosen_by_patterns_and_a_left_out_one_resolves_no_owner() -> 
         with override_settings(REALTIME=given), owner_from(resolve):
             task_id = tell.delay().id
             assert publisher.flush(10)
-            assert (get_broker().status(task_id) is not None) is is_pushed
+            assert (get_store().status(task_id) is not None) is is_pushed
             assert bool(resolved) is is_pushed
 
 

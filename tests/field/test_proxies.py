@@ -16,7 +16,7 @@ import pytest
 from django.test import override_settings
 from websockets.exceptions import InvalidStatus
 
-from realtime.web.origins import is_allowed_origin
+from realtime.web.access.origins import is_allowed_origin
 from tests.conftest import web_starter
 from tests.until import until
 from tests.wire import connect, fresh_id, request, say, token_for

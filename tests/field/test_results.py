@@ -19,18 +19,18 @@ from django.conf import settings
 from django.test import AsyncClient, override_settings
 
 import realtime
-from realtime.broker import get_broker
-from realtime.broker.unfinished import Unfinished
 from realtime.core import jsontext
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.topics import Topic
+from realtime.store import get_store
+from realtime.store.unfinished import Unfinished
 from realtime.web import answers as answers_module
 from realtime.web import endings
 from realtime.web import recall as recall_module
 from realtime.web import reconciler as module
+from realtime.web.access.tokens import make_token
 from realtime.web.reconciler import Reconciler
 from realtime.web.slow_calls import THREADS
-from realtime.web.tokens import make_token
 from tests.backends import DATABASES, KINDS, app_with, result_app
 from tests.until import until
 
@@ -63,7 +63,7 @@ def publish(task_id: str, publication: str = "p1", *, ago: float = 0, **more: An
     at = jsontext.timestamp(datetime.now(UTC) - timedelta(seconds=ago))
     fields = {"published_at": at} | more.pop("fields", {})
     change = Change(task_id=task_id, publication=publication, fields=fields, **more)
-    assert get_broker().accept(change)
+    assert get_store().accept(change)
 
 
 def wait_for_publication(task_id: str, *, ago: float = 0) -> str:
@@ -175,14 +175,14 @@ def test_an_ending_read_before_the_id_was_published_again_does_not_end_the_new_l
     task_id = uuid()
     begin(task_id)
     backend.store_result(task_id, "first", "SUCCESS")
-    kind = type(get_broker())
+    kind = type(get_store())
     accept = kind.accept
 
-    def race(broker: Any, change: Change) -> int:
+    def race(store: Any, change: Change) -> int:
         monkeypatch.setattr(kind, "accept", accept)
-        broker.accept(Change(task_id=task_id, state="SUCCESS", token="a", publication="p1"))
+        store.accept(Change(task_id=task_id, state="SUCCESS", token="a", publication="p1"))
         publish(task_id, "p2", state="PENDING", attempt=0)
-        return accept(broker, change)
+        return accept(store, change)
 
     monkeypatch.setattr(kind, "accept", race)
     reconciler.look()
@@ -301,7 +301,7 @@ def test_a_backend_that_does_not_answer_keeps_no_dead_worker_secret(
 ) -> None:
     backend = kind()
     read_from(backend, monkeypatch)
-    quick = {"RECONCILE_INTERVAL": 0.05, "LOST_AFTER": 1}
+    quick = {"RECONCILE_INTERVAL": 0.05, "LOST_TIMEOUT": 1}
     with override_settings(REALTIME=settings.REALTIME | quick):
         task_id = uuid()
         begin(task_id, worker="gone", patience=1)
@@ -348,7 +348,7 @@ async def test_requests_for_results_are_answered_and_few_wait_for_a_backend_that
         )
     finally:
         backend.released.set()
-        await get_broker().close()
+        await get_store().close()
     assert {answer.status_code for answer in answers} == {503}
     assert 1 <= backend.asked_for <= THREADS
 
@@ -359,8 +359,8 @@ async def test_requests_for_results_are_answered_and_few_wait_for_a_backend_that
 def test_of_many_tasks_that_a_living_worker_holds_records_are_read_once(
     backend: Any, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broker = get_broker()
-    broker.renew_lease("w", 60)
+    store = get_store()
+    store.renew_lease("w", 60)
     ids = {uuid() for _ in range(300)}
     for task_id in ids:
         publish(task_id, state="RECEIVED", attempt=0, worker="w", patience=3700)
@@ -368,9 +368,9 @@ def test_of_many_tasks_that_a_living_worker_holds_records_are_read_once(
     read: list[str] = []
     records = Unfinished.records
 
-    def counted(broker: Any, task_ids: list[str], *more: Any) -> Any:
+    def counted(store: Any, task_ids: list[str], *more: Any) -> Any:
         read.extend(task_ids)
-        return records(broker, task_ids, *more)
+        return records(store, task_ids, *more)
 
     monkeypatch.setattr(Unfinished, "records", counted)
     reconciler.look()
@@ -379,10 +379,10 @@ def test_of_many_tasks_that_a_living_worker_holds_records_are_read_once(
     backend.store_result(ended, 7, "SUCCESS")
     reconciler.look()
     assert state_of(ended) == "SUCCESS"
-    broker.end_lease("w")
+    store.end_lease("w")
     reconciler.look()
     assert {state_of(task_id) for task_id in ids - {ended}} == {"STALLED"}
-    broker.renew_lease("w", 60)
+    store.renew_lease("w", 60)
     reconciler.look()
     assert {state_of(task_id) for task_id in ids - {ended}} == {"RECEIVED"}
 

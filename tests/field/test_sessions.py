@@ -24,19 +24,19 @@ from django.conf import settings
 from django.test import override_settings
 
 import realtime
-from realtime.broker import get_broker
-from realtime.broker.redis import RedisBroker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.position import Position, Step, step
 from realtime.core.topics import Topic
 from realtime.exceptions import TaskNotFound
+from realtime.store import get_store
+from realtime.store.redis import RedisStore
 from realtime.web import hub as hub_module
 from realtime.web import recall as recall_module
 from realtime.web import requests as requests_module
 from realtime.web import subscriptions as subscriptions_module
-from realtime.web import tokens as tokens_module
+from realtime.web.access import tokens as tokens_module
+from realtime.web.access.tokens import make_token
 from realtime.web.hub import Hub, get_hub
-from realtime.web.tokens import make_token
 from tests.conftest import speaking_to
 from tests.faults.clients import LoopThread
 from tests.faults.proxy import Proxy
@@ -64,7 +64,7 @@ def token(*topics: str) -> str:
 
 
 def brief_token(topic: str) -> tuple[str, datetime]:
-    """Make a token for a second. Overriding the setting would replace the client's broker."""
+    """Make a token for a second. Overriding the setting would replace the client's store."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokens_module, "conf", lambda: SimpleNamespace(TOKEN_AGE=1))
         return make_token([topic])
@@ -212,7 +212,12 @@ async def test_a_page_with_25_expired_ids_still_sees_its_running_task_end(
 
 
 async def test_a_client_is_told_at_which_rate_it_may_send(clean_redis: str) -> None:
-    given = {"FRAME_BURST": 20, "FRAME_RATE": 5.0, "REFUSALS": 7, "SUBSCRIPTIONS": 3}
+    given = {
+        "MAX_FRAME_BURST": 20,
+        "MAX_FRAMES_PER_SECOND": 5.0,
+        "MAX_REFUSALS_PER_MINUTE": 7,
+        "MAX_SUBSCRIPTIONS": 3,
+    }
     with override_settings(REALTIME={**settings.REALTIME, **given}):
         client = SessionClient()
         assert await client.session.open()
@@ -248,7 +253,7 @@ async def test_a_page_is_told_that_the_store_is_away_and_a_half_open_link_is_mad
     clean_redis: str, link: Proxy
 ) -> None:
     with speaking_to(clean_redis):
-        worker = RedisBroker()
+        worker = RedisStore()
         await sync_to_async(worker.status, thread_sensitive=False)("connects")
     task_id = fresh_id()
     topic = f"task:{task_id}"
@@ -394,7 +399,7 @@ def publish(task_id: str, publication: str, owner: str, *more: str) -> None:
             begins=number == 1,
             fields={"name": f'"of {owner}"'},
         )
-        assert get_broker().accept(change)
+        assert get_store().accept(change)
 
 
 apublish = sync_to_async(publish, thread_sensitive=False)
@@ -432,7 +437,7 @@ async def test_an_id_that_is_published_for_somebody_else_ends_the_first_ones_sub
 
 
 asay_more = sync_to_async(
-    lambda task_id, publication, owner: get_broker().accept(
+    lambda task_id, publication, owner: get_store().accept(
         Change(
             task_id=task_id,
             state="SUCCESS",
@@ -479,7 +484,7 @@ async def test_a_visitor_who_signs_in_ends_the_tokens_for_the_visitors_topic(
     client = await open_client()
     answer = await client.ask("subscribe", topic="user:me", token=granted)
     assert [each["task_id"] for each in answer["snapshot"]] == ["theirs"]
-    assert await sync_to_async(get_broker().adopt, thread_sensitive=False)("visitor-a", "7")
+    assert await sync_to_async(get_store().adopt, thread_sensitive=False)("visitor-a", "7")
     ended = await client.next("unsubscribed")
     assert (ended["topic"], ended["code"]) == ("user:me", "unauthorized")
     refused = await client.ask("subscribe", topic=topic, token=granted)
@@ -603,14 +608,14 @@ async def test_a_result_backend_that_does_not_answer_holds_up_no_ping_and_no_sub
 async def test_requests_about_one_topic_are_answered_in_order_however_slow_some_are(
     client: SessionClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broker, read = get_broker(), get_broker().read
+    store, read = get_store(), get_store().read
 
     async def slowly(*args: Any, **keys: Any) -> Any:
         await asyncio.sleep(random.random() / 20)
         return await read(*args, **keys)
 
     monkeypatch.setattr(requests_module, "_ORDERED", 0.0)
-    monkeypatch.setattr(broker, "read", slowly)
+    monkeypatch.setattr(store, "read", slowly)
     for _ in range(10):
         for topic in ("task:a", "task:b", "task:c"):
             client.post("subscribe", topic=topic, token=token(topic))

@@ -12,9 +12,9 @@ from celery import chain, chord, group
 from celery.utils import uuid
 
 from project.celery import app
-from realtime.broker import get_broker
 from realtime.core.topics import Topic
 from realtime.ownership import owner_from
+from realtime.store import get_store
 from tests.field.conftest import LONG
 from tests.field.shape_tasks import (
     apply_in,
@@ -230,7 +230,7 @@ def test_every_task_of_every_canvas_has_its_owner_and_ends(running: Workers) -> 
     def unsettled() -> dict[str, Any]:
         wrong: dict[str, Any] = {}
         for owner, total in expected.items():
-            found = get_broker().statuses(Topic("user", owner))
+            found = get_store().statuses(Topic("user", owner))
             if not all(s.terminal for s in found) or len(found) != total:
                 wrong[owner] = (total, [(s.name, s.state) for s in found])
         return wrong

@@ -20,11 +20,12 @@ from django.test import override_settings
 
 import realtime
 from project.redis_server import embedded_redis
-from realtime.broker import connection, get_broker, layer
-from realtime.broker.layer import from_message, get_layer, group_of
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.position import Position
 from realtime.core.topics import Topic
+from realtime.groups import layer
+from realtime.groups.layer import from_message, get_layer, group_of
+from realtime.store import connection, get_store
 from realtime.web.hub import Hub, Subscription
 from tests.conftest import speaking_to
 from tests.faults.clients import LoopThread
@@ -111,7 +112,7 @@ class Listener:
         events: list[Any] = []
         while True:
             beat = Change(task_id=self._end, state="BEAT")
-            version = await sync_to_async(get_broker().accept)(beat)
+            version = await sync_to_async(get_store().accept)(beat)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     while True:
@@ -147,7 +148,7 @@ async def test_two_projects_on_one_server_never_receive_each_others_events(
 
     def publish(publication: str) -> None:
         for change in life("t", publication, "1", run=publication):
-            assert get_broker().accept(change)
+            assert get_store().accept(change)
 
     for here in (0, 1):
         with in_project(here):
@@ -166,73 +167,73 @@ async def test_two_projects_on_one_server_never_receive_each_others_events(
 async def test_an_id_that_is_published_again_begins_a_new_life_of_its_new_owner(
     clean_redis: str,
 ) -> None:
-    broker = get_broker()
-    accept = sync_to_async(broker.accept)
+    store = get_store()
+    accept = sync_to_async(store.accept)
     for change in life("nightly", "monday", "1"):
         await accept(change)
-    monday = await broker.read(Topic("task", "nightly"))
-    assert await broker.owned("nightly") == ("1", 0)
-    theirs = (await broker.read(Topic("user", "1"))).position
+    monday = await store.read(Topic("task", "nightly"))
+    assert await store.owned("nightly") == ("1", 0)
+    theirs = (await store.read(Topic("user", "1"))).position
     for change in life("other", "other", "2"):
         await accept(change)
 
     pending, *rest = life("nightly", "tuesday", "2", run="b")
     assert await accept(pending) == 4
-    tuesday = await broker.read(Topic("task", "nightly"), monday.position)
+    tuesday = await store.read(Topic("task", "nightly"), monday.position)
     assert not tuesday.recovered
     assert tuesday.position.epoch != monday.position.epoch
     assert tuesday.position.offset == 1
     (status,) = map(json.loads, tuesday.texts)
     assert (status["state"], status["run"], status["result"]) == ("PENDING", 2, None)
     assert tuesday.owner == "2"
-    owned = await broker.owned("nightly")
+    owned = await store.owned("nightly")
     assert owned is not None
     assert owned.owner == "2"
     assert abs(owned.since - time.time()) < 600
     # The first owner's list has it no more, and nobody goes on where the log still had it.
-    assert broker.statuses(Topic("user", "1")) == []
-    assert not (await broker.read(Topic("user", "1"), theirs)).recovered
-    assert [each.task_id for each in broker.statuses(Topic("user", "2"))] == ["nightly", "other"]
+    assert store.statuses(Topic("user", "1")) == []
+    assert not (await store.read(Topic("user", "1"), theirs)).recovered
+    assert [each.task_id for each in store.statuses(Topic("user", "2"))] == ["nightly", "other"]
 
     late = Change(task_id="nightly", state="SUCCESS", token="a", publication="monday", stored=True)
     assert await accept(late) == 0
     assert await accept(late._replace(publication="")) == 0
     assert [await accept(change) for change in rest] == [5, 6]
-    await broker.close()
+    await store.close()
 
 
 def test_published_again_by_its_owner_a_task_moves_to_the_top(clean_redis: str) -> None:
-    broker, topic = get_broker(), Topic("user", "1")
+    store, topic = get_store(), Topic("user", "1")
     for task_id in ("nightly", "newer"):
         for change in life(task_id, f"first-{task_id}", "1"):
-            broker.accept(change)
-    assert [status.task_id for status in broker.statuses(topic)] == ["newer", "nightly"]
-    broker.accept(life("nightly", "second", "1")[0])
-    assert [(each.task_id, each.state) for each in broker.statuses(topic)] == [
+            store.accept(change)
+    assert [status.task_id for status in store.statuses(topic)] == ["newer", "nightly"]
+    store.accept(life("nightly", "second", "1")[0])
+    assert [(each.task_id, each.state) for each in store.statuses(topic)] == [
         ("nightly", "PENDING"),
         ("newer", "SUCCESS"),
     ]
-    assert [task.again for task in broker.unfinished(["nightly"])] == [True]
+    assert [task.again for task in store.unfinished(["nightly"])] == [True]
 
 
 # T10: updates from other processes
 
 
 def test_six_children_report_on_their_parent_which_goes_on(clean_redis: str) -> None:
-    broker, said = get_broker(), {"task_id": "parent", "publication": "p"}
+    store, said = get_store(), {"task_id": "parent", "publication": "p"}
     _, started, _ = life("parent", "p")
-    broker.accept(started)
+    store.accept(started)
     own = Change(state="PROGRESS", token="a", **said)
     foreign = Change(task_id="parent", state="PROGRESS")
     for number in range(1, 4):
         for child in range(6):
             change = foreign._replace(sender=f"child{child}", counter=number)
-            assert broker.accept(change)
-            assert not broker.accept(change), "sent again after a timeout"
-        assert broker.accept(own._replace(counter=number))
-        assert not broker.accept(own._replace(counter=number))
-    assert not broker.accept(foreign._replace(sender="child0", counter=1)), "late"
-    assert broker.accept(foreign), "an earlier release numbers nothing"
+            assert store.accept(change)
+            assert not store.accept(change), "sent again after a timeout"
+        assert store.accept(own._replace(counter=number))
+        assert not store.accept(own._replace(counter=number))
+    assert not store.accept(foreign._replace(sender="child0", counter=1)), "late"
+    assert store.accept(foreign), "an earlier release numbers nothing"
 
 
 # T13: ids of any text
@@ -247,9 +248,9 @@ IDS = [
 async def test_ids_and_owners_of_any_text_are_kept_listed_and_published(
     clean_redis: str, ident: str
 ) -> None:
-    broker, topics = get_broker(), [Topic.parse(f"task:{ident}"), Topic.parse(f"user:{ident}")]
+    store, topics = get_store(), [Topic.parse(f"task:{ident}"), Topic.parse(f"user:{ident}")]
     listener = await Listener().join(*map(str, topics))
-    accept = sync_to_async(broker.accept)
+    accept = sync_to_async(store.accept)
     assert [await accept(change) for change in life(ident, "p", ident)] == [1, 2, 3]
     events = await listener.heard()
     assert {event.task_id for event in events} == {ident}
@@ -257,14 +258,14 @@ async def test_ids_and_owners_of_any_text_are_kept_listed_and_published(
         numbered = [(each.position.offset, each.state) for each in events if each.topic == name]
         assert numbered == [(1, "PENDING"), (2, "STARTED"), (3, "SUCCESS")]
     for topic in topics:
-        reading = await broker.read(topic)
+        reading = await store.read(topic)
         assert [json.loads(text)["task_id"] for text in reading.texts] == [ident]
-        assert await broker.places([str(topic)]) == [reading.place]
-    status = broker.status(ident)
+        assert await store.places([str(topic)]) == [reading.place]
+    status = store.status(ident)
     assert status is not None
     assert (status.task_id, status.result) == (ident, ident)
     await listener.leave()
-    await broker.close()
+    await store.close()
 
 
 # T17, T19: limits
@@ -279,11 +280,11 @@ def reached_by(link: Proxy, query: str = "", **given: Any) -> Iterator[None]:
 def test_an_address_does_not_override_how_long_a_task_waits(link: Proxy) -> None:
     query = "?socket_timeout=300&socket_connect_timeout=300&retry_on_timeout=yes&max_connections=1"
     with reached_by(link, query, PUBLISH_TIMEOUT=1.0):
-        broker = get_broker()
-        broker.accept(Change(task_id="t", state="PENDING"))
-        broker.send(Change(task_id="t", state="RECEIVED"))()
+        store = get_store()
+        store.accept(Change(task_id="t", state="PENDING"))
+        store.send(Change(task_id="t", state="RECEIVED"))()
         link.swallows = True
-        for attempt in (broker.send, lambda change: lambda: broker.accept(change)):
+        for attempt in (store.send, lambda change: lambda: store.accept(change)):
             began = time.monotonic()
             with pytest.raises(redis.exceptions.TimeoutError):
                 attempt(Change(task_id="t", state="STARTED", token="a", begins=True))()
@@ -293,32 +294,32 @@ def test_an_address_does_not_override_how_long_a_task_waits(link: Proxy) -> None
 
 async def test_an_address_does_not_override_how_long_the_web_process_waits(link: Proxy) -> None:
     with reached_by(link, "?socket_timeout=300&health_check_interval=1", CHECK_INTERVAL=0.5):
-        broker = get_broker()
-        await broker.places(["task:t"])
+        store = get_store()
+        await store.places(["task:t"])
         link.swallows = True
         async with asyncio.timeout(60):
             with pytest.raises((redis.exceptions.TimeoutError, TimeoutError)):
-                await broker.places(["task:t"])
+                await store.places(["task:t"])
         (host,) = layer._own_config()["hosts"]
         assert host["socket_timeout"] is None, "a subscriber idles for hours"
-        await broker.close()
+        await store.close()
 
 
 def test_only_a_tasks_own_updates_are_impatient_with_a_redis_that_is_far_away(link: Proxy) -> None:
     with reached_by(link, PUBLISH_TIMEOUT=0.1, CHECK_INTERVAL=60.0):
-        broker = get_broker()
+        store = get_store()
         pending, started, ended = life("t", "p", "1")
         link.delay = 0.1
         with pytest.raises(redis.exceptions.TimeoutError):
-            broker.send(pending)()
-        assert broker.accept(started)
-        assert broker.status("t").state == "STARTED"  # type: ignore[union-attr]
-        assert [each.task_id for each in broker.statuses(Topic("user", "1"))] == ["t"]
-        assert [run.task_id for run in broker.running()] == ["t"]
-        assert broker.waiting_ids() == []
-        assert broker.lead("me", 60)
-        broker.renew_lease("w", 60)
-        assert broker.accept(ended)
+            store.send(pending)()
+        assert store.accept(started)
+        assert store.status("t").state == "STARTED"  # type: ignore[union-attr]
+        assert [each.task_id for each in store.statuses(Topic("user", "1"))] == ["t"]
+        assert [run.task_id for run in store.running()] == ["t"]
+        assert store.waiting_ids() == []
+        assert store.lead("me", 60)
+        store.renew_lease("w", 60)
+        assert store.accept(ended)
 
 
 # T18: failover behind one host name
@@ -338,19 +339,19 @@ def test_a_process_leaves_a_server_that_became_a_replica(
     link: Proxy, servers: tuple[str, str]
 ) -> None:
     with reached_by(link, CHECK_INTERVAL=60.0):
-        broker = get_broker()
+        store = get_store()
         changes = [Change(task_id=f"t{n}", state="PENDING") for n in range(8)]
         # Connections of each kind, and more than one of those that are past the pool.
-        answers = [broker.send(change) for change in changes[:3]]
+        answers = [store.send(change) for change in changes[:3]]
         assert [answer() for answer in answers] == [1, 1, 1]
-        broker.accept(changes[3])
-        broker.renew_lease("w", 60)
+        store.accept(changes[3])
+        store.renew_lease("w", 60)
         fail_over(link, servers)
         for attempt in (
-            lambda: broker.send(changes[4])(),
-            lambda: broker.accept(changes[5]),
-            lambda: broker.send_all(changes[6:])(),
-            lambda: broker.renew_lease("w", 60),
+            lambda: store.send(changes[4])(),
+            lambda: store.accept(changes[5]),
+            lambda: store.send_all(changes[6:])(),
+            lambda: store.renew_lease("w", 60),
         ):
             failures = 0
             while True:
@@ -360,7 +361,7 @@ def test_a_process_leaves_a_server_that_became_a_replica(
                 except redis.exceptions.ReadOnlyError:
                     failures += 1
                     assert failures == 1, "the next try is to resolve the host anew"
-        answers = [broker.send(change._replace(state="RECEIVED")) for change in changes[:3]]
+        answers = [store.send(change._replace(state="RECEIVED")) for change in changes[:3]]
         assert all(answer() for answer in answers), "each of the connections"
 
 
@@ -368,7 +369,7 @@ async def test_a_web_process_that_only_reads_leaves_a_server_that_became_a_repli
     link: Proxy, servers: tuple[str, str]
 ) -> None:
     with reached_by(link, CHECK_INTERVAL=0.5):
-        broker = get_broker()
+        store = get_store()
         hub = Hub()
         topic, told = Topic("task", "t"), asyncio.Event()
         subscription = Subscription(lambda event: told.set(), lambda reading: told.set())
@@ -379,11 +380,11 @@ async def test_a_web_process_that_only_reads_leaves_a_server_that_became_a_repli
         with redis.Redis.from_url(servers[0]) as old:
             old.replicaof("127.0.0.1", "1")
         with speaking_to(servers[1]):
-            await sync_to_async(get_broker().accept)(Change(task_id="t", state="PENDING"))
+            await sync_to_async(get_store().accept)(Change(task_id="t", state="PENDING"))
         async with asyncio.timeout(60):
             await told.wait()
         await hub.close()
-        await broker.close()
+        await store.close()
 
 
 # W1: releases that run side by side
@@ -395,7 +396,7 @@ async def test_a_status_of_a_later_release_passes_through_this_one(service: Any)
     more = {"flow_id": '"f-1"', "labels": '{"a":[1,2]}'}
     shown = {"flow_id": "f-1", "labels": {"a": [1, 2]}}
     with speaking_to(service.redis_url):
-        accept = sync_to_async(get_broker().accept)
+        accept = sync_to_async(get_store().accept)
         token = token_for(service, topic)
         said: dict[str, Any] = {"task_id": task_id, "publication": "p", "token": "a"}
         async with connect(service) as client:
@@ -424,39 +425,39 @@ async def test_a_status_of_a_later_release_passes_through_this_one(service: Any)
 
 async def test_a_status_without_a_key_that_this_release_has_is_read(clean_redis: str) -> None:
     """An earlier release's: its texts are in the logs, and its events arrive."""
-    broker, topic = get_broker(), Topic("task", "t")
-    start = (await broker.read(topic)).position
-    await sync_to_async(broker.accept)(Change(task_id="t", state="PENDING"))
+    store, topic = get_store(), Topic("task", "t")
+    start = (await store.read(topic)).position
+    await sync_to_async(store.accept)(Change(task_id="t", state="PENDING"))
     with redis.Redis.from_url(clean_redis) as client:
         (text,) = client.lrange("realtime:log:task:t", 0, -1)
         status = json.loads(text)
         for key in ("group_id", "truncated", "attempt"):
             del status[key]
         client.lset("realtime:log:task:t", 0, json.dumps(status))
-    (event,) = (await broker.read(topic, start)).events("task:t")
+    (event,) = (await store.read(topic, start)).events("task:t")
     read = realtime.Status.from_json(event.text)
     assert (read.group_id, read.truncated, read.attempt) == (None, False, 0)
-    await broker.close()
+    await store.close()
 
 
 async def test_a_later_schema_is_logged_once_and_everything_goes_on(
     clean_redis: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broker = get_broker()
+    store = get_store()
     monkeypatch.setattr(connection, "_complained", False)
     with redis.Redis.from_url(clean_redis) as client:
-        broker.renew_lease("w", 60)
+        store.renew_lease("w", 60)
         assert client.get("realtime:schema") == b"1"
         client.set("realtime:schema", 2)
         with caplog.at_level(logging.WARNING, "realtime.store"):
             for _ in range(2):
-                broker.renew_lease("w", 60)
-                assert await broker.places(["task:t"]) == [None]
+                store.renew_lease("w", 60)
+                assert await store.places(["task:t"]) == [None]
         (record,) = caplog.records
         assert "update this process" in record.getMessage()
         assert client.get("realtime:schema") == b"2"
-    assert broker.accept(Change(task_id="t", state="PENDING"))
-    await broker.close()
+    assert store.accept(Change(task_id="t", state="PENDING"))
+    await store.close()
 
 
 # W8, T4: many tasks, and tasks that are no more
@@ -465,66 +466,66 @@ async def test_a_later_schema_is_logged_once_and_everything_goes_on(
 async def test_a_list_of_many_tasks_is_read_page_by_page_while_it_changes(
     clean_redis: str, amount: Callable[[int, int], int]
 ) -> None:
-    broker, topic, count = get_broker(), Topic("user", "1"), amount(230, 900)
-    accept = sync_to_async(broker.accept)
+    store, topic, count = get_store(), Topic("user", "1"), amount(230, 900)
+    accept = sync_to_async(store.accept)
     for number in range(count):
         await accept(Change(task_id=f"t{number}", state="PENDING", owner="1"))
-    reading = await broker.read(topic)
+    reading = await store.read(topic)
     assert (len(reading.texts), reading.total) == (50, count)
     seen = [json.loads(text)["task_id"] for text in reading.texts]
     after = reading.next
     while after is not None:
         # What comes goes to the top; what is removed, or changes, moves nothing else.
         await accept(Change(task_id=f"new{len(seen)}", state="PENDING", owner="1"))
-        await sync_to_async(broker.forget)(seen[-1])
-        page = await broker.page(topic, after, 77)
+        await sync_to_async(store.forget)(seen[-1])
+        page = await store.page(topic, after, 77)
         seen += [json.loads(text)["task_id"] for text in page.texts]
         after = page.next
     assert seen == [f"t{number}" for number in reversed(range(count))]
-    assert len(broker.statuses(topic)) == (await broker.read(topic)).total
+    assert len(store.statuses(topic)) == (await store.read(topic)).total
     for wrong in ("", "x", "-1", "1 2", "1" * 17, "inf", "(1"):
         with pytest.raises(ValueError, match="after"):
-            await broker.page(topic, wrong, 50)
-    await broker.close()
+            await store.page(topic, wrong, 50)
+    await store.close()
 
 
 async def test_a_page_is_bounded_in_bytes_but_has_one_status(clean_redis: str) -> None:
-    broker, topic = get_broker(), Topic("user", "1")
+    store, topic = get_store(), Topic("user", "1")
     for number, size in enumerate([10, 100_000, 100_000, 100_000, 300_000]):
         fields = {"result": json.dumps("x" * size)}
         change = Change(task_id=f"t{number}", state="SUCCESS", owner="1", fields=fields)
-        await sync_to_async(broker.accept)(change)
-    pages, reading = [], await broker.read(topic)
+        await sync_to_async(store.accept)(change)
+    pages, reading = [], await store.read(topic)
     texts, after = reading.texts, reading.next
     while True:
         pages.append([json.loads(text)["task_id"] for text in texts])
         if after is None:
             break
-        page = await broker.page(topic, after, 50)
+        page = await store.page(topic, after, 50)
         texts, after = page.texts, page.next
     assert pages == [["t4"], ["t3", "t2"], ["t1", "t0"]]
-    await broker.close()
+    await store.close()
 
 
 async def test_tasks_whose_time_is_over_are_no_longer_counted(clean_redis: str) -> None:
     with with_settings(RECORD_TTL=1, UNFINISHED_TTL=3600):
-        broker, topic = get_broker(), Topic("user", "1")
-        accept = sync_to_async(broker.accept)
+        store, topic = get_store(), Topic("user", "1")
+        accept = sync_to_async(store.accept)
         await accept(Change(task_id="waits", state="PENDING", owner="1"))
         for number in range(60):
             await accept(Change(task_id=f"t{number}", state="SUCCESS", owner="1"))
-        assert (await broker.read(topic)).total == 61
+        assert (await store.read(topic)).total == 61
 
         async def total() -> int | None:
-            return (await broker.read(topic, limit=1)).total
+            return (await store.read(topic, limit=1)).total
 
         async with asyncio.timeout(30):
             while await total() != 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-        assert [status.task_id for status in broker.statuses(topic)] == ["waits"]
+        assert [status.task_id for status in store.statuses(topic)] == ["waits"]
         with redis.Redis.from_url(clean_redis) as client:
             assert client.zcard("realtime:expiry:user:1") == 1
-        await broker.close()
+        await store.close()
 
 
 class Told:
@@ -554,14 +555,14 @@ async def test_subscribers_of_a_forgotten_task_or_owner_get_a_snapshot_without_i
     clean_redis: str,
 ) -> None:
     with with_settings(CHECK_INTERVAL=0.3):
-        hub, broker = Hub(), get_broker()
+        hub, store = Hub(), get_store()
         for task_id in ("t1", "t2", "t3"):
             for change in life(task_id, "p", "1"):
-                await sync_to_async(broker.accept)(change)
+                await sync_to_async(store.accept)(change)
         task, user = [await Told().join(hub, Topic.parse(name)) for name in ("task:t2", "user:1")]
-        assert await sync_to_async(broker.forget)("t2")
+        assert await sync_to_async(store.forget)("t2")
         await user.until("t3", "t1")
-        assert await sync_to_async(broker.forget_owner)("1") == 2
+        assert await sync_to_async(store.forget_owner)("1") == 2
         await user.until()
         del task
         await hub.close()
@@ -571,28 +572,28 @@ async def test_subscribers_of_tasks_that_were_purged_get_an_empty_snapshot_in_th
     clean_redis: str,
 ) -> None:
     with with_settings(CHECK_INTERVAL=0.3, UNFINISHED_TTL=1):
-        hub, broker = Hub(), get_broker()
-        await sync_to_async(broker.accept)(Change(task_id="t", state="PENDING", owner="1"))
+        hub, store = Hub(), get_store()
+        await sync_to_async(store.accept)(Change(task_id="t", state="PENDING", owner="1"))
         told = [await Told().join(hub, Topic.parse(name)) for name in ("task:t", "user:1")]
         for each in told:
             await each.until()
-        assert broker.waiting(10) == []
-        assert broker.waiting_ids() == []
+        assert store.waiting(10) == []
+        assert store.waiting_ids() == []
         await hub.close()
 
 
 def test_what_a_forgotten_task_still_sends_does_not_bring_it_back(clean_redis: str) -> None:
-    broker = get_broker()
+    store = get_store()
     pending, started, ended = life("t", "p", "1")
-    broker.accept(pending)
-    broker.accept(started)
-    assert broker.forget("t")
-    assert not broker.forget("t")
-    assert not broker.accept(ended)
-    assert not broker.accept(Change(task_id="t", state="SUCCESS", stored=True)), "found by id"
-    assert broker.status("t") is None
-    assert broker.running() == []
-    assert broker.accept(life("t", "q", "2")[0]) == 1
+    store.accept(pending)
+    store.accept(started)
+    assert store.forget("t")
+    assert not store.forget("t")
+    assert not store.accept(ended)
+    assert not store.accept(Change(task_id="t", state="SUCCESS", stored=True)), "found by id"
+    assert store.status("t") is None
+    assert store.running() == []
+    assert store.accept(life("t", "q", "2")[0]) == 1
     with redis.Redis.from_url(clean_redis) as client:
         assert all(client.ttl(key) > 0 for key in client.scan_iter("realtime:task:*"))
 
@@ -600,13 +601,13 @@ def test_what_a_forgotten_task_still_sends_does_not_bring_it_back(clean_redis: s
 async def test_a_hundred_thousand_waiting_tasks_are_read_in_short_steps(
     clean_redis: str, amount: Callable[[int, int], int]
 ) -> None:
-    broker, count = get_broker(), amount(25_000, 100_000)
+    store, count = get_store(), amount(25_000, 100_000)
     with redis.Redis.from_url(clean_redis) as client:
         for start in range(0, count, 5000):
             members = {f"task-{number:036d}": start for number in range(start, start + 5000)}
             client.zadd("realtime:waiting", members)
         client.config_resetstat()
-        assert len(set(broker.waiting_ids())) == count
+        assert len(set(store.waiting_ids())) == count
         stats = client.info("commandstats")["cmdstat_zrange"]
     assert stats["calls"] == -(-count // 10_000) + 1, "no step reads more than 10,000 ids"
 
@@ -617,38 +618,38 @@ async def test_a_hundred_thousand_waiting_tasks_are_read_in_short_steps(
 async def test_a_visitors_tasks_move_in_pages_and_those_in_flight_follow(
     clean_redis: str, amount: Callable[[int, int], int]
 ) -> None:
-    broker, count = get_broker(), amount(230, 1100)
-    accept = sync_to_async(broker.accept)
+    store, count = get_store(), amount(230, 1100)
+    accept = sync_to_async(store.accept)
     visitor, theirs = Topic("user", "visitor-v"), Topic("user", "42")
     changes = [life(f"t{n}", f"p{n}", "visitor-v") for n in range(count)]
     for pending, *_ in changes:
         await accept(pending)
-    before = (await broker.read(visitor)).position
-    page = (await broker.read(theirs)).position
+    before = (await store.read(visitor)).position
+    page = (await store.read(theirs)).position
     moved = []
     while not moved or moved[-1]:
-        moved.append(await sync_to_async(broker.adopt)("visitor-v", "42"))
+        moved.append(await sync_to_async(store.adopt)("visitor-v", "42"))
         assert moved[-1] <= 100
     assert sum(moved) == count
-    assert await broker.moved_to("visitor-v") == "42"
+    assert await store.moved_to("visitor-v") == "42"
     # A page of the user's sees them arrive, oldest first, and the list is in their order.
-    kept = settings.REALTIME.get("SNAPSHOT_SIZE", 1000)
-    assert (await broker.read(theirs, page)).position == Position(page.epoch, min(count, kept))
-    ids = [status.task_id for status in await sync_to_async(broker.statuses)(theirs)]
+    kept = settings.REALTIME.get("MAX_LIST_TASKS", 1000)
+    assert (await store.read(theirs, page)).position == Position(page.epoch, min(count, kept))
+    ids = [status.task_id for status in await sync_to_async(store.statuses)(theirs)]
     assert ids == [f"t{n}" for n in reversed(range(count))][:kept]
     # The visitor's is empty from now on, and says where they are.
-    left = await broker.read(visitor, before)
+    left = await store.read(visitor, before)
     assert (left.recovered, left.texts, left.total, left.moved_to) == (False, [], 0, "42")
-    assert await broker.owned("t0") == ("42", 0)
+    assert await store.owned("t0") == ("42", 0)
     # What was in flight, and what is published later, is the user's.
     await accept(changes[0][1])
     await accept(life("late", "late", "visitor-v")[0])
-    assert await broker.owned("late") == ("42", 0)
-    assert (await broker.read(visitor)).total == 0
-    assert await sync_to_async(broker.adopt)("visitor-v", "42") == 0
-    await broker.close()
+    assert await store.owned("late") == ("42", 0)
+    assert (await store.read(visitor)).total == 0
+    assert await sync_to_async(store.adopt)("visitor-v", "42") == 0
+    await store.close()
 
 
 def test_only_a_visitors_tasks_can_be_moved(clean_redis: str) -> None:
     with pytest.raises(ValueError, match="visitor"):
-        get_broker().adopt("42", "43")
+        get_store().adopt("42", "43")

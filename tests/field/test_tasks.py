@@ -16,10 +16,10 @@ from celery.utils import uuid
 
 import realtime
 from project.celery import app
-from realtime.broker import get_broker
 from realtime.core.states import LOST
 from realtime.ownership import owner_from
 from realtime.results import stored_endings
+from realtime.store import get_store
 from tests import sample_tasks
 from tests.field import pushed_tasks
 from tests.field.conftest import LONG
@@ -287,8 +287,8 @@ def test_a_task_that_is_left_out_is_not_announced_and_its_children_are(
     assert silent.get(timeout=20) == 1
     child = parent.get(timeout=20)
     assert wait(child).state == "SUCCESS"
-    assert get_broker().status(silent.id) is None
-    assert get_broker().status(parent.id) is None
+    assert get_store().status(silent.id) is None
+    assert get_store().status(parent.id) is None
 
 
 def test_a_left_out_member_of_a_chain_is_not_announced() -> None:
@@ -296,10 +296,10 @@ def test_a_left_out_member_of_a_chain_is_not_announced() -> None:
         last = chain(
             sample_tasks.add.si(1, 1), pushed_tasks.quiet.si(2), sample_tasks.add.si(2, 2)
         ).apply_async()
-    assert get_broker().status(last.parent.id) is None
+    assert get_store().status(last.parent.id) is None
     assert wait(last.id).result == 4
     assert owner_of(last.id) == "chained"
-    assert get_broker().status(last.parent.id) is None
+    assert get_store().status(last.parent.id) is None
 
 
 def test_what_a_process_announced_without_knowing_is_withdrawn_by_the_worker(
@@ -307,8 +307,8 @@ def test_what_a_process_announced_without_knowing_is_withdrawn_by_the_worker(
 ) -> None:
     monkeypatch.setattr(app.tasks[pushed_tasks.quiet.name], "realtime", True)
     task_id = pushed_tasks.quiet.apply_async((1,), countdown=3).id
-    assert get_broker().status(task_id) is not None
-    assert until(lambda: get_broker().status(task_id) is None)
+    assert get_store().status(task_id) is not None
+    assert until(lambda: get_store().status(task_id) is None)
 
 
 # T2

@@ -18,15 +18,15 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.test import AsyncClient, override_settings
 
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.topics import Topic
 from realtime.ownership import owner_of_user
+from realtime.store import get_store
 from realtime.web import cancel as cancel_module
+from realtime.web.access.revocation import get_watch
+from realtime.web.access.tokens import make_token
 from realtime.web.hub import get_hub
 from realtime.web.paths import to_path
-from realtime.web.tokens import make_token
-from realtime.web.watch import get_watch
 from tests.conftest import speaking_to
 from tests.field.test_store import Listener
 from tests.sinks import SessionClient
@@ -76,7 +76,7 @@ class Party:
     def publish(self) -> None:
         for task_id in self.ids:
             for state in ("PENDING", "STARTED", "SUCCESS"):
-                get_broker().accept(
+                get_store().accept(
                     Change(
                         task_id=task_id,
                         state=state,
@@ -153,7 +153,7 @@ async def test_two_tenants_with_equal_keys_see_nothing_of_each_other(
             events += len(heard)
             await get_watch().close()
             await get_hub().close()
-            await get_broker().close()
+            await get_store().close()
     for listener in listeners:
         await listener.leave()  # they may share a layer
     wrong = 0
@@ -182,14 +182,18 @@ async def test_an_id_that_is_a_trap_is_shown_cancelled_and_forgotten_like_any_ot
     asked_to_cancel: list[str] = []
     control = SimpleNamespace(revoke=lambda task_id, **_how: asked_to_cancel.append(task_id))
     monkeypatch.setattr(cancel_module, "current_app", SimpleNamespace(control=control))
-    in_memory = {"BROKER": "realtime.broker.memory.MemoryBroker", "PREFIX": "traps"}
+    in_memory = {"STORE": "realtime.store.memory.MemoryStore", "PREFIX": "traps"}
     given = in_memory if store == "memory" else {"PREFIX": "realtime"}
     layer = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     layers = layer if store == "memory" else settings.CHANNEL_LAYERS
-    limits = {"FRAME_BURST": 10_000, "REFUSALS": 10_000, "SUBSCRIPTIONS": 1000}
+    limits = {
+        "MAX_FRAME_BURST": 10_000,
+        "MAX_REFUSALS_PER_MINUTE": 10_000,
+        "MAX_SUBSCRIPTIONS": 1000,
+    }
     with with_settings(**given, **limits), override_settings(CHANNEL_LAYERS=layers):
-        broker = get_broker()
-        accept = sync_to_async(broker.accept, thread_sensitive=False)
+        store = get_store()
+        accept = sync_to_async(store.accept, thread_sensitive=False)
         http = AsyncClient()
         client = await SessionClient().open()
         try:
@@ -224,8 +228,8 @@ async def test_an_id_that_is_a_trap_is_shown_cancelled_and_forgotten_like_any_ot
                 path = f"/realtime/topics/{topic.partition(':')[0]}:{to_path(trap)}/"
                 listed = await http.get(path, headers=headers)
                 assert [each["task_id"] for each in listed.json()["snapshot"]] == [trap]
-                assert await sync_to_async(broker.forget, thread_sensitive=False)(trap)
-                assert (await broker.read(Topic("user", trap))).total == 0
+                assert await sync_to_async(store.forget, thread_sensitive=False)(trap)
+                assert (await store.read(Topic("user", trap))).total == 0
                 for topic in (f"task:{trap}", f"user:{trap}"):
                     await client.ask("unsubscribe", topic=topic)
                 client.arrived.clear()
@@ -234,7 +238,7 @@ async def test_an_id_that_is_a_trap_is_shown_cancelled_and_forgotten_like_any_ot
             await client.leave()
             await get_watch().close()
             await get_hub().close()
-            await broker.close()
+            await store.close()
             await asyncio.sleep(0)
 
 
@@ -254,4 +258,4 @@ async def test_one_token_holds_all_topics_of_a_page_however_many_and_long(clean_
     await client.leave()
     await get_watch().close()
     await get_hub().close()
-    await get_broker().close()
+    await get_store().close()

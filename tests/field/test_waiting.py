@@ -28,10 +28,10 @@ from project.celery import app
 from project.processes import Process, free_port
 from project.redis_server import embedded_redis
 from project.run import page_answers, worker_answers, worker_command
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.states import TERMINAL
 from realtime.core.topics import Topic
+from realtime.store import get_store
 from realtime.web.hub import Hub, Subscription
 from realtime.web.reconciler import Reconciler
 from tests import sample_tasks
@@ -83,7 +83,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "HOST": HOST,
             "DJANGO_SETTINGS_MODULE": "tests.field.brief_settings",
             "CELERY_IMPORTS": "tests.sample_tasks,tests.field.late_tasks",
-            "REALTIME": json.dumps({"LOST_AFTER": 2, "RECONCILE_INTERVAL": 0.5}),
+            "REALTIME": json.dumps({"LOST_TIMEOUT": 2, "RECONCILE_INTERVAL": 0.5}),
         }
         command = [sys.executable, "-m", "daphne", "-b", HOST, "-p", str(port)]
         web = Process("web", [*command, "tests.field.own_router:application"], env=env)
@@ -218,7 +218,7 @@ async def test_a_task_in_a_purged_queue_expires_and_its_subscribers_get_an_empty
         task_id = await sync_to_async(lambda: sample_tasks.add.delay(1, 2).id)()
         if state == "RETRY":
             change = Change(task_id=task_id, state="RETRY", attempt=1)
-            assert await sync_to_async(get_broker().accept)(change)
+            assert await sync_to_async(get_store().accept)(change)
         await sync_to_async(app.control.purge)()
         hub, watcher = Hub(), Watcher()
         try:
@@ -231,4 +231,4 @@ async def test_a_task_in_a_purged_queue_expires_and_its_subscribers_get_an_empty
         finally:
             await hub.close()
         await sync_to_async(Reconciler().look)()
-        assert await sync_to_async(get_broker().waiting_ids)() == []
+        assert await sync_to_async(get_store().waiting_ids)() == []

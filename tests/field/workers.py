@@ -15,8 +15,8 @@ from asgiref.sync import async_to_sync
 from project.processes import Process
 from project.redis_server import embedded_redis
 from project.run import worker_answers, worker_command
-from realtime.broker import get_broker
 from realtime.core.topics import Topic
+from realtime.store import get_store
 from tests.conftest import READY, speaking_to
 
 
@@ -72,12 +72,12 @@ def owner_of(task_id: str) -> str | None:
     """Whose task it is."""
 
     async def ask() -> str | None:
-        broker = get_broker()
+        store = get_store()
         try:
-            owned = await broker.owned(task_id)
+            owned = await store.owned(task_id)
             return None if owned is None else owned.owner
         finally:
-            await broker.close()
+            await store.close()
 
     found: str | None = async_to_sync(ask)()
     return found
@@ -87,7 +87,7 @@ def is_in(task_id: str, state: str) -> Callable[[], bool]:
     """A condition for `until`: the task is in this state."""
 
     def there() -> bool:
-        status = get_broker().status(task_id)
+        status = get_store().status(task_id)
         return status is not None and status.state == state
 
     return there
@@ -95,4 +95,4 @@ def is_in(task_id: str, state: str) -> Callable[[], bool]:
 
 def tasks_of(owner: str) -> set[str]:
     """The ids of an owner's tasks."""
-    return {status.task_id for status in get_broker().statuses(Topic("user", owner))}
+    return {status.task_id for status in get_store().statuses(Topic("user", owner))}

@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 
 from benchmarks.guessing import compare
 from realtime.core.status import Status
-from realtime.web.tokens import read_token
+from realtime.web.access.tokens import read_token
 from tests.wire import connect, fresh_id, request, say, secret_of, token_for
 
 pytestmark = pytest.mark.integration

@@ -13,7 +13,7 @@ from asgiref.sync import async_to_sync
 
 import realtime
 from realtime.core.status import FIELDS
-from realtime.web.tokens import read_token
+from realtime.web.access.tokens import read_token
 from tests.sample_tasks import echo, fail, forget, sleep
 from tests.until import until
 from tests.wire import Answer, connect, fresh_id, request, say, secret_of, token_for

@@ -219,7 +219,8 @@ async def test_a_function_may_let_in_more_people_and_is_asked_again(
     start_service: Callable[..., Any],
 ) -> None:
     service = start_service(
-        WORKERS="1", REALTIME='{"CAN_SUBSCRIBE": "tests.policies.friends", "REFUSALS": 1000}'
+        WORKERS="1",
+        REALTIME='{"CAN_SUBSCRIBE": "tests.policies.friends", "MAX_REFUSALS_PER_MINUTE": 1000}',
     )
     user = await make_user(service)
     owned, nobodys = fresh_id(), fresh_id()

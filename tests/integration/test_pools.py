@@ -23,7 +23,7 @@ from project.celery import app
 from project.processes import Process
 from project.redis_server import embedded_redis
 from project.run import worker_answers, worker_command
-from realtime.broker import get_broker
+from realtime.store import get_store
 from realtime.web.reconciler import Reconciler
 from realtime.worker.leases import LEASE
 from tests import sample_tasks
@@ -209,7 +209,7 @@ def test_no_ending_of_many_is_lost_or_doubled(pool: Pool) -> None:
         assert sum(status.terminal for status in statuses) == 1
         # Celery may store an attempt's RETRY after the next one's SUCCESS.
         assert kind == 1 or stored(task_id) == statuses[-1].state
-    assert not [run for run in get_broker().running() if run.task_id in dict(sent).values()]
+    assert not [run for run in get_store().running() if run.task_id in dict(sent).values()]
 
 
 @in_pools(THREADS, GEVENT)
@@ -240,7 +240,7 @@ def test_the_lease_is_renewed_while_tasks_run(pool: Pool, tmp_path: Path) -> Non
         left = {lease: client.pttl(lease) for lease in client.scan_iter("realtime:lease:*")}
         renewed = lambda: any(client.pttl(lease) > left[lease] for lease in left)  # noqa: E731
         assert wait_until(renewed, LEASE)
-    assert [run.alive for run in get_broker().running()] == [True]
+    assert [run.alive for run in get_store().running()] == [True]
     release.touch()
     assert wait(task_id).result == "released"
 

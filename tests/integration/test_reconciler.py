@@ -11,8 +11,8 @@ from asgiref.sync import async_to_sync
 
 import realtime
 from project.celery import app
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
+from realtime.store import get_store
 from realtime.web.reconciler import Reconciler
 from tests import sample_tasks
 from tests.integration.test_worker import states, story, until, wait
@@ -29,7 +29,7 @@ def begin(task_id, worker="", patience=0, **more):
         task_id=task_id, state="STARTED", attempt=0, token="a", begins=True, worker=worker,
         patience=patience, **more,
     )  # fmt: skip
-    assert get_broker().accept(change)
+    assert get_store().accept(change)
 
 
 def store(task_id, result, state):
@@ -72,10 +72,10 @@ def test_an_exception_named_in_a_result_is_never_made(reconciler):
 
 def test_a_failure_of_an_earlier_run_does_not_end_the_one_that_runs(reconciler):
     begin("t")
-    get_broker().accept(Change(task_id="t", state="FAILURE"))
-    get_broker().renew_lease("alive", 60)
+    get_store().accept(Change(task_id="t", state="FAILURE"))
+    get_store().renew_lease("alive", 60)
     change = Change(task_id="t", state="STARTED", attempt=0, token="b", begins=True, worker="alive")
-    get_broker().accept(change)
+    get_store().accept(change)
     store("t", ValueError("first run"), "FAILURE")
     reconciler.look()
     assert realtime.status("t").state == "STARTED"
@@ -85,17 +85,17 @@ def test_a_failure_of_an_earlier_run_does_not_end_the_one_that_runs(reconciler):
 
 
 def test_a_waiting_task_that_was_revoked_is_found(reconciler):
-    get_broker().accept(Change(task_id="t", state="RECEIVED", attempt=0))
+    get_store().accept(Change(task_id="t", state="RECEIVED", attempt=0))
     app.backend.mark_as_revoked("t", "revoked")
     reconciler.look()
     assert realtime.status("t").state == "REVOKED"
 
 
 def test_what_is_alive_is_left_alone(reconciler):
-    get_broker().renew_lease("w", 60)
+    get_store().renew_lease("w", 60)
     begin("t", worker="w")
     begin("unknown-worker")
-    get_broker().accept(Change(task_id="p", state="PENDING"))
+    get_store().accept(Change(task_id="p", state="PENDING"))
     reconciler.look()
     assert [realtime.status(t).state for t in ("t", "unknown-worker", "p")] == [
         "STARTED", "STARTED", "PENDING"
@@ -107,12 +107,12 @@ def test_a_lease_that_is_gone_stalls_and_one_that_returns_lifts_it(reconciler, m
     begin("t", worker="w", patience=60)
     reconciler.look()
     assert realtime.status("t").state == "STALLED"
-    get_broker().renew_lease("w", 60)
+    get_store().renew_lease("w", 60)
     reconciler.look()
     assert realtime.status("t").state == "STARTED"
-    get_broker().end_lease("w")
+    get_store().end_lease("w")
     reconciler.look()
-    assert get_broker().accept(
+    assert get_store().accept(
         Change(task_id="t", state="PROGRESS", attempt=0, token="a", counter=1)
     )
 
@@ -120,7 +120,7 @@ def test_a_lease_that_is_gone_stalls_and_one_that_returns_lifts_it(reconciler, m
 def test_a_lease_that_is_back_at_the_second_look_was_never_gone(reconciler, monkeypatch):
     begin("t", worker="w", patience=60)
     monkeypatch.setattr(
-        reconciler._stopped, "wait", lambda _seconds: get_broker().renew_lease("w", 60)
+        reconciler._stopped, "wait", lambda _seconds: get_store().renew_lease("w", 60)
     )
     reconciler.look()
     assert realtime.status("t").state == "STARTED"
@@ -138,12 +138,12 @@ def test_what_stays_stalled_is_lost_when_its_patience_is_over(reconciler, monkey
 
 
 def test_one_process_leads_until_it_is_silent_for_too_long(clean_redis):
-    broker = get_broker()
-    assert broker.lead("one", 60)
-    assert not broker.lead("two", 60)
-    assert broker.lead("one", 0.2)
-    assert eventually(lambda: broker.lead("two", 60))
-    assert not broker.lead("one", 60)
+    store = get_store()
+    assert store.lead("one", 60)
+    assert not store.lead("two", 60)
+    assert store.lead("one", 0.2)
+    assert eventually(lambda: store.lead("two", 60))
+    assert not store.lead("one", 60)
 
 
 def test_records_that_expired_are_forgotten_by_the_lists(reconciler, clean_redis):
@@ -161,7 +161,7 @@ def kill(process):
 
 def test_a_whole_worker_that_dies_is_stalled_then_lost(start_service, tmp_path):
     service = start_service(
-        DJANGO_SETTINGS_MODULE="tests.settings", REALTIME=json.dumps({"LOST_AFTER": 5})
+        DJANGO_SETTINGS_MODULE="tests.settings", REALTIME=json.dumps({"LOST_TIMEOUT": 5})
     )
     task_id = sample_tasks.hold.delay(str(tmp_path / "never")).id
     until(task_id, "STARTED")

@@ -99,7 +99,7 @@ def test_who_reads_too_late_is_told_why_and_asked_to_come_back(
 def test_who_asks_without_reading_the_answers_is_not_read_any_more(
     start_web: Callable[..., Web], dial: Callable[..., socket.socket]
 ) -> None:
-    web = start_web(FRAME_BURST=1_000_000_000, SLOW_TIMEOUT=60.0)
+    web = start_web(MAX_FRAME_BURST=1_000_000_000, SLOW_TIMEOUT=60.0)
     task_id = fresh_id()
     connection = dial(web, window=4096)
     stuck(web, connection, f"task:{task_id}")
@@ -172,7 +172,7 @@ LIFESPAN = """
 import asyncio, os, sys
 import django
 django.setup()
-from realtime.web.server import serve
+from realtime.server.server import serve
 
 async def application(scope, receive, send):
     if scope["type"] == "lifespan":

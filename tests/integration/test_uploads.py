@@ -15,7 +15,7 @@ from project.run import page_answers
 from realtime.conf import Settings
 
 HOST = "127.0.0.1"
-MAX_BODY_BYTES = Settings().BODY_BYTES
+MAX_BODY_BYTES = Settings().MAX_BODY_BYTES
 HEAD = b"POST /start/import/ HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 

@@ -10,10 +10,10 @@ from django.conf import settings
 from django.test import override_settings
 
 from project.redis_server import answers, embedded_redis
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
 from realtime.core.position import Step, step
 from realtime.core.topics import Topic
+from realtime.store import get_store
 from realtime.web.hub import Hub, Subscription
 from tests.conftest import speaking_to
 
@@ -68,7 +68,7 @@ async def test_an_ending_is_told_after_redis_lost_its_last_seconds(tmp_path, los
     hub = None
     try:
         with speaking_to(url), override_settings(REALTIME=settings.REALTIME | QUICK):
-            accept, hub = sync_to_async(get_broker().accept), Hub()
+            accept, hub = sync_to_async(get_store().accept), Hub()
             run = {"task_id": "t", "token": "a"}
             await accept(Change(task_id="t", state="PENDING", owner="42"))
             clients = [await Client().join(hub, topic) for topic in TOPICS]

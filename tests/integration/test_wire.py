@@ -20,7 +20,7 @@ from tests.wire import DEADLINE, connect, fresh_id, say, tell, token_for, user
 pytestmark = pytest.mark.integration
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-HISTORY_SIZE = 64  #: the default
+MAX_HISTORY_EVENTS = 64  #: the default
 
 
 @pytest.fixture
@@ -288,13 +288,15 @@ async def test_a_place_that_is_none_gets_the_snapshot(
         assert answer["snapshot"][0]["state"] == "STARTED"
 
 
-@pytest.mark.parametrize(("back", "recovered"), [(HISTORY_SIZE, True), (HISTORY_SIZE + 1, False)])
+@pytest.mark.parametrize(
+    ("back", "recovered"), [(MAX_HISTORY_EVENTS, True), (MAX_HISTORY_EVENTS + 1, False)]
+)
 async def test_recovery_is_whole_or_not_at_all(
     service: Any, session: str, back: int, recovered: bool
 ) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    last = HISTORY_SIZE + 10
+    last = MAX_HISTORY_EVENTS + 10
     tell(task_id, *range(last))
     async with connect(service, session=session) as client:
         epoch = (await client.subscribe(topic))["epoch"]

@@ -10,11 +10,11 @@ from celery.utils import uuid
 
 import realtime
 from project.celery import app
-from realtime.broker import get_broker
 from realtime.core.position import Position
 from realtime.core.status import Status
 from realtime.core.topics import Topic
 from realtime.ownership import owner_from
+from realtime.store import get_store
 from tests import sample_tasks
 
 pytestmark = pytest.mark.integration
@@ -33,12 +33,12 @@ def wait(task_id):
 @async_to_sync
 async def story(task_id):
     """Every status of a task so far, oldest first."""
-    broker = get_broker()
+    store = get_store()
     topic = Topic("task", str(task_id))
-    epoch = (await broker.read(topic)).position.epoch
-    reading = await broker.read(topic, Position(epoch, 0))
+    epoch = (await store.read(topic)).position.epoch
+    reading = await store.read(topic, Position(epoch, 0))
     assert reading.recovered
-    await broker.close()
+    await store.close()
     return [Status.from_json(text) for text in reading.texts]
 
 
@@ -246,7 +246,7 @@ def test_tasks_belong_to_who_started_them_and_so_do_the_tasks_they_start():
         first = sample_tasks.start_another.delay()
     child = wait(first.id).result
     wait(child)
-    mine = get_broker().statuses(Topic("user", "visitor-42"))
+    mine = get_store().statuses(Topic("user", "visitor-42"))
     assert {status.task_id for status in mine} == {first.id, child}
     assert wait(child).parent_id == first.id
     assert wait(child).root_id == first.id
@@ -262,7 +262,7 @@ def test_the_links_of_a_chain_are_known_before_their_turn(tmp_path):
     assert realtime.status(last.parent.id).state == "PENDING"
     release.touch()
     assert wait(last.id).result == 4
-    mine = get_broker().statuses(Topic("user", "visitor-43"))
+    mine = get_store().statuses(Topic("user", "visitor-43"))
     assert {status.task_id for status in mine} == {
         last.id, last.parent.id, last.parent.parent.id
     }  # fmt: skip

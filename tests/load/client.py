@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, cast
 
-from realtime.web.tokens import make_token
+from realtime.web.access.tokens import make_token
 from tests.faults.clients import PATIENCE, Feed, Frame, Watcher, subscribe_frame
 
 HOST = "127.0.0.1"

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from benchmarks.report import percentile
 from realtime.conf import conf
-from realtime.web.tokens import make_token
+from realtime.web.access.tokens import make_token
 from tests.faults.stage import require
 from tests.until import until
 

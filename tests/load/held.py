@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
 
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
+from realtime.store import get_store
 
 from .client import Client
 from .crowd import KIB, connected
@@ -32,7 +32,7 @@ def held(stage: LoadStage, count: int, hold: float, *, signed_in: bool) -> Itera
     for number in range(count):
         user, session = sessions[number % len(sessions)]
         task = str(uuid.uuid4())
-        get_broker().accept(Change(task_id=task, state="PENDING", owner=str(user or "")))
+        get_store().accept(Change(task_id=task, state="PENDING", owner=str(user or "")))
         topics: dict[str, list[str]] = {f"task:{task}": [task]}
         if user:
             topics["user:me"] = []

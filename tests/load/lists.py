@@ -14,8 +14,8 @@ from typing import Any
 
 import redis
 
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
+from realtime.store import get_store
 from tests.faults.stage import require
 from tests.until import until
 
@@ -64,13 +64,13 @@ def lists(stage: LoadStage) -> Iterator[Row]:
     prefer(stage.server.process.pid)
     for user, _ in sessions:
         waiting = [
-            get_broker().send(Change(task_id=f"{user}-{n}", state="PENDING", owner=str(user)))
+            get_store().send(Change(task_id=f"{user}-{n}", state="PENDING", owner=str(user)))
             for n in range(tasks)
         ]
         for answer in waiting:
             answer()
     with (
-        stage.serving(CONNECTIONS_PER_USER=count, CONNECTIONS_PER_ADDRESS=count) as [web],
+        stage.serving(MAX_CONNECTIONS_PER_USER=count, MAX_CONNECTIONS_PER_ADDRESS=count) as [web],
         redis.Redis.from_url(stage.server.url) as client,
     ):
         clients = [

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from celery import shared_task
 
-from realtime.broker import get_broker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
+from realtime.store import get_store
 
 
 @shared_task
@@ -27,4 +27,4 @@ def publish(ids: Sequence[str], owner: str, rate: float, seconds: float, size: i
         change = Change(
             task_id=task_id, state="PROGRESS", owner=owner, fields={"progress": progress}
         )
-        get_broker().accept(change)
+        get_store().accept(change)

@@ -12,10 +12,10 @@ from typing import Any
 from celery.utils import uuid
 
 import realtime.results
-from realtime.broker import get_broker
 from realtime.conf import conf
 from realtime.core import jsontext
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
+from realtime.store import get_store
 from realtime.web.reconciler import Reconciler
 from tests.backends import DATABASES, app_with, result_app
 from tests.faults.stage import require
@@ -50,7 +50,7 @@ def publish(count: int) -> list[str]:
     fields = {"published_at": jsontext.timestamp()}
     for start in range(0, count, _TOGETHER):
         sent = [
-            get_broker().send(Change(task_id=task_id, state="PENDING", attempt=0, fields=fields))
+            get_store().send(Change(task_id=task_id, state="PENDING", attempt=0, fields=fields))
             for task_id in ids[start : start + _TOGETHER]
         ]
         for answer in sent:
@@ -67,7 +67,7 @@ def found(stage: LoadStage, task_id: str, size: str) -> Row:
     began = time.monotonic()
 
     def is_there() -> bool:
-        status = get_broker().status(task_id)
+        status = get_store().status(task_id)
         return status is not None and status.state == "SUCCESS"
 
     require(until(is_there, 60), "the ending was not found")

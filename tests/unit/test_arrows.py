@@ -1,4 +1,4 @@
-"""Who may import whom: core ← conf ← broker ← (worker | web) ← everything else ← project."""
+"""Who may import whom: core ← conf ← store ← (worker | web) ← everything else ← project."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 STOREYS = [
     {"core", "exceptions"},
     {"conf"},
-    {"redaction"},
-    {"broker", "ownership", "results"},
+    {"groups", "results"},
+    {"store", "ownership"},
     {"worker", "web"},
+    {"server"},
 ]
 TOP = len(STOREYS)
 
 
 class Import(NamedTuple):
-    """One import in a file: `realtime.broker.redis` imports `realtime.core.status`."""
+    """One import in a file: `realtime.store.redis` imports `realtime.core.status`."""
 
     importer: str
     imported: str
@@ -70,7 +71,7 @@ def is_module(name: str) -> bool:
 
 
 def room(module: str) -> str:
-    """`realtime.broker.redis` → `broker`; the package itself is the room ``."""
+    """`realtime.store.redis` → `store`; the package itself is the room ``."""
     return module.partition(".")[2].partition(".")[0]
 
 
@@ -127,12 +128,12 @@ def test_there_is_something_to_hold() -> None:
     ("importer", "source", "is_crooked"),
     [
         ("realtime.core.status", "from realtime.conf import conf", True),
-        ("realtime.core.status", "def late():\n    import realtime.broker", True),
-        ("realtime.broker.redis", "from ..worker import publisher", True),
+        ("realtime.core.status", "def late():\n    import realtime.store", True),
+        ("realtime.store.redis", "from ..worker import publisher", True),
         ("realtime.web.hub", "from realtime import worker", True),
         ("realtime.worker.signals", "import realtime.web.hub", True),
         ("realtime.worker.signals", "from realtime import set_progress", True),
-        ("realtime.worker.signals", "from realtime.broker.base import Broker", False),
+        ("realtime.worker.signals", "from realtime.store.base import Store", False),
         ("realtime.worker.signals", "from .publisher import publisher", False),
         ("realtime.urls", "from .web import views", False),
     ],

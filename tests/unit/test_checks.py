@@ -30,9 +30,9 @@ def test_the_project_itself_has_no_mistake():
 
 
 def test_a_mistake_in_the_setting_is_an_error():
-    errors = found(REALTIME={"HISTORY_SZE": 5})
+    errors = found(REALTIME={"MAX_HISTORY_EVENT": 5})
     assert set(errors) == {"realtime.E001"}
-    assert "did you mean 'HISTORY_SIZE'?" in errors["realtime.E001"].msg
+    assert "did you mean 'MAX_HISTORY_EVENTS'?" in errors["realtime.E001"].msg
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_layer_that_the_setting_names_is_the_one_that_is_looked_at():
 
 
 def test_the_memory_broker_works_with_any_layer():
-    memory = {"BROKER": "realtime.broker.memory.MemoryBroker"}
+    memory = {"STORE": "realtime.store.memory.MemoryStore"}
     assert found(CHANNEL_LAYERS=layer("a.layer.Of.MyOwn"), REALTIME=memory) == {}
 
 

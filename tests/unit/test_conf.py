@@ -17,17 +17,19 @@ def test_without_the_setting_the_defaults_hold():
     with override_settings(REALTIME={}):
         assert conf().RECORD_TTL == 86_400
         assert conf().MAX_RESULT_BYTES == 4096
-        assert conf().SUBSCRIPTIONS == 128
-        assert conf().FRAME_BYTES == 16_384
+        assert conf().MAX_SUBSCRIPTIONS == 128
+        assert conf().MAX_FRAME_BYTES == 16_384
 
 
 def test_what_is_given_replaces_the_default_and_is_read_when_used():
-    with override_settings(REALTIME={"PING": 10, "ALLOWED_ORIGINS": ["https://a.example"]}):
-        assert (conf().PING, conf().RECORD_TTL) == (10, 86_400)
+    with override_settings(
+        REALTIME={"PING_INTERVAL": 10, "ALLOWED_ORIGINS": ["https://a.example"]}
+    ):
+        assert (conf().PING_INTERVAL, conf().RECORD_TTL) == (10, 86_400)
         assert conf().ALLOWED_ORIGINS == ["https://a.example"]
-        with override_settings(REALTIME={"PING": 11}):
-            assert conf().PING == 11
-        assert conf().PING == 10
+        with override_settings(REALTIME={"PING_INTERVAL": 11}):
+            assert conf().PING_INTERVAL == 11
+        assert conf().PING_INTERVAL == 10
 
 
 def test_whole_numbers_will_do_for_seconds():
@@ -36,13 +38,16 @@ def test_whole_numbers_will_do_for_seconds():
 
 
 def test_an_unknown_key_is_named_with_the_one_that_was_meant():
-    error = mistake_in({"HISTORY_SZE": 5})
-    assert str(error) == "REALTIME: unknown key 'HISTORY_SZE'; did you mean 'HISTORY_SIZE'?"
-    assert error.key == "HISTORY_SZE"
+    error = mistake_in({"MAX_HISTORY_EVENT": 5})
+    assert (
+        str(error)
+        == "REALTIME: unknown key 'MAX_HISTORY_EVENT'; did you mean 'MAX_HISTORY_EVENTS'?"
+    )
+    assert error.key == "MAX_HISTORY_EVENT"
 
 
 def test_an_unknown_key_that_is_near_none_is_told_all():
-    assert "allowed: REDIS_URL, BROKER" in str(mistake_in({"zzz": 5}))
+    assert "allowed: REDIS_URL, STORE" in str(mistake_in({"zzz": 5}))
     assert "unknown key 5" in str(mistake_in({5: 5}))
 
 
@@ -51,9 +56,9 @@ def test_an_unknown_key_that_is_near_none_is_told_all():
     [
         ("REDIS_URL", 6379),
         ("REDIS_URL", None),
-        ("HISTORY_SIZE", "64"),
-        ("HISTORY_SIZE", 64.0),
-        ("HISTORY_SIZE", True),
+        ("MAX_HISTORY_EVENTS", "64"),
+        ("MAX_HISTORY_EVENTS", 64.0),
+        ("MAX_HISTORY_EVENTS", True),
         ("IDLE_TIMEOUT", "10"),
         ("IDLE_TIMEOUT", False),
         ("ALLOWED_ORIGINS", "https://a.example"),
@@ -66,7 +71,9 @@ def test_a_value_of_the_wrong_type_is_named(key, value):
     assert error.key == key
 
 
-@pytest.mark.parametrize(("key", "value"), [("HISTORY_SIZE", 0), ("TOKEN_AGE", -1), ("PING", 0)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("MAX_HISTORY_EVENTS", 0), ("TOKEN_AGE", -1), ("PING_INTERVAL", 0)]
+)
 def test_a_number_that_is_not_above_zero_is_named(key, value):
     assert str(mistake_in({key: value})) == f"REALTIME[{key!r}]: {value} is not above 0"
 

@@ -149,7 +149,7 @@ def test_every_frame_of_the_server_is_described_as_it_is_written() -> None:
     written = [
         frames.welcome(
             now='"2026-11-28T08:00:00.000Z"',
-            ping=settings.PING,
+            ping=settings.PING_INTERVAL,
             limits=session.limits(settings),
         ),
         frames.store(available=False),

@@ -5,8 +5,8 @@ import json
 import pytest
 from django.test import override_settings
 
-from realtime import redaction
-from realtime.redaction import encode_error, encode_progress, encode_result
+from realtime.results import redaction
+from realtime.results.redaction import encode_error, encode_progress, encode_result
 
 strict = json.loads
 

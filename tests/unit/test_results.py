@@ -20,13 +20,13 @@ from celery.backends.s3 import S3Backend
 from celery.utils.serialization import get_pickleable_exception, get_pickled_exception
 from django.test import override_settings
 
-from realtime import redaction
 from realtime.core import jsontext
 from realtime.results import (
     Ending,
     ended_since,
     is_readable,
     is_searchable,
+    redaction,
     stored_endings,
     stored_metas,
     stored_result,

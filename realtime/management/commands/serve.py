@@ -36,7 +36,7 @@ class Command(BaseCommand):
             raise CommandError(f"{address!r} is no address; give [host:]port")
         if dangers := list(_dangers()):
             raise CommandError("\n".join(["Not with these settings:", *dangers]))
-        from realtime.web.server import serve  # only now: it chooses Twisted's reactor
+        from realtime.server.server import serve  # only now: it chooses Twisted's reactor
 
         serve(get_default_application(), found["host"] or "127.0.0.1", int(found["port"]))
 

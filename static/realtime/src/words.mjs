@@ -1,5 +1,5 @@
 /**
- * A status in words. `realtime/web/words.py` has the same words, and their translations.
+ * A status in words. `realtime/web/translation.py` has the same words, and their translations.
  */
 
 import { isTerminal } from "./feed.mjs";

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.core.acceptance import (
+from realtime.core.change import (
     PUBLICATIONS_KEPT,
     SENDERS_KEPT,
     TOKENS_KEPT,

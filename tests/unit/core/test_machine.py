@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from realtime.core.acceptance import Change, Kept, accept
+from realtime.core.change import Change, Kept, accept
 from realtime.core.position import Position, Step, step
 from realtime.core.states import SUCCESS, TERMINAL
 
@@ -20,7 +20,7 @@ HISTORY = 4
 
 
 class Store:
-    """What a broker does with an accepted change, for one task."""
+    """What a store does with an accepted change, for one task."""
 
     def __init__(self) -> None:
         self.epochs = 0

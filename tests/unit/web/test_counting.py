@@ -3,8 +3,8 @@
 import pytest
 from django.test import override_settings
 
-from realtime.web import limits
-from realtime.web.limits import Bucket, Connections, Window, client_address
+from realtime.web.access import limits
+from realtime.web.access.limits import Bucket, Connections, Window, client_address
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def test_a_window_is_full_at_the_last_one_in_time(clock):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("CONNECTIONS", "no room for more connections"),
-        ("CONNECTIONS_PER_USER", "at most 2 connections a user"),
-        ("CONNECTIONS_PER_ADDRESS", "at most 2 connections an address"),
+        ("MAX_CONNECTIONS", "no room for more connections"),
+        ("MAX_CONNECTIONS_PER_USER", "at most 2 connections a user"),
+        ("MAX_CONNECTIONS_PER_ADDRESS", "at most 2 connections an address"),
     ],
 )
 def test_there_is_room_again_when_somebody_has_left(setting, words):
@@ -58,7 +58,7 @@ def test_there_is_room_again_when_somebody_has_left(setting, words):
 
 
 def test_a_process_is_full_when_its_last_place_is_taken():
-    with override_settings(REALTIME={"CONNECTIONS": 1}):
+    with override_settings(REALTIME={"MAX_CONNECTIONS": 1}):
         counted = Connections()
         assert not counted.full
         counted.enter("198.51.100.1", "")
@@ -68,7 +68,9 @@ def test_a_process_is_full_when_its_last_place_is_taken():
 
 
 def test_neither_visitors_nor_those_without_an_address_are_one_user_or_one_address():
-    with override_settings(REALTIME={"CONNECTIONS_PER_USER": 1, "CONNECTIONS_PER_ADDRESS": 1}):
+    with override_settings(
+        REALTIME={"MAX_CONNECTIONS_PER_USER": 1, "MAX_CONNECTIONS_PER_ADDRESS": 1}
+    ):
         found = Connections()
         assert [found.enter("", "") for _ in range(3)] == ["", "", ""]
 

@@ -13,15 +13,15 @@ from django.conf import settings
 from django.test import override_settings
 from redis.exceptions import ReadOnlyError
 
-from realtime.broker import get_broker
-from realtime.broker import layer as layer_module
-from realtime.broker import memory as memory_module
-from realtime.broker.base import Event
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
+from realtime.core.event import Event
 from realtime.core.position import Position, Step, step
 from realtime.core.topics import Topic
+from realtime.groups import layer as layer_module
+from realtime.store import get_store
+from realtime.store import memory as memory_module
 from realtime.web import hub as hub_module
-from realtime.web import link as link_module
+from realtime.web import layer_link as link_module
 from realtime.web import recall as recall_module
 from realtime.web.hub import Hub, Subscription
 from realtime.web.subscription import BACKLOG
@@ -79,7 +79,7 @@ class Reader:
 
 @pytest.fixture
 async def world(monkeypatch):
-    """A hub, a memory broker and a faulty layer between them, with quick checks."""
+    """A hub, a memory store and a faulty layer between them, with quick checks."""
     layer = FaultyLayer()
     # Both are imported above: imported now, the second would keep the first one's for good.
     monkeypatch.setattr(layer_module, "get_layer", lambda: layer)
@@ -87,10 +87,10 @@ async def world(monkeypatch):
     monkeypatch.setattr(link_module, "get_layer", lambda: layer)
     monkeypatch.setattr(hub_module, "_PAUSE", 0.01)
     monkeypatch.setattr(link_module, "_PAUSE", 0.01)
-    given = {"BROKER": "realtime.broker.memory.MemoryBroker", "CHECK_INTERVAL": 0.2}
+    given = {"STORE": "realtime.store.memory.MemoryStore", "CHECK_INTERVAL": 0.2}
     with override_settings(REALTIME={**settings.REALTIME, **given}):
         hub = Hub()
-        yield hub, get_broker(), layer
+        yield hub, get_store(), layer
         await hub.close()
 
 
@@ -129,28 +129,28 @@ class Client(Reader):
         self._tell(status["state"])
 
 
-def begin(broker, task_id="t", owner=""):
-    broker.accept(Change(task_id=task_id, state="STARTED", token="a", begins=True, owner=owner))
+def begin(store, task_id="t", owner=""):
+    store.accept(Change(task_id=task_id, state="STARTED", token="a", begins=True, owner=owner))
 
 
-def progress(broker, counter, task_id="t"):
-    broker.accept(Change(task_id=task_id, state="PROGRESS", token="a", counter=counter))
+def progress(store, counter, task_id="t"):
+    store.accept(Change(task_id=task_id, state="PROGRESS", token="a", counter=counter))
 
 
-def succeed(broker, task_id="t"):
-    broker.accept(Change(task_id=task_id, state="SUCCESS", token="a"))
+def succeed(store, task_id="t"):
+    store.accept(Change(task_id=task_id, state="SUCCESS", token="a"))
 
 
-def fail(broker, task_id="t"):
-    broker.accept(Change(task_id=task_id, state="FAILURE", token="a"))
+def fail(store, task_id="t"):
+    store.accept(Change(task_id=task_id, state="FAILURE", token="a"))
 
 
-def keep(broker):
-    """Keep what the broker holds; return what makes it go back there."""
-    records, logs = copy.deepcopy((broker._records, broker._logs))
+def keep(store):
+    """Keep what the store holds; return what makes it go back there."""
+    records, logs = copy.deepcopy((store._records, store._logs))
 
     def go_back():
-        broker._records, broker._logs = copy.deepcopy((records, logs))
+        store._records, store._logs = copy.deepcopy((records, logs))
 
     return go_back
 
@@ -160,34 +160,34 @@ def offsets(told):
 
 
 async def test_events_arrive_in_order_each_once(world):
-    hub, broker, _ = world
+    hub, store, _ = world
     reader = await Reader().join(hub)
-    begin(broker)
+    begin(store)
     for counter in range(1, 20):
-        progress(broker, counter)
-    succeed(broker)
+        progress(store, counter)
+    succeed(store)
     await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
     assert offsets(reader.told) == list(range(1, 22))
 
 
 @pytest.mark.parametrize("loss", [0.01, 0.1, 0.5, 1.0])
 async def test_a_layer_that_loses_messages_still_gives_everything_in_order(world, loss):
-    hub, broker, layer = world
+    hub, store, layer = world
     chance = random.Random(4711)
     layer.fault = lambda message: [] if chance.random() < loss else [message]
     readers = [await Reader().join(hub) for _ in range(3)]
-    begin(broker)
+    begin(store)
     for counter in range(1, 40):
-        progress(broker, counter)
+        progress(store, counter)
         await asyncio.sleep(0)
-    succeed(broker)
+    succeed(store)
     for reader in readers:
         await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
         assert offsets(reader.told) == list(range(1, 42))
 
 
 async def test_doubled_and_shuffled_messages_are_called_back_once_in_order(world):
-    hub, broker, layer = world
+    hub, store, layer = world
     held = []
 
     def shuffle(message):
@@ -200,69 +200,69 @@ async def test_doubled_and_shuffled_messages_are_called_back_once_in_order(world
 
     layer.fault = shuffle
     reader = await Reader().join(hub)
-    begin(broker)
+    begin(store)
     for counter in range(1, 30):
-        progress(broker, counter)
+        progress(store, counter)
         await asyncio.sleep(0)
-    succeed(broker)
+    succeed(store)
     await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
     assert offsets(reader.told) == list(range(1, 32))
 
 
 async def test_a_gap_that_history_cannot_bridge_becomes_a_snapshot(world):
-    hub, broker, layer = world
-    with override_settings(REALTIME={**settings.REALTIME, "HISTORY_SIZE": 3}):
+    hub, store, layer = world
+    with override_settings(REALTIME={**settings.REALTIME, "MAX_HISTORY_EVENTS": 3}):
         reader = await Reader().join(hub)
         layer.fault = lambda message: [message] if message["state"] == "SUCCESS" else []
-        begin(broker)
+        begin(store)
         for counter in range(1, 10):
-            progress(broker, counter)
-        succeed(broker)
+            progress(store, counter)
+        succeed(store)
         await reader.until(bool)
     assert reader.told == [("snapshot", 11, ["SUCCESS"])]
 
 
 async def test_a_store_that_was_emptied_is_told_as_a_new_epoch(world):
-    hub, broker, _ = world
-    begin(broker)
+    hub, store, _ = world
+    begin(store)
     reader = await Reader().join(hub)
     assert reader.first.position.offset == 1
-    broker._records.clear()
-    broker._logs.clear()
+    store._records.clear()
+    store._logs.clear()
     await reader.until(bool)
     assert reader.told == [("snapshot", 0, [])]
-    begin(broker)
-    succeed(broker)
+    begin(store)
+    succeed(store)
     await reader.until(lambda told: told[-1][2] == "SUCCESS")
     assert reader.told[1:] == [("event", 1, "STARTED"), ("event", 2, "SUCCESS")]
 
 
 async def test_an_ending_that_an_emptied_store_lost_is_remembered(world, monkeypatch):
-    hub, broker, layer = world
+    hub, store, layer = world
 
     async def stored(task_id):
         layer.fault = lambda message: [message]
-        broker.accept(Change(task_id=task_id, state="SUCCESS", stored=True))
+        store.accept(Change(task_id=task_id, state="SUCCESS", stored=True))
         return True
 
     monkeypatch.setattr(recall_module, "arecall", stored)
     reader = await Reader().join(hub)
-    begin(broker)
+    begin(store)
     await reader.until(lambda told: told == [("event", 1, "STARTED")])
     layer.fault = lambda message: []  # its ending is accepted, and lost with the store
-    succeed(broker)
-    broker._records.clear()
-    broker._logs.clear()
+    succeed(store)
+    store._records.clear()
+    store._logs.clear()
     await reader.until(lambda told: told[-1] == ("event", 1, "SUCCESS"))
     assert reader.told[1:] == [("snapshot", 0, []), ("event", 1, "SUCCESS")]
 
 
 async def test_a_store_that_went_back_goes_on_in_a_new_epoch(world):
-    hub, broker, _ = world
-    begin(broker)
-    go_back = keep(broker)
-    progress(broker, 1)
-    progress(broker, 2)
+    hub, store, _ = world
+    begin(store)
+    go_back = keep(store)
+    progress(store, 1)
+    progress(store, 2)
     reader, client = await Reader().join(hub), await Client().join(hub)
     before = reader.first.position
     go_back()
@@ -270,7 +270,7 @@ async def test_a_store_that_went_back_goes_on_in_a_new_epoch(world):
     assert reader.told == [("snapshot", 1, ["STARTED"])]
     assert client.position.offset == 1
     assert client.position.epoch != before.epoch
-    fail(broker)  # of a lower version than the clients were told of
+    fail(store)  # of a lower version than the clients were told of
     await reader.until(lambda told: told[-1] == ("event", 2, "FAILURE"))
     assert client.news[-1] == ("t", "FAILURE")
     back = await Client().join(hub, since=Position(before.epoch, 1))
@@ -284,23 +284,23 @@ async def test_a_store_that_went_back_goes_on_in_a_new_epoch(world):
 async def test_an_ending_is_told_though_its_offset_was_another_events_before(
     world, heard, told, more
 ):
-    hub, broker, layer = world
+    hub, store, layer = world
     user = Topic("user", "42")
-    begin(broker, "t", owner="42")
-    begin(broker, "other", owner="42")
-    go_back = keep(broker)
+    begin(store, "t", owner="42")
+    begin(store, "other", owner="42")
+    go_back = keep(store)
     if told == "as events":
         client, mine = await Client().join(hub), await Client().join(hub, user)
-    progress(broker, 1)
+    progress(store, 1)
     if told == "by a first reading":
         client, mine = await Client().join(hub), await Client().join(hub, user)
     await mine.until(lambda _: mine.news[-1] == ("t", "PROGRESS") or told != "as events")
     go_back()
     if not heard:
         layer.fault = lambda _message: []
-    fail(broker)  # the same version at the same offset as the progress that is lost
+    fail(store)  # the same version at the same offset as the progress that is lost
     for counter in range(more):
-        progress(broker, counter + 1, "other")
+        progress(store, counter + 1, "other")
     layer.fault = lambda message: [message]
     await client.until(lambda _: client.news[-1] == ("t", "FAILURE"))
     await mine.until(lambda _: ("t", "FAILURE") in mine.news)
@@ -309,11 +309,11 @@ async def test_an_ending_is_told_though_its_offset_was_another_events_before(
 @contextlib.asynccontextmanager
 async def gone_back(world):
     """A client that knows more than the store does by now, and a hub with no reason to look."""
-    hub, broker, _ = world
+    hub, store, _ = world
     with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
-        begin(broker)
-        go_back = keep(broker)
-        progress(broker, 1)
+        begin(store)
+        go_back = keep(store)
+        progress(store, 1)
         client = await Client().join(hub)
         lasting = len(hub.link._tasks)
         # The looks that follow a join are over.
@@ -329,22 +329,22 @@ async def test_an_offset_that_comes_a_second_time_is_looked_at_at_once(world):
 
 
 async def test_who_comes_when_the_store_has_gone_back_is_soon_in_the_new_epoch(world):
-    hub, broker, _ = world
+    hub, store, _ = world
     async with gone_back(world) as old:
         new = await Reader().join(hub)
         assert new.first.position == Position(old.position.epoch, 1)
         await new.until(bool)
-        fail(broker)
+        fail(store)
         await new.until(lambda told: told[-1][2] == "FAILURE")
     assert new.told == [("snapshot", 1, ["STARTED"]), ("event", 2, "FAILURE")]
     assert old.news[-2:] == [("t", "STARTED"), ("t", "FAILURE")]
 
 
 async def test_of_two_processes_that_notice_one_makes_the_new_epoch(world):
-    hub, broker, _ = world
-    begin(broker)
-    go_back = keep(broker)
-    progress(broker, 1)
+    hub, store, _ = world
+    begin(store)
+    go_back = keep(store)
+    progress(store, 1)
     hubs = [hub, Hub()]
     clients = [await Client().join(each) for each in hubs]
     before = clients[0].position.epoch
@@ -353,13 +353,13 @@ async def test_of_two_processes_that_notice_one_makes_the_new_epoch(world):
         await client.until(lambda _, client=client: client.position.epoch != before)
     assert clients[0].position == clients[1].position
     await asyncio.gather(*(each.check_all() for each in hubs))
-    assert clients[0].position == clients[1].position == (await broker.read(TOPIC)).position
+    assert clients[0].position == clients[1].position == (await store.read(TOPIC)).position
     await hubs[1].close()
 
 
 async def test_where_a_client_says_that_it_stands_changes_nothing_for_others(world):
-    hub, broker, _ = world
-    begin(broker)
+    hub, store, _ = world
+    begin(store)
     reader = await Reader().join(hub)
     position = reader.first.position
     for offset in (2, 10**9, 10**30):
@@ -367,14 +367,14 @@ async def test_where_a_client_says_that_it_stands_changes_nothing_for_others(wor
         assert not other.first.recovered
         assert other.first.position == position
     await hub.check_all()
-    succeed(broker)
+    succeed(store)
     await reader.until(bool)
     assert reader.told == [("event", 2, "SUCCESS")]
 
 
 async def test_a_forged_message_is_not_believed_and_disturbs_nothing(world):
-    hub, broker, layer = world
-    begin(broker)
+    hub, store, layer = world
+    begin(store)
     reader = await Reader().join(hub)
     epoch = reader.first.position.epoch
     for position in (Position(epoch, 10**9), Position("forged", 2)):
@@ -382,8 +382,8 @@ async def test_a_forged_message_is_not_believed_and_disturbs_nothing(world):
         await layer.group_send("realtime.task.t", layer_module.to_message(forged))
     await layer.group_send("realtime.task.t", {"type": "realtime.event", "topic": "task:t"})
     await layer.group_send("realtime.task.t", {"type": "something.else"})
-    progress(broker, 1)
-    succeed(broker)
+    progress(store, 1)
+    succeed(store)
     await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
     assert [item for item in reader.told if item[0] == "event"] == [
         ("event", 2, "PROGRESS"),
@@ -413,11 +413,11 @@ def forge(offset, epoch, state="SUCCESS", task_id="t"):
     ],
 )
 async def test_what_is_no_event_of_its_topic_is_not_told_and_makes_nobody_deaf(world, wrong):
-    hub, broker, layer = world
-    begin(broker)
+    hub, store, layer = world
+    begin(store)
     reader = await Reader().join(hub)
     await layer.group_send("realtime.task.t", forge(2, reader.first.position.epoch) | wrong)
-    succeed(broker)
+    succeed(store)
     await reader.until(lambda told: told)
     assert reader.told == [("event", 2, "SUCCESS")]
     assert not hub.link.receiving.done()
@@ -429,8 +429,8 @@ def test_what_is_no_message_is_no_event(message):
 
 
 async def test_an_ending_that_never_was_is_taken_back(world):
-    hub, broker, layer = world
-    begin(broker)
+    hub, store, layer = world
+    begin(store)
     reader = await Reader().join(hub)
     await layer.group_send("realtime.task.t", forge(2, reader.first.position.epoch))
     await reader.until(lambda told: len(told) == 2)
@@ -438,24 +438,24 @@ async def test_an_ending_that_never_was_is_taken_back(world):
 
 
 async def test_of_two_events_at_one_place_the_store_says_which_is_true(world):
-    hub, broker, layer = world
-    begin(broker)
+    hub, store, layer = world
+    begin(store)
     reader = await Reader().join(hub)
     layer.fault = lambda message: [forge(2, reader.first.position.epoch, "PROGRESS"), message]
-    succeed(broker)
+    succeed(store)
     await reader.until(lambda told: len(told) == 2)
     assert reader.told == [("event", 2, "PROGRESS"), ("snapshot", 2, ["SUCCESS"])]
 
 
 async def test_joining_while_events_come_sees_each_exactly_once(world):
-    hub, broker, _ = world
-    begin(broker)
+    hub, store, _ = world
+    begin(store)
 
     async def publish():
         for counter in range(1, 300):
-            progress(broker, counter)
+            progress(store, counter)
             await asyncio.sleep(0)
-        succeed(broker)
+        succeed(store)
 
     publishing = asyncio.create_task(publish())
     readers = []
@@ -472,10 +472,10 @@ async def test_joining_while_events_come_sees_each_exactly_once(world):
 
 
 async def test_a_store_that_is_away_for_a_while_delays_and_loses_nothing(world, monkeypatch):
-    hub, broker, layer = world
+    hub, store, layer = world
     reader = await Reader().join(hub)
     layer.fault = lambda _message: []
-    real, failures = broker.places, 0
+    real, failures = store.places, 0
 
     async def away(topics):
         nonlocal failures
@@ -484,21 +484,21 @@ async def test_a_store_that_is_away_for_a_while_delays_and_loses_nothing(world, 
             raise ConnectionError("away")
         return await real(topics)
 
-    monkeypatch.setattr(broker, "places", away)
-    begin(broker)
-    succeed(broker)
+    monkeypatch.setattr(store, "places", away)
+    begin(store)
+    succeed(store)
     await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
     assert offsets(reader.told) == [1, 2]
     assert failures >= 5
 
 
 async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch):
-    hub, broker, _ = world
-    begin(broker)
-    succeed(broker)
-    begin(broker, "other")
+    hub, store, _ = world
+    begin(store)
+    succeed(store)
+    begin(store, "other")
     asked = []
-    real = broker.places
+    real = store.places
 
     async def note(topics):
         if topics != ["ready"]:
@@ -508,7 +508,7 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
     await Reader().join(hub)
     await Reader().join(hub, Topic("task", "other"))
     await at_rest(hub)
-    monkeypatch.setattr(broker, "places", note)
+    monkeypatch.setattr(store, "places", note)
     async with asyncio.timeout(30):
         while len(asked) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -516,13 +516,13 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
 
 
 async def test_a_layer_that_was_deaf_is_noticed_and_caught_up_with_at_once(world, monkeypatch):
-    hub, broker, layer = world
+    hub, store, layer = world
     monkeypatch.setattr(link_module, "BEAT", 0.05)
     with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
         reader = await Reader().join(hub)
         await at_rest(hub)
         layer.deaf, layer.fault = True, lambda _message: []
-        begin(broker)
+        begin(store)
         await until(lambda: not hub.hearing)
         assert reader.told == []
         layer.deaf = False
@@ -532,19 +532,19 @@ async def test_a_layer_that_was_deaf_is_noticed_and_caught_up_with_at_once(world
 
 
 async def test_a_gap_is_repaired_at_once_and_not_at_the_next_look(world):
-    hub, broker, layer = world
+    hub, store, layer = world
     with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
         reader = await Reader().join(hub)
         await at_rest(hub)
         layer.fault = lambda message: [message] if message["state"] == "PROGRESS" else []
-        begin(broker)
-        progress(broker, 1)
+        begin(store)
+        progress(store, 1)
         await reader.until(lambda told: len(told) == 2)
     assert offsets(reader.told) == [1, 2]
 
 
 async def test_a_layer_that_stays_deaf_is_left_for_a_new_one(world, monkeypatch):
-    hub, broker, layer = world
+    hub, store, layer = world
     monkeypatch.setattr(link_module, "BEAT", 0.05)
     reader = await Reader().join(hub)
     layer.deaf, layer.fault = True, lambda _message: []
@@ -555,7 +555,7 @@ async def test_a_layer_that_stays_deaf_is_left_for_a_new_one(world, monkeypatch)
     joining = asyncio.create_task(Reader().join(hub, Topic("task", "meanwhile")))
     await until(lambda: hub.hearing)
     await joining
-    begin(broker)
+    begin(store)
     await reader.until(bool)
     assert fresh.groups["realtime.task.t"]
     assert fresh.groups["realtime.task.meanwhile"]
@@ -564,7 +564,7 @@ async def test_a_layer_that_stays_deaf_is_left_for_a_new_one(world, monkeypatch)
 
 
 async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(world, monkeypatch):
-    hub, broker, layer = world
+    hub, store, layer = world
     monkeypatch.setattr(link_module, "BEAT", 0.05)
     given, passed = [], []
 
@@ -584,29 +584,29 @@ async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(worl
     hub.link.layer = hub.link._make_layer()
     reader = await Reader().join(hub)
     layer.fault = through(0)
-    begin(broker)
+    begin(store)
     await until(lambda: passed == [0])
     assert offsets(reader.told) == [1]
     hub.link.layer.deaf = True
     await until(lambda: len(given) == 2 and hub.hearing)
-    monkeypatch.setattr(broker, "places", lambda _topics: asyncio.Event().wait())
-    progress(broker, 1)
+    monkeypatch.setattr(store, "places", lambda _topics: asyncio.Event().wait())
+    progress(store, 1)
     await until(lambda: passed == [0, 0])
     assert offsets(reader.told) == [1]
     layer.fault = through(1)
-    progress(broker, 2)
+    progress(store, 2)
     await reader.until(lambda told: len(told) == 3)
     assert offsets(reader.told) == [1, 2, 3]
 
 
 async def test_a_layer_that_still_brings_something_is_not_deaf(world, monkeypatch):
-    hub, broker, layer = world
+    hub, store, layer = world
     monkeypatch.setattr(link_module, "BEAT", 0.05)
     await Reader().join(hub)
-    begin(broker)
+    begin(store)
     layer.deaf = True  # what the hub sends to itself waits behind much else
     for counter in range(1, 30):
-        progress(broker, counter)
+        progress(store, counter)
         await asyncio.sleep(0.02)
         assert hub.hearing
 
@@ -636,37 +636,37 @@ async def until(condition):
 
 
 async def test_the_last_to_leave_takes_the_process_out_of_the_group(world):
-    hub, broker, layer = world
+    hub, store, layer = world
     one, two = await Reader().join(hub), await Reader().join(hub)
     await hub.unsubscribe(TOPIC, one.subscription)
-    begin(broker)
+    begin(store)
     await two.until(bool)
     assert one.told == []
     await hub.unsubscribe(TOPIC, two.subscription)
     assert not layer.groups.get("realtime.task.t")
     assert not hub._watched
     three = await Reader().join(hub)
-    succeed(broker)
+    succeed(store)
     await three.until(lambda told: told and told[-1][2] == "SUCCESS")
 
 
 async def test_a_topic_that_is_left_before_it_is_looked_at_disturbs_no_look(world, monkeypatch):
-    hub, broker, layer = world
+    hub, store, layer = world
     layer.fault = lambda _message: []
     one, other = await Reader().join(hub), await Reader().join(hub, Topic("task", "other"))
     look = asyncio.create_task(hub._check(["task:other", "task:t"]))
     await hub.unsubscribe(Topic("task", "other"), other.subscription)
-    begin(broker)
+    begin(store)
     await look
     await one.until(bool)
 
 
 async def test_a_closed_hub_begins_anew(world):
-    hub, broker, _ = world
+    hub, store, _ = world
     await Reader().join(hub)
     await hub.close()
     reader = await Reader().join(hub)
-    begin(broker)
+    begin(store)
     await reader.until(bool)
 
 
@@ -675,8 +675,8 @@ async def test_a_closed_hub_begins_anew(world):
 
 @pytest.mark.parametrize("fails", ["an event", "a snapshot"])
 async def test_a_subscriber_that_raises_is_repaired_and_others_miss_nothing(world, caplog, fails):
-    hub, broker, _ = world
-    begin(broker)
+    hub, store, _ = world
+    begin(store)
     failures = 0
 
     class Failing(Reader):
@@ -689,11 +689,11 @@ async def test_a_subscriber_that_raises_is_repaired_and_others_miss_nothing(worl
 
     failing, other = await Failing().join(hub), await Reader().join(hub)
     if fails == "a snapshot":
-        broker._logs.clear()  # all get a reading
+        store._logs.clear()  # all get a reading
         await hub.check_all()
         await other.until(bool)
-    progress(broker, 1)
-    succeed(broker)
+    progress(store, 1)
+    succeed(store)
     await other.until(lambda told: told and told[-1][2] == "SUCCESS")
     await failing.until(lambda told: told and told[-1][2] in ("SUCCESS", ["SUCCESS"]))
     assert failures == 1
@@ -702,7 +702,7 @@ async def test_a_subscriber_that_raises_is_repaired_and_others_miss_nothing(worl
 
 
 async def test_a_subscriber_that_always_raises_is_tried_less_and_less_often(world, monkeypatch):
-    hub, broker, _ = world
+    hub, store, _ = world
     pauses = []
     real = asyncio.sleep
 
@@ -717,7 +717,7 @@ async def test_a_subscriber_that_always_raises_is_tried_less_and_less_often(worl
     _, begin_reading = await hub.subscribe(TOPIC, subscription)
     begin_reading()
     monkeypatch.setattr(hub_module.asyncio, "sleep", sleep)
-    begin(broker)
+    begin(store)
     await until(lambda: pauses.count(hub_module._LONGEST_PAUSE) > 1)
     monkeypatch.undo()
     await hub.unsubscribe(TOPIC, subscription)
@@ -726,9 +726,9 @@ async def test_a_subscriber_that_always_raises_is_tried_less_and_less_often(worl
 async def test_a_reader_of_the_log_before_gets_a_reading_before_an_event_of_the_new_log(
     world, monkeypatch
 ):
-    hub, broker, _ = world
-    begin(broker)
-    real = broker.read
+    hub, store, _ = world
+    begin(store)
+    real = store.read
     held, release = [], asyncio.Event()
 
     async def late(topic, since=None, **keys):
@@ -738,55 +738,55 @@ async def test_a_reader_of_the_log_before_gets_a_reading_before_an_event_of_the_
             await release.wait()
         return reading
 
-    monkeypatch.setattr(broker, "read", late)
+    monkeypatch.setattr(store, "read", late)
     joining = asyncio.create_task(Reader().join(hub))
     await until(lambda: held)
-    broker._logs.clear()  # a new log, which the second reader is the first to read
+    store._logs.clear()  # a new log, which the second reader is the first to read
     other = await Reader().join(hub)
     release.set()
     first = await joining
     assert first.first.position.epoch != other.first.position.epoch
-    progress(broker, 1)
+    progress(store, 1)
     await first.until(lambda told: told[-1:] and told[-1][2] in ("PROGRESS", ["PROGRESS"]))
     assert first.told[0][0] == "snapshot"
 
 
 async def test_what_waits_for_a_store_that_is_away_is_bounded_and_made_up_for(world, monkeypatch):
-    hub, broker, layer = world
+    hub, store, layer = world
     reader = await Reader().join(hub)
-    real, away = broker.follow, True
+    real, away = store.follow, True
 
     async def follow(*args):
         if away:
             raise ConnectionError("away")
         return await real(*args)
 
-    monkeypatch.setattr(broker, "follow", follow)
+    monkeypatch.setattr(store, "follow", follow)
     layer.fault = lambda _message: []
-    begin(broker)
+    begin(store)
     layer.fault = lambda message: [message]
     (watched,) = hub._watched.values()
     for counter in range(1, 1000):
-        progress(broker, counter)
+        progress(store, counter)
         if counter % 50 == 0:
             await asyncio.sleep(0)
             assert len(watched.backlog) <= BACKLOG
-    succeed(broker)
+    succeed(store)
     away = False
     await reader.until(lambda told: told and told[-1][2] in ("SUCCESS", ["SUCCESS"]))
 
 
 async def test_a_subscription_that_waits_long_for_its_first_reading_keeps_little(world):
-    hub, broker, _ = world
+    hub, store, _ = world
     reader = Reader()
     _, begin_reading = await hub.subscribe(TOPIC, reader.subscription)
-    begin(broker)
+    begin(store)
     for counter in range(1, 1000):
-        progress(broker, counter)
+        progress(store, counter)
         await asyncio.sleep(0)
     assert len(reader.subscription._backlog) <= BACKLOG
     begin_reading()
-    succeed(broker)
+    succeed(store)
     await reader.until(lambda told: told and told[-1][2] in ("SUCCESS", ["SUCCESS"]))
 
 
@@ -796,7 +796,7 @@ async def test_a_subscription_that_waits_long_for_its_first_reading_keeps_little
 async def test_a_rejoin_whose_third_group_fails_is_completed_and_the_old_layer_closed(
     world, monkeypatch
 ):
-    hub, broker, layer = world
+    hub, store, layer = world
     monkeypatch.setattr(link_module, "BEAT", 0.05)
     readers = [await Reader().join(hub, Topic("task", name)) for name in "abcd"]
     failures = []
@@ -815,14 +815,14 @@ async def test_a_rejoin_whose_third_group_fails_is_completed_and_the_old_layer_c
     await until(lambda: len(fresh.groups) == 4)
     await until(lambda: not layer.groups and not layer.channels)
     for name in "abcd":
-        begin(broker, name)
+        begin(store, name)
     for reader in readers:
         await reader.until(bool)
     assert len(failures) == 3
 
 
 async def test_a_new_layer_that_cannot_be_used_is_closed_and_another_one_tried(world, monkeypatch):
-    hub, broker, layer = world
+    hub, store, layer = world
     monkeypatch.setattr(link_module, "BEAT", 0.05)
     reader = await Reader().join(hub)
     made, closed = [], []
@@ -843,14 +843,14 @@ async def test_a_new_layer_that_cannot_be_used_is_closed_and_another_one_tried(w
     layer.deaf, layer.fault = True, lambda _message: []
     await until(lambda: len(made) == 3 and hub.hearing)
     assert closed == made[:2]
-    begin(broker)
+    begin(store)
     await reader.until(bool)
 
 
 async def test_a_store_that_became_a_replica_is_left_for_new_connections(world, monkeypatch):
-    hub, broker, layer = world
+    hub, store, layer = world
     made, closed = [], []
-    real = broker.read
+    real = store.read
 
     async def read(*args, **keys):
         if not closed:
@@ -858,7 +858,7 @@ async def test_a_store_that_became_a_replica_is_left_for_new_connections(world, 
         return await real(*args, **keys)
 
     async def close():
-        closed.append(broker)
+        closed.append(store)
 
     def make_layer(_take):
         made.append(FaultyLayer())
@@ -866,21 +866,21 @@ async def test_a_store_that_became_a_replica_is_left_for_new_connections(world, 
         return made[-1]
 
     await Reader().join(hub, Topic("task", "other"))
-    monkeypatch.setattr(broker, "read", read)
-    monkeypatch.setattr(broker, "close", close)
+    monkeypatch.setattr(store, "read", read)
+    monkeypatch.setattr(store, "close", close)
     monkeypatch.setattr(link_module, "make_layer", make_layer)
     with pytest.raises(ReadOnlyError):
         await Reader().join(hub)
     await until(lambda: made and not layer.groups)
     reader = await Reader().join(hub)
-    begin(broker)
+    begin(store)
     await reader.until(bool)
 
 
 async def test_every_connection_is_told_once_that_the_store_is_away_and_that_it_is_back(
     world, monkeypatch
 ):
-    hub, broker, _ = world
+    hub, store, _ = world
     monkeypatch.setattr(link_module, "BEAT", 0.05)
     told = []
 
@@ -894,15 +894,15 @@ async def test_every_connection_is_told_once_that_the_store_is_away_and_that_it_
     for member in members:
         hub.join(member)
     await until(lambda: hub.link.channel)
-    real = broker.places
+    real = store.places
 
     async def away(topics):
         raise ConnectionError("away")
 
-    monkeypatch.setattr(broker, "places", away)
+    monkeypatch.setattr(store, "places", away)
     await until(lambda: told == [False, False])
     late = Member()
     hub.join(late)
     assert told == [False] * 3
-    monkeypatch.setattr(broker, "places", real)
+    monkeypatch.setattr(store, "places", real)
     await until(lambda: told == [False] * 3 + [True] * 3)

@@ -8,9 +8,9 @@ from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.broker.base import Event
 from realtime.core import frames
 from realtime.core.codes import CloseCode
+from realtime.core.event import Event
 from realtime.core.position import Position
 from realtime.web.outbox import Outbox
 from tests.until import until
@@ -21,7 +21,7 @@ ROOM = 4
 
 @pytest.fixture(autouse=True)
 def _small_room():
-    with override_settings(REALTIME={"OUTBOX_EVENTS": ROOM}):
+    with override_settings(REALTIME={"MAX_OUTBOX_EVENTS": ROOM}):
         yield
 
 
@@ -240,7 +240,7 @@ async def test_a_reader_that_takes_a_little_now_and_then_is_not_slow(reader, mon
 
 
 async def test_endings_that_fill_the_outbox_are_given_up_all_together(reader):
-    with override_settings(REALTIME={"OUTBOX_BYTES": 1000}):
+    with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 1000}):
         outbox = Outbox(reader)
     reader.free.clear()
     offset = 0
@@ -253,7 +253,7 @@ async def test_endings_that_fill_the_outbox_are_given_up_all_together(reader):
 
 
 async def test_progress_that_fills_the_outbox_is_merged_before_it_is_given_up(reader):
-    with override_settings(REALTIME={"OUTBOX_BYTES": 1000, "OUTBOX_EVENTS": 1_000_000}):
+    with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 1000, "MAX_OUTBOX_EVENTS": 1_000_000}):
         outbox = Outbox(reader)
     reader.free.clear()
     for offset in range(1, 501):
@@ -265,7 +265,7 @@ async def test_progress_that_fills_the_outbox_is_merged_before_it_is_given_up(re
 
 
 async def test_who_takes_no_answers_waits_with_the_next_question(reader):
-    with override_settings(REALTIME={"OUTBOX_BYTES": 100}):
+    with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 100}):
         outbox = Outbox(reader)
     reader.free.clear()
     outbox.put(json.dumps("x" * 101))
@@ -397,7 +397,7 @@ async def test_the_merged_are_counted_from_what_was_written_at_once(direct, sock
 
 
 async def test_nothing_is_written_to_who_was_given_up(socket):
-    with override_settings(REALTIME={"OUTBOX_BYTES": 100}):
+    with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 100}):
         outbox = Outbox(socket)
     socket.clear = False
     socket.free.clear()
@@ -425,7 +425,7 @@ async def test_what_sends_is_there_while_something_waits_and_no_longer(direct, s
 
 
 async def test_a_reader_that_is_given_up_as_it_takes_the_last_of_it_is_told_all_the_same(reader):
-    with override_settings(REALTIME={"OUTBOX_BYTES": 100}):
+    with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 100}):
         outbox = Outbox(reader)
     reader.free.clear()
     outbox.put(json.dumps({"type": "x" * 101}))

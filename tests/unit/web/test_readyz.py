@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 from django.test import RequestFactory, override_settings
 
-from realtime.broker import get_broker
+from realtime.store import get_store
 from realtime.web import drain, views
 from realtime.web.hub import get_hub
 
@@ -14,7 +14,7 @@ from realtime.web.hub import get_hub
 @pytest.fixture
 def ask():
     """Ask the process, with a store that always answers."""
-    given = {"BROKER": "realtime.broker.memory.MemoryBroker"}
+    given = {"STORE": "realtime.store.memory.MemoryStore"}
     with override_settings(REALTIME={**settings.REALTIME, **given}):
         yield lambda: views.readyz(RequestFactory().get("/realtime/readyz"))
 
@@ -26,7 +26,7 @@ async def test_a_process_that_hears_is_ready(ask):
 async def test_it_says_whether_some_process_reconciles(ask, caplog):
     assert (await ask()).content.startswith(b"ready, but no process reconciles")
     assert "not_reconciled" in caplog.text
-    get_broker().lead("some process", 60)
+    get_store().lead("some process", 60)
     answer = await ask()
     assert (answer.status_code, answer.content) == (200, b"ready\n")
 

@@ -17,8 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from realtime.core.codes import CloseCode
-from realtime.web import sign_in
-from realtime.web.access import (
+from realtime.web.access import sign_in
+from realtime.web.access.identity import (
     BY_SESSION,
     find_users,
     look_up_all,

@@ -18,10 +18,10 @@ from django.urls import set_script_prefix
 from django.utils import translation
 
 from realtime import Status
+from realtime import api as query
 from realtime.core.topics import Topic
-from realtime.web import query
-from realtime.web.tokens import read_token
-from realtime.web.words import WORDS, describe, translated_words
+from realtime.web.access.tokens import read_token
+from realtime.web.translation import WORDS, describe, translated_words
 
 ROOT = Path(__file__).resolve().parents[3]
 ID = "b6e5a2de-3a52-4a36-9d1f-0c4d0d6d6c11"
@@ -168,7 +168,7 @@ class Store:
 def own_tasks(monkeypatch: pytest.MonkeyPatch) -> list[Status]:
     """What the request's visitor has started; put some in."""
     store = Store()
-    monkeypatch.setattr(query, "get_broker", lambda: store)
+    monkeypatch.setattr(query, "get_store", lambda: store)
     return store.of_visitor
 
 
@@ -209,7 +209,7 @@ def test_each_task_of_a_page_is_read_once_and_none_that_the_view_has_read(
 ) -> None:
     store = Store()
     store.of_visitor = [status(task_id=f"t{number}") for number in range(50)]
-    monkeypatch.setattr(query, "get_broker", lambda: store)
+    monkeypatch.setattr(query, "get_store", lambda: store)
     page = "{% for task in tasks %}{% task_progress task %}{% endfor %}"
     render(page, visitor, tasks=["t1", "t2", "t1", "another", "another"])
     assert store.asked == 3
@@ -222,7 +222,7 @@ def test_without_the_store_the_page_is_still_a_page_and_asks_once(
 ) -> None:
     store = Store()
     store.is_away = True
-    monkeypatch.setattr(query, "get_broker", lambda: store)
+    monkeypatch.setattr(query, "get_store", lambda: store)
     page = render("{% task_progress task %}{% task_progress 'another' %}", visitor, task=ID)
     assert attributes(page) == {"task-id": ID}
     assert store.asked == 1

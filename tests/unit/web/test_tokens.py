@@ -12,7 +12,7 @@ from django.test import override_settings
 from realtime.core.topics import Topic
 from realtime.exceptions import TokenError
 from realtime.ownership import owner_topic
-from realtime.web.tokens import make_token, read_token
+from realtime.web.access.tokens import make_token, read_token
 
 TASK = Topic("task", "a-1")
 
@@ -27,7 +27,9 @@ def test_a_token_ends_when_its_age_is_over():
         token, ends = make_token([TASK])
     assert timedelta(seconds=58) < ends - datetime.now(UTC) <= timedelta(seconds=60)
     for late, holds in ((-1, True), (1, False)):
-        with mock.patch("realtime.web.tokens.time.time", return_value=ends.timestamp() + late):
+        with mock.patch(
+            "realtime.web.access.tokens.time.time", return_value=ends.timestamp() + late
+        ):
             if holds:
                 assert read_token(token)
             else:

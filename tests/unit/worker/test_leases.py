@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
-from realtime.broker import get_broker
+from realtime.store import get_store
 from realtime.worker import leases
 from realtime.worker.leases import Lease
 from tests.until import until
@@ -15,7 +15,7 @@ from tests.until import until
 @pytest.fixture
 def lease(monkeypatch):
     monkeypatch.setattr(leases, "RENEWAL", 0.01)
-    given = {"BROKER": "realtime.broker.memory.MemoryBroker"}
+    given = {"STORE": "realtime.store.memory.MemoryStore"}
     with override_settings(REALTIME={**settings.REALTIME, **given}):
         made = Lease()
         yield made
@@ -23,14 +23,14 @@ def lease(monkeypatch):
 
 
 def renewals(monkeypatch, renew):
-    """Count what `renew` does in place of the broker; the counter."""
+    """Count what `renew` does in place of the store; the counter."""
     count = []
 
     def counted(worker, seconds):
         count.append(worker)
         renew()
 
-    monkeypatch.setattr(get_broker(), "renew_lease", counted)
+    monkeypatch.setattr(get_store(), "renew_lease", counted)
     return count
 
 

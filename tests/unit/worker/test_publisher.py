@@ -14,16 +14,16 @@ from django.test import override_settings
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
-from realtime.broker.redis import RedisBroker
-from realtime.core.acceptance import Change
+from realtime.core.change import Change
+from realtime.store.redis import RedisStore
 from realtime.worker import publisher as module
 from realtime.worker.publisher import Publisher, Sent
 from realtime.worker.timer import Timer
 from tests.until import until
 
 
-class Broker:
-    """A broker that is reached only while ``reachable`` is set."""
+class Store:
+    """A store that is reached only while ``reachable`` is set."""
 
     def __init__(self):
         self.reachable = threading.Event()
@@ -52,26 +52,26 @@ class Broker:
 
 
 @pytest.fixture
-def broker(monkeypatch):
-    broker = Broker()
-    monkeypatch.setattr(module, "get_broker", lambda: broker)
+def store(monkeypatch):
+    store = Store()
+    monkeypatch.setattr(module, "get_store", lambda: store)
     monkeypatch.setattr(module, "_PAUSES", (0.01,))
     monkeypatch.setattr(module, "_ANSWER_WITHIN", 3600)  # but where it is what is tested
-    return broker
+    return store
 
 
 @pytest.fixture(params=["sent", "answered"])
-def failing(request, broker):
+def failing(request, store):
     """The same, which can fail when a change is sent and when its answer is taken."""
-    broker.tells_late = request.param == "answered"
-    return broker
+    store.tells_late = request.param == "answered"
+    return store
 
 
 @pytest.fixture
-def publisher(broker):
+def publisher(store):
     publisher = Publisher()
     yield publisher
-    broker.reachable.set()
+    store.reachable.set()
     assert publisher.flush(5)  # what it sends must not reach the next test
 
 
@@ -79,56 +79,56 @@ def change(task_id="t", state="STARTED", counter=None):
     return Change(task_id=task_id, state=state, counter=counter)
 
 
-def test_a_change_is_sent_at_once(broker, publisher):
+def test_a_change_is_sent_at_once(store, publisher):
     assert publisher.publish(change())
-    assert broker.accepted == [("t", "STARTED", None)]
+    assert store.accepted == [("t", "STARTED", None)]
     assert publisher.counters.accepted == 1
 
 
-def test_what_is_not_waited_for_is_answered_by_the_next_word(broker, publisher):
-    broker.tells_late = True
+def test_what_is_not_waited_for_is_answered_by_the_next_word(store, publisher):
+    store.tells_late = True
     first = publisher.send(change("t", "STARTED"))
     assert not first.seen
     second = publisher.send(change("t", "SUCCESS"))
     assert first.seen
-    assert broker.accepted == [("t", "STARTED", None)]
+    assert store.accepted == [("t", "STARTED", None)]
     publisher.settle()
     assert second.seen
     assert publisher.counters.accepted == 2
 
 
-def test_an_answer_that_nobody_asks_for_is_taken_soon(broker, publisher, monkeypatch):
+def test_an_answer_that_nobody_asks_for_is_taken_soon(store, publisher, monkeypatch):
     monkeypatch.setattr(module, "_ANSWER_WITHIN", 0.01)
-    broker.tells_late = True
-    broker.reachable.clear()
-    broker.error = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+    store.tells_late = True
+    store.reachable.clear()
+    store.error = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
     publisher.send(change())
     assert until(publisher.waiting)
-    broker.reachable.set()
-    assert until(lambda: broker.accepted)
+    store.reachable.set()
+    assert until(lambda: store.accepted)
     publisher.send(change("another"))
-    assert until(lambda: len(broker.accepted) == 2)  # and again, after that
+    assert until(lambda: len(store.accepted) == 2)  # and again, after that
 
 
-def test_the_end_of_a_process_waits_for_the_answer(broker, publisher):
-    broker.tells_late = True
+def test_the_end_of_a_process_waits_for_the_answer(store, publisher):
+    store.tells_late = True
     sent = publisher.send(change())
     assert publisher.flush(5)
     assert sent.seen
 
 
 @pytest.mark.parametrize("strike", [SoftTimeLimitExceeded(), SystemExit(), KeyboardInterrupt()])
-def test_what_is_struck_while_an_answer_is_taken_is_said_all_the_same(broker, publisher, strike):
-    broker.tells_late = True
+def test_what_is_struck_while_an_answer_is_taken_is_said_all_the_same(store, publisher, strike):
+    store.tells_late = True
     publisher.send(change("t", "STARTED"))
-    broker.strike = strike
+    store.strike = strike
     with pytest.raises(type(strike)):
         publisher.send(change("t", "SUCCESS"))
     assert publisher.flush(5)
-    assert broker.accepted == [("t", "STARTED", None), ("t", "SUCCESS", None)]
+    assert store.accepted == [("t", "STARTED", None), ("t", "SUCCESS", None)]
 
 
-def test_a_word_waits_where_another_thread_takes_the_answer_to_the_one_before(broker, publisher):
+def test_a_word_waits_where_another_thread_takes_the_answer_to_the_one_before(store, publisher):
     begun, go_on = threading.Event(), threading.Event()
     sent = []
 
@@ -141,7 +141,7 @@ def test_a_word_waits_where_another_thread_takes_the_answer_to_the_one_before(br
         sent.append(change.task_id)
         return answer
 
-    broker.send = send
+    store.send = send
     publisher.send(change("first"))
     taking = threading.Thread(target=publisher.settle)
     taking.start()
@@ -156,7 +156,7 @@ def test_a_word_waits_where_another_thread_takes_the_answer_to_the_one_before(br
     assert sent == ["first", "second"]
 
 
-def test_after_one_answer_that_does_not_come_the_others_are_not_waited_for(broker, publisher):
+def test_after_one_answer_that_does_not_come_the_others_are_not_waited_for(store, publisher):
     asked = []
 
     def send(change):
@@ -166,23 +166,23 @@ def test_after_one_answer_that_does_not_come_the_others_are_not_waited_for(broke
 
         return answer
 
-    broker.send = send
-    broker.reachable.clear()
+    store.send = send
+    store.reachable.clear()
     for number in range(3):
         publisher.send(change(f"t{number}"))
     assert until(lambda: publisher.waiting() == 3)
     assert asked == ["t0"]
-    del broker.send
+    del store.send
 
 
-def test_a_handler_of_logs_may_publish_where_an_answer_is_taken(broker, publisher, monkeypatch):
-    broker.tells_late = True
-    broker.reachable.clear()
-    broker.error = KeyError("a bug")
+def test_a_handler_of_logs_may_publish_where_an_answer_is_taken(store, publisher, monkeypatch):
+    store.tells_late = True
+    store.reachable.clear()
+    store.error = KeyError("a bug")
     publisher.send(change())
 
     def told(*_):
-        broker.reachable.set()
+        store.reachable.set()
         other = threading.Thread(target=publisher.publish, args=(change("told"),))
         other.start()
         other.join(5)
@@ -190,14 +190,14 @@ def test_a_handler_of_logs_may_publish_where_an_answer_is_taken(broker, publishe
     monkeypatch.setattr(module.logger, "warning", told)
     publisher.settle()
     assert publisher.flush(5)
-    assert broker.accepted == [("told", "STARTED", None)]
+    assert store.accepted == [("told", "STARTED", None)]
 
 
-def test_without_another_thread_the_answer_is_waited_for(broker, publisher, monkeypatch):
+def test_without_another_thread_the_answer_is_waited_for(store, publisher, monkeypatch):
     def refuse(_self):
         raise RuntimeError("can't start new thread at interpreter shutdown")
 
-    broker.tells_late = True
+    store.tells_late = True
     monkeypatch.setattr(module, "timer", Timer())
     with monkeypatch.context() as context:
         context.setattr(threading.Thread, "start", refuse)
@@ -220,7 +220,7 @@ def test_what_could_not_be_sent_is_sent_in_order_when_redis_is_back(failing, pub
 
 def test_a_full_queue_gives_up_progress_first_and_endings_last(failing, publisher):
     failing.reachable.clear()
-    with override_settings(REALTIME={**settings.REALTIME, "QUEUE_SIZE": 4}):
+    with override_settings(REALTIME={**settings.REALTIME, "MAX_QUEUED_CHANGES": 4}):
         publisher.publish(change("a", "STARTED"))
         publisher.publish(change("a", "PROGRESS", 1))
         publisher.publish(change("a", "SUCCESS"))
@@ -262,10 +262,10 @@ def test_a_fault_of_the_service_is_not_the_tasks(failing, publisher, caplog):
     assert len(caplog.records) == 1  # once a minute
 
 
-def test_an_id_that_no_topic_can_name_is_left_out(broker, publisher):
+def test_an_id_that_no_topic_can_name_is_left_out(store, publisher):
     assert not publisher.publish(change("a\nb"))
     assert not publisher.publish(change("x" * 256))
-    assert (broker.accepted, publisher.counters.failed) == ([], 2)
+    assert (store.accepted, publisher.counters.failed) == ([], 2)
     assert publisher.publish(change("x" * 255))
 
 
@@ -327,8 +327,8 @@ def test_an_absent_redis_costs_a_task_once_and_at_most_three_tenths_of_a_second(
 ):
     url = black_hole if kind == "silent" else refused()
     with override_settings(REALTIME={"REDIS_URL": url}):
-        broker = RedisBroker()
-        monkeypatch.setattr(module, "get_broker", lambda: broker)
+        store = RedisStore()
+        monkeypatch.setattr(module, "get_store", lambda: store)
         publisher = Publisher()
         took, again = (seconds_of(publisher.publish, start) for start in (0, 100))
         assert took < 0.3 + 10 * again
@@ -341,8 +341,8 @@ def test_a_redis_that_stops_between_two_words_costs_a_task_as_little(clean_redis
         override_settings(REALTIME={"REDIS_URL": clean_redis}),
         redis.Redis.from_url(clean_redis) as client,
     ):
-        broker = RedisBroker()
-        monkeypatch.setattr(module, "get_broker", lambda: broker)
+        store = RedisStore()
+        monkeypatch.setattr(module, "get_store", lambda: store)
         publisher = Publisher()
         assert publisher.publish(change("before"))
         client.client_pause(60_000, all=False)  # writes wait
@@ -351,5 +351,5 @@ def test_a_redis_that_stops_between_two_words_costs_a_task_as_little(clean_redis
         assert until(lambda: publisher.waiting() == 200)
         client.client_unpause()
         assert publisher.flush(10)
-        assert broker.status("t0").version == 1
-        assert broker.status("t199").version == 1
+        assert store.status("t0").version == 1
+        assert store.status("t199").version == 1

@@ -63,7 +63,7 @@ def test_a_task_is_lost_when_nothing_will_deliver_it_again(late, options, second
     settings = {"task_acks_late": late, "broker_transport_options": options}
     app = Celery("patient", set_as_current=False, changes=settings)
     task = SimpleNamespace(acks_late=None, app=app)
-    assert patience_for(task) == conf().LOST_AFTER + seconds
+    assert patience_for(task) == conf().LOST_TIMEOUT + seconds
 
 
 @pytest.mark.parametrize(

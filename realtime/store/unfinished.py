@@ -1,0 +1,157 @@
+"""Reading, in Redis, which tasks have not ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, cast
+
+from realtime.core.change import Follower
+from realtime.core.states import RECEIVED, TERMINAL_RANK
+
+from .base import Running, Waiting
+from .connection import Client
+
+#: Records that are read in one go.
+_CHUNK: Final = 500
+#: Ids of tasks that have not ended which are read in one go.
+_IDS: Final = 10_000
+
+#: What is asked of the record of a task that waits, and of one that runs.
+_WAITS: Final = ("state", "_publication", "_lives", "published_at")
+_RUNNING: Final = (*_WAITS, "run", "_token", "_patience", "_followers", "_worker")
+#: The state of a task that a worker has received and not begun.
+_HELD: Final = f'"{RECEIVED}"'
+#: Each of those is read at least once in so many turns.
+_TURNS: Final = 60
+
+
+def chunks(items: Sequence[Any], size: int = _CHUNK) -> Iterator[Sequence[Any]]:
+    """Yield some items after others."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+class Unfinished:
+    """The lists of tasks that run and that wait, and the records that they lead to."""
+
+    def __init__(self, client: Client, prefix: str) -> None:
+        self._client = client
+        self._prefix = prefix
+        #: The workers of tasks that they have received and not begun, by id and time.
+        self._held: dict[tuple[str, float], str] = {}
+        self._turn = 0
+
+    def running(self, *, held: bool = True) -> list[Running]:
+        """Return what :meth:`Store.running` does."""
+        found, members = [], self._members("running")
+        with self._client.use() as client:
+            seconds, microseconds = client.time()
+        now = seconds + microseconds / 1e6
+        # A task is given another time as soon as it is more than held, so what is remembered of
+        # one with the same time is true. (Read again in turn all the same: records expire.)
+        known, self._turn = self._held, (self._turn + 1) % _TURNS
+        alive = set() if held else self._alive(set(known.values()))
+        self._held = {
+            member: known[member]
+            for member in members
+            if known.get(member, "") in alive and hash(member) % _TURNS != self._turn
+        }
+        unread = [member for member in members if member not in self._held]
+        for chunk in chunks(unread):
+            records = self.records([task_id for task_id, _ in chunk], _RUNNING, "running")
+            alive = self._alive({worker for *_, worker in records.values() if worker})
+            for task_id, since in chunk:
+                if task_id not in records:
+                    continue
+                state, publication, lives, published, run, token, patience, followers, worker = (
+                    records[task_id]
+                )
+                if state == _HELD and worker in alive:
+                    self._held[task_id, since] = worker
+                    if not held:
+                        continue
+                found.append(
+                    Running(
+                        task_id,
+                        json.loads(state),
+                        int(run),
+                        token or "",
+                        not worker or worker in alive,
+                        now - since,
+                        int(patience or 0),
+                        publication or "",
+                        _again(lives),
+                        json.loads(published or "null"),
+                        tuple(Follower(*each) for each in json.loads(followers or "[]")),
+                    )
+                )
+        return found
+
+    def running_ids(self) -> list[str]:
+        """Return their ids."""
+        return [task_id for task_id, _ in self._members("running")]
+
+    def waiting(self, limit: int) -> list[Waiting]:
+        """Return what :meth:`Store.waiting` does."""
+        name = f"{self._prefix}waiting"
+        with self._client.use() as client:
+            task_ids = cast(list[str], client.zrange(name, 0, limit - 1))
+            if task_ids:
+                now = int(client.time()[0])
+                client.zadd(name, dict.fromkeys(task_ids, now), xx=True)
+        return self.of(task_ids, name="waiting")
+
+    def waiting_ids(self) -> list[str]:
+        """Return their ids."""
+        return [task_id for task_id, _ in self._members("waiting")]
+
+    def _members(self, name: str) -> list[tuple[str, float]]:
+        """Return a list's members with their times, oldest first."""
+        key, found = f"{self._prefix}{name}", list[tuple[str, float]]()
+        with self._client.use() as client:
+            # In pages: Redis serves nobody else meanwhile. As the list changes, an id may come
+            # twice, or be missing until the next time.
+            while page := client.zrange(key, len(found), len(found) + _IDS - 1, withscores=True):
+                found += cast(list[tuple[str, float]], page)
+        return found
+
+    def of(self, task_ids: Sequence[str], name: str = "") -> list[Waiting]:
+        """Return those that have not ended; take those that expired off a list."""
+        found = []
+        for chunk in chunks(task_ids):
+            for task_id, record in self.records(chunk, (*_WAITS, "_rank"), name).items():
+                state, publication, lives, published, ranked = record
+                if int(ranked) != TERMINAL_RANK:
+                    again, published_at = _again(lives), json.loads(published or "null")
+                    found.append(
+                        Waiting(task_id, json.loads(state), publication or "", again, published_at)
+                    )
+        return found
+
+    def records(
+        self, task_ids: Sequence[str], keys: Sequence[str], name: str = ""
+    ) -> dict[str, list[Any]]:
+        """Return some keys of each record, `state` first; take those that expired off a list."""
+        with self._client.use() as client:
+            pipeline = client.pipeline(transaction=False)
+            for task_id in task_ids:
+                pipeline.hmget(f"{self._prefix}task:{task_id}", keys)
+            records = dict(zip(task_ids, pipeline.execute(), strict=True))
+            gone = [task_id for task_id, (state, *_) in records.items() if state is None]
+            if gone and name:
+                client.zrem(f"{self._prefix}{name}", *gone)
+        for task_id in gone:
+            del records[task_id]
+        return records
+
+    def _alive(self, workers: set[str]) -> set[str]:
+        with self._client.use() as client:
+            pipeline = client.pipeline(transaction=False)
+            for worker in workers:
+                pipeline.exists(f"{self._prefix}lease:{worker}")
+            return {w for w, stands in zip(workers, pipeline.execute(), strict=True) if stands}
+
+
+def _again(lives: str | None) -> bool:
+    return int(lives or 0) > 0

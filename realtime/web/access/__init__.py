@@ -1,0 +1,1 @@
+"""Who may connect and subscribe, and until when."""

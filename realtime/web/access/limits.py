@@ -1,0 +1,185 @@
+"""How much one connection, one user, one address and the process as a whole may ask for."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from realtime.conf import conf
+from realtime.core.logs import get_logger
+
+logger = get_logger("realtime.connection")
+
+#: Longer than any address.
+_ADDRESS_LENGTH: Final = 64
+
+
+class Window:
+    """Says when something has happened so many times in so many seconds."""
+
+    __slots__ = ("_count", "_seconds", "_times")
+
+    def __init__(self, count: int, seconds: float) -> None:
+        self._count, self._seconds = count, seconds
+        # No deque: an empty one is 700 bytes, and most connections do nothing that is counted.
+        self._times: list[float] = []
+
+    def add(self) -> bool:
+        """Count once more; return whether that was too often."""
+        now = time.monotonic()
+        self._times = [*self._times, now][-self._count :]
+        return len(self._times) == self._count and now - self._times[0] < self._seconds
+
+
+class Refusals:
+    """Counts one client's refused requests over a minute."""
+
+    __slots__ = ("_limit", "_times")
+
+    #: Seconds over which refusals are counted.
+    SECONDS: Final = 60.0
+    #: So many times the limit ends the connection.
+    FACTOR: Final = 5
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._times: list[float] = []
+
+    @property
+    def left(self) -> int:
+        """How many more may be refused now before the next request is not looked up."""
+        since = time.monotonic() - self.SECONDS
+        return self._limit - sum(moment > since for moment in self._times)
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds until a request is looked up again; 0 for now."""
+        if self.left > 0:
+            return 0
+        return max(1, math.ceil(self._times[-self._limit] + self.SECONDS - time.monotonic()))
+
+    def add(self) -> bool:
+        """Count one more; return whether the connection is to end."""
+        most = self._limit * self.FACTOR
+        now = time.monotonic()
+        self._times = [*self._times, now][-most:]
+        return len(self._times) == most and now - self._times[0] < self.SECONDS
+
+
+class Bucket:
+    """Lets through ``burst`` at once, and ``rate`` a second in the long run."""
+
+    __slots__ = ("_burst", "_filled_at", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate, self._burst = rate, burst
+        self._tokens = float(burst)
+        self._filled_at = time.monotonic()
+
+    def take(self) -> bool:
+        """Take one; return whether there was one."""
+        now = time.monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Connections:
+    """Counts what is open in this process. It holds no more entries than connections."""
+
+    def __init__(self) -> None:
+        self._open = 0
+        self._by_owner: Counter[str] = Counter()
+        self._by_address: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return self._open
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for anybody."""
+        return self._open >= conf().MAX_CONNECTIONS
+
+    def enter(self, address: str, owner: str) -> str:
+        """Count a connection in and return ""; or return why there is no room for it."""
+        settings = conf()
+        if self.full:
+            return "no room for more connections"
+        if owner and self._by_owner[owner] >= settings.MAX_CONNECTIONS_PER_USER:
+            return f"at most {settings.MAX_CONNECTIONS_PER_USER} connections a user"
+        if address and self._by_address[address] >= settings.MAX_CONNECTIONS_PER_ADDRESS:
+            return f"at most {settings.MAX_CONNECTIONS_PER_ADDRESS} connections an address"
+        self._open += 1
+        self._by_owner[owner] += 1
+        self._by_address[address] += 1
+        return ""
+
+    def leave(self, address: str, owner: str) -> None:
+        """Count out a connection that was counted in."""
+        self._open -= 1
+        for counter, key in ((self._by_owner, owner), (self._by_address, address)):
+            counter[key] -= 1
+            if counter[key] <= 0:
+                del counter[key]
+
+
+#: Of this process.
+connections: Final = Connections()
+
+
+def client_address(scope: Mapping[str, Any]) -> str:
+    """Return the address that a connection is counted under; "" where none is known.
+
+    It is the peer's; behind ``TRUSTED_PROXIES`` proxies, what the outermost of them wrote last
+    into ``X-Forwarded-For``. What stands left of that, the client can have written. Of an IPv6
+    address only the network (/64) counts: one customer has all the addresses in it.
+    """
+    peer = (scope.get("client") or ("",))[0] or ""
+    hops = conf().TRUSTED_PROXIES
+    if hops:
+        lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        forwarded = b",".join(lines).decode("latin-1").split(",")
+        if len(forwarded) >= hops:
+            peer = forwarded[-hops].strip() or peer
+    return _network(peer)
+
+
+#: When a proxy that is not trusted was last named in the log; at most once a minute.
+_WARNED_EVERY: Final = 60.0
+_warned_at = -_WARNED_EVERY
+
+
+def warn_of_proxy(scope: Mapping[str, Any]) -> None:
+    """Log, after an address had too many connections, that it may be the address of a proxy."""
+    global _warned_at
+    lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    hops = b",".join(lines).count(b",") + 1 if lines else 0
+    if hops <= conf().TRUSTED_PROXIES or time.monotonic() - _warned_at < _WARNED_EVERY:
+        return
+    _warned_at = time.monotonic()
+    logger.warning(
+        "address_limit address=%s x_forwarded_for=%r remedy=%r",
+        client_address(scope),
+        b",".join(lines)[:200].decode("latin-1"),
+        "if this is the address of a proxy, set REALTIME['TRUSTED_PROXIES'] to the number of"
+        " proxies: all visitors behind it share MAX_CONNECTIONS_PER_ADDRESS",
+    )
+
+
+def _network(address: str) -> str:
+    try:
+        known = ipaddress.ip_address(address.strip("[]"))
+    except ValueError:
+        return address[:_ADDRESS_LENGTH]
+    if isinstance(known, ipaddress.IPv4Address):
+        return str(known)
+    if known.ipv4_mapped:
+        return str(known.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(known), 64), strict=False))

@@ -1,0 +1,113 @@
+"""The WebSocket side of a client's session: the handshake, and messages into requests."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
+
+from channels.consumer import AsyncConsumer, get_handler_name
+from channels.exceptions import StopConsumer
+
+from realtime.conf import conf
+from realtime.core import frames
+from realtime.core.codes import CloseCode, ErrorCode
+from realtime.core.logs import get_logger
+from realtime.exceptions import FrameError
+
+from .access.origins import is_allowed_origin
+from .session import ClientSession
+
+logger = get_logger("realtime.connection")
+
+_Send = Callable[[Any], Awaitable[None]]
+#: In the scope, where the server can send a text past its own queue.
+WRITE: Final = "realtime.write"
+
+
+class _Socket:
+    """The sink of a WebSocket."""
+
+    __slots__ = ("_send", "write")
+
+    def __init__(self, send: _Send, write: Callable[[str], bool] | None) -> None:
+        self._send = send
+        self.write = write
+
+    async def send(self, text: str) -> None:
+        """Send a text frame."""
+        await self._send({"type": "websocket.send", "text": text})
+
+    async def close(self, code: int) -> None:
+        """Close the connection."""
+        await self._send({"type": "websocket.close", "code": code})
+
+
+class TaskConsumer(AsyncConsumer):
+    """One WebSocket."""
+
+    #: No channel, no group and no layer loop of its own: the process's hub has them.
+    channel_layer_alias = None  # type: ignore[assignment]
+    session: ClientSession | None = None
+
+    async def __call__(
+        self,
+        scope: Any,
+        receive: Callable[[], Awaitable[Any]],
+        send: _Send,
+    ) -> None:
+        """Serve the connection, and leave nothing behind however it ends.
+
+        In place of Channels' own way, which waits for each message in a task of its own (for the
+        channel that this has not), and calls each handler by a hop through a thread, which closes
+        database connections; what asks the database here does so by itself.
+        """
+        self.scope, self.base_send = scope, send
+        try:
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
+        finally:
+            # Channels calls no disconnect handler where a handler failed (channels#1466).
+            if self.session is not None:
+                await self.session.leave()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Call the handler."""
+        await getattr(self, get_handler_name(message))(message)
+
+    async def websocket_connect(self, message: dict[str, Any]) -> None:
+        """Accept, if the Origin may connect, and begin; else the handshake gets a 403."""
+        if not is_allowed_origin(self.scope):
+            await self.send({"type": "websocket.close"})
+            raise StopConsumer
+        await self.send({"type": "websocket.accept"})
+        write = cast(Callable[[str], bool] | None, self.scope.get(WRITE))
+        self.session = ClientSession(self.scope, _Socket(self.base_send, write))
+        if not await self.session.open():
+            raise StopConsumer
+
+    async def websocket_receive(self, message: dict[str, Any]) -> None:
+        """Read one frame, and pass the request on."""
+        session = self.session
+        if session is None or not await session.admits():
+            return
+        text = message.get("text")
+        binary = message.get("bytes") or b""
+        if len(binary if text is None else text.encode()) > conf().MAX_FRAME_BYTES:
+            limit = f"a frame has at most {conf().MAX_FRAME_BYTES} bytes"
+            session.refuse(CloseCode.TOO_LARGE, ErrorCode.TOO_LARGE, limit)
+        elif text is None:
+            session.bad_request("a frame is a text frame", None)
+        else:
+            try:
+                request = frames.parse(text)
+            except FrameError as error:
+                session.bad_request(str(error), error.frame_id)
+            else:
+                await session.receive(request)
+
+    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
+        """End; what is to be left is left by :meth:`__call__`."""
+        logger.info("connection_closed code=%s", message.get("code"))
+        raise StopConsumer

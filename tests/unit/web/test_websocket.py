@@ -1,0 +1,147 @@
+"""What one connection does by the clock; all else is held against a real server."""
+
+import asyncio
+import json
+from types import SimpleNamespace
+
+import pytest
+from asgiref.testing import ApplicationCommunicator
+from django.test import override_settings
+
+from realtime.core.change import Change
+from realtime.store import get_store
+from realtime.web.access.revocation import get_watch
+from realtime.web.access.tokens import make_token
+from realtime.web.websocket import TaskConsumer
+
+DEADLINE = 30  # seconds
+SCOPE = {
+    "type": "websocket",
+    "path": "/realtime/ws/",
+    "headers": [(b"host", b"testserver"), (b"origin", b"http://testserver")],
+}
+
+
+@pytest.fixture(autouse=True)
+def idle_timeout(request):
+    """Seconds, as a test names them by `parametrize`."""
+    seconds = getattr(request, "param", 60)
+    with override_settings(
+        ALLOWED_HOSTS=["testserver"],
+        REALTIME={"STORE": "realtime.store.memory.MemoryStore", "IDLE_TIMEOUT": seconds},
+        CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+    ):
+        yield
+
+
+async def receive(connection):
+    message = await connection.receive_output(DEADLINE)
+    return json.loads(message["text"]) if "text" in message else message
+
+
+@pytest.fixture
+async def connection():
+    """A connection and its consumer, after the welcome."""
+    consumer = TaskConsumer()
+    connection = ApplicationCommunicator(consumer, SCOPE)
+    await connection.send_input({"type": "websocket.connect"})
+    assert await receive(connection) == {"type": "websocket.accept"}
+    assert (await receive(connection))["type"] == "welcome"
+    yield connection, consumer
+    await connection.send_input({"type": "websocket.disconnect", "code": 1000})
+    await connection.wait(DEADLINE)
+    if consumer.session is not None:
+        await consumer.session._hub.close()
+
+
+@pytest.mark.parametrize("idle_timeout", [0.05], indirect=True)
+async def test_a_connection_without_a_subscription_is_told_so_and_closed(connection):
+    socket, _ = connection
+    assert await receive(socket) == {
+        "type": "closing",
+        "code": 4000,
+        "message": "nothing was subscribed",
+        "reconnect": True,
+    }
+    assert await receive(socket) == {"type": "websocket.close", "code": 4000}
+
+
+@pytest.mark.parametrize("idle_timeout", [1.0], indirect=True)
+@pytest.mark.parametrize("ends", [False, True])
+async def test_a_connection_that_has_subscribed_may_be_silent(connection, ends):
+    socket, consumer = connection
+    assert consumer.session._idle is not None
+    due = consumer.session._idle.when()
+    subscribe = {
+        "type": "subscribe",
+        "id": 1,
+        "topic": "task:a",
+        "token": make_token(["task:a"])[0],
+    }
+    await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
+    assert (await receive(socket))["type"] == "subscribed"
+    if ends:
+        unsubscribe = {"type": "unsubscribe", "id": 2, "topic": "task:a"}
+        await socket.send_input({"type": "websocket.receive", "text": json.dumps(unsubscribe)})
+        assert (await receive(socket))["type"] == "unsubscribed"
+    await asyncio.sleep(due - asyncio.get_running_loop().time() + 0.01)
+    await socket.send_input({"type": "websocket.receive", "text": '{"type":"ping","id":3}'})
+    assert await receive(socket) == {"type": "pong", "id": 3}
+
+
+async def test_a_right_that_is_lost_while_subscribing_is_noticed():
+    get_store().accept(Change(task_id="hers", state="STARTED", owner="7"))
+    consumer = TaskConsumer()
+    user = SimpleNamespace(pk=7, is_authenticated=True, is_staff=False)
+    socket = ApplicationCommunicator(consumer, {**SCOPE, "user": user})
+    await socket.send_input({"type": "websocket.connect"})
+    assert await receive(socket) == {"type": "websocket.accept"}
+    assert (await receive(socket))["type"] == "welcome"
+    hub, subscriptions = consumer.session._hub, consumer.session.subscriptions
+    join = hub.subscribe
+
+    async def lose_and_join(*args):
+        await subscriptions.look(None)
+        return await join(*args)
+
+    hub.subscribe = lose_and_join
+    subscribe = {"type": "subscribe", "id": 1, "topic": "task:hers"}
+    await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
+    answer = await receive(socket)
+    assert (answer["type"], answer["code"]) == ("error", "not_found")
+    assert (hub._watched, len(subscriptions)) == ({}, 0)
+    await socket.send_input({"type": "websocket.disconnect", "code": 1000})
+    await socket.wait(DEADLINE)
+    await hub.close()
+    await get_watch().close()
+
+
+async def test_what_fails_inside_is_told_by_a_reference_alone(connection, caplog):
+    socket, consumer = connection
+
+    async def fail(*_args):
+        raise RuntimeError("canary")
+
+    consumer.session._hub.subscribe = fail
+    subscribe = {
+        "type": "subscribe",
+        "id": 1,
+        "topic": "task:a",
+        "token": make_token(["task:a"])[0],
+    }
+    await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
+    error = await receive(socket)
+    assert (error["type"], error["code"], error["id"]) == ("error", "internal", 1)
+    assert "canary" not in json.dumps(error)
+    assert f"ref={error['ref']}" in caplog.text
+    assert "canary" in caplog.text
+
+
+@pytest.mark.parametrize("empty", [{"text": ""}, {"bytes": b""}, {"text": None, "bytes": b""}, {}])
+async def test_an_empty_message_is_a_bad_request(connection, empty):
+    socket, _ = connection
+    await socket.send_input({"type": "websocket.receive", **empty})
+    error = await receive(socket)
+    assert (error["type"], error["code"]) == ("error", "bad_request")
+    await socket.send_input({"type": "websocket.receive", "text": '{"type":"ping","id":3}'})
+    assert await receive(socket) == {"type": "pong", "id": 3}
