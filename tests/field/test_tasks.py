@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,16 @@ def progress_is(task_id: str, current: float | None, message: str | None) -> boo
         )
 
     return until(there)
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process does nothing inside."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 # T1
@@ -303,11 +314,12 @@ def test_a_left_out_member_of_a_chain_is_not_announced() -> None:
 
 
 def test_what_a_process_announced_without_knowing_is_withdrawn_by_the_worker(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, running: Workers
 ) -> None:
     monkeypatch.setattr(app.tasks[pushed_tasks.quiet.name], "realtime", True)
-    task_id = pushed_tasks.quiet.apply_async((1,), countdown=3).id
-    assert get_store().status(task_id) is not None
+    with stopped(running.started[0].pid):  # else it may withdraw the task before it is read
+        task_id = pushed_tasks.quiet.delay(1).id
+        assert until(lambda: get_store().status(task_id) is not None)
     assert until(lambda: get_store().status(task_id) is None)
 
 
