@@ -30,7 +30,7 @@ from realtime.core.topics import TASK
 from realtime.ownership import owner_topic
 from realtime.web.access.tokens import make_token
 from realtime.web.paths import SOCKET_PATH
-from realtime.web.translation import describe, translated_words
+from realtime.web.translation import describe, translated_texts
 
 logger = get_logger("realtime.http")
 register = template.Library()
@@ -57,7 +57,7 @@ def realtime_script(context: Mapping[str, Any], entry: str = "task-progress") ->
     """Return the script of ``<task-progress>``, and the configuration of all clients of the page.
 
     The configuration holds the addresses under the site's prefix, what a request to renew tokens
-    needs to pass Django's CSRF check, and the words of ``<task-progress>`` in the page's language.
+    needs to pass Django's CSRF check, and the texts of ``<task-progress>`` in the page's language.
     ``{% realtime_script "client" %}`` loads the client without the element, for a page whose own
     module imports it.
     """
@@ -87,20 +87,20 @@ def task_progress(
     status = task if isinstance(task, Status) else own
     if token is None:
         token = _token_of(own) if own else ""
-    words = translated_words()
+    texts = translated_texts()
     given = {
         "task-id": task_id,
         "token": token,
         "label": str(label),
         "state": status.state if status else "",
-        "words": json.dumps(words, ensure_ascii=False) if words else "",
+        "texts": json.dumps(texts, ensure_ascii=False) if texts else "",
     }
     attributes = format_html_join("", ' {}="{}"', [pair for pair in given.items() if pair[1]])
     return format_html(
         "<task-progress{}>{}{} {}</task-progress>",
         attributes,
         format_html('<span data-part="label">{}</span> ', label) if label else "",
-        _bar(status, str(label) or words.get("progress", "Progress")),
+        _bar(status, str(label) or texts.get("progress", "Progress")),
         format_html('<span data-part="text">{}</span>', describe(status) if status else ""),
     )
 
@@ -136,8 +136,8 @@ def _config(request: HttpRequest | None) -> dict[str, Any]:
     config["csrf_cookie"] = settings.CSRF_COOKIE_NAME
     if request is not None and _may_have_csrf_token(request):
         config["csrf_token"] = get_token(request)
-    if words := translated_words():
-        config["words"] = words
+    if texts := translated_texts():
+        config["texts"] = texts
     return config
 
 

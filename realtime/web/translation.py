@@ -1,4 +1,4 @@
-"""A status in words, in the language of the page. ``task-progress.mjs`` has the same words."""
+"""Texts that describe a status, in the page's language. ``texts.mjs`` has the same texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.utils.translation import pgettext
 from realtime.core.status import Status
 
 
-def _words(translate: Callable[[str, str], str]) -> dict[str, str]:
+def _texts(translate: Callable[[str, str], str]) -> dict[str, str]:
     # Each text is written where it is translated, so that makemessages finds it.
     pgettext = translate
     return {
@@ -36,29 +36,29 @@ def _untranslated(_context: str, text: str) -> str:
     return text
 
 
-#: The words in English, as the element has them.
-WORDS: Final = _words(_untranslated)
+#: The texts in English, as in the element.
+TEXTS: Final = _texts(_untranslated)
 
 
-def translated_words() -> dict[str, str]:
-    """Return the words that differ from :data:`WORDS` in the active language."""
-    return {key: text for key, text in _words(pgettext).items() if text != WORDS[key]}
+def translated_texts() -> dict[str, str]:
+    """Return the texts that differ from :data:`TEXTS` in the active language."""
+    return {key: text for key, text in _texts(pgettext).items() if text != TEXTS[key]}
 
 
 def describe(status: Status) -> str:
-    """Return a status in words, in the active language."""
-    words = WORDS | translated_words()
-    # A task may call its states anything: those of the other words are not states.
+    """Describe a status in one line, in the active language."""
+    texts = TEXTS | translated_texts()
+    # A task may call its states anything: the keys in lower case are not states.
     known = status.state if status.state[:1].isupper() else "running"
     ending = status.cancelling and not status.terminal
-    word = words["cancelling"] if ending else words.get(known, words["running"])
+    state = texts["cancelling"] if ending else texts.get(known, texts["running"])
     if status.error:
-        return f"{word}: {status.error['message'] or status.error['type']}"
+        return f"{state}: {status.error['message'] or status.error['type']}"
     if not status.progress or status.terminal:
-        return word
+        return state
     current, total = status.progress["current"], status.progress["total"]
     count = "" if current is None else str(current)
     if current is not None and total is not None:
-        count = words["count"].replace("{current}", count).replace("{total}", str(total))
+        count = texts["count"].replace("{current}", count).replace("{total}", str(total))
     details = ", ".join(filter(None, [count, status.progress["message"]]))
-    return f"{word}: {details}" if details else word
+    return f"{state}: {details}" if details else state

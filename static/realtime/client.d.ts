@@ -59,7 +59,7 @@ export type Config = {
     /**
      * For `<task-progress>`.
      */
-    words?: Record<string, string> | undefined;
+    texts?: Record<string, string> | undefined;
 };
 /** Why a subscription, a request or the connection was refused or given up. */
 export class RealtimeError extends Error {

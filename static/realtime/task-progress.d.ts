@@ -1,27 +1,27 @@
 /*! django-celery-realtime, BSD-3-Clause. Built from static/realtime/src. */
 import type { ConnectionState, Realtime, RealtimeError, Status, TaskHandle } from "./client.js";
 /**
- * A status in words.
+ * Describes a status in one line: its state, progress and error.
  * @param {Pick<Status, "state" | "progress" | "error" | "cancelling">} status
- * @param {Words} [words]
+ * @param {Texts} [texts]
  * @returns {string}
  */
-export function describe(status: Pick<Status, "state" | "progress" | "error" | "cancelling">, words?: Words): string;
+export function describe(status: Pick<Status, "state" | "progress" | "error" | "cancelling">, texts?: Texts): string;
 /** @typedef {Status} Status */
 /**
- * The texts for the states, by their names, and the other texts of `WORDS`.
- * @typedef {Record<string, string>} Words
+ * A text for each state, by the state's name, and the other texts of `TEXTS`.
+ * @typedef {Record<string, string>} Texts
  */
 /**
- * What the element shows where neither the page's configuration nor the attribute `words` (a JSON
- * object) has another text.
- * @type {Words}
+ * The element's texts. The page's configuration and the attribute `texts` (a JSON object) override
+ * them.
+ * @type {Texts}
  */
-export const WORDS: Words;
+export const TEXTS: Texts;
 /**
- * The texts for the states, by their names, and the other texts of `WORDS`.
+ * A text for each state, by the state's name, and the other texts of `TEXTS`.
  */
-export type Words = Record<string, string>;
+export type Texts = Record<string, string>;
 export class TaskProgress extends HTMLElement {
     static observedAttributes: string[];
     /** The task that is shown; null without the attribute `task-id`. */

@@ -8,45 +8,45 @@ this.#n,this.#a=this.#t.now()}clear(){this.#s=[],this.#t.clearTimeout(this.#r),t
 this.#s.push(t),this.#r===null&&this.#c()}pushNow(t){this.#h(),this.#o-=1,this.#e(t)}#h(){let t=this.#t.
 now(),e=(t-this.#a)/1e3*this.#i;this.#o=Math.min(this.#n,this.#o+e),this.#a=t}#c(){for(this.#h();this.#o>=
 1&&this.#s.length>0;)this.#o-=1,this.#e(this.#s.shift());if(this.#s.length===0)return;let t=Math.ceil(
-(1-this.#o)/this.#i*1e3);this.#r=this.#t.setTimeout(()=>{this.#r=null,this.#c()},t)}};var tt=500,et=2e4,st=15e3,it=1e3,nt=1e4,ot=1e3,I=1e4,E=3e3,z=9e4,rt=2,ht=8,K=1012,at=1013,S=1006,ct=4501,
+(1-this.#o)/this.#i*1e3);this.#r=this.#t.setTimeout(()=>{this.#r=null,this.#c()},t)}};var tt=500,et=2e4,st=15e3,it=1e3,nt=1e4,ot=1e3,I=1e4,E=3e3,z=9e4,rt=2,ht=8,K=1012,at=1013,T=1006,ct=4501,
 H=["online","pageshow","resume","visibilitychange"],lt="updates are delayed: the server cannot reach\
  its store",ut="paused while the page is not shown";function m(o,t){return t()*Math.min(et,tt*2**o)}
-function ft(o){return o===1e3||o>=4500&&o<=4999}var T=class{state={state:"disconnected",reason:"",code:null,
-delayed:!1};welcome={type:"welcome"};#t;#e;#s;#i;#n=null;#o=null;#a=0;#r=0;#h=0;#c="";#f=!1;#l=!1;#p=0;#u=0;#d=0;#k=0;#b=!1;#S=0;#g=null;#w="";#y="";constructor(t,e,s){
+function ft(o){return o===1e3||o>=4500&&o<=4999}var S=class{state={state:"disconnected",reason:"",code:null,
+delayed:!1};welcome={type:"welcome"};#t;#e;#s;#i;#n=null;#o=null;#a=0;#r=0;#h=0;#c="";#f=!1;#l=!1;#p=0;#u=0;#d=0;#k=0;#b=!1;#T=0;#g=null;#w="";#y="";constructor(t,e,s){
 this.#t=t,this.#e=e,this.#s=s,this.#i=new y(e,i=>this.#n?.send(i))}open(){if(this.state.state!=="dis\
 connected")return;let{events:t}=this.#e;for(let e of H)t.addEventListener(e,this.#P);t.addEventListener(
 "pagehide",this.#W),this.#x("connecting","",null),this.#v()}#v(){if(this.state.state==="disconnected"||
 this.#n!==null)return;this.#g=null,this.#w="",this.#f=!1,this.#u=this.#e.now();let t;try{t=new this.#e.
-WebSocket(this.#t)}catch(e){this.#_(String(e),null);return}this.#n=t,t.onmessage=({data:e})=>{t===this.#n&&
-this.#T(e)},t.onclose=({code:e,reason:s})=>{t===this.#n&&this.#C(e,s)},this.#R(I,()=>this.#C(S,"no a\
-nswer"))}close(t){this.#O(1e3),this.#_(t,null)}get serverNow(){let{now:t,wallClock:e}=this.#e,s=Date.
-parse(this.welcome.now);return Number.isNaN(s)?e():s+t()-this.#d}send(t){let e=++this.#S;return this.#i.
-push(JSON.stringify({...t,id:e})),e}#T(t){this.#k=this.#e.now(),this.#b=!1;let e=dt(t);switch(e.type){case"":case"\
+WebSocket(this.#t)}catch(e){this.#N(String(e),null);return}this.#n=t,t.onmessage=({data:e})=>{t===this.#n&&
+this.#S(e)},t.onclose=({code:e,reason:s})=>{t===this.#n&&this.#C(e,s)},this.#R(I,()=>this.#C(T,"no a\
+nswer"))}close(t){this.#_(1e3),this.#N(t,null)}get serverNow(){let{now:t,wallClock:e}=this.#e,s=Date.
+parse(this.welcome.now);return Number.isNaN(s)?e():s+t()-this.#d}send(t){let e=++this.#T;return this.#i.
+push(JSON.stringify({...t,id:e})),e}#S(t){this.#k=this.#e.now(),this.#b=!1;let e=dt(t);switch(e.type){case"":case"\
 pong":break;case"welcome":this.#m(e);break;case"store":this.#A(e.available!==!1);break;case"closing":
-this.#g=e,this.#R(I,()=>this.#C(S,""));break;default:if(e.type==="error"&&this.state.state!=="connec\
+this.#g=e,this.#R(I,()=>this.#C(T,""));break;default:if(e.type==="error"&&this.state.state!=="connec\
 ted"){this.#w=e.message;return}try{this.#s.frame(e)}catch(s){f(s)}}}#m(t){let e=this.#e.now();this.welcome=
 t,this.#p=(t.ping??25)*1e3,this.#d=e,this.#y="",this.#i.start(t.limits??{}),this.#E(this.#p),this.#x(
 "connected","",null)}#A(t){this.state.state==="connected"&&this.#x("connected",t?"":lt,null,!t)}#E(t){
 let{now:e,wallClock:s}=this.#e,i=e()+t,n=s()+t;this.#R(t,()=>{let r=e()-i,h=e()-this.#k;r>z?this.#C(
-S,"was asleep"):this.#b?this.#C(S,"no answer"):s()-n-r>z?this.#N(E):h>=this.#p?this.#N(I):this.#E(this.#p-
-h)})}#N(t){this.#b=!0,this.#i.pushNow(JSON.stringify({type:"ping",id:++this.#S})),this.#E(t)}#P=({type:t})=>{
+T,"was asleep"):this.#b?this.#C(T,"no answer"):s()-n-r>z?this.#O(E):h>=this.#p?this.#O(I):this.#E(this.#p-
+h)})}#O(t){this.#b=!0,this.#i.pushNow(JSON.stringify({type:"ping",id:++this.#T})),this.#E(t)}#P=({type:t})=>{
 if(globalThis.document?.visibilityState==="hidden"&&!this.#l)return;let{now:e,random:s}=this.#e;if(this.#n===
 null){if(this.#f)return;t!=="online"||this.#l?this.#$():this.#M(s()*it)}else if(this.state.state!=="\
-connected"){if(e()-this.#u<=E)return;this.#O(),this.#$()}else this.#g===null&&(this.#b?this.#M(E):this.#N(
+connected"){if(e()-this.#u<=E)return;this.#_(),this.#$()}else this.#g===null&&(this.#b?this.#M(E):this.#O(
 E))};#$(){this.#l=!1,this.#R(0,null),this.#v()}#M(t){this.#L!==null&&this.#e.now()+t<this.#a&&this.#R(
-t,this.#L)}#W=({persisted:t})=>{!t||this.state.state==="disconnected"||(this.#O(1e3),this.#l=!0,this.#f=
+t,this.#L)}#W=({persisted:t})=>{!t||this.state.state==="disconnected"||(this.#_(1e3),this.#l=!0,this.#f=
 !1,this.#x("connecting",ut,null))};#C(t,e){let s=this.#e.now(),i=this.state.state==="connected",n=s-
-this.#d,r=this.#g;if(r!==null&&(t=r.code,e=r.message),e=this.#w||e||"connection lost",this.#O(),typeof r?.
-reconnect=="boolean"?!r.reconnect:ft(t)){if(this.#_(e,t),t===ct)return;this.#I(`${e} (${t}). Nothing\
- is tried until something is subscribed to.`);return}if(!this.#s.isWanted()){this.#_("",null);return}
+this.#d,r=this.#g;if(r!==null&&(t=r.code,e=r.message),e=this.#w||e||"connection lost",this.#_(),typeof r?.
+reconnect=="boolean"?!r.reconnect:ft(t)){if(this.#N(e,t),t===ct)return;this.#I(`${e} (${t}). Nothing\
+ is tried until something is subscribed to.`);return}if(!this.#s.isWanted()){this.#N("",null);return}
 i&&n>=ot?(this.#h=0,this.#c=""):this.#h+=1,i&&n>=nt&&(this.#r=0),this.#D(t,r?.retry_after),t===at&&this.#I(
 `${e} (${t}). Trying again.`),this.#x("connecting",this.#c||e,t),this.#h%ht===rt&&r===null&&this.#U(
 t)}#D(t,e){let{random:s}=this.#e,i=m(this.#r++,s);typeof e=="number"?i=(e+s())*1e3:t===K&&(i=s()*st),
 this.#f=typeof e=="number"||t===K,this.#R(i,()=>this.#v())}async#U(t){let{reason:e,retryAfter:s}=await this.#s.
 diagnose();this.state.state!=="connecting"||this.#h===0||(this.#c=e,s!==null&&this.#n===null&&this.#D(
 t,s),this.#I(`no connection: ${e}. Trying again.`),this.#x("connecting",e,this.state.code))}#I(t){t!==
-this.#y&&(this.#y=t,this.#e.warn(`realtime: ${t}`))}#O(t){let e=this.#n;this.#n=null,this.#b=!1,this.#i.
-clear(),this.#R(0,null),e?.close(t)}#_(t,e){let{events:s}=this.#e;for(let i of H)s.removeEventListener(
+this.#y&&(this.#y=t,this.#e.warn(`realtime: ${t}`))}#_(t){let e=this.#n;this.#n=null,this.#b=!1,this.#i.
+clear(),this.#R(0,null),e?.close(t)}#N(t,e){let{events:s}=this.#e;for(let i of H)s.removeEventListener(
 i,this.#P);s.removeEventListener("pagehide",this.#W),this.#l=!1,this.#h=0,this.#c="",this.#x("discon\
 nected",t,e)}#L=null;#R(t,e){let{now:s,setTimeout:i,clearTimeout:n}=this.#e;n(this.#o),this.#L=e,this.#a=
 s()+t,this.#o=e===null?null:i(e,t)}#x(t,e,s,i=!1){let n=this.state;this.state={state:t,reason:e,code:s,
@@ -107,14 +107,14 @@ tasks.size);let r=i?.epoch===this.#i&&i.version===t.version&&i.state===t.state&&
 yt(n,t);if(!r&&!h?e.news.push(t):i!==void 0&&(e.replaced=!0),this.tasks.size>V)for(let[l]of this.#t)
 return this.#p(l)}#p(t){let{version:e,state:s,run:i,attempt:n,published_at:r}=this.tasks.get(t);if(this.#e.
 set(t,{epoch:this.#i,version:e,state:s,run:i,attempt:n,published_at:r}),this.#e.size>V){let[h]=this.#e.
-keys();this.#e.delete(h)}this.tasks.delete(t),this.#t.delete(t),this.#s.delete(t)}};function k(o,t=0){return{token:o,serial:t,endsAt:1/0,renewAt:1/0}}var[Y,Et]=[.5,.8],X=3e4,St=8e3,Tt=1e3,
+keys();this.#e.delete(h)}this.tasks.delete(t),this.#t.delete(t),this.#s.delete(t)}};function k(o,t=0){return{token:o,serial:t,endsAt:1/0,renewAt:1/0}}var[X,Et]=[.5,.8],Y=3e4,Tt=8e3,St=1e3,
 x=class{#t;#e;#s;#i;#n=0;#o=new WeakMap;#a=new Map;#r=new Map;#h=0;#c=null;#f="";constructor(t,e,s,i){
 this.#t=t,this.#e=e,this.#s=s,this.#i=i}canRenew({source:t}){return typeof t=="function"||this.#e.canRenew}isNeeded(t){
 let{source:e,credential:s}=t;return s.serial===0&&g(e)?!0:s.endsAt<=this.#t.now()&&this.canRenew(t)}async refresh(t){
 let{source:e}=t,{serial:s}=t.credential;if(g(e))return t.credential=await this.#k(e,s),!0;let i=this.#r.
-get(t.topic);if(i===void 0){let n=[...this.#s()].filter(r=>this.#S(r));i=this.#g([...new Set([t,...n])])}
+get(t.topic);if(i===void 0){let n=[...this.#s()].filter(r=>this.#T(r));i=this.#g([...new Set([t,...n])])}
 return await i,t.credential.serial>s}granted(t,e){let{now:s,random:i}=this.#t,{credential:n}=t;if(typeof e!=
-"number")return;let r=e*1e3;n.endsAt===1/0&&(n.renewAt=s()+r*(Y+(Et-Y)*i())),n.endsAt=s()+r,this.#l()}stop(){
+"number")return;let r=e*1e3;n.endsAt===1/0&&(n.renewAt=s()+r*(X+(Et-X)*i())),n.endsAt=s()+r,this.#l()}stop(){
 this.#t.clearTimeout(this.#c)}#l(){let{now:t,setTimeout:e,clearTimeout:s}=this.#t;s(this.#c);let i=Math.
 min(...[...this.#s()].map(n=>n.credential.renewAt));i!==1/0&&(this.#c=e(()=>this.#p(),Math.max(0,i-t())))}async#p(){
 if(!this.#i())return;let t=[...this.#s()].filter(i=>i.credential.endsAt<1/0);for(let{credential:i}of t)
@@ -122,21 +122,21 @@ i.renewAt=1/0;let e=new Set(t.map(({source:i})=>i).filter(i=>g(i))),s=t.filter(i
 canRenew(i));await Promise.all([...[...e].map(i=>{let n=t.filter(r=>r.source===i);return this.#u(n,()=>this.#d(
 i,n))}),this.#u(s,()=>this.#g(s))])}async#u(t,e){if(t.length!==0)try{await e(),this.#h=0}catch(s){if(this.#y(
 `tokens are not renewed: ${s.message}`),s instanceof a)return;let i=m(this.#h++,this.#t.random),n=this.#t.
-now()+Math.max(Tt,i);for(let{credential:r}of t)r.renewAt=n}finally{this.#l()}}async#d(t,e){let s=Math.
+now()+Math.max(St,i);for(let{credential:r}of t)r.renewAt=n}finally{this.#l()}}async#d(t,e){let s=Math.
 max(...e.map(({credential:n})=>n.serial)),i=await this.#k(t,s);for(let n of e)n.credential=i,n.onRenewed()}#k(t,e){
 let s=this.#o.get(t);if(s!==void 0&&s.serial>e&&s.endsAt>this.#t.now())return Promise.resolve(s);let i=this.#a.
 get(t);return i===void 0&&(i=this.#b(t).finally(()=>this.#a.delete(t)),this.#a.set(t,i)),i}async#b(t){
 let{setTimeout:e,clearTimeout:s}=this.#t,i=null,n=new Promise((r,h)=>{let l=new Error(`the token fun\
-ction gave no answer in ${X/1e3} s`);i=e(()=>h(l),X)});try{let r=await Promise.race([t(),n])??void 0;
+ction gave no answer in ${Y/1e3} s`);i=e(()=>h(l),Y)});try{let r=await Promise.race([t(),n])??void 0;
 if(r!==void 0&&typeof r!="string")throw new TypeError("realtime: a token function must return a text\
 , or a promise of one");let h=k(r,++this.#n);return this.#o.set(t,h),h}catch(r){throw f(r),new Error(
-String(r),{cause:r})}finally{s(i)}}#S({source:t,credential:e}){return!g(t)&&e.token!==void 0}async#g(t){
+String(r),{cause:r})}finally{s(i)}}#T({source:t,credential:e}){return!g(t)&&e.token!==void 0}async#g(t){
 let e=t.slice(0,vt(t)),s=this.#w(e).finally(()=>{for(let{topic:i}of e)this.#r.delete(i)});for(let{topic:i}of e)
 this.#r.set(i,s);await s,e.length<t.length&&await this.#g(t.slice(e.length))}async#w(t){let e=t.map(
 ({topic:r})=>r),{token:s,refused:i}=await this.#e.requestToken(e);if(s==="")return;let n=k(s,++this.#n);
 for(let r of t)i.has(r.topic)||(r.credential=n,r.onRenewed())}#y(t){t!==this.#f&&(this.#f=t,this.#t.
 warn(`realtime: ${t}`))}};function vt(o){let t=0,e=o.slice(0,P).findIndex(({topic:s})=>(t+=s.replace(
-/[^ -~]/g,"......").length+3,t>St));return e===-1?P:Math.max(1,e)}function g(o){return typeof o=="fu\
+/[^ -~]/g,"......").length+3,t>Tt));return e===-1?P:Math.max(1,e)}function g(o){return typeof o=="fu\
 nction"}var M=class{id=0;resolve=()=>{};reject=()=>{};constructor(t){this.frame=t,this.promise=new Promise((e,s)=>Object.
 assign(this,{resolve:e,reject:s}))}},C=class{source=void 0;credential=k(void 0);isActive=!1;limit=void 0;readers=new Set;topic;#t;#e;#s;#i;#n;#o=0;#a=null;#r=0;#h=!1;#c=!1;#f=0;#l=null;#p=null;#u=null;#d=null;constructor(t,{
 connection:e,platform:s,tokens:i,onOver:n,onEnded:r}){this.topic=t,this.#t=e,this.#e=s,this.#s=i,this.#i=
@@ -149,7 +149,7 @@ a)){t===this.#r&&this.#k(()=>this.ask());return}}if(t!==this.#r)return}this.#a=t
 this.#t.send({type:"subscribe",topic:this.topic,since:this.feed.position??void 0,token:this.credential.
 token,limit:this.limit})}onRenewed(){this.#h&&this.ask()}#k(t,e=m(this.#f++,this.#e.random)){this.#p=
 this.#e.setTimeout(t,e)}#b(){return this.#e.clearTimeout(this.#p),++this.#r}pause(){this.#b(),this.isActive=
-!1,this.#c=!1,this.#S()}#S(){this.#o=0,this.#h=!1;for(let t of[this.#u,this.#d])t&&(t.id=0);this.feed.
+!1,this.#c=!1,this.#T()}#T(){this.#o=0,this.#h=!1;for(let t of[this.#u,this.#d])t&&(t.id=0);this.feed.
 pause()}leave(t){!this.readers.delete(t)||this.readers.size>0||(this.#g(),this.fail(new a("closed","\
 The last handle of the topic was closed.")))}#g(){this.#o>0&&this.#t.send({type:"unsubscribe",topic:this.
 topic}),this.pause()}fail(t){if(this.#l!==null)return;this.#l=t,this.pause(),this.#i(this),this.#u?.
@@ -162,20 +162,20 @@ this.#w(()=>({type:"page",topic:e,after:s.next,limit:t})),this.#d.promise}#w(t){
 e}#y(){for(let t of[this.#u,this.#d])t?.id===0&&(t.id=this.#t.send(t.frame()))}onFrame(t){switch(t.type){case"\
 event":this.#E(this.feed.event(t));break;case"snapshot":this.#E(this.feed.snapshot(t));break;case"un\
 subscribed":this.#m(new a(t.code,t.message));break}}onAnswer(t){if(t.id===this.#o)t.type==="subscrib\
-ed"?this.#v(t):t.type==="error"&&this.#T($(t));else if(t.id===this.#u?.id)t.type==="cancelled"?this.#u?.
+ed"?this.#v(t):t.type==="error"&&this.#S($(t));else if(t.id===this.#u?.id)t.type==="cancelled"?this.#u?.
 resolve():this.#u?.reject($(t)),this.#u=null;else if(t.id===this.#d?.id){let e=this.#d;this.#d=null,
 t.type==="page"&&this.#E(this.feed.page(t)),t.type==="page"?e?.resolve():e?.reject($(t))}}#v(t){this.#f=
 0,this.#h=!0,this.#c=!1,this.#s.granted(this,t.expires_in),this.#E(this.feed.subscribed(t)),this.#h&&
-this.#y()}#T(t){let{code:e,retryAfter:s}=t;this.#o=0,this.#h=!1,e==="limit"&&s!==null?this.#k(()=>this.
+this.#y()}#S(t){let{code:e,retryAfter:s}=t;this.#o=0,this.#h=!1,e==="limit"&&s!==null?this.#k(()=>this.
 ask(),(s+this.#e.random())*1e3):e==="internal"?this.#k(()=>this.ask()):e==="unauthorized"?this.#A(t):
-this.fail(t)}#m(t){this.#S(),t.code==="unauthorized"?this.#A(t):this.fail(t)}async#A(t){if(this.#c||
+this.fail(t)}#m(t){this.#T(),t.code==="unauthorized"?this.#A(t):this.fail(t)}async#A(t){if(this.#c||
 !this.#s.canRenew(this)){this.fail(t);return}let e=this.#b();this.#c=!0;let s=this.credential!==this.#a,
 {message:i}=t;try{s||=await this.#s.refresh(this)}catch(n){if(e!==this.#r)return;if(!(n instanceof a)){
 this.#c=!1,this.#k(()=>this.#A(t));return}i+=` (${n.message})`}e===this.#r&&(s?this.ask():this.fail(
 new a(t.code,i)))}#E(t){this.isSettled?(this.#g(),this.#u?.resolve(),this.#u=null,this.#i(this)):t.gap&&
 this.ask();for(let e of[...this.readers])e.change(t);this.hasEnded&&!this.isSettled&&this.#n()}};function $({
 code:o,message:t,retry_after:e=null}){return new a(o,t,e)}var At=5e3,Rt=128,b=class{site;#t;#e;#s;#i=new Map;states=new u;#n=null;#o=!1;constructor(t,e){this.#e=
-e,this.site=new v(t,e),this.#t=new T(t,e,{state:s=>this.#l(s),frame:s=>this.#p(s),isWanted:()=>this.#i.
+e,this.site=new v(t,e),this.#t=new S(t,e,{state:s=>this.#l(s),frame:s=>this.#p(s),isWanted:()=>this.#i.
 size>0,diagnose:()=>this.site.diagnose()}),this.#s=new x(e,this.site,()=>this.#i.values(),()=>this.state.
 state==="connected")}get state(){return this.#t.state}get serverNow(){return this.#t.serverNow}subscribe(t,{
 token:e,limit:s}){if(e!=null&&typeof e!="string"&&typeof e!="function")throw new TypeError("realtime\
@@ -197,12 +197,12 @@ if(t.state==="disconnected"){this.#s.stop(),this.#e.clearTimeout(this.#n);for(le
 "disconnected",t.reason))}this.states.emit(t)}#p(t){if(t.id>0)for(let e of[...this.#i.values()])e.onAnswer(
 t);else t.topic!==void 0?this.#i.get(t.topic)?.onFrame(t):t.type==="error"&&f(new a(t.code,t.message))}};
 function Z(o,t){let e=globalThis,s=e[Symbol.for("realtime.1")]??=new Map,i=s.get(o);return i===void 0&&
-(i=new b(o,t()),s.set(o,i)),i}var O=class{#t;#e;#s=null;#i=()=>{};#n=new u;#o=new u;constructor(t){this.#t=t,this.#e={change:e=>this.
+(i=new b(o,t()),s.set(o,i)),i}var _=class{#t;#e;#s=null;#i=()=>{};#n=new u;#o=new u;constructor(t){this.#t=t,this.#e={change:e=>this.
 onChange(e),over:e=>this.#a(e)},t.readers.add(this.#e)}onStatus(t){return this.#n.add(t,()=>this.subscription.
 feed.tasks.values())}onError(t){return this.onOver(e=>{e.code!=="closed"&&t(e)})}close(){this.#s===null&&
 (this.#a(new a("closed","The handle was closed.")),this.#t.leave(this.#e))}get subscription(){return this.#t}onOver(t){
 return this.#o.add(t,()=>this.#s===null?[]:[this.#s])}onChange({news:t}){for(let e of t)this.#n.emit(
-e)}onClosed(t){this.#i=t}#a(t){this.#s=t,this.#n.clear(),this.#i(),this.#o.emit(t)}},_=class extends O{#t=new u;#e=!1;constructor(t,e){
+e)}onClosed(t){this.#i=t}#a(t){this.#s=t,this.#n.clear(),this.#i(),this.#o.emit(t)}},N=class extends _{#t=new u;#e=!1;constructor(t,e){
 super(e),this.id=t}get status(){return this.subscription.feed.task}onProgress(t){return this.onStatus(
 e=>{e.progress!==null&&t(e.progress,e)})}onEnd(t){return this.onStatus(e=>{c(e)&&t(e)})}onGone(t){return this.#t.
 add(t,()=>[])}close(){this.#t.clear(),super.close()}done(){return new Promise((t,e)=>{let s=[this.onEnd(
@@ -211,7 +211,7 @@ cancel()}onChange(t){let e=this.status!==null;this.#e&&!e&&this.#t.emit(),this.#
 asyncIterator](){let t=[],e=null,s=()=>{},i=[this.onStatus(n=>{t.at(-1)?.state===n.state&&t.pop(),t.
 push(n),s()}),this.onOver(n=>{e=n,s()})];try{for(;;){let n=t.shift();if(n!==void 0){if(yield n,c(n))
 return}else if(e!==null){if(e.code==="closed")return;throw e}else await new Promise(r=>{s=()=>r(void 0)})}}finally{
-for(let n of i)n()}}},N=class extends O{#t=new u;constructor(t,e){super(e),this.name=t}get tasks(){return this.
+for(let n of i)n()}}},O=class extends _{#t=new u;constructor(t,e){super(e),this.name=t}get tasks(){return this.
 subscription.feed.tasks}get total(){return this.subscription.feed.total}get hasMore(){return this.subscription.
 feed.next!==null}more(t){return this.subscription.more(t)}onSnapshot(t){let{feed:e}=this.subscription;
 return this.#t.add(t,()=>e.position===null?[]:[e.tasks])}close(){this.#t.clear(),super.close()}onChange(t){
@@ -223,8 +223,8 @@ protocol=n.protocol.replace("http","ws"),this.#t=e===void 0?Z(n.href,()=>L({conf
 L({...e,config:i}))}get state(){return this.#t.state}get serverTime(){return new Date(this.#t.serverNow)}onState(t){
 return this.#t.states.add(t,()=>[this.state])}addEventListener(t,e,s){if(super.addEventListener(t,e,
 s),t!=="state"||this.#s)return;this.#s=!0;let i=this.state;this.onState(n=>{n!==i&&(i=n,this.dispatchEvent(
-new CustomEvent("state",{detail:n})))})}task(t,e={}){return this.#i(new _(t,this.#t.subscribe(`task:${t}`,
-e)))}topic(t,e={}){return this.#i(new N(t,this.#t.subscribe(t,e)))}async requestToken(t){let{token:e,
+new CustomEvent("state",{detail:n})))})}task(t,e={}){return this.#i(new N(t,this.#t.subscribe(`task:${t}`,
+e)))}topic(t,e={}){return this.#i(new O(t,this.#t.subscribe(t,e)))}async requestToken(t){let{token:e,
 refused:s}=await this.#t.site.requestToken(t);if(e!==""&&s.size===0)return e;throw new a("not_found",
 "no such topic, or not for you")}resultUrl(t){return this.#t.site.url(`tasks/${Ct(t)}/result/`)}close(){
 for(let t of[...this.#e])t.close();this.#t.closeIfIdle()}#i(t){return this.#e.add(t),t.onClosed(()=>this.#e.
@@ -236,35 +236,35 @@ o,t);if(e)return`${i}: ${e.message||e.type}`;if(!s||c(o))return i;let{current:n,
 l=n===null?"":`${n}`;n!==null&&r!==null&&(l=(t.count??"").replace("{current}",`${n}`).replace("{tota\
 l}",`${r}`));let d=[l,h].filter(Boolean).join(", ");return d?`${i}: ${d}`:i}function F(o,t){return o.
 cancelling&&!c(o)?t.cancelling??"":(/^[A-Z]/.test(o.state)&&Object.hasOwn(t,o.state)?t[o.state]:t.running)??
-""}var Ot=5e3,_t=5e3,q=null,j=class extends HTMLElement{static observedAttributes=["task-id","token","l\
-abel","words"];#t=null;#e="";#s=null;#i=null;#n=!1;#o=!1;#a="";#r=-1/0;#h=null;#c=null;get task(){return this.#t}connectedCallback(){
+""}var _t=5e3,Nt=5e3,q=null,j=class extends HTMLElement{static observedAttributes=["task-id","token","l\
+abel","texts"];#t=null;#e="";#s=null;#i=null;#n=!1;#o=!1;#a="";#r=-1/0;#h=null;#c=null;get task(){return this.#t}connectedCallback(){
 this.#f()}disconnectedCallback(){this.#f()}attributeChangedCallback(){this.#f()}#f(){this.#n||(this.#n=
 !0,queueMicrotask(()=>{this.#n=!1,this.#i=null,this.#l()}))}#l(){let t=this.isConnected?this.getAttribute(
 "task-id")??"":"",e=this.getAttribute("token")??"";if((t!==(this.#t?.id??"")||t!==""&&e!==this.#e)&&
 this.#p(t,e),!this.isConnected)return;let s=this.getAttribute("label")??"";w(this.#m("label"),s),this.#m(
-"label").hidden=s==="",this.#T.setAttribute("aria-label",s||(this.#y.progress??"")),this.#s!==null&&
+"label").hidden=s==="",this.#S.setAttribute("aria-label",s||(this.#y.progress??"")),this.#s!==null&&
 this.#k(this.#s)}#p(t,e){let s=this.#t;if(this.#e=e,this.#t=null,this.#o=!1,t!==""){s!==null&&s.id!==
 t&&this.#u(),q??=Q();let i=q.task(t,{token:e||void 0});this.#t=i,i.onStatus(n=>this.#d(n)),i.onGone(
-()=>this.#S(this.#y.gone??"")),i.onError(n=>{this.#o=!0,this.#S(n.message)}),this.#h??=q.onState(n=>this.#g(
+()=>this.#T(this.#y.gone??"")),i.onError(n=>{this.#o=!0,this.#T(n.message)}),this.#h??=q.onState(n=>this.#g(
 n))}else s!==null&&this.isConnected&&this.#u(),this.#h?.(),this.#h=null,clearTimeout(this.#c);s?.close()}#u(){
-this.#s=null,this.removeAttribute("state"),this.#T.hidden=!1,this.#T.removeAttribute("value"),w(this.#m(
+this.#s=null,this.removeAttribute("state"),this.#S.hidden=!1,this.#S.removeAttribute("value"),w(this.#m(
 "text"),"")}#d(t){this.#s=t,this.#k(t),this.dispatchEvent(new CustomEvent("task-status",{detail:t,bubbles:!0}))}#k(t){
-let e=this.#y;this.setAttribute("state",t.state),this.#T.hidden=!1,It(this.#T,t),w(this.#m("text"),U(
+let e=this.#y;this.setAttribute("state",t.state),this.#S.hidden=!1,It(this.#S,t),w(this.#m("text"),U(
 t,e)),c(t)&&this.#w(""),this.#b(t,e)}#b(t,e){let s=F(t,e),i=performance.now();if(s===this.#a&&i-this.#r<
-Ot)return;this.#a=s,this.#r=i;let n=this.getAttribute("label"),r=U(t,e);w(this.#m("announcement"),n?
-`${n}: ${r}`:r)}#S(t){this.#T.hidden=!0,this.#w(""),w(this.#m("text"),t),w(this.#m("announcement"),t)}#g({
+_t)return;this.#a=s,this.#r=i;let n=this.getAttribute("label"),r=U(t,e);w(this.#m("announcement"),n?
+`${n}: ${r}`:r)}#T(t){this.#S.hidden=!0,this.#w(""),w(this.#m("text"),t),w(this.#m("announcement"),t)}#g({
 state:t,reason:e,delayed:s}){this.setAttribute("connection",s?"delayed":t),clearTimeout(this.#c);let{
 offline:i,delayed:n}=this.#y;s?this.#w(n??""):t==="connected"||e===""?this.#w(""):t==="disconnected"?
-this.#w(`${i}: ${e}`):this.#c=setTimeout(()=>this.#w(`${i}: ${e}`),_t)}#w(t){let e=this.#o||this.#s!==
+this.#w(`${i}: ${e}`):this.#c=setTimeout(()=>this.#w(`${i}: ${e}`),Nt)}#w(t){let e=this.#o||this.#s!==
 null&&c(this.#s);w(this.#m("connection"),e||t===""?"":`(${t})`)}get#y(){return this.#i??={...D,...p().
-words,...this.#v()},this.#i}#v(){try{return JSON.parse(this.getAttribute("words")||"{}")}catch(t){return f(
-t),{}}}get#T(){return this.#m("bar")}#m(t){return this.querySelector('[data-part="announcement"]')===
-null&&this.#A(),this.querySelector(`[data-part="${t}"]`)}#A(){for(let[e,s]of Object.entries(Nt)){if(this.
+texts,...this.#v()},this.#i}#v(){try{return JSON.parse(this.getAttribute("texts")||"{}")}catch(t){return f(
+t),{}}}get#S(){return this.#m("bar")}#m(t){return this.querySelector('[data-part="announcement"]')===
+null&&this.#A(),this.querySelector(`[data-part="${t}"]`)}#A(){for(let[e,s]of Object.entries(Ot)){if(this.
 querySelector(`[data-part="${e}"]`)!==null)continue;let i=document.createElement(s);i.dataset.part=e,
 this.append(" ",i)}this.#E("label"),this.#E("text");let t=this.#m("announcement");t.setAttribute("ro\
 le","status"),Object.assign(t.style,{position:"absolute",width:"1px",height:"1px",overflow:"hidden",
-clipPath:"inset(50%)",whiteSpace:"nowrap"})}#E(t){this.#m(t).setAttribute("aria-hidden","true")}},Nt={
+clipPath:"inset(50%)",whiteSpace:"nowrap"})}#E(t){this.#m(t).setAttribute("aria-hidden","true")}},Ot={
 label:"span",bar:"progress",text:"span",connection:"span",announcement:"span"};function It(o,t){let{
 current:e=null,total:s=null}=t.progress??{};c(t)?(o.max=1,o.value=t.state==="SUCCESS"?1:0):e!==null&&
 s!==null&&s>0?(o.max=s,o.value=e):o.removeAttribute("value")}function w(o,t){o.textContent!==t&&(o.textContent=
-t)}customElements.get("task-progress")===void 0&&customElements.define("task-progress",j);export{j as TaskProgress,D as WORDS,U as describe};
+t)}customElements.get("task-progress")===void 0&&customElements.define("task-progress",j);export{D as TEXTS,j as TaskProgress,U as describe};

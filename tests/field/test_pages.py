@@ -410,7 +410,7 @@ async def test_elements_survive_what_scripts_of_a_page_do_with_them(
         }""",
         [tasks[0]["id"], tasks[1]],
     )
-    await elements.nth(3).evaluate("it => it.setAttribute('words', '{not json')")
+    await elements.nth(3).evaluate("it => it.setAttribute('texts', '{not json')")
     for number in range(2):
         (tmp_path / str(number)).touch()
     await expect(tab.locator("task-progress[state=SUCCESS]")).to_have_count(3)

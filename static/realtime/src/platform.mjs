@@ -36,7 +36,7 @@
  * @property {string} [csrf_token]
  * @property {string} [csrf_header]
  * @property {string} [csrf_cookie]
- * @property {Record<string, string>} [words] For `<task-progress>`.
+ * @property {Record<string, string>} [texts] For `<task-progress>`.
  */
 
 /**

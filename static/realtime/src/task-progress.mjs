@@ -10,16 +10,16 @@
 import { connect, isTerminal } from "./client.mjs";
 import { report } from "./listeners.mjs";
 import { readConfig } from "./platform.mjs";
-import { describe, WORDS, wordOf } from "./words.mjs";
+import { describe, stateText, TEXTS } from "./texts.mjs";
 
-export { describe, WORDS };
+export { describe, TEXTS };
 
 /** @typedef {import("./client.mjs").ConnectionState} ConnectionState */
 /** @typedef {import("./client.mjs").Realtime} Realtime */
 /** @typedef {import("./client.mjs").RealtimeError} RealtimeError */
 /** @typedef {import("./client.mjs").Status} Status */
 /** @typedef {import("./client.mjs").TaskHandle} TaskHandle */
-/** @typedef {import("./words.mjs").Words} Words */
+/** @typedef {import("./texts.mjs").Texts} Texts */
 
 /** Progress is announced at most this often, in milliseconds; a new state at once. */
 const ANNOUNCE_EVERY = 5000;
@@ -30,15 +30,15 @@ const PATIENCE = 5000;
 let client = null;
 
 export class TaskProgress extends HTMLElement {
-  static observedAttributes = ["task-id", "token", "label", "words"];
+  static observedAttributes = ["task-id", "token", "label", "texts"];
 
   /** @type {TaskHandle | null} */
   #task = null;
   #token = "";
   /** @type {Status | null} */
   #status = null;
-  /** Read when needed after each change of an attribute. @type {Words | null} */
-  #knownWords = null;
+  /** Read when needed after each change of an attribute. @type {Texts | null} */
+  #knownTexts = null;
   #isScheduled = false;
   /** The subscription has ended with an error. */
   #isRefused = false;
@@ -72,7 +72,7 @@ export class TaskProgress extends HTMLElement {
     this.#isScheduled = true;
     queueMicrotask(() => {
       this.#isScheduled = false;
-      this.#knownWords = null;
+      this.#knownTexts = null;
       this.#update();
     });
   }
@@ -87,7 +87,7 @@ export class TaskProgress extends HTMLElement {
     const label = this.getAttribute("label") ?? "";
     setText(this.#part("label"), label);
     this.#part("label").hidden = label === "";
-    this.#bar.setAttribute("aria-label", label || (this.#words.progress ?? ""));
+    this.#bar.setAttribute("aria-label", label || (this.#texts.progress ?? ""));
     if (this.#status !== null) this.#show(this.#status);
   }
 
@@ -107,7 +107,7 @@ export class TaskProgress extends HTMLElement {
       const task = client.task(id, { token: token || undefined });
       this.#task = task;
       task.onStatus((status) => this.#onStatus(status));
-      task.onGone(() => this.#onTrouble(this.#words.gone ?? ""));
+      task.onGone(() => this.#onTrouble(this.#texts.gone ?? ""));
       task.onError((error) => {
         this.#isRefused = true;
         this.#onTrouble(error.message);
@@ -140,29 +140,29 @@ export class TaskProgress extends HTMLElement {
 
   /** @param {Status} status */
   #show(status) {
-    const words = this.#words;
+    const texts = this.#texts;
     this.setAttribute("state", status.state);
     this.#bar.hidden = false;
     showProgress(this.#bar, status);
-    setText(this.#part("text"), describe(status, words));
+    setText(this.#part("text"), describe(status, texts));
     if (isTerminal(status)) this.#showConnection("");
-    this.#announce(status, words);
+    this.#announce(status, texts);
   }
 
   /**
    * Changes the live region: a screen reader reads it aloud, so not with every status.
    * @param {Status} status
-   * @param {Words} words
+   * @param {Texts} texts
    */
-  #announce(status, words) {
-    const word = wordOf(status, words);
+  #announce(status, texts) {
+    const text = stateText(status, texts);
     const now = performance.now();
-    if (word === this.#announced && now - this.#announcedAt < ANNOUNCE_EVERY) return;
-    this.#announced = word;
+    if (text === this.#announced && now - this.#announcedAt < ANNOUNCE_EVERY) return;
+    this.#announced = text;
     this.#announcedAt = now;
     const label = this.getAttribute("label");
-    const text = describe(status, words);
-    setText(this.#part("announcement"), label ? `${label}: ${text}` : text);
+    const details = describe(status, texts);
+    setText(this.#part("announcement"), label ? `${label}: ${details}` : details);
   }
 
   /** @param {string} text */
@@ -177,7 +177,7 @@ export class TaskProgress extends HTMLElement {
   #onState({ state, reason, delayed }) {
     this.setAttribute("connection", delayed ? "delayed" : state);
     clearTimeout(this.#timer);
-    const { offline, delayed: late } = this.#words;
+    const { offline, delayed: late } = this.#texts;
     if (delayed) this.#showConnection(late ?? "");
     else if (state === "connected" || reason === "") this.#showConnection("");
     else if (state === "disconnected") this.#showConnection(`${offline}: ${reason}`);
@@ -191,16 +191,16 @@ export class TaskProgress extends HTMLElement {
     setText(this.#part("connection"), isOver || text === "" ? "" : `(${text})`);
   }
 
-  /** @returns {Words} */
-  get #words() {
-    this.#knownWords ??= { ...WORDS, ...readConfig().words, ...this.#ownWords() };
-    return /** @type {Words} */ (this.#knownWords);
+  /** @returns {Texts} */
+  get #texts() {
+    this.#knownTexts ??= { ...TEXTS, ...readConfig().texts, ...this.#ownTexts() };
+    return /** @type {Texts} */ (this.#knownTexts);
   }
 
-  /** @returns {Words} */
-  #ownWords() {
+  /** @returns {Texts} */
+  #ownTexts() {
     try {
-      return JSON.parse(this.getAttribute("words") || "{}");
+      return JSON.parse(this.getAttribute("texts") || "{}");
     } catch (error) {
       report(error);
       return {};

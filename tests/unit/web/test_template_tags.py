@@ -1,4 +1,4 @@
-"""`{% realtime_script %}` and `{% task_progress task %}`, and the words of a status."""
+"""`{% realtime_script %}` and `{% task_progress task %}`, and the text of a status."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from realtime import Status
 from realtime import api as query
 from realtime.core.topics import Topic
 from realtime.web.access.tokens import read_token
-from realtime.web.translation import WORDS, describe, translated_words
+from realtime.web.translation import TEXTS, describe, translated_texts
 
 ROOT = Path(__file__).resolve().parents[3]
 ID = "b6e5a2de-3a52-4a36-9d1f-0c4d0d6d6c11"
@@ -134,11 +134,11 @@ def test_a_public_page_begins_no_session_for_its_csrf_token() -> None:
         assert "csrf_token" in config(render("{% realtime_script %}", a_request(session=session)))
 
 
-def test_the_configuration_holds_the_words_of_the_pages_language() -> None:
+def test_the_configuration_holds_the_texts_of_the_pages_language() -> None:
     with translation.override("de"):
-        words = config(render("{% realtime_script %}", a_request()))["words"]
-    assert words["running"] == "läuft"
-    assert "words" not in config(render("{% realtime_script %}", a_request()))
+        texts = config(render("{% realtime_script %}", a_request()))["texts"]
+    assert texts["running"] == "läuft"
+    assert "texts" not in config(render("{% realtime_script %}", a_request()))
 
 
 # task_progress
@@ -262,7 +262,7 @@ def test_numbers_are_not_localised(own_tasks: list[Status], visitor: Any) -> Non
         page = render("{% task_progress task %}", visitor, task=ID)
     assert 'max="10000" value="1234.5"' in page
     assert "läuft: 1234.5 von 10000" in page
-    assert json.loads(attributes(page)["words"])["SUCCESS"] == "erledigt"
+    assert json.loads(attributes(page)["texts"])["SUCCESS"] == "erledigt"
 
 
 def test_any_object_with_a_task_id_is_a_task(own_tasks: list[Status], visitor: Any) -> None:
@@ -273,23 +273,23 @@ def test_any_object_with_a_task_id_is_a_task(own_tasks: list[Status], visitor: A
 # Words
 
 
-CASES = json.loads((ROOT / "tests/cases/words.json").read_text(encoding="utf-8"))
+CASES = json.loads((ROOT / "tests/cases/texts.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=[json.dumps(case["status"]) for case in CASES])
-def test_a_status_in_words(case: dict[str, Any]) -> None:
+def test_the_text_of_a_status(case: dict[str, Any]) -> None:
     assert describe(status(**case["status"])) == case["text"]
 
 
-def test_the_element_has_the_same_words() -> None:
-    source = (ROOT / "static/realtime/src/words.mjs").read_text(encoding="utf-8")
-    block = source.partition("export const WORDS = {")[2].partition("};")[0]
-    assert dict(re.findall(r'(\w+): "(.*)",', block)) == WORDS
+def test_the_element_has_the_same_texts() -> None:
+    source = (ROOT / "static/realtime/src/texts.mjs").read_text(encoding="utf-8")
+    block = source.partition("export const TEXTS = {")[2].partition("};")[0]
+    assert dict(re.findall(r'(\w+): "(.*)",', block)) == TEXTS
 
 
 @pytest.mark.parametrize("language", ["de", "fr", "es"])
 def test_each_language_has_every_word(language: str) -> None:
     with translation.override(language):
-        assert set(translated_words()) == set(WORDS)
-        assert "{current}" in translated_words()["count"]
-        assert "{total}" in translated_words()["count"]
+        assert set(translated_texts()) == set(TEXTS)
+        assert "{current}" in translated_texts()["count"]
+        assert "{total}" in translated_texts()["count"]
