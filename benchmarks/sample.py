@@ -74,7 +74,7 @@ class Sample:
         return Change(
             task_id=self.task_id,
             state=state,
-            token="" if state == "PENDING" else "a-run-token",
+            run_id="" if state == "PENDING" else "a-run-id",
             begins=begins,
             owner=self.owner,
             fields={key: dumps(value) for key, value in fields.items()},

@@ -213,7 +213,7 @@ async def _is_led() -> bool:
     store = get_store()
     try:
         async with asyncio.timeout(_STORE_TIMEOUT):
-            return await store.is_led()
+            return await store.has_leader()
     finally:
         await store.close()
 

@@ -76,20 +76,20 @@ def _kept(client: Any) -> float:
     before = client.info("memory")["used_memory"]
     owner = f"owner-{uuid.uuid4().hex[:8]}"
     for _ in range(TASKS):
-        task_id, token = str(uuid.uuid4()), uuid.uuid4().hex[:8]
+        task_id, run_id = str(uuid.uuid4()), uuid.uuid4().hex[:8]
         now = timestamp()
         said: tuple[tuple[str, str, dict[str, str]], ...] = (
             ("PENDING", "", {"name": dumps("tasks.imports.import_csv"), "published_at": now}),
             ("RECEIVED", "", {"updated_at": now}),
-            ("STARTED", token, {"started_at": now}),
-            ("SUCCESS", token, {"result": dumps({"rows": 120_000}), "finished_at": now}),
+            ("STARTED", run_id, {"started_at": now}),
+            ("SUCCESS", run_id, {"result": dumps({"rows": 120_000}), "finished_at": now}),
         )
         for state, run, fields in said:
             get_store().accept(
                 Change(
                     task_id=task_id,
                     state=state,
-                    token=run,
+                    run_id=run,
                     begins=state == "STARTED",
                     owner=owner,
                     fields=fields,

@@ -13,15 +13,15 @@ from typing import Final, NamedTuple
 
 from .states import CUSTOM_RANK, RECEIVED, STALLED, STARTED, SUCCESS, TERMINAL_RANK, rank
 
-#: How many run tokens a record remembers: a run that was overtaken stays overtaken.
-TOKENS_KEPT: Final = 8
+#: How many run ids a record remembers: a run that was overtaken stays overtaken.
+RUN_IDS_KEPT: Final = 8
 #: How many older publications a record remembers: their messages change nothing any more.
 PUBLICATIONS_KEPT: Final = 8
 #: Of how many processes that report from outside of the run it remembers the last number.
 SENDERS_KEPT: Final = 16
 
 
-class Follower(NamedTuple):
+class Dependent(NamedTuple):
     """A task that waits for another one: a later link of its chain, or its chord's body."""
 
     task_id: str
@@ -32,7 +32,7 @@ class Change(NamedTuple):
     """One word about one task, before anybody decided whether it is news. By keywords alone.
 
     ``fields`` holds JSON text by status key. Some words come from beside the run (the publisher,
-    the worker's parent process, the reconciler): they carry no ``token`` and speak of whichever
+    the worker's parent process, the reconciler): they carry no ``run_id`` and speak of whichever
     run is the current one.
     """
 
@@ -42,8 +42,8 @@ class Change(NamedTuple):
     #: Retries so far; None for whichever is current.
     attempt: int | None = None
     #: Names the run that speaks; made when the run begins.
-    token: str = ""
-    #: Whether nothing of this run has been accepted yet, so that its token may be a new one.
+    run_id: str = ""
+    #: Whether nothing of this run has been accepted yet, so that its ``run_id`` may be a new one.
     begins: bool = False
     #: Orders the custom states of one run, or of one ``sender``; None for the next one.
     counter: int | None = None
@@ -59,14 +59,14 @@ class Change(NamedTuple):
     #: The lease of the worker that runs it, told when the run begins.
     worker: str = ""
     #: Seconds that the run, once stalled, may still be delivered again; told with ``worker``.
-    patience: int = 0
-    #: The tasks that wait for this one, which never run if it is lost: see :class:`Follower`.
-    followers: tuple[Follower, ...] = ()
+    redelivery_timeout: int = 0
+    #: The tasks that wait for this one, which never run if it is lost: see :class:`Dependent`.
+    dependents: tuple[Dependent, ...] = ()
     fields: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Accepted:
     """What a record remembers in order to judge the next change.
 
     One without a state is what remains of a task that was forgotten: it refuses what the
@@ -80,9 +80,9 @@ class Kept:
     #: take none: they are laid over it.
     rank: int = 0
     counter: int = 0
-    token: str = ""
-    #: The tokens of this task's runs, newest last.
-    tokens: tuple[str, ...] = ()
+    run_id: str = ""
+    #: The ids of this task's runs, newest last.
+    run_ids: tuple[str, ...] = ()
     #: The publication whose life this is; empty where nothing has named one yet.
     publication: str = ""
     #: Older publications, newest last.
@@ -95,7 +95,7 @@ class Kept:
     worker: str = ""
 
 
-def accept(kept: Kept | None, change: Change) -> Kept | None:
+def decide(kept: Accepted | None, change: Change) -> Accepted | None:
     """Return what to remember if the change is news, and None if it is stale."""
     if kept is None:
         return _first(change)
@@ -108,49 +108,49 @@ def accept(kept: Kept | None, change: Change) -> Kept | None:
     return _continue(replace(kept, publication=change.publication), change)
 
 
-def forget(kept: Kept) -> Kept:
+def forget(kept: Accepted) -> Accepted:
     """Return what remains of a task that is forgotten."""
-    return Kept(
+    return Accepted(
         "",
         run=0,
-        tokens=kept.tokens,
+        run_ids=kept.run_ids,
         publication=kept.publication,
         publications=kept.publications,
         lives=kept.lives,
     )
 
 
-def _first(change: Change) -> Kept | None:
+def _first(change: Change) -> Accepted | None:
     """Accept the first change of a task, or of a new life."""
     if change.state in ("", STALLED):
         return None
-    empty = Kept("", publication=change.publication)
+    empty = Accepted("", publication=change.publication)
     if _is_foreign(change):
         return _report(empty, change)
     return _remember(empty, change, 1, change.attempt or 0, change.counter or 0)
 
 
-def _new_life(kept: Kept, change: Change) -> Kept | None:
+def _new_life(kept: Accepted, change: Change) -> Accepted | None:
     """Let a later publication take the task over, once the last life has ended or its run starts.
 
-    Run tokens and senders' numbers are remembered across lives: what was late stays late.
+    Run ids and senders' numbers are remembered across lives: what was late stays late.
     """
     over = not kept.state or kept.rank == TERMINAL_RANK
     fresh = _first(change) if over or change.begins else None
-    if fresh is None or (change.token and change.token in kept.tokens):
+    if fresh is None or (change.run_id and change.run_id in kept.run_ids):
         return None
     older = (*kept.publications, kept.publication) if kept.publication else kept.publications
     return replace(
         fresh,
         run=kept.run + 1,
-        tokens=(*kept.tokens, *fresh.tokens)[-TOKENS_KEPT:],
+        run_ids=(*kept.run_ids, *fresh.run_ids)[-RUN_IDS_KEPT:],
         publications=older[-PUBLICATIONS_KEPT:],
         lives=kept.lives + 1,
         senders=_numbered(kept.senders, change) if _is_foreign(change) else kept.senders,
     )
 
 
-def _repeats(kept: Kept, change: Change) -> bool:
+def _repeats(kept: Accepted, change: Change) -> bool:
     """Return whether a run starts after a SUCCESS whose publication is not known.
 
     Only a start tells: an ending may be that SUCCESS itself, which somebody found in the result
@@ -159,7 +159,7 @@ def _repeats(kept: Kept, change: Change) -> bool:
     return kept.state == SUCCESS and change.begins and rank(change.state) != TERMINAL_RANK
 
 
-def _continue(kept: Kept, change: Change) -> Kept | None:
+def _continue(kept: Accepted, change: Change) -> Accepted | None:
     """Accept a change within one life."""
     if not change.state:
         return kept if kept.rank < TERMINAL_RANK else None
@@ -177,10 +177,10 @@ def _continue(kept: Kept, change: Change) -> Kept | None:
     if attempt < current:
         return None
     ended = kept.rank == TERMINAL_RANK
-    if change.token and change.token != kept.token:
-        begun = bool(kept.token) or ended
+    if change.run_id and change.run_id != kept.run_id:
+        begun = bool(kept.run_id) or ended
         # Where none has begun, the store may have gone back to before this one did.
-        if (begun and not change.begins) or change.token in kept.tokens:
+        if (begun and not change.begins) or change.run_id in kept.run_ids:
             return None  # a run that was overtaken, or never announced
         if attempt == current and begun:
             run += 1  # the same attempt begins anew: its message was delivered again
@@ -198,10 +198,10 @@ def _continue(kept: Kept, change: Change) -> Kept | None:
 
 def _is_foreign(change: Change) -> bool:
     """Return whether another process reports on a run: ``update_state(task_id=…)``."""
-    return rank(change.state) == CUSTOM_RANK and not change.token
+    return rank(change.state) == CUSTOM_RANK and not change.run_id
 
 
-def _report(kept: Kept, change: Change) -> Kept | None:
+def _report(kept: Accepted, change: Change) -> Accepted | None:
     """Accept what another process reports. It has an order of its own, by sender and number.
 
     It does not say that the run's worker is alive, so that STALLED stays.
@@ -223,16 +223,16 @@ def _numbered(senders: tuple[tuple[str, int], ...], change: Change) -> tuple[tup
     return (*others, (change.sender, change.counter))[-SENDERS_KEPT:]
 
 
-def _can_stall(kept: Kept, change: Change) -> bool:
+def _can_stall(kept: Accepted, change: Change) -> bool:
     """STALLED is laid over what a worker holds or runs, and the run's next change lifts it."""
     held = rank(RECEIVED) <= kept.rank <= CUSTOM_RANK and kept.state != STALLED
-    return held and change.token == kept.token
+    return held and change.run_id == kept.run_id
 
 
-def _lifted(kept: Kept, change: Change) -> Kept | None:
+def _lifted(kept: Accepted, change: Change) -> Accepted | None:
     """Return what a stalled task becomes where its worker answers again, or another has it."""
     state = STARTED if kept.rank >= rank(STARTED) else RECEIVED
-    if change.state == STARTED and change.token == kept.token:
+    if change.state == STARTED and change.run_id == kept.run_id:
         return replace(kept, state=state)  # its worker answers again
     if change.state != RECEIVED or change.attempt not in (None, kept.attempt):
         return None
@@ -242,14 +242,14 @@ def _lifted(kept: Kept, change: Change) -> Kept | None:
     return replace(kept, state=RECEIVED, worker=change.worker) if change.worker else None
 
 
-def _remember(kept: Kept, change: Change, run: int, attempt: int, counter: int) -> Kept:
-    token, tokens = kept.token, kept.tokens
-    if change.token:
-        if change.token != token:
-            tokens = (*tokens, change.token)[-TOKENS_KEPT:]
-        token = change.token
+def _remember(kept: Accepted, change: Change, run: int, attempt: int, counter: int) -> Accepted:
+    run_id, run_ids = kept.run_id, kept.run_ids
+    if change.run_id:
+        if change.run_id != run_id:
+            run_ids = (*run_ids, change.run_id)[-RUN_IDS_KEPT:]
+        run_id = change.run_id
     elif attempt > kept.attempt:
-        token = ""  # the next attempt has not begun yet; the last one's run has no more to say
+        run_id = ""  # the next attempt has not begun yet; the last one's run has no more to say
     named = change.worker or change.state == RECEIVED
     return replace(
         kept,
@@ -258,7 +258,7 @@ def _remember(kept: Kept, change: Change, run: int, attempt: int, counter: int) 
         attempt=attempt,
         rank=rank(change.state),
         counter=counter,
-        token=token,
-        tokens=tokens,
+        run_id=run_id,
+        run_ids=run_ids,
         worker=change.worker if named else kept.worker,
     )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Position(NamedTuple):
-    """A place in a topic's log.
+    """A position in a topic's log.
 
     A new ``epoch`` means that the log was lost, or some of it, and that counting began again.
     """
@@ -21,22 +21,22 @@ class Position(NamedTuple):
     offset: int
 
 
-class Place(NamedTuple):
-    """A position, and the mark of the history that led there.
+class Head(NamedTuple):
+    """A position, and the digest of all events up to it.
 
     A store that goes back to an older copy of its data counts on from there in the same epoch: then
-    one position stands for two histories, and only their marks differ.
+    one position stands for two histories, and only their digests differ.
     """
 
     position: Position
     #: A whole number below 2**32.
-    mark: int
+    digest: int
 
 
-def next_mark(mark: int, text: str) -> int:
-    """Return the mark after one more event; the scripts of the Redis store compute the same."""
-    digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
-    return (31 * mark + int(digest[:8], 16)) % 2**32
+def next_digest(digest: int, text: str) -> int:
+    """Return the digest after one more event; the Redis store's scripts compute the same."""
+    text_hash = sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return (31 * digest + int(text_hash[:8], 16)) % 2**32
 
 
 class Step(enum.StrEnum):

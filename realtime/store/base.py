@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from realtime.core.change import Change, Follower
+from realtime.core.change import Change, Dependent
 from realtime.core.event import Event
 from realtime.core.frames import LONGEST_PAGE, PAGE
-from realtime.core.position import Place, Position
+from realtime.core.position import Head, Position
 from realtime.core.status import Status
 from realtime.core.topics import Topic
 
@@ -37,7 +37,7 @@ class Reading:
     recovered: bool
     texts: Sequence[str]
     #: Of the history that led to ``position``.
-    mark: int
+    digest: int
     #: Whose task it is now ("" for nobody's); None for a topic of many tasks, for a task that is
     #: not known, and where no publication has said whose it is.
     owner: str | None = None
@@ -48,8 +48,8 @@ class Reading:
     moved_to: str | None = None
 
     @property
-    def place(self) -> Place:
-        return Place(self.position, self.mark)
+    def head(self) -> Head:
+        return Head(self.position, self.digest)
 
     def events(self, topic: str) -> Iterator[Event]:
         """Yield what was recovered as events, oldest first."""
@@ -72,7 +72,7 @@ class Page:
     next: str | None
 
 
-class Owned(NamedTuple):
+class Ownership(NamedTuple):
     """Whose task it is ("" for nobody's)."""
 
     owner: str
@@ -101,18 +101,18 @@ class Running:
     state: str
     run: int
     #: The run's own, for words about this very run.
-    token: str
+    run_id: str
     #: Whether its worker's lease stands; also true where nobody said which worker it is.
     alive: bool
     #: Seconds since it began to run, or since it stalled.
     seconds: float
     #: Seconds that it may be stalled before nothing will run it again.
-    patience: int
+    redelivery_timeout: int
     publication: str = ""
     #: As in :class:`Waiting`.
     again: bool = False
     published_at: str | None = None
-    followers: tuple[Follower, ...] = ()
+    dependents: tuple[Dependent, ...] = ()
 
 
 class Store(abc.ABC):
@@ -162,15 +162,15 @@ class Store(abc.ABC):
         """Note that a worker has ended as it should."""
 
     @abc.abstractmethod
-    def lead(self, candidate: str, seconds: float) -> bool:
+    def elect(self, candidate: str, seconds: float) -> bool:
         """Return whether the candidate leads all the processes of this store, for so long."""
 
     @abc.abstractmethod
-    async def is_led(self) -> bool:
+    async def has_leader(self) -> bool:
         """Return whether some process leads."""
 
     @abc.abstractmethod
-    def running(self, *, held: bool = True) -> list[Running]:
+    def running(self, *, received: bool = True) -> list[Running]:
         """Return every task that runs, as far as anybody knows.
 
         With ``held`` false, leave out those that a worker has received and not begun, as long as
@@ -223,7 +223,7 @@ class Store(abc.ABC):
     # For the web process.
 
     @abc.abstractmethod
-    async def owned(self, task_id: str) -> Owned | None:
+    async def ownership(self, task_id: str) -> Ownership | None:
         """Return whose task it is, or None for an id that nobody published."""
 
     @abc.abstractmethod
@@ -250,15 +250,15 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def follow(self, topic: Topic, place: Place) -> Reading:
-        """Read a topic from a place on at which this store said that it stood.
+    async def read_since(self, topic: Topic, head: Head) -> Reading:
+        """Read a topic from a head on that this store returned before.
 
         If it cannot have come from there, it went back, and counts again what it had counted. Then
         the topic goes on in a new epoch, so that nobody takes the one for the other.
         """
 
     @abc.abstractmethod
-    async def places(self, topics: Sequence[str]) -> list[Place | None]:
+    async def heads(self, topics: Sequence[str]) -> list[Head | None]:
         """Return where each topic stands; None where nothing is kept of it."""
 
     @abc.abstractmethod

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from asgiref.sync import async_to_sync
 
 from realtime.conf import conf
-from realtime.core.change import Change, Kept, accept, forget
+from realtime.core.change import Accepted, Change, decide, forget
 from realtime.core.event import Event
 from realtime.core.jsontext import dumps
-from realtime.core.position import Place, Position, next_mark
+from realtime.core.position import Head, Position, next_digest
 from realtime.core.states import (
     CUSTOM_RANK,
     PENDING,
@@ -31,14 +31,14 @@ from .base import (
     LONGEST_PAGE,
     PAGE,
     PAGE_BYTES,
-    Owned,
+    Ownership,
     Page,
     Reading,
     Running,
     Store,
     Waiting,
 )
-from .kept import Log, Record, new_epoch
+from .record import Log, Record, new_epoch
 
 
 class MemoryStore(Store):
@@ -59,7 +59,7 @@ class MemoryStore(Store):
     def _accept(self, change: Change) -> int:
         with self._lock:
             record = self._records.get(change.task_id)
-            kept = accept(record.kept if record else None, change)
+            kept = decide(record.kept if record else None, change)
             if kept is None:
                 return 0
             before = record.kept if record else None
@@ -67,14 +67,14 @@ class MemoryStore(Store):
             if record is None:
                 record = self._records[change.task_id] = Record(kept)
             if fresh:
-                record.texts, record.followers, record.patience = {}, (), 0
+                record.texts, record.dependents, record.redelivery_timeout = {}, (), 0
                 self._logs.pop(f"{TASK}:{change.task_id}", None)
             if before is None or fresh or _runs(before) != _runs(kept) or kept.state == STALLED:
                 record.since = time.monotonic()
             if change.worker:
-                record.patience = change.patience
-            if change.followers:
-                record.followers = change.followers
+                record.redelivery_timeout = change.redelivery_timeout
+            if change.dependents:
+                record.dependents = change.dependents
             self._set_owner(record, change, before, fresh)
             record.kept = kept
             record.version += 1
@@ -97,7 +97,9 @@ class MemoryStore(Store):
             _send(event)
         return version
 
-    def _set_owner(self, record: Record, change: Change, before: Kept | None, fresh: bool) -> None:
+    def _set_owner(
+        self, record: Record, change: Change, before: Accepted | None, fresh: bool
+    ) -> None:
         """Give a task to its publication's owner; without one, to the first that is known."""
         known = before.publication if before else ""
         named = change.publication not in ("", known)
@@ -136,36 +138,36 @@ class MemoryStore(Store):
     def end_lease(self, worker: str) -> None:
         self._leases.pop(worker, None)
 
-    def lead(self, candidate: str, seconds: float) -> bool:
+    def elect(self, candidate: str, seconds: float) -> bool:
         leader, until = self._leader
         if candidate != leader and time.monotonic() < until:
             return False
         self._leader = candidate, time.monotonic() + seconds
         return True
 
-    async def is_led(self) -> bool:
+    async def has_leader(self) -> bool:
         return time.monotonic() < self._leader[1]
 
-    def running(self, *, held: bool = True) -> list[Running]:
+    def running(self, *, received: bool = True) -> list[Running]:
         now = time.monotonic()
         found = [
             Running(
                 task_id,
                 record.kept.state,
                 record.kept.run,
-                record.kept.token,
+                record.kept.run_id,
                 not record.kept.worker or self._leases.get(record.kept.worker, 0) > now,
                 now - record.since,
-                record.patience,
+                record.redelivery_timeout,
                 record.kept.publication,
                 record.kept.lives > 0,
                 Status.from_json(compose(record.texts)).published_at,
-                record.followers,
+                record.dependents,
             )
             for task_id, record in self._known().items()
             if _runs(record.kept)
         ]
-        return [run for run in found if held or run.state != RECEIVED or not run.alive]
+        return [run for run in found if received or run.state != RECEIVED or not run.alive]
 
     def running_ids(self) -> list[str]:
         return [task_id for task_id, record in self._known().items() if _runs(record.kept)]
@@ -255,9 +257,9 @@ class MemoryStore(Store):
 
     # For the web process.
 
-    async def owned(self, task_id: str) -> Owned | None:
+    async def ownership(self, task_id: str) -> Ownership | None:
         record = self._known().get(task_id)
-        return Owned(record.owner or "", record.owner_since) if record else None
+        return Ownership(record.owner or "", record.owner_since) if record else None
 
     async def moved_to(self, visitor: str) -> str | None:
         return self._moved.get(visitor)
@@ -274,16 +276,16 @@ class MemoryStore(Store):
         with self._lock:
             return self._read(topic, since, limit)
 
-    async def follow(self, topic: Topic, place: Place) -> Reading:
+    async def read_since(self, topic: Topic, head: Head) -> Reading:
         with self._lock:
-            log, ((epoch, offset), mark) = self._log(str(topic)), place
-            reading = self._read(topic, place.position, PAGE)
+            log, ((epoch, offset), digest) = self._log(str(topic)), head
+            reading = self._read(topic, head.position, PAGE)
             if reading.recovered:
                 for text in reading.texts:
-                    mark = next_mark(mark, text)
+                    digest = next_digest(digest, text)
             else:
-                mark = log.mark  # what led here is not kept
-            if epoch == log.epoch and (offset > log.offset or mark != log.mark):
+                digest = log.digest  # what led here is not kept
+            if epoch == log.epoch and (offset > log.offset or digest != log.digest):
                 log.restart()
                 return self._read(topic, None, PAGE)
             return reading
@@ -302,7 +304,7 @@ class MemoryStore(Store):
                 position,
                 recovered,
                 page.texts if texts is None else texts,
-                log.mark,
+                log.digest,
                 total=page.total,
                 next=None if recovered else page.next,
                 moved_to=self._moved.get(topic.ident),
@@ -315,7 +317,7 @@ class MemoryStore(Store):
             position,
             recovered,
             texts,
-            log.mark,
+            log.digest,
             owner=record.owner if record and claimed else None,
         )
 
@@ -333,9 +335,9 @@ class MemoryStore(Store):
             last = offset
         return Page(texts, len(every), None)
 
-    async def places(self, topics: Sequence[str]) -> list[Place | None]:
+    async def heads(self, topics: Sequence[str]) -> list[Head | None]:
         logs = [self._logs.get(topic) for topic in topics]
-        return [Place(Position(log.epoch, log.offset), log.mark) if log else None for log in logs]
+        return [Head(Position(log.epoch, log.offset), log.digest) if log else None for log in logs]
 
     async def expire(self, topics: Sequence[str]) -> None:
         pass  # nothing expires here
@@ -352,7 +354,7 @@ class MemoryStore(Store):
     def _log_event(self, topic: str, task_id: str, record: Record) -> Event:
         log, text = self._log(topic), compose(record.texts)
         log.offset += 1
-        log.mark = next_mark(log.mark, text)
+        log.digest = next_digest(log.digest, text)
         log.texts.append(text)
         log.tasks.setdefault(task_id, log.offset)
         while len(log.tasks) > conf().MAX_LIST_TASKS:
@@ -368,7 +370,7 @@ class MemoryStore(Store):
         ]
 
 
-def _runs(kept: Kept) -> bool:
+def _runs(kept: Accepted) -> bool:
     """Return whether a worker runs it, or holds it and is known."""
     held = kept.rank == rank(RECEIVED) and bool(kept.worker)
     return held or rank(STARTED) <= kept.rank <= CUSTOM_RANK

@@ -14,15 +14,15 @@ from weakref import WeakKeyDictionary
 from realtime.conf import conf
 from realtime.core.change import Change
 from realtime.core.jsontext import dumps
-from realtime.core.position import Place, Position
+from realtime.core.position import Head, Position
 from realtime.core.states import rank
 from realtime.core.status import Status
 from realtime.core.topics import TASK, USER, VISITOR, Topic
 from realtime.groups.layer import group_of
 
-from .base import LONGEST_PAGE, PAGE, Owned, Page, Reading, Running, Store, Waiting
+from .base import LONGEST_PAGE, PAGE, Ownership, Page, Reading, Running, Store, Waiting
 from .connection import SCHEMA, Asker, Call, Client, check_schema
-from .scripts import PLACES, Script
+from .scripts import FIELD_NUMBERS, Script
 from .unfinished import Unfinished, chunks
 
 #: Tasks that are moved or forgotten in one go: Redis serves nobody else meanwhile.
@@ -37,9 +37,9 @@ def _name() -> str:
     return os.urandom(6).hex()  # not from `random`, which a task may have seeded
 
 
-def _place(text: str) -> Place:
-    epoch, offset, *mark = text.split(" ")
-    return Place(Position(epoch, int(offset)), int(*mark))
+def _head(text: str) -> Head:
+    epoch, offset, *digest = text.split(" ")
+    return Head(Position(epoch, int(offset)), int(*digest))
 
 
 @lru_cache(maxsize=1024)
@@ -89,7 +89,7 @@ class RedisStore(Store):
             change.state,
             rank(change.state),
             "" if change.attempt is None else change.attempt,
-            change.token,
+            change.run_id,
             "1" if change.begins else "",
             "" if change.counter is None else change.counter,
             "1" if change.stored else "",
@@ -102,11 +102,11 @@ class RedisStore(Store):
             change.worker,
         ]
         for key, text in change.fields.items():
-            args += (PLACES.get(key, key), text)
+            args += (FIELD_NUMBERS.get(key, key), text)
         if change.worker:
-            args += ["_patience", change.patience]
-        if change.followers:
-            args += ["_followers", dumps(change.followers)]
+            args += ["_redelivery_timeout", change.redelivery_timeout]
+        if change.dependents:
+            args += ["_dependents", dumps(change.dependents)]
         return self._record(change.task_id), args
 
     def status(self, task_id: str, *, owner: str | None = None) -> Status | None:
@@ -143,7 +143,7 @@ class RedisStore(Store):
         with self._patient.use() as client:
             client.delete(self._key("lease", worker))
 
-    def lead(self, candidate: str, seconds: float) -> bool:
+    def elect(self, candidate: str, seconds: float) -> bool:
         key = f"{self._prefix}leader"
         with self._patient.use() as client:
             if client.set(key, candidate, nx=True, px=int(seconds * 1000)):
@@ -152,11 +152,11 @@ class RedisStore(Store):
             mine = client.get(key) == candidate
             return mine and bool(client.pexpire(key, int(seconds * 1000)))
 
-    async def is_led(self) -> bool:
+    async def has_leader(self) -> bool:
         return bool(await self._async().ask("EXISTS", f"{self._prefix}leader"))
 
-    def running(self, *, held: bool = True) -> list[Running]:
-        return self._unfinished.running(held=held)
+    def running(self, *, received: bool = True) -> list[Running]:
+        return self._unfinished.running(received=received)
 
     def running_ids(self) -> list[str]:
         return self._unfinished.running_ids()
@@ -183,7 +183,7 @@ class RedisStore(Store):
         while True:
             with self._patient.use() as client:
                 # Those that the list has no room for are in the other set only.
-                tasks, expiry = self._key("tasks", topic), self._key("expiry", topic)
+                tasks, expiry = self._key("list", topic), self._key("expiry", topic)
                 found = client.zrange(tasks, 0, _MOVED - 1) or client.zrange(expiry, 0, _MOVED - 1)
                 task_ids = cast(list[str], found)
                 if not task_ids:
@@ -214,10 +214,10 @@ class RedisStore(Store):
 
     # For the web process.
 
-    async def owned(self, task_id: str) -> Owned | None:
+    async def ownership(self, task_id: str) -> Ownership | None:
         command = ("HMGET", self._record(task_id), "_owner", "_owner_since")
         owner, since = await self._async().ask(*command)
-        return None if owner is None else Owned(owner, float(since or 0))
+        return None if owner is None else Ownership(owner, float(since or 0))
 
     async def moved_to(self, visitor: str) -> str | None:
         owner = await self._async().ask("HGET", self._key("moved", visitor), "owner")
@@ -235,27 +235,27 @@ class RedisStore(Store):
     ) -> Reading:
         return await self._read(self._question(topic, since, epoch=_name(), limit=limit))
 
-    async def follow(self, topic: Topic, place: Place) -> Reading:
+    async def read_since(self, topic: Topic, head: Head) -> Reading:
         return await self._read(
-            self._question(topic, place.position, epoch=_name(), mark=place.mark)
+            self._question(topic, head.position, epoch=_name(), digest=head.digest)
         )
 
     async def _read(self, question: tuple[list[str], list[Any]]) -> Reading:
         reply = await self._async().call(self._reading, *question)
-        epoch, offset, mark, recovered, owner, total, after, moved, *texts = reply
+        epoch, offset, digest, recovered, owner, total, after, moved, *texts = reply
         return Reading(
             Position(epoch, int(offset)),
             recovered == "1",
             texts,
-            int(mark),
+            int(digest),
             owner=owner,
             total=None if total is None else int(total),
             next=after,
             moved_to=moved,
         )
 
-    async def places(self, topics: Sequence[str]) -> list[Place | None]:
-        keys = [self._key("place", topic) for topic in topics]
+    async def heads(self, topics: Sequence[str]) -> list[Head | None]:
+        keys = [self._key("head", topic) for topic in topics]
         asker = self._async()
         asked = [asker.ask("MGET", *chunk) for chunk in chunks(keys)]
         # A replica answers whoever only reads, for ever: a write tells.
@@ -267,7 +267,7 @@ class RedisStore(Store):
             check_schema(found.pop())
             found.pop()
             asker.wrote = time.monotonic()
-        return [_place(text) if text else None for texts in found for text in texts]
+        return [_head(text) if text else None for texts in found for text in texts]
 
     async def expire(self, topics: Sequence[str]) -> None:
         for some in chunks(topics):
@@ -294,19 +294,19 @@ class RedisStore(Store):
         since: Position | None = None,
         *,
         epoch: str = "",
-        mark: int | None = None,
+        digest: int | None = None,
         limit: int = PAGE,
         after: str = "",
     ) -> tuple[list[str], list[Any]]:
-        tasks = self._key("tasks", topic) if topic.holds_many else self._record(topic.ident)
-        keys = [self._key("place", topic), self._key("log", topic), tasks]
+        tasks = self._key("list", topic) if topic.holds_many else self._record(topic.ident)
+        keys = [self._key("head", topic), self._key("log", topic), tasks]
         return keys, [
             str(topic),
             "1" if topic.holds_many else "",
             since.epoch if since else "",
             since.offset if since else 0,
             epoch,
-            "" if mark is None else mark,
+            "" if digest is None else digest,
             min(max(limit, 1), LONGEST_PAGE),
             after,
             topic.ident if topic.kind == USER and topic.ident.startswith(VISITOR) else "",

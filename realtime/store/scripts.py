@@ -1,7 +1,7 @@
 """The Lua files of this folder, as Redis is given them.
 
 A line ``-- include <file>`` stands for that file. Names in capitals stand for what no call changes:
-``AT.<key>`` for the place of a key in what accept.lua reads, ``RANK.<state>`` for a state's rank.
+``AT.<key>`` for the number of a key in what accept.lua reads, ``RANK.<state>`` for a state's rank.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import redis
 from redis.exceptions import NoScriptError
 
 from realtime.conf import conf
-from realtime.core.change import PUBLICATIONS_KEPT, SENDERS_KEPT, TOKENS_KEPT
+from realtime.core.change import PUBLICATIONS_KEPT, RUN_IDS_KEPT, SENDERS_KEPT
 from realtime.core.states import CUSTOM_RANK, RECEIVED, STARTED, TERMINAL_RANK, rank
 from realtime.core.status import FIELDS
 from realtime.groups.layer import group_prefix
@@ -25,11 +25,11 @@ from realtime.groups.layer import group_prefix
 from .base import PAGE_BYTES
 
 #: What the rule asks of a record with every change, besides the status.
-_RULE: Final = ("_rank", "_counter", "_token", "_owner", "_publication", "_extra")
+_RULE: Final = ("_rank", "_counter", "_run_id", "_owner", "_publication", "_extra")
 _KEPT: Final = (*FIELDS, *_RULE)
 #: Where Lua finds each key of a record that it read: it names them by these numbers, as to make a
 #: table of names with each call costs more than all that the table is for.
-PLACES: Final = {key: place for place, key in enumerate(_KEPT, 1)}
+FIELD_NUMBERS: Final = {key: number for number, key in enumerate(_KEPT, 1)}
 
 _RANKS: Final = {
     "RECEIVED": rank(RECEIVED),
@@ -77,11 +77,11 @@ def _with_constants(script: str) -> str:
         "HISTORY_TTL": settings.HISTORY_TTL,
         "MAX_LIST_TASKS": settings.MAX_LIST_TASKS,
         "PAGE_BYTES": PAGE_BYTES,
-        "TOKENS_KEPT": TOKENS_KEPT,
+        "RUN_IDS_KEPT": RUN_IDS_KEPT,
         "PUBLICATIONS_KEPT": PUBLICATIONS_KEPT,
         "SENDERS_KEPT": SENDERS_KEPT,
     }
-    values |= {f"AT.{key}": place for key, place in PLACES.items()}
+    values |= {f"AT.{key}": number for key, number in FIELD_NUMBERS.items()}
     values |= {f"RANK.{name}": number for name, number in _RANKS.items()}
     script = re.sub(
         r"\b[A-Z_]+(\.\w+)?\b",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
-from realtime.core.change import Follower
+from realtime.core.change import Dependent
 from realtime.core.states import RECEIVED, TERMINAL_RANK
 
 from .base import Running, Waiting
@@ -19,7 +19,7 @@ _IDS: Final = 10_000
 
 #: What is asked of the record of a task that waits, and of one that runs.
 _WAITS: Final = ("state", "_publication", "_lives", "published_at")
-_RUNNING: Final = (*_WAITS, "run", "_token", "_patience", "_followers", "_worker")
+_RUNNING: Final = (*_WAITS, "run", "_run_id", "_redelivery_timeout", "_dependents", "_worker")
 #: The state of a task that a worker has received and not begun.
 _HELD: Final = f'"{RECEIVED}"'
 #: Each of those is read at least once in so many turns.
@@ -42,7 +42,7 @@ class Unfinished:
         self._held: dict[tuple[str, float], str] = {}
         self._turn = 0
 
-    def running(self, *, held: bool = True) -> list[Running]:
+    def running(self, *, received: bool = True) -> list[Running]:
         """Return what :meth:`Store.running` does."""
         found, members = [], self._members("running")
         with self._client.use() as client:
@@ -51,7 +51,7 @@ class Unfinished:
         # A task is given another time as soon as it is more than held, so what is remembered of
         # one with the same time is true. (Read again in turn all the same: records expire.)
         known, self._turn = self._held, (self._turn + 1) % _TURNS
-        alive = set() if held else self._alive(set(known.values()))
+        alive = set() if received else self._alive(set(known.values()))
         self._held = {
             member: known[member]
             for member in members
@@ -64,26 +64,34 @@ class Unfinished:
             for task_id, since in chunk:
                 if task_id not in records:
                     continue
-                state, publication, lives, published, run, token, patience, followers, worker = (
-                    records[task_id]
-                )
+                (
+                    state,
+                    publication,
+                    lives,
+                    published,
+                    run,
+                    run_id,
+                    redelivery_timeout,
+                    dependents,
+                    worker,
+                ) = records[task_id]
                 if state == _HELD and worker in alive:
                     self._held[task_id, since] = worker
-                    if not held:
+                    if not received:
                         continue
                 found.append(
                     Running(
                         task_id,
                         json.loads(state),
                         int(run),
-                        token or "",
+                        run_id or "",
                         not worker or worker in alive,
                         now - since,
-                        int(patience or 0),
+                        int(redelivery_timeout or 0),
                         publication or "",
                         _again(lives),
                         json.loads(published or "null"),
-                        tuple(Follower(*each) for each in json.loads(followers or "[]")),
+                        tuple(Dependent(*each) for each in json.loads(dependents or "[]")),
                     )
                 )
         return found

@@ -97,11 +97,11 @@ class Endings:
                 self._accept(task, ending, run if begun else None)
 
     def _accept(self, task: Waiting, ending: Ending, run: Running | None = None) -> None:
-        token = run.token if run else ""
+        run_id = run.run_id if run else ""
         change = Change(
             task_id=task.task_id,
             state=ending.state,
-            token=token,
+            run_id=run_id,
             publication=task.publication,
             stored=True,
             fields=ending.fields,
@@ -109,12 +109,12 @@ class Endings:
         if get_store().accept(change):
             logger.info("found task=%s state=%s", task.task_id, ending.state)
             if run is not None and ending.state in (FAILURE, REVOKED):
-                end_followers(run, ending.state, ending.fields)
+                end_dependents(run, ending.state, ending.fields)
 
 
-def end_followers(run: Running, state: str, fields: Mapping[str, str]) -> None:
+def end_dependents(run: Running, state: str, fields: Mapping[str, str]) -> None:
     """Accept that what waits for a run never runs."""
-    for task_id, name in run.followers:
+    for task_id, name in run.dependents:
         named = {"name": jsontext.encode_text(name)} if name else {}
         change = Change(
             task_id=task_id, state=state, publication=run.publication, fields={**fields, **named}

@@ -19,7 +19,7 @@ from redis.exceptions import ReadOnlyError
 from realtime.conf import conf
 from realtime.core.event import Event
 from realtime.core.logs import get_logger
-from realtime.core.position import Place, Position, Step, step
+from realtime.core.position import Head, Position, Step, step
 from realtime.core.topics import TASK, Topic
 from realtime.groups.layer import from_message
 from realtime.store import get_store
@@ -217,7 +217,7 @@ class Hub:
     # Events
 
     def _follow(self, watched: Watched, event: Event) -> None:
-        if watched.place is None or watched.repair is not None:
+        if watched.head is None or watched.repair is not None:
             watched.wait(event)
             return
         match step(watched.position, event.position):
@@ -250,7 +250,7 @@ class Hub:
 
     def _settle(self, watched: Watched, reading: Reading) -> None:
         """Take a first reading into account for the topic as a whole."""
-        if watched.place is None:
+        if watched.head is None:
             watched.learn(reading)
             self._replay(watched)
         elif step(watched.position, reading.position) is not Step.DROP:
@@ -293,15 +293,15 @@ class Hub:
     # Repairs
 
     def _repair(self, watched: Watched) -> None:
-        if watched.repair is None and watched.place is not None:
-            bridging = self._bridge(watched, watched.place)
+        if watched.repair is None and watched.head is not None:
+            bridging = self._bridge(watched, watched.head)
             watched.repair = asyncio.get_running_loop().create_task(bridging)
 
-    async def _bridge(self, watched: Watched, place: Place) -> None:
+    async def _bridge(self, watched: Watched, head: Head) -> None:
         """Bring a topic's subscriptions from where they stand to where the store is."""
         while True:
             try:
-                reading = await self._store.follow(watched.topic, place)
+                reading = await self._store.read_since(watched.topic, head)
                 break
             except Exception as error:  # noqa: BLE001 - whatever it is, the gap is still there
                 self._failed(error)
@@ -353,9 +353,9 @@ class Hub:
 
     async def _check(self, names: Sequence[str]) -> None:
         while names := [name for name in names if name in self._watched]:
-            known = {name: self._watched[name].place for name in names}
+            known = {name: self._watched[name].head for name in names}
             try:
-                places = await self._store.places(names)
+                heads = await self._store.heads(names)
             except Exception as error:  # noqa: BLE001 - the store may be away in many ways
                 self._failed(error)
                 # Messages may have been lost meanwhile: look again as soon as it answers.
@@ -363,9 +363,9 @@ class Hub:
                 continue
             self.healthy = True
             self.link.answers += 1
-            for name, place in zip(names, places, strict=True):
+            for name, head in zip(names, heads, strict=True):
                 watched = self._watched.get(name)
-                if watched is not None and watched.differs(known[name], place):
+                if watched is not None and watched.differs(known[name], head):
                     self._repair(watched)
             return
 

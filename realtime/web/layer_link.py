@@ -215,7 +215,7 @@ class Link:
         before = self.answers
         try:
             async with asyncio.timeout(BEAT):
-                await self._store.places(["ready"])
+                await self._store.heads(["ready"])
         except Exception:  # noqa: BLE001 - it may be away in many ways
             return self.answers != before
         return True

@@ -24,7 +24,7 @@ from realtime.core.status import ending
 from realtime.store import get_store
 from realtime.store.base import Running
 
-from .endings import Endings, end_followers
+from .endings import Endings, end_dependents
 
 logger = get_logger("realtime.reconciler")
 
@@ -36,7 +36,7 @@ _SECOND_LOOK: Final = 3.0
 #: Seconds that a look waits for the search of the result backend. A longer one goes on beside it.
 _SEARCH: Final = 2.0
 _LOST_ERROR: Final = '{"type":"WorkerLostError","message":"the worker that ran it is gone"}'
-_FOLLOWS_ERROR: Final = (
+_DEPENDENT_ERROR: Final = (
     '{"type":"WorkerLostError","message":"the worker that ran what it waits for is gone"}'
 )
 #: Programs that serve ASGI applications, and those that have commands which do.
@@ -101,7 +101,7 @@ class Reconciler:
     def _run(self) -> None:
         while not self._wait():
             try:
-                leads = get_store().lead(self._name, _LEADS * conf().RECONCILE_INTERVAL)
+                leads = get_store().elect(self._name, _LEADS * conf().RECONCILE_INTERVAL)
                 if leads and not self._leads:
                     logger.info("leads pid=%d", os.getpid())
                 self._leads = leads
@@ -123,10 +123,10 @@ class Reconciler:
         Raises what the store raises.
         """
         self._searching.call(self._search, min(conf().RECONCILE_INTERVAL, _SEARCH))
-        self._judge(get_store().running(held=False))
+        self._judge(get_store().running(received=False))
 
     def _search(self) -> None:
-        running = get_store().running(held=False)
+        running = get_store().running(received=False)
         self._endings.search(running)
         self._searched = frozenset(_key(run) for run in running if run.state == STALLED)
 
@@ -141,9 +141,9 @@ class Reconciler:
             elif not run.alive and run.seconds >= self._patience(run):
                 fields = ending()
                 if self._accept(run, LOST, fields | {"error": _LOST_ERROR}):
-                    end_followers(run, LOST, fields | {"error": _FOLLOWS_ERROR})
+                    end_dependents(run, LOST, fields | {"error": _DEPENDENT_ERROR})
         if missing and not self._stopped.wait(_SECOND_LOOK):
-            for run in get_store().running(held=False):
+            for run in get_store().running(received=False):
                 if _key(run) in missing and not run.alive and run.state != STALLED:
                     self._accept(run, STALLED)
 
@@ -153,13 +153,13 @@ class Reconciler:
         Its result may be stored, so the result backend answers first. One that does not answer
         puts the end off, and not for ever.
         """
-        return run.patience + (0 if _key(run) in self._searched else conf().LOST_TIMEOUT)
+        return run.redelivery_timeout + (0 if _key(run) in self._searched else conf().LOST_TIMEOUT)
 
     def _accept(self, run: Running, state: str, fields: Mapping[str, str] | None = None) -> bool:
         change = Change(
             task_id=run.task_id,
             state=state,
-            token=run.token,
+            run_id=run.run_id,
             publication=run.publication,
             fields=fields or {"updated_at": jsontext.timestamp()},
         )
@@ -170,7 +170,7 @@ class Reconciler:
 
 
 def _key(run: Running) -> tuple[str, str]:
-    return run.task_id, run.token
+    return run.task_id, run.run_id
 
 
 class _Background:

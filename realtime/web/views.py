@@ -90,7 +90,7 @@ async def result(request: HttpRequest, task_id: str) -> HttpResponse:
     """Answer with a task's whole result, as JSON."""
     granted = await grant(_task_topic(task_id), await _user(request), bearer(request))
     text = await _awhole_result(granted.topic.ident)
-    owned = await get_store().owned(granted.topic.ident)
+    owned = await get_store().ownership(granted.topic.ident)
     if (owned.owner if owned else NOBODY) != (granted.owner or NOBODY):
         raise not_found()  # it may be of another owner's life
     if text is None:
@@ -202,8 +202,8 @@ async def readyz(request: HttpRequest) -> HttpResponse:
         return error(ErrorCode.INTERNAL, "the channel layer does not answer", status=503)
     try:
         async with asyncio.timeout(_READY_TIMEOUT):
-            await get_store().places(["ready"])
-            led = await get_store().is_led()
+            await get_store().heads(["ready"])
+            led = await get_store().has_leader()
     except Exception:  # noqa: BLE001 - whatever it is, this process cannot serve now
         return error(ErrorCode.INTERNAL, "the store does not answer", status=503)
     if not led:

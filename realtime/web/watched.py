@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from realtime.core.event import Event
-from realtime.core.position import Place, Position, Step, next_mark, step
+from realtime.core.position import Head, Position, Step, next_digest, step
 from realtime.core.states import SUCCESS
 from realtime.core.status import Status
 from realtime.core.topics import Topic
@@ -24,9 +24,9 @@ class Watched:
 
     __slots__ = (
         "backlog",
+        "head",
         "name",
         "owner",
-        "place",
         "repair",
         "state",
         "subscriptions",
@@ -37,8 +37,8 @@ class Watched:
         self.topic = topic
         self.name = str(topic)
         self.subscriptions: set[Subscription] = set()
-        self.place: Place | None = None
-        #: Events that wait for the place to be known.
+        self.head: Head | None = None
+        #: Events that wait for the head to be known.
         self.backlog: list[Event] = []
         self.repair: asyncio.Task[None] | None = None
         #: The last known state, for a topic of one task; "" while that is not known.
@@ -47,7 +47,7 @@ class Watched:
         self.owner: str | None = None
 
     def wait(self, event: Event) -> None:
-        """Keep an event until the place is known."""
+        """Keep an event until the head is known."""
         if len(self.backlog) >= BACKLOG:
             # What is left does not follow on, so the topic is looked at again.
             del self.backlog[: BACKLOG // 2]
@@ -56,22 +56,22 @@ class Watched:
     def learn(self, item: Event | Reading) -> None:
         """Take note of where this leads to, and of the state of a topic of one task."""
         if isinstance(item, Event):
-            mark = self.place.mark if self.place else 0
-            self.place = Place(item.position, next_mark(mark, item.text))
+            digest = self.head.digest if self.head else 0
+            self.head = Head(item.position, next_digest(digest, item.text))
             self.state = item.state
         else:
-            self.place = item.place
+            self.head = item.head
             self.owner = item.owner
             if not self.topic.holds_many:
                 self.state = Status.from_json(item.texts[-1]).state if item.texts else ""
 
     @property
     def position(self) -> Position | None:
-        return self.place and self.place.position
+        return self.head and self.head.position
 
-    def differs(self, known: Place | None, found: Place | None) -> bool:
+    def differs(self, known: Head | None, found: Head | None) -> bool:
         """Return whether the store, asked when this stood at ``known``, is elsewhere than this."""
-        if known is None or found in (known, self.place):
+        if known is None or found in (known, self.head):
             return False
         if found is None or step(known.position, found.position) is Step.DROP:
             return True  # it lost the topic; or it went back, as a failover does

@@ -21,7 +21,7 @@ from typing import Any, Final
 from celery.canvas import chord, group
 
 from realtime.core import jsontext
-from realtime.core.change import Change, Follower
+from realtime.core.change import Change, Dependent
 from realtime.core.states import FAILURE
 from realtime.core.status import ending
 from realtime.results import redaction
@@ -45,7 +45,7 @@ class _Canvas:
         self.owner: str | None = None
         self.announced: set[str] = set()
         #: By the last message.
-        self.carried: tuple[Follower, ...] = ()
+        self.carried: tuple[Dependent, ...] = ()
         self._changes: list[Change] = []
         self._since = 0.0
         #: The bodies that the messages of each chord name which is being published, the outermost
@@ -169,15 +169,15 @@ def owner(resolve: Callable[[], str]) -> str:
     return canvas.owner
 
 
-def not_yet_announced(followers: tuple[Follower, ...]) -> tuple[Follower, ...]:
+def not_yet_announced(dependents: tuple[Dependent, ...]) -> tuple[Dependent, ...]:
     """Return the tasks that no earlier message of the current canvas carried."""
     canvas = _current.get()
     if canvas is None:
-        return followers
-    if followers is canvas.carried:
+        return dependents
+    if dependents is canvas.carried:
         return ()
-    canvas.carried = followers
-    new = tuple(each for each in followers if each.task_id not in canvas.announced)
+    canvas.carried = dependents
+    new = tuple(each for each in dependents if each.task_id not in canvas.announced)
     canvas.announced.update(each.task_id for each in new)
     return new
 

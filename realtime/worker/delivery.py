@@ -30,7 +30,7 @@ def _overdue(app: Any) -> int:
     return timeout + interval * throttle
 
 
-def patience_for(task: Any, *, begun: bool = True) -> int:
+def redelivery_timeout(task: Any, *, begun: bool = True) -> int:
     """Return how many seconds after its worker's death a task may still be delivered again."""
     if begun and not is_acknowledged_late(task):
         return conf().LOST_TIMEOUT  # its message is gone from the broker

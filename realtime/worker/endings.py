@@ -19,7 +19,7 @@ from .messages import carried, header_of, text_in
 from .publisher import publisher
 from .selection import is_pushed
 
-#: Followers whose ending was published by this process: each member of a chord names the same.
+#: Dependents whose ending was published by this process: each member of a chord names the same.
 _ENDED_KEPT: Final = 4096
 
 
@@ -50,7 +50,7 @@ def publish_beside(
 _ended: Final[OrderedDict[tuple[str, str], None]] = OrderedDict()
 
 
-def end_followers(request: Any, state: str, error: str) -> None:
+def end_dependents(request: Any, state: str, error: str) -> None:
     """Publish of the tasks that wait for one that did not succeed that they will never run.
 
     Celery stores that without a signal (celery/backends/base.py, ``mark_as_failure``); not of

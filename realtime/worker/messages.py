@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from realtime.core import jsontext
-from realtime.core.change import Follower
+from realtime.core.change import Dependent
 from realtime.core.topics import is_ident
 
 from .selection import ACCUMULATE, CHORD_UNLOCK
@@ -85,7 +85,7 @@ def chord_of(name: object, args: Any, chord: Any) -> Any:
     return chord
 
 
-def carried(chain: Any, chord: Any, scope: str = "") -> tuple[Follower, ...]:
+def carried(chain: Any, chord: Any, scope: str = "") -> tuple[Dependent, ...]:
     """Return the tasks that wait for the one with this chain's rest (reversed) and chord's body.
 
     ``scope`` names the publication, within which the chord's tasks are found only once.
@@ -94,13 +94,13 @@ def carried(chain: Any, chord: Any, scope: str = "") -> tuple[Follower, ...]:
         return _body_of(chord, scope) if chord else ()
     found: dict[str, str] = {}
     _collect(chain, chord, found, scope)
-    return _followers(found)
+    return _dependents(found)
 
 
-_bodies: Final[OrderedDict[tuple[str, str], tuple[Follower, ...]]] = OrderedDict()
+_bodies: Final[OrderedDict[tuple[str, str], tuple[Dependent, ...]]] = OrderedDict()
 
 
-def _body_of(chord: Any, scope: str) -> tuple[Follower, ...]:
+def _body_of(chord: Any, scope: str) -> tuple[Dependent, ...]:
     options = chord.get("options") if isinstance(chord, Mapping) else None
     ident = options.get("task_id") if isinstance(options, Mapping) else None
     key = (scope, str(ident)) if scope and ident else None
@@ -108,16 +108,16 @@ def _body_of(chord: Any, scope: str) -> tuple[Follower, ...]:
         return known
     found: dict[str, str] = {}
     _tasks_in(chord, found, scope)
-    followers = _followers(found)
+    dependents = _dependents(found)
     if key is not None:
-        _bodies[key] = followers
+        _bodies[key] = dependents
         while len(_bodies) > _CHORDS_KEPT:
             _bodies.popitem(last=False)
-    return followers
+    return dependents
 
 
-def _followers(found: Mapping[str, str]) -> tuple[Follower, ...]:
-    return tuple(Follower(task_id, name) for task_id, name in found.items())
+def _dependents(found: Mapping[str, str]) -> tuple[Dependent, ...]:
+    return tuple(Dependent(task_id, name) for task_id, name in found.items())
 
 
 def _collect(chain: Any, chord: Any, found: dict[str, str], scope: str) -> None:

@@ -28,7 +28,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task
 
 from realtime.core import jsontext
-from realtime.core.change import Change, Follower
+from realtime.core.change import Change, Dependent
 from realtime.core.states import PENDING, RETRY
 from realtime.ownership import current_owner
 from realtime.results import redaction
@@ -51,7 +51,7 @@ class _Plan:
     headers: Mapping[str, Any]
     header: Mapping[str, Any]
     announces_itself: bool
-    carried: tuple[Follower, ...]
+    carried: tuple[Dependent, ...]
 
 
 #: Between the two signals of one message.
@@ -138,9 +138,9 @@ def _stamp(headers: Mapping[str, Any], body: Any) -> dict[str, Any]:
     if run is not None and any(task_id == run.task_id for task_id, _ in waiting):
         return _replacement(run, headers, waiting)
     is_shown = is_pushed(headers.get("task"))
-    followers = pushed(waiting)
+    dependents = pushed(waiting)
     header: dict[str, Any] = {}
-    if is_shown or followers:
+    if is_shown or dependents:
         header = {
             "publication": scope,
             "owner": canvas.owner(lambda: _owner(run, headers)),
@@ -149,10 +149,10 @@ def _stamp(headers: Mapping[str, Any], body: Any) -> dict[str, Any]:
     elif run is not None and run.owner:
         header = {"owner": run.owner}  # for the tasks that this one starts
     if run is not None and run.carried:
-        followers = tuple(each for each in followers if each.task_id not in run.carried)
-    if followers:
+        dependents = tuple(each for each in dependents if each.task_id not in run.carried)
+    if dependents:
         canvas.note_body(embed.get("chain"), chord, header)
-    header = _planned(headers, header, waiting, is_shown, followers)
+    header = _planned(headers, header, waiting, is_shown, dependents)
     if run is not None and not run.is_pushed and "publication" in header:
         header["excluded"] = [run.task_id, *header.get("excluded", ())]
     return header
@@ -161,17 +161,17 @@ def _stamp(headers: Mapping[str, Any], body: Any) -> dict[str, Any]:
 def _planned(
     headers: Mapping[str, Any],
     header: dict[str, Any],
-    waiting: tuple[Follower, ...],
+    waiting: tuple[Dependent, ...],
     announces_itself: bool,
-    followers: tuple[Follower, ...],
+    dependents: tuple[Dependent, ...],
 ) -> dict[str, Any]:
     left_out = excluded(waiting)
     if not is_pushed(headers.get("task")):
         left_out = [headers["id"], *left_out]
     if left_out and "publication" in header:
         header["excluded"] = left_out
-    if announces_itself or followers:
-        _plan.set(_Plan(headers, header, announces_itself, followers))
+    if announces_itself or dependents:
+        _plan.set(_Plan(headers, header, announces_itself, dependents))
     return header
 
 
@@ -207,7 +207,7 @@ def _carried_message(run: Run) -> dict[str, Any]:
 
 
 def _replacement(
-    run: Run, headers: Mapping[str, Any], waiting: tuple[Follower, ...]
+    run: Run, headers: Mapping[str, Any], waiting: tuple[Dependent, ...]
 ) -> dict[str, Any]:
     """Return the header of a message that carries the running task's id for later."""
     run.leave()

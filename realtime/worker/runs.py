@@ -19,7 +19,7 @@ from django.core.signals import setting_changed
 
 from realtime.conf import conf
 from realtime.core import jsontext
-from realtime.core.change import Change, Follower
+from realtime.core.change import Change, Dependent
 from realtime.core.logs import get_logger
 from realtime.core.process import process
 from realtime.core.states import CUSTOM_RANK, SUCCESS, TERMINAL_RANK, rank
@@ -116,19 +116,21 @@ class Run(Reports):
         header: Mapping[str, Any],
         identity: Fields,
         *,
-        patience: int = 0,
-        followers: tuple[Follower, ...] = (),
+        redelivery_timeout: int = 0,
+        dependents: tuple[Dependent, ...] = (),
         is_pushed: bool = True,
     ) -> None:
         super().__init__()
-        self.token = secrets.token_urlsafe(9)
+        self.run_id = secrets.token_urlsafe(9)
         self.request = request
         self.task_id: str = request.id
         self.header = header
         self.publication = text_in(header, "publication")
         self.owner = text_in(header, "owner")
         #: The tasks that the run's message carries for later.
-        self.carried = frozenset([task_id for task_id, _ in followers]) if followers else _NO_TASKS
+        self.carried = (
+            frozenset([task_id for task_id, _ in dependents]) if dependents else _NO_TASKS
+        )
         #: Whether the run's last state is published: its ending, its retry, or its replacement.
         self.finished = False
         #: Whether that is its ending.
@@ -136,8 +138,8 @@ class Run(Reports):
         #: Whether anything is published of the task at all.
         self.is_pushed = is_pushed
         self._identity = identity
-        self._patience = patience
-        self._followers = pushed(followers)
+        self._redelivery_timeout = redelivery_timeout
+        self._dependents = pushed(dependents)
         #: The last change that had to announce the run.
         self._announced: Sent | None = None
         self._counter = 0
@@ -200,7 +202,7 @@ class Run(Reports):
         if not self.is_pushed:
             return
         if self._pid != process.pid:
-            # A process that the task has forked: it has this run's token, but not its counter.
+            # A process that the task has forked: it has this run's id, but not its counter.
             publisher.send(reports_of(self.task_id).change(state, fields))
             return
         counter = None
@@ -217,15 +219,15 @@ class Run(Reports):
                 task_id=self.task_id,
                 state=state,
                 attempt=self.request.retries,
-                token=self.token,
+                run_id=self.run_id,
                 begins=begins,
                 counter=counter,
                 publication=self.publication,
                 stored=state == SUCCESS,  # Celery stores a result before its signal
                 owner=self.owner,
                 worker=lease.name if begins else "",
-                patience=self._patience if begins else 0,
-                followers=self._followers if begins else (),
+                redelivery_timeout=self._redelivery_timeout if begins else 0,
+                dependents=self._dependents if begins else (),
                 fields={**self._identity, **fields} if begins else fields,
             )
         )

@@ -10,7 +10,7 @@ from celery import current_app
 from django.core.signals import setting_changed
 
 from realtime.conf import conf
-from realtime.core.change import Follower
+from realtime.core.change import Dependent
 
 #: Celery's own tasks that no user wrote. ``celery.accumulate`` is none of them: it ends a task
 #: that was replaced by a group, under that task's id. ``celery.map``, ``celery.starmap`` and
@@ -33,23 +33,23 @@ def is_pushed(name: object, task: Any = None) -> bool:
     return getattr(task, "realtime", True) is not False and _is_selected(name)
 
 
-def pushed(followers: tuple[Follower, ...]) -> tuple[Follower, ...]:
+def pushed(dependents: tuple[Dependent, ...]) -> tuple[Dependent, ...]:
     """Return those of the tasks whose states are pushed."""
-    return _split(followers)[0] if followers else ()
+    return _split(dependents)[0] if dependents else ()
 
 
-def excluded(followers: tuple[Follower, ...]) -> list[str]:
+def excluded(dependents: tuple[Dependent, ...]) -> list[str]:
     """Return the ids of the others."""
-    return _split(followers)[1] if followers else []
+    return _split(dependents)[1] if dependents else []
 
 
 @lru_cache(maxsize=64)
-def _split(followers: tuple[Follower, ...]) -> tuple[tuple[Follower, ...], list[str]]:
+def _split(dependents: tuple[Dependent, ...]) -> tuple[tuple[Dependent, ...], list[str]]:
     # Remembered: each member of a chord carries the same ones.
-    left_out = [task_id for task_id, name in followers if not is_pushed(name)]
+    left_out = [task_id for task_id, name in dependents if not is_pushed(name)]
     if not left_out:
-        return followers, left_out
-    return tuple(each for each in followers if each.task_id not in left_out), left_out
+        return dependents, left_out
+    return tuple(each for each in dependents if each.task_id not in left_out), left_out
 
 
 @lru_cache(maxsize=4096)

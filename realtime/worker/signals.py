@@ -29,8 +29,8 @@ from realtime.results import redaction
 from realtime.store import get_store
 
 from . import canvas, task
-from .delivery import is_acknowledged_late, patience_for
-from .endings import end_followers, publish_beside, stored_success
+from .delivery import is_acknowledged_late, redelivery_timeout
+from .endings import end_dependents, publish_beside, stored_success
 from .leases import lease, on_worker_init, on_worker_shutdown
 from .messages import (
     HEADER,
@@ -95,8 +95,8 @@ def on_received(request: Any = None, **_kwargs: Any) -> None:
             publication=publication,
             owner=text_in(header, "owner"),
             worker=lease.name,
-            patience=patience_for(request.task, begun=False) if lease.name else 0,
-            followers=pushed(carried(embed.get("chain"), embed.get("chord"), publication)),
+            redelivery_timeout=redelivery_timeout(request.task, begun=False) if lease.name else 0,
+            dependents=pushed(carried(embed.get("chain"), embed.get("chord"), publication)),
             fields=fields,
         )
     )
@@ -108,7 +108,7 @@ def on_unknown(message: Any = None, id: str = "", name: str = "", **_kwargs: Any
         error = f'{{"type":"NotRegistered","message":{jsontext.encode_text(name)}}}'
         fields = {"name": jsontext.encode_text(name), **ending(), "error": error}
         request = Context(message.headers, **embedded(message.payload))
-        end_followers(request, FAILURE, error)
+        end_dependents(request, FAILURE, error)
         if is_pushed(name):
             publish_beside(id, FAILURE, fields, header_of(request))
 
@@ -123,7 +123,7 @@ def on_revoked(
     """Publish REVOKED: cancelled while it waited or ran, or expired before it could run."""
     how = "expired" if expired else "terminated" if terminated else "revoked"
     error = f'{{"type":"TaskRevokedError","message":"{how}"}}'
-    end_followers(request, REVOKED, error)
+    end_dependents(request, REVOKED, error)
     header = header_of(request)
     if is_pushed(request.task, sender):
         fields = identity(request.task, vars(request), header) | ending() | {"error": error}
@@ -171,8 +171,8 @@ def _start(task: Any) -> None:
         request,
         header,
         identity(task.name, vars(request), header),
-        patience=patience_for(task) if lease.name else 0,
-        followers=carried(request.chain, chord, text_in(header, "publication")),
+        redelivery_timeout=redelivery_timeout(task) if lease.name else 0,
+        dependents=carried(request.chain, chord, text_in(header, "publication")),
         is_pushed=is_pushed(task.name, task),
     )
     begin(run)
@@ -237,7 +237,7 @@ def _fail_from_main(task: Any, task_id: str, error: str) -> None:
         return
     if request is not None:
         context = request._context  # noqa: SLF001 - as Celery hands it to other signals
-        end_followers(context, FAILURE, error)
+        end_dependents(context, FAILURE, error)
     if task is None or is_pushed(task.name, task):
         publish_beside(task_id, FAILURE, ending() | {"error": error}, header)
 
@@ -256,7 +256,7 @@ def on_retry(sender: Any = None, request: Any = None, reason: Any = None, **_kwa
         return
     header = header_of(request)
     if reason is None and not is_acknowledged_late(sender):
-        end_followers(request, LOST, _SHUT_DOWN)
+        end_dependents(request, LOST, _SHUT_DOWN)
         state, fields = LOST, ending() | {"error": _SHUT_DOWN}
     else:
         state, fields = RETRY, retry_fields(getattr(reason, "exc", None), NULL)
@@ -297,7 +297,7 @@ def _publish_rest(run: Run, task: Any, state: str | None, retval: Any) -> None:
 
 def _end(run: Run, state: str, error: str) -> None:
     """Publish that a run did not succeed, and before that what will never run because of it."""
-    end_followers(run.request, state, error)
+    end_dependents(run.request, state, error)
     run.fail(state, ending() | {"error": error})
 
 

@@ -280,5 +280,5 @@ def test_a_received_task_names_what_waits_for_it(tmp_path: Path) -> None:
     assert until(is_in(last.parent.id, RECEIVED))
     (found,) = [each for each in get_store().running() if each.task_id == last.parent.id]
     assert found.alive
-    assert [follower.task_id for follower in found.followers] == [last.id]
+    assert [dependent.task_id for dependent in found.dependents] == [last.id]
     app.control.revoke(last.parent.id)

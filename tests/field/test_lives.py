@@ -53,7 +53,7 @@ def publish(task_id: str, publication: str, owner: str, *states: str) -> None:
                 attempt=0,
                 publication=publication,
                 owner=owner,
-                token=f"{publication}-runs" if runs else "",
+                run_id=f"{publication}-runs" if runs else "",
                 begins=state == "STARTED",
                 fields={"name": json.dumps(f"of {owner}")},
             )
@@ -68,7 +68,7 @@ def expire(url: str, *task_ids: str) -> None:
     with redis.Redis.from_url(url) as client:
         for task_id in task_ids:
             client.delete(f"realtime:task:{task_id}")
-            client.delete(f"realtime:place:task:{task_id}", f"realtime:log:task:{task_id}")
+            client.delete(f"realtime:head:task:{task_id}", f"realtime:log:task:{task_id}")
 
 
 async def test_an_expired_id_that_another_user_publishes_is_shown_to_that_user_alone(
@@ -183,7 +183,7 @@ class Publications:
             attempt=random.choice([None, 0, 0, 1]),
             publication=publication,
             owner=self.owners[publication],
-            token=run,
+            run_id=run,
             begins=state == "STARTED",
             counter=random.choice([None, 1, 2]) if state == "PROGRESS" else None,
             sender="s" if state == "PROGRESS" and not run else "",
@@ -206,7 +206,7 @@ class Store:
         """Return all that an owner can read by now, a list for each way to read it."""
         topics = [Topic("user", owner)] if owner else []
         for task_id in IDS:
-            owned = await self.store.owned(task_id)
+            owned = await self.store.ownership(task_id)
             if owned is not None and owned.owner == owner:
                 topics.append(Topic("task", task_id))
         shown = []

@@ -72,7 +72,7 @@ def wait_for_publication(task_id: str, *, ago: float = 0) -> str:
 
 
 def begin(task_id: str, **more: Any) -> None:
-    publish(task_id, state="STARTED", attempt=0, token="a", begins=True, **more)
+    publish(task_id, state="STARTED", attempt=0, run_id="a", begins=True, **more)
 
 
 def state_of(task_id: str) -> str | None:
@@ -180,7 +180,7 @@ def test_an_ending_read_before_the_id_was_published_again_does_not_end_the_new_l
 
     def race(store: Any, change: Change) -> int:
         monkeypatch.setattr(kind, "accept", accept)
-        store.accept(Change(task_id=task_id, state="SUCCESS", token="a", publication="p1"))
+        store.accept(Change(task_id=task_id, state="SUCCESS", run_id="a", publication="p1"))
         publish(task_id, "p2", state="PENDING", attempt=0)
         return accept(store, change)
 
@@ -304,7 +304,7 @@ def test_a_backend_that_does_not_answer_keeps_no_dead_worker_secret(
     quick = {"RECONCILE_INTERVAL": 0.05, "LOST_TIMEOUT": 1}
     with override_settings(REALTIME=settings.REALTIME | quick):
         task_id = uuid()
-        begin(task_id, worker="gone", patience=1)
+        begin(task_id, worker="gone", redelivery_timeout=1)
         reconciler.look()
         assert state_of(task_id) == "STALLED"
         # Its result may be stored: LOST waits for an answer, though not for ever.
@@ -320,7 +320,7 @@ def test_no_task_is_lost_before_the_backend_has_answered_for_it(
     read_from(backend, monkeypatch)
     with override_settings(REALTIME=settings.REALTIME | {"RECONCILE_INTERVAL": 0.05}):
         task_id = uuid()
-        begin(task_id, worker="gone", patience=0)
+        begin(task_id, worker="gone", redelivery_timeout=0)
         for _ in range(3):
             reconciler.look()
         assert state_of(task_id) == "STALLED"
@@ -363,7 +363,7 @@ def test_of_many_tasks_that_a_living_worker_holds_records_are_read_once(
     store.renew_lease("w", 60)
     ids = {uuid() for _ in range(300)}
     for task_id in ids:
-        publish(task_id, state="RECEIVED", attempt=0, worker="w", patience=3700)
+        publish(task_id, state="RECEIVED", attempt=0, worker="w", redelivery_timeout=3700)
     reconciler.look()
     read: list[str] = []
     records = Unfinished.records

@@ -87,8 +87,8 @@ def life(task_id: str, publication: str, owner: str = "", *, run: str = "a") -> 
     result = {"result": json.dumps(owner)}
     return [
         Change(state="PENDING", attempt=0, **said),
-        Change(state="STARTED", attempt=0, token=run, begins=True, **said),
-        Change(state="SUCCESS", attempt=0, token=run, fields=result, **said),
+        Change(state="STARTED", attempt=0, run_id=run, begins=True, **said),
+        Change(state="SUCCESS", attempt=0, run_id=run, fields=result, **said),
     ]
 
 
@@ -172,7 +172,7 @@ async def test_an_id_that_is_published_again_begins_a_new_life_of_its_new_owner(
     for change in life("nightly", "monday", "1"):
         await accept(change)
     monday = await store.read(Topic("task", "nightly"))
-    assert await store.owned("nightly") == ("1", 0)
+    assert await store.ownership("nightly") == ("1", 0)
     theirs = (await store.read(Topic("user", "1"))).position
     for change in life("other", "other", "2"):
         await accept(change)
@@ -186,7 +186,7 @@ async def test_an_id_that_is_published_again_begins_a_new_life_of_its_new_owner(
     (status,) = map(json.loads, tuesday.texts)
     assert (status["state"], status["run"], status["result"]) == ("PENDING", 2, None)
     assert tuesday.owner == "2"
-    owned = await store.owned("nightly")
+    owned = await store.ownership("nightly")
     assert owned is not None
     assert owned.owner == "2"
     assert abs(owned.since - time.time()) < 600
@@ -195,7 +195,7 @@ async def test_an_id_that_is_published_again_begins_a_new_life_of_its_new_owner(
     assert not (await store.read(Topic("user", "1"), theirs)).recovered
     assert [each.task_id for each in store.statuses(Topic("user", "2"))] == ["nightly", "other"]
 
-    late = Change(task_id="nightly", state="SUCCESS", token="a", publication="monday", stored=True)
+    late = Change(task_id="nightly", state="SUCCESS", run_id="a", publication="monday", stored=True)
     assert await accept(late) == 0
     assert await accept(late._replace(publication="")) == 0
     assert [await accept(change) for change in rest] == [5, 6]
@@ -223,7 +223,7 @@ def test_six_children_report_on_their_parent_which_goes_on(clean_redis: str) -> 
     store, said = get_store(), {"task_id": "parent", "publication": "p"}
     _, started, _ = life("parent", "p")
     store.accept(started)
-    own = Change(state="PROGRESS", token="a", **said)
+    own = Change(state="PROGRESS", run_id="a", **said)
     foreign = Change(task_id="parent", state="PROGRESS")
     for number in range(1, 4):
         for child in range(6):
@@ -260,7 +260,7 @@ async def test_ids_and_owners_of_any_text_are_kept_listed_and_published(
     for topic in topics:
         reading = await store.read(topic)
         assert [json.loads(text)["task_id"] for text in reading.texts] == [ident]
-        assert await store.places([str(topic)]) == [reading.place]
+        assert await store.heads([str(topic)]) == [reading.head]
     status = store.status(ident)
     assert status is not None
     assert (status.task_id, status.result) == (ident, ident)
@@ -287,7 +287,7 @@ def test_an_address_does_not_override_how_long_a_task_waits(link: Proxy) -> None
         for attempt in (store.send, lambda change: lambda: store.accept(change)):
             began = time.monotonic()
             with pytest.raises(redis.exceptions.TimeoutError):
-                attempt(Change(task_id="t", state="STARTED", token="a", begins=True))()
+                attempt(Change(task_id="t", state="STARTED", run_id="a", begins=True))()
             # Far from the promise, as the machine may be busy; farther from the address's.
             assert time.monotonic() - began < 60
 
@@ -295,11 +295,11 @@ def test_an_address_does_not_override_how_long_a_task_waits(link: Proxy) -> None
 async def test_an_address_does_not_override_how_long_the_web_process_waits(link: Proxy) -> None:
     with reached_by(link, "?socket_timeout=300&health_check_interval=1", CHECK_INTERVAL=0.5):
         store = get_store()
-        await store.places(["task:t"])
+        await store.heads(["task:t"])
         link.swallows = True
         async with asyncio.timeout(60):
             with pytest.raises((redis.exceptions.TimeoutError, TimeoutError)):
-                await store.places(["task:t"])
+                await store.heads(["task:t"])
         (host,) = layer._own_config()["hosts"]
         assert host["socket_timeout"] is None, "a subscriber idles for hours"
         await store.close()
@@ -317,7 +317,7 @@ def test_only_a_tasks_own_updates_are_impatient_with_a_redis_that_is_far_away(li
         assert [each.task_id for each in store.statuses(Topic("user", "1"))] == ["t"]
         assert [run.task_id for run in store.running()] == ["t"]
         assert store.waiting_ids() == []
-        assert store.lead("me", 60)
+        assert store.elect("me", 60)
         store.renew_lease("w", 60)
         assert store.accept(ended)
 
@@ -398,7 +398,7 @@ async def test_a_status_of_a_later_release_passes_through_this_one(service: Any)
     with speaking_to(service.redis_url):
         accept = sync_to_async(get_store().accept)
         token = token_for(service, topic)
-        said: dict[str, Any] = {"task_id": task_id, "publication": "p", "token": "a"}
+        said: dict[str, Any] = {"task_id": task_id, "publication": "p", "run_id": "a"}
         async with connect(service) as client:
             await client.subscribe(topic, token=token)
             await accept(Change(state="PAUSED", begins=True, counter=1, fields=more, **said))
@@ -452,7 +452,7 @@ async def test_a_later_schema_is_logged_once_and_everything_goes_on(
         with caplog.at_level(logging.WARNING, "realtime.store"):
             for _ in range(2):
                 store.renew_lease("w", 60)
-                assert await store.places(["task:t"]) == [None]
+                assert await store.heads(["task:t"]) == [None]
         (record,) = caplog.records
         assert "update this process" in record.getMessage()
         assert client.get("realtime:schema") == b"2"
@@ -640,11 +640,11 @@ async def test_a_visitors_tasks_move_in_pages_and_those_in_flight_follow(
     # The visitor's is empty from now on, and says where they are.
     left = await store.read(visitor, before)
     assert (left.recovered, left.texts, left.total, left.moved_to) == (False, [], 0, "42")
-    assert await store.owned("t0") == ("42", 0)
+    assert await store.ownership("t0") == ("42", 0)
     # What was in flight, and what is published later, is the user's.
     await accept(changes[0][1])
     await accept(life("late", "late", "visitor-v")[0])
-    assert await store.owned("late") == ("42", 0)
+    assert await store.ownership("late") == ("42", 0)
     assert (await store.read(visitor)).total == 0
     assert await sync_to_async(store.adopt)("visitor-v", "42") == 0
     await store.close()

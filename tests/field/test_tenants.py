@@ -83,7 +83,7 @@ class Party:
                         attempt=0,
                         publication=f"{self.name} {task_id}",
                         owner=self.owner,
-                        token="r" if state != "PENDING" else "",
+                        run_id="r" if state != "PENDING" else "",
                         begins=state == "STARTED",
                         fields={"name": f'"of {self.name}"', "result": f'"of {self.name}"'},
                     )
@@ -206,7 +206,7 @@ async def test_an_id_that_is_a_trap_is_shown_cancelled_and_forgotten_like_any_ot
                 for topic in (f"task:{trap}", f"user:{trap}"):
                     answer = await client.ask("subscribe", topic=topic, token=token)
                     assert [each["task_id"] for each in answer["snapshot"]] == [trap], answer
-                run = {"token": "r", "fields": fields}
+                run = {"run_id": "r", "fields": fields}
                 await accept(Change(state="STARTED", attempt=0, begins=True, **said, **run))
                 await accept(Change(state="PROGRESS", attempt=0, counter=1, **said, **run))
                 for topic in (f"task:{trap}", f"user:{trap}") * 2:

@@ -74,7 +74,7 @@ def owner_of(task_id: str) -> str | None:
     async def ask() -> str | None:
         store = get_store()
         try:
-            owned = await store.owned(task_id)
+            owned = await store.ownership(task_id)
             return None if owned is None else owned.owner
         finally:
             await store.close()

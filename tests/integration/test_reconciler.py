@@ -24,10 +24,10 @@ pytestmark = [
 ]
 
 
-def begin(task_id, worker="", patience=0, **more):
+def begin(task_id, worker="", redelivery_timeout=0, **more):
     change = Change(
-        task_id=task_id, state="STARTED", attempt=0, token="a", begins=True, worker=worker,
-        patience=patience, **more,
+        task_id=task_id, state="STARTED", attempt=0, run_id="a", begins=True, worker=worker,
+        redelivery_timeout=redelivery_timeout, **more,
     )  # fmt: skip
     assert get_store().accept(change)
 
@@ -74,7 +74,9 @@ def test_a_failure_of_an_earlier_run_does_not_end_the_one_that_runs(reconciler):
     begin("t")
     get_store().accept(Change(task_id="t", state="FAILURE"))
     get_store().renew_lease("alive", 60)
-    change = Change(task_id="t", state="STARTED", attempt=0, token="b", begins=True, worker="alive")
+    change = Change(
+        task_id="t", state="STARTED", attempt=0, run_id="b", begins=True, worker="alive"
+    )
     get_store().accept(change)
     store("t", ValueError("first run"), "FAILURE")
     reconciler.look()
@@ -104,7 +106,7 @@ def test_what_is_alive_is_left_alone(reconciler):
 
 def test_a_lease_that_is_gone_stalls_and_one_that_returns_lifts_it(reconciler, monkeypatch):
     monkeypatch.setattr("realtime.web.reconciler._SECOND_LOOK", 0.01)
-    begin("t", worker="w", patience=60)
+    begin("t", worker="w", redelivery_timeout=60)
     reconciler.look()
     assert realtime.status("t").state == "STALLED"
     get_store().renew_lease("w", 60)
@@ -113,12 +115,12 @@ def test_a_lease_that_is_gone_stalls_and_one_that_returns_lifts_it(reconciler, m
     get_store().end_lease("w")
     reconciler.look()
     assert get_store().accept(
-        Change(task_id="t", state="PROGRESS", attempt=0, token="a", counter=1)
+        Change(task_id="t", state="PROGRESS", attempt=0, run_id="a", counter=1)
     )
 
 
 def test_a_lease_that_is_back_at_the_second_look_was_never_gone(reconciler, monkeypatch):
-    begin("t", worker="w", patience=60)
+    begin("t", worker="w", redelivery_timeout=60)
     monkeypatch.setattr(
         reconciler._stopped, "wait", lambda _seconds: get_store().renew_lease("w", 60)
     )
@@ -128,8 +130,8 @@ def test_a_lease_that_is_back_at_the_second_look_was_never_gone(reconciler, monk
 
 def test_what_stays_stalled_is_lost_when_its_patience_is_over(reconciler, monkeypatch):
     monkeypatch.setattr("realtime.web.reconciler._SECOND_LOOK", 0.01)
-    begin("t", worker="w", patience=0)
-    begin("redelivered", worker="w", patience=3600)
+    begin("t", worker="w", redelivery_timeout=0)
+    begin("redelivered", worker="w", redelivery_timeout=3600)
     reconciler.look()
     reconciler.look()
     lost = realtime.status("t")
@@ -139,11 +141,11 @@ def test_what_stays_stalled_is_lost_when_its_patience_is_over(reconciler, monkey
 
 def test_one_process_leads_until_it_is_silent_for_too_long(clean_redis):
     store = get_store()
-    assert store.lead("one", 60)
-    assert not store.lead("two", 60)
-    assert store.lead("one", 0.2)
-    assert eventually(lambda: store.lead("two", 60))
-    assert not store.lead("one", 60)
+    assert store.elect("one", 60)
+    assert not store.elect("two", 60)
+    assert store.elect("one", 0.2)
+    assert eventually(lambda: store.elect("two", 60))
+    assert not store.elect("one", 60)
 
 
 def test_records_that_expired_are_forgotten_by_the_lists(reconciler, clean_redis):

@@ -19,8 +19,8 @@ from redis.asyncio.connection import parse_url as async_parse_url
 from redis.connection import parse_url as sync_parse_url
 
 from realtime.conf import conf, redis_address
-from realtime.core.change import Change, Follower
-from realtime.core.position import Place, Position, next_mark
+from realtime.core.change import Change, Dependent
+from realtime.core.position import Head, Position, next_digest
 from realtime.core.states import PENDING, RECEIVED, RETRY, STALLED, STARTED, TERMINAL
 from realtime.core.status import FIELDS
 from realtime.core.topics import Topic
@@ -57,8 +57,8 @@ async def accept(store, **change):
 def some_life(task_id, owner=""):
     return [
         Change(task_id=task_id, state="PENDING", attempt=0, owner=owner),
-        Change(task_id=task_id, state="STARTED", attempt=0, token="a", begins=True),
-        Change(task_id=task_id, state="SUCCESS", attempt=0, token="a", fields={"result": "42"}),
+        Change(task_id=task_id, state="STARTED", attempt=0, run_id="a", begins=True),
+        Change(task_id=task_id, state="SUCCESS", attempt=0, run_id="a", fields={"result": "42"}),
     ]
 
 
@@ -79,7 +79,7 @@ def some_changes(random):
             task_id="t",
             state=state,
             attempt=random.choice([None, 0, 0, 1]),
-            token=random.choice(["", "", "a", "b", "c"]),
+            run_id=random.choice(["", "", "a", "b", "c"]),
             begins=random.random() < 0.4,
             counter=random.choice([None, 1, 2, 3]),
             stored=random.random() < 0.1,
@@ -87,7 +87,7 @@ def some_changes(random):
             publication=random.choice(["", "p", "p", "q", "r"]),
             owner=random.choice(["", "1", "1", "2", "visitor-v"]),
             worker=random.choice(["", "w", "v"]),
-            followers=random.choice([(), (Follower("f", "tasks.f"),)]),
+            dependents=random.choice([(), (Dependent("f", "tasks.f"),)]),
             fields={"result": str(random.randint(0, 9))},
         )
 
@@ -125,7 +125,7 @@ async def test_memory_and_redis_come_to_the_same_whatever_is_sent(clean_redis, s
             ask = happens_besides(random)
             assert ask(in_redis) == ask(in_memory)
             assert outcome(in_redis, change) == outcome(in_memory, change), change
-            owned = [await store.owned("t") for store in (in_redis, in_memory)]
+            owned = [await store.ownership("t") for store in (in_redis, in_memory)]
             told = [each and (each.owner, each.since > 0) for each in owned]
             assert told[0] == told[1], change
     await in_redis.close()
@@ -160,7 +160,7 @@ def test_a_users_tasks_are_kept_newest_first_and_only_so_many(store):
         store = get_store()
         for number in range(5):
             store.accept(Change(task_id=f"t{number}", state="PENDING", owner="42"))
-        store.accept(Change(task_id="t3", state="STARTED", token="a", begins=True))
+        store.accept(Change(task_id="t3", state="STARTED", run_id="a", begins=True))
         found = store.statuses(Topic("user", "42"))
     assert [(status.task_id, status.state) for status in found] == [
         ("t4", "PENDING"),
@@ -172,8 +172,8 @@ def test_a_users_tasks_are_kept_newest_first_and_only_so_many(store):
 def test_the_owner_is_learnt_from_the_first_word_that_knows_it(store):
     store.accept(Change(task_id="t", state="RECEIVED"))
     assert store.statuses(Topic("user", "42")) == []
-    store.accept(Change(task_id="t", state="STARTED", token="a", begins=True, owner="42"))
-    store.accept(Change(task_id="t", state="SUCCESS", token="a", owner="43"))
+    store.accept(Change(task_id="t", state="STARTED", run_id="a", begins=True, owner="42"))
+    store.accept(Change(task_id="t", state="SUCCESS", run_id="a", owner="43"))
     assert [status.state for status in store.statuses(Topic("user", "42"))] == ["SUCCESS"]
     assert store.statuses(Topic("user", "43")) == []
 
@@ -181,9 +181,9 @@ def test_the_owner_is_learnt_from_the_first_word_that_knows_it(store):
 async def test_owner_tells_a_stranger_from_nobody_and_from_nothing(store):
     await accept(store, task_id="mine", state="PENDING", owner="42")
     await accept(store, task_id="nobodys", state="PENDING")
-    assert await store.owned("mine") == ("42", 0)
-    assert await store.owned("nobodys") == ("", 0)
-    assert await store.owned("none") is None
+    assert await store.ownership("mine") == ("42", 0)
+    assert await store.ownership("nobodys") == ("", 0)
+    assert await store.ownership("none") is None
     await store.close()
 
 
@@ -231,7 +231,7 @@ def test_only_a_task_of_which_nothing_but_its_publishing_is_known_is_withdrawn(s
     said = {"publication": "p", "owner": "42"}
     for task_id in ("waits", "runs"):
         store.accept(Change(task_id=task_id, state="PENDING", **said))
-    store.accept(Change(task_id="runs", state="STARTED", token="a", begins=True, **said))
+    store.accept(Change(task_id="runs", state="STARTED", run_id="a", begins=True, **said))
     assert not store.withdraw("waits", "q")
     assert not store.withdraw("runs", "p")
     assert not store.withdraw("none", "p")
@@ -242,12 +242,12 @@ def test_only_a_task_of_which_nothing_but_its_publishing_is_known_is_withdrawn(s
 
 
 def test_what_follows_a_run_is_kept_with_it(store):
-    followers = (Follower("next", "tasks.next"), Follower("body", ""))
-    run = {"task_id": "t", "token": "a", "worker": "w", "patience": 7}
-    store.accept(Change(state="STARTED", begins=True, followers=followers, **run))
-    store.accept(Change(task_id="t", state="PROGRESS", token="a", counter=1))
+    dependents = (Dependent("next", "tasks.next"), Dependent("body", ""))
+    run = {"task_id": "t", "run_id": "a", "worker": "w", "redelivery_timeout": 7}
+    store.accept(Change(state="STARTED", begins=True, dependents=dependents, **run))
+    store.accept(Change(task_id="t", state="PROGRESS", run_id="a", counter=1))
     (found,) = store.running()
-    assert (found.followers, found.patience, found.alive) == (followers, 7, False)
+    assert (found.dependents, found.redelivery_timeout, found.alive) == (dependents, 7, False)
 
 
 def test_a_task_that_is_no_longer_only_held_is_given_another_time(clean_redis):
@@ -255,7 +255,7 @@ def test_a_task_that_is_no_longer_only_held_is_given_another_time(clean_redis):
     with redis.Redis.from_url(clean_redis) as client:
         store.accept(Change(state="RECEIVED", **held))
         received = client.zscore("realtime:running", "t")
-        store.accept(Change(state="STARTED", token="a", begins=True, **held))
+        store.accept(Change(state="STARTED", run_id="a", begins=True, **held))
         assert client.zscore("realtime:running", "t") > received
 
 
@@ -285,9 +285,9 @@ async def test_history_that_is_not_whole_any_more_is_not_recovery(store):
         store = get_store()
         topic = Topic("task", "t")
         start = (await store.read(topic)).position
-        await accept(store, task_id="t", state="STARTED", token="a", begins=True)
+        await accept(store, task_id="t", state="STARTED", run_id="a", begins=True)
         for counter in range(1, 5):
-            await accept(store, task_id="t", state="PROGRESS", token="a", counter=counter)
+            await accept(store, task_id="t", state="PROGRESS", run_id="a", counter=counter)
         assert not (await store.read(topic, start)).recovered
         rest = await store.read(topic, Position(start.epoch, 1))
         assert rest.recovered
@@ -297,21 +297,21 @@ async def test_history_that_is_not_whole_any_more_is_not_recovery(store):
 
 async def test_following_a_place_that_the_store_came_from_is_recovery(store):
     topic = Topic("task", "t")
-    first = (await store.read(topic)).place
+    first = (await store.read(topic)).head
     for change in some_life("t"):
         await sync_to_async(store.accept)(change)
-    whole = await store.follow(topic, first)
+    whole = await store.read_since(topic, first)
     assert (whole.recovered, len(whole.texts)) == (True, 3)
-    assert [whole.place] == await store.places(["task:t"])
-    mark = first.mark
+    assert [whole.head] == await store.heads(["task:t"])
+    digest = first.digest
     for text in whole.texts:
-        mark = next_mark(mark, text)
-    assert mark == whole.mark
-    none = await store.follow(topic, whole.place)
+        digest = next_digest(digest, text)
+    assert digest == whole.digest
+    none = await store.read_since(topic, whole.head)
     assert (none.recovered, list(none.texts)) == (True, [])
-    elsewhere = Place(Position("other", 7), 7)
-    snapshot = await store.follow(topic, elsewhere)
-    assert (snapshot.recovered, snapshot.place) == (False, whole.place)
+    elsewhere = Head(Position("other", 7), 7)
+    snapshot = await store.read_since(topic, elsewhere)
+    assert (snapshot.recovered, snapshot.head) == (False, whole.head)
     await store.close()
 
 
@@ -323,7 +323,7 @@ async def test_a_store_that_went_back_is_followed_in_one_new_epoch(store, more):
     go_back = keep(store)
     await sync_to_async(store.accept)(started)
     await accept(store, task_id="late", state="PENDING", owner="42")
-    lost = (await store.read(topic)).place
+    lost = (await store.read(topic)).head
     assert lost.position.offset == 3
     go_back()
     others = [Change(task_id=f"t{n}", state="PENDING", owner="42") for n in range(more)]
@@ -332,17 +332,17 @@ async def test_a_store_that_went_back_is_followed_in_one_new_epoch(store, more):
     # The word of a client changes nothing, whatever it is.
     said = await store.read(topic, Position(lost.position.epoch, 10**30))
     assert (said.recovered, said.position) == (False, Position(lost.position.epoch, 1 + more))
-    found = await store.follow(topic, lost)
+    found = await store.read_since(topic, lost)
     assert not found.recovered
     assert found.position.epoch != lost.position.epoch
     known = [json.loads(text)["task_id"] for text in found.texts]
     assert known == [*(f"t{n}" for n in reversed(range(more))), "t"]
     # Who notices it too finds it done, and what comes follows on.
-    assert (await store.follow(topic, lost)).place == found.place
+    assert (await store.read_since(topic, lost)).head == found.head
     assert not (await store.read(topic, lost.position)).recovered
     await accept(store, task_id="t", state="RECEIVED")
     await accept(store, task_id="new", state="PENDING", owner="42")
-    rest = await store.follow(topic, found.place)
+    rest = await store.read_since(topic, found.head)
     assert (rest.recovered, len(rest.texts)) == (True, 2)
     assert not (await store.read(topic, Position(found.position.epoch, 0))).recovered
     newest = (await sync_to_async(store.statuses)(topic))[0]
@@ -373,19 +373,19 @@ def keep(store):
 async def test_a_topic_that_went_back_is_kept_as_long_as_before(clean_redis):
     store, topic = get_store(), Topic("task", "t")
     await accept(store, task_id="t", state="PENDING")
-    place = (await store.read(topic)).place
+    head = (await store.read(topic)).head
     with redis.Redis.from_url(clean_redis) as client:
-        client.expire("realtime:place:task:t", 1000)
-        found = await store.follow(topic, place._replace(mark=place.mark + 1))
-        assert found.position.epoch != place.position.epoch
-        assert 900 < client.ttl("realtime:place:task:t") <= 1000
+        client.expire("realtime:head:task:t", 1000)
+        found = await store.read_since(topic, head._replace(digest=head.digest + 1))
+        assert found.position.epoch != head.position.epoch
+        assert 900 < client.ttl("realtime:head:task:t") <= 1000
     await store.close()
 
 
 async def test_places_name_each_topic_and_none_for_what_is_not_there(store):
     for change in some_life("t", owner="42"):
         await sync_to_async(store.accept)(change)
-    task, user, missing = await store.places(["task:t", "user:42", "task:none"])
+    task, user, missing = await store.heads(["task:t", "user:42", "task:none"])
     assert (task.position.offset, user.position.offset, missing) == (3, 3, None)
     await store.close()
 
@@ -432,7 +432,7 @@ async def test_the_group_message_is_what_the_layer_itself_would_send(clean_redis
     await subscriber.subscribe(name)
     await subscriber.get_message(timeout=30)
     store = get_store()
-    await accept(store, task_id="t", state="STARTED", token="a", begins=True)
+    await accept(store, task_id="t", state="STARTED", run_id="a", begins=True)
     raw = None
     while raw is None:
         raw = await subscriber.get_message(ignore_subscribe_messages=True, timeout=30)
@@ -455,7 +455,7 @@ def test_a_record_outlives_its_end_by_a_day_and_its_silence_by_a_week(clean_redi
     for change in life[1:]:
         store.accept(change)
     assert 0 < client.ttl("realtime:task:t") <= 86400
-    assert 0 < client.ttl("realtime:place:task:t") <= 86400
+    assert 0 < client.ttl("realtime:head:task:t") <= 86400
     assert 0 < client.ttl("realtime:log:task:t") <= 600
     assert all(client.ttl(key) > 0 for key in client.scan_iter("realtime:*"))
     client.close()
@@ -468,7 +468,7 @@ async def test_an_emptied_store_counts_in_a_new_epoch(clean_redis):
     before = (await store.read(topic)).position
     async with redis.asyncio.Redis.from_url(clean_redis) as client:
         await client.flushdb()
-    await accept(store, task_id="t", state="STARTED", token="a", begins=True)
+    await accept(store, task_id="t", state="STARTED", run_id="a", begins=True)
     after = await store.read(topic, before)
     assert not after.recovered
     assert after.position.epoch != before.epoch

@@ -69,7 +69,7 @@ async def test_an_ending_is_told_after_redis_lost_its_last_seconds(tmp_path, los
     try:
         with speaking_to(url), override_settings(REALTIME=settings.REALTIME | QUICK):
             accept, hub = sync_to_async(get_store().accept), Hub()
-            run = {"task_id": "t", "token": "a"}
+            run = {"task_id": "t", "run_id": "a"}
             await accept(Change(task_id="t", state="PENDING", owner="42"))
             clients = [await Client().join(hub, topic) for topic in TOPICS]
             words = [

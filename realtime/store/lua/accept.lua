@@ -7,20 +7,20 @@
 -- KEYS[1]  the task's record, a hash: the status's keys as JSON text, and "_…" for the rule
 -- ARGV[1]  task id                          ARGV[2]  state, "" for a change that has none
 -- ARGV[3]  rank of the state                ARGV[4]  attempt, "" for the current one
--- ARGV[5]  run token, or ""                 ARGV[6]  "1" if nothing of this run was accepted yet
+-- ARGV[5]  run id, or ""                 ARGV[6]  "1" if nothing of this run was accepted yet
 -- ARGV[7]  counter, "" for the next one     ARGV[8]  "1" if found in the result backend
 -- ARGV[9]  publication, or ""               ARGV[10] sender, or ""
 -- ARGV[11] owner, or ""                     ARGV[12] the group of the task's topic
 -- ARGV[13] the group of the owner's topic   ARGV[14] a new name, for an epoch
--- ARGV[15] the worker's lease, or ""        ARGV[16…] place or key, text, …
+-- ARGV[15] the worker's lease, or ""        ARGV[16…] number or key, text, …
 -- Keeps, besides, who is "running" and "waiting": sorted by when they last began to be so, by the
 -- clock of Redis alone.
 -- Returns  the new version; 0 if the change is stale
 
-local task_id, state, token, publication = ARGV[1], ARGV[2], ARGV[5], ARGV[9]
+local task_id, state, run_id, publication = ARGV[1], ARGV[2], ARGV[5], ARGV[9]
 local rank, name, call = tonumber(ARGV[3]), ARGV[14], redis.call
 
--- What is kept: by place, as a table by name costs twice as much as reading it.
+-- What is kept: by number, as a table by name costs twice as much as reading it.
 local record = call('HMGET', KEYS[1], unpack(KEPT))
 local known, kept_publication = record[AT.state], record[AT._publication]
 
@@ -28,16 +28,16 @@ local known, kept_publication = record[AT.state], record[AT._publication]
 local run, attempt = tonumber(record[AT.run] or '1'), tonumber(record[AT.attempt] or '0')
 local kept_rank = tonumber(record[AT._rank] or '-1')
 local kept_counter = tonumber(record[AT._counter] or '0')
-local kept_token, kept_owner = record[AT._token] or '', record[AT._owner]
+local kept_run_id, kept_owner = record[AT._run_id] or '', record[AT._owner]
 local stalled, kept_worker = known == '"STALLED"', ''
 if stalled or kept_rank == RANK.RECEIVED then
   kept_worker = call('HGET', KEYS[1], '_worker') or ''
 end
 local changes = {}
-local function set(place, text)
-  if record[place] ~= text then
-    record[place] = text
-    changes[#changes + 1] = KEPT[place]
+local function set(number, text)
+  if record[number] ~= text then
+    record[number] = text
+    changes[#changes + 1] = KEPT[number]
     changes[#changes + 1] = text
   end
 end
@@ -66,12 +66,12 @@ local was_held, is_new = kept_rank == RANK.RECEIVED, not known
 -- Another publication of the same id begins a new life once the last one has ended, or as its run
 -- starts; the record begins anew.
 local named = publication ~= '' and publication ~= (kept_publication or '')
-local fresh, tokens, senders, since = false, nil, nil, nil
+local fresh, run_ids, senders, since = false, nil, nil, nil
 if named and (known or kept_publication) then
   local begins = ARGV[6] == '1'
   local older, lives
-  older, senders, lives, since, tokens = unpack(call('HMGET', KEYS[1],
-    '_publications', '_senders', '_lives', '_owner_since', '_tokens'))
+  older, senders, lives, since, run_ids = unpack(call('HMGET', KEYS[1],
+    '_publications', '_senders', '_lives', '_owner_since', '_run_ids'))
   older = older or ''
   local lib = rarely()
   if lib.has(older, publication) then
@@ -81,7 +81,7 @@ if named and (known or kept_publication) then
   if kept_publication or not known or repeats then
     local over = not known or ended
     if state == '' or state == 'STALLED' or not (over or begins)
-      or (token ~= '' and lib.has(tokens or '', token)) then
+      or (run_id ~= '' and lib.has(run_ids or '', run_id)) then
       return 0
     end
     fresh = true
@@ -92,17 +92,17 @@ if named and (known or kept_publication) then
     end
     record[AT.version] = version -- it keeps rising
     run = known and run + 1 or 1
-    attempt, kept_rank, kept_counter, kept_token, kept_worker = 0, -1, 0, '', ''
+    attempt, kept_rank, kept_counter, kept_run_id, kept_worker = 0, -1, 0, '', ''
     known, stalled, ended = false, false, false
     if kept_publication and kept_publication ~= '' then
       older = lib.added(older, kept_publication, PUBLICATIONS_KEPT)
     end
-    for key, text in pairs({_publications = older, _tokens = tokens, _senders = senders}) do
+    for key, text in pairs({_publications = older, _run_ids = run_ids, _senders = senders}) do
       if text and text ~= '' then
         set_more(key, text)
       end
     end
-    set(AT._token, '')
+    set(AT._run_id, '')
     set_more('_lives', string.format('%d', (tonumber(lives or '0')) + 1))
   end
 elseif not known and kept_publication then
@@ -117,11 +117,11 @@ if state == '' then
 elseif known == '"SUCCESS"' then
   return 0
 elseif state == 'STALLED' then
-  if stalled or kept_rank < RANK.RECEIVED or kept_rank > RANK.CUSTOM or token ~= kept_token then
+  if stalled or kept_rank < RANK.RECEIVED or kept_rank > RANK.CUSTOM or run_id ~= kept_run_id then
     return 0
   end
   set(AT.state, '"STALLED"')
-elseif stalled and state == 'STARTED' and token == kept_token then
+elseif stalled and state == 'STARTED' and run_id == kept_run_id then
   set(AT.state, kept_rank >= RANK.STARTED and '"STARTED"' or '"RECEIVED"') -- its worker answers again
 elseif stalled and state == 'RECEIVED' and (tonumber(ARGV[4]) or attempt) == attempt
   and (ARGV[15] == kept_worker or ARGV[15] ~= '') then
@@ -132,7 +132,7 @@ elseif stalled and state == 'RECEIVED' and (tonumber(ARGV[4]) or attempt) == att
     worker = ARGV[15]
     set_more('_worker', worker)
   end
-elseif rank == RANK.CUSTOM and token == '' then
+elseif rank == RANK.CUSTOM and run_id == '' then
   -- Another process reports on the run: laid over it, in an order of its own.
   if (tonumber(ARGV[4]) or attempt) < attempt or kept_rank > RANK.CUSTOM then
     return 0
@@ -156,18 +156,18 @@ elseif rank == RANK.CUSTOM and token == '' then
 else
   local new_run, new_attempt = run, tonumber(ARGV[4]) or attempt
   local counter = 0
-  if token ~= '' and token ~= kept_token then
-    -- No run began where no token was ever noted.
-    tokens = tokens or (record[AT._token] and call('HGET', KEYS[1], '_tokens')) or ''
+  if run_id ~= '' and run_id ~= kept_run_id then
+    -- No run began where no run id was ever noted.
+    run_ids = run_ids or (record[AT._run_id] and call('HGET', KEYS[1], '_run_ids')) or ''
   end
   if known then
     if new_attempt < attempt then
       return 0
     end
-    if token ~= '' and token ~= kept_token then
+    if run_id ~= '' and run_id ~= kept_run_id then
       -- Where none has begun, this store may have gone back to before this one did.
-      local begun = kept_token ~= '' or ended
-      if (begun and ARGV[6] ~= '1') or (tokens ~= '' and rarely().has(tokens, token)) then
+      local begun = kept_run_id ~= '' or ended
+      if (begun and ARGV[6] ~= '1') or (run_ids ~= '' and rarely().has(run_ids, run_id)) then
         return 0
       end
       if new_attempt == attempt and begun then
@@ -186,13 +186,13 @@ else
     counter = tonumber(ARGV[7]) or 0
   end
 
-  if token ~= '' then
-    if token ~= kept_token then
-      set_more('_tokens', tokens == '' and token .. ' ' or rarely().added(tokens, token, TOKENS_KEPT))
-      set(AT._token, token)
+  if run_id ~= '' then
+    if run_id ~= kept_run_id then
+      set_more('_run_ids', run_ids == '' and run_id .. ' ' or rarely().added(run_ids, run_id, RUN_IDS_KEPT))
+      set(AT._run_id, run_id)
     end
-  elseif new_attempt > attempt and kept_token ~= '' then
-    set(AT._token, '')
+  elseif new_attempt > attempt and kept_run_id ~= '' then
+    set(AT._run_id, '')
   end
   set(AT.state, '"' .. state .. '"')
   if new_run ~= run or not known then
@@ -218,9 +218,9 @@ if named then
 end
 for i = 17, #ARGV, 2 do
   local key = ARGV[i - 1]
-  local place = tonumber(key)
-  if place then
-    set(place, ARGV[i])
+  local number = tonumber(key)
+  if number then
+    set(number, ARGV[i])
   else
     set_more(key, ARGV[i])
     if string.byte(key) ~= string.byte('_') and not rarely().has(record[AT._extra] or '', key) then
@@ -293,19 +293,19 @@ end
 -- A map of MessagePack is its size and its pairs: what all topics' messages share is packed once.
 local packed = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
   'state', string.sub(record[AT.state], 2, -2), 'status', status)
-local digest = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
+local hash = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
 local owner = record[AT._owner]
-local topic, group, ttl_of_place = 'task:' .. task_id, ARGV[12], ttl
+local topic, group, ttl_of_head = 'task:' .. task_id, ARGV[12], ttl
 local another = fresh or is_new -- than what the owner's list may have under this id
 fresh = fresh or changed_hands or claimed
 for number = 1, owner ~= '' and 2 or 1 do
   if number == 2 then
-    topic, ttl_of_place, fresh, is_new = 'user:' .. owner, UNFINISHED_TTL, false, false
+    topic, ttl_of_head, fresh, is_new = 'user:' .. owner, UNFINISHED_TTL, false, false
     group = owner == ARGV[11] and ARGV[13] or call('HGET', KEYS[1], '_group')
   end
   -- include apply.lua
   if number == 2 then
-    local tasks = PREFIX .. 'tasks:' .. topic
+    local tasks = PREFIX .. 'list:' .. topic
     if call('ZADD', tasks, 'NX', offset, task_id) == 1 then
       rarely().listed(topic, task_id, ttl)
     elseif another or over ~= ended then

@@ -22,7 +22,7 @@ call('EXPIRE', moved, UNFINISHED_TTL)
 
 -- Those that the list has no room for go first: they are older.
 local task_ids, on_list = {}, {}
-local oldest = call('ZRANGE', PREFIX .. 'tasks:' .. from, 0, -1)
+local oldest = call('ZRANGE', PREFIX .. 'list:' .. from, 0, -1)
 for _, task_id in ipairs(oldest) do
   on_list[task_id] = true
 end
@@ -46,10 +46,10 @@ for _, task_id in ipairs(task_ids) do
       local state = string.sub(call('HGET', key, 'state'), 2, -2)
       local packed = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
         'state', state, 'status', status)
-      local digest = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
-      local fresh, is_new, ttl_of_place = false, false, UNFINISHED_TTL
+      local hash = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
+      local fresh, is_new, ttl_of_head = false, false, UNFINISHED_TTL
       -- include apply.lua
-      call('ZADD', PREFIX .. 'tasks:' .. to, 'NX', offset, task_id)
+      call('ZADD', PREFIX .. 'list:' .. to, 'NX', offset, task_id)
     end
     listed(to, task_id, math.max(call('TTL', key), 1))
   end

@@ -31,7 +31,7 @@ local function remove_expired(topic, count)
       call('ZADD', expiry, now() + math.max(left, 1), task_id)
     else
       call('ZREM', expiry, task_id)
-      shown = shown + call('ZREM', PREFIX .. 'tasks:' .. topic, task_id)
+      shown = shown + call('ZREM', PREFIX .. 'list:' .. topic, task_id)
     end
   end
   return #over, shown
@@ -40,7 +40,7 @@ end
 -- A task was put on a topic's list. Keep that list of the newest short, and note in a set of all
 -- until when the task is kept.
 local function listed(topic, task_id, ttl)
-  local tasks, expiry = PREFIX .. 'tasks:' .. topic, PREFIX .. 'expiry:' .. topic
+  local tasks, expiry = PREFIX .. 'list:' .. topic, PREFIX .. 'expiry:' .. topic
   call('ZADD', expiry, now() + ttl, task_id)
   call('EXPIRE', tasks, UNFINISHED_TTL + RECORD_TTL)
   call('EXPIRE', expiry, UNFINISHED_TTL + RECORD_TTL)
@@ -54,13 +54,13 @@ end
 -- Take tasks off a topic. Its log may tell of them, so that the topic goes on in a new epoch:
 -- whoever watches it reads it again. Offsets go on, since the list is sorted by them.
 local function take_off(topic, task_ids, epoch)
-  local place = PREFIX .. 'place:' .. topic
-  call('ZREM', PREFIX .. 'tasks:' .. topic, unpack(task_ids))
+  local head = PREFIX .. 'head:' .. topic
+  call('ZREM', PREFIX .. 'list:' .. topic, unpack(task_ids))
   call('ZREM', PREFIX .. 'expiry:' .. topic, unpack(task_ids))
   call('DEL', PREFIX .. 'log:' .. topic)
-  local offset, mark = string.match(call('GET', place) or '', '^[^ ]+ (%d+) ?(%d*)$')
+  local offset, digest = string.match(call('GET', head) or '', '^[^ ]+ (%d+) ?(%d*)$')
   if offset then
-    call('SET', place, epoch .. ' ' .. offset .. ' ' .. (tonumber(mark) or 0), 'KEEPTTL')
+    call('SET', head, epoch .. ' ' .. offset .. ' ' .. (tonumber(digest) or 0), 'KEEPTTL')
   end
 end
 

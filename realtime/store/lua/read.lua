@@ -2,7 +2,7 @@
 -- statuses, one page of them. A topic without events is given its epoch, so that its first event
 -- follows on.
 --
--- Whoever gives a mark was told by this store that it stood at the asked position. If it now stands
+-- Whoever gives a digest was told by this store that it stood at the asked position. If it now stands
 -- before it, or came here another way, it went back: the topic goes on in a new epoch. (Its offsets
 -- go on too, since the list of its tasks is sorted by them.)
 --
@@ -12,19 +12,19 @@
 -- ARGV[1]  the topic                        ARGV[2]  "1" for a topic of many tasks
 -- ARGV[3]  epoch of the asked position, or ""
 -- ARGV[4]  offset of the asked position     ARGV[5]  epoch for a topic that needs one, or ""
--- ARGV[6]  mark of the asked position, "" where a client says where it stands
+-- ARGV[6]  digest of the asked position, "" where a client says where it stands
 -- ARGV[7]  statuses in a page, at most      ARGV[8]  where the page continues, "" for the first
 -- ARGV[9]  the visitor that the topic is about, or ""
--- Returns  {epoch, offset, mark, "1" if recovered, owner, total, next, moved to, text, …}
+-- Returns  {epoch, offset, digest, "1" if recovered, owner, total, next, moved to, text, …}
 
 local call = redis.call
 -- include common.lua
 -- include status.lua
 
 local topic, many, limit = ARGV[1], ARGV[2] == '1', tonumber(ARGV[7])
-local place = call('GET', KEYS[1]) or ''
-local epoch, offset, mark = string.match(place, '^([^ ]+) (%d+) ?(%d*)$')
-offset, mark = tonumber(offset) or 0, tonumber(mark) or 0
+local head = call('GET', KEYS[1]) or ''
+local epoch, offset, digest = string.match(head, '^([^ ]+) (%d+) ?(%d*)$')
+offset, digest = tonumber(offset) or 0, tonumber(digest) or 0
 if not epoch then
   epoch = ARGV[5]
   if epoch ~= '' then
@@ -46,7 +46,7 @@ else
   -- It may be anybody's where no publication has said whose it is.
   owner = (whose[1] ~= '' or whose[2]) and whose[1]
 end
-local answer = {epoch, offset, mark, '0', owner, total, false, moved}
+local answer = {epoch, offset, digest, '0', owner, total, false, moved}
 local NEXT = 7
 
 if ARGV[3] ~= '' and ARGV[3] == epoch then
@@ -61,11 +61,11 @@ if ARGV[3] ~= '' and ARGV[3] == epoch then
     for _, text in ipairs(texts) do
       led_to = (31 * led_to + tonumber(string.sub(redis.sha1hex(text), 1, 8), 16)) % 2^32
     end
-    went_back = missed < 0 or (whole and led_to ~= mark)
+    went_back = missed < 0 or (whole and led_to ~= digest)
   end
   if went_back then
     answer[1] = ARGV[5]
-    call('SET', KEYS[1], string.format('%s %d %d', ARGV[5], offset, mark), 'KEEPTTL')
+    call('SET', KEYS[1], string.format('%s %d %d', ARGV[5], offset, digest), 'KEEPTTL')
     call('DEL', KEYS[2])
   elseif whole then
     answer[4] = '1'

@@ -14,7 +14,7 @@ from realtime.core.topics import ME, TASK, USER, Topic
 from realtime.exceptions import RealtimeError, TokenError
 from realtime.ownership import NOBODY, is_visitor, owner_of_user
 from realtime.store import get_store
-from realtime.store.base import Owned
+from realtime.store.base import Ownership
 from realtime.web.recall import arecall
 
 from .can_subscribe import Asked, can_subscribe
@@ -93,7 +93,7 @@ async def grant(
     if topic.kind == USER:
         owner = None if topic.ident == ME else topic.ident
     else:
-        owned = await get_store().owned(topic.ident)
+        owned = await get_store().ownership(topic.ident)
         owner = owned.owner if owned else None
         if owner in mine:
             return Grant(topic=topic, reason=Reason.OWNER, owner=owner)
@@ -120,7 +120,7 @@ async def authorise_cancel(task_id: str, user: Any, granted: Iterable[Grant] = (
 
     ``granted`` holds what tokens that have not ended granted. Raises Refused.
     """
-    owned = await get_store().owned(task_id)
+    owned = await get_store().ownership(task_id)
     owner = owned.owner if owned else NOBODY
     mine = bool(owner) and owner == owner_of_user(user)
     task, whole = Topic(TASK, task_id), Topic(USER, owner)
@@ -150,7 +150,7 @@ def _opened(token: str) -> Token:
         raise Refused(ErrorCode.UNAUTHORIZED, str(error)) from None
 
 
-def _is_newer(made: float, owned: Owned | None) -> bool:
+def _is_newer(made: float, owned: Ownership | None) -> bool:
     """Return whether a token was made after the task came to its present owner."""
     return owned is None or owned.since <= made
 
@@ -160,7 +160,7 @@ async def _by_token(topic: Topic, token: str) -> Grant:
     users = [each for each in opened.topics if each.kind == USER]
     if topic == (USER, ME) and topic not in opened.topics and len(users) == 1:
         topic = users[0]
-    owned = await get_store().owned(topic.ident) if topic.kind == TASK else None
+    owned = await get_store().ownership(topic.ident) if topic.kind == TASK else None
     owner = owned.owner if owned else None
     by = topic
     if topic not in opened.topics and owner:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from realtime.core.change import (
     PUBLICATIONS_KEPT,
+    RUN_IDS_KEPT,
     SENDERS_KEPT,
-    TOKENS_KEPT,
     Change,
-    accept,
+    decide,
     forget,
 )
 from realtime.core.states import SUCCESS, TERMINAL
@@ -26,7 +26,7 @@ def test_accept_follows_the_table(case):
     kept, version = None, 0
     for row in case["changes"]:
         words = {key: value for key, value in row.items() if key != "version"}
-        news = accept(kept, Change(task_id="t", **words))
+        news = decide(kept, Change(task_id="t", **words))
         if row["version"]:
             version += 1
             assert (news is not None, version) == (True, row["version"]), row
@@ -44,7 +44,7 @@ changes = st.builds(
         ["PENDING", "RECEIVED", "STARTED", "PROGRESS", "STALLED", "RETRY", *sorted(TERMINAL)]
     ),
     attempt=st.none() | st.integers(0, 3),
-    token=st.sampled_from(["", "a", "b", "c"]),
+    run_id=st.sampled_from(["", "a", "b", "c"]),
     begins=st.booleans(),
     counter=st.none() | st.integers(1, 5),
     stored=st.booleans(),
@@ -52,8 +52,8 @@ changes = st.builds(
     publication=publications,
     owner=st.just(""),
     worker=st.sampled_from(["", "w", "v"]),
-    patience=st.just(0),
-    followers=st.just(()),
+    redelivery_timeout=st.just(0),
+    dependents=st.just(()),
     fields=st.just({}),
 )
 
@@ -66,7 +66,7 @@ def order(kept):
 def test_whatever_comes_the_order_only_rises_and_success_stays(words):
     kept = None
     for change in words:
-        news = accept(kept, change)
+        news = decide(kept, change)
         if news is None:
             continue
         if kept is not None and news.lives > kept.lives:
@@ -80,8 +80,8 @@ def test_whatever_comes_the_order_only_rises_and_success_stays(words):
             laid_over = order(news) == order(kept) and kept.state not in TERMINAL
             assert order(news) > order(kept) or overruled or laid_over
         # The same once more is stale, where it can be told from the next one.
-        numbered = change.counter is not None and (change.token or change.sender)
-        assert accept(news, change) is None or not numbered
+        numbered = change.counter is not None and (change.run_id or change.sender)
+        assert decide(news, change) is None or not numbered
         kept = news
 
 
@@ -89,43 +89,43 @@ def test_whatever_comes_the_order_only_rises_and_success_stays(words):
 def test_what_is_older_has_no_more_to_say(words, publication, change):
     kept = None
     for each in words:
-        kept = accept(kept, each) or kept
+        kept = decide(kept, each) or kept
     if kept is None:
         return
     if publication in kept.publications:
-        assert accept(kept, change._replace(publication=publication)) is None
-    if change.token and change.token != kept.token and change.token in kept.tokens:
+        assert decide(kept, change._replace(publication=publication)) is None
+    if change.run_id and change.run_id != kept.run_id and change.run_id in kept.run_ids:
         answers = change.state == "RECEIVED" and kept.state == "STALLED"
-        assert accept(kept, change) is None or answers
+        assert decide(kept, change) is None or answers
 
 
 @given(st.lists(changes, max_size=30), changes)
 def test_what_is_forgotten_stays_so_until_it_is_published_again(words, change):
     kept = None
     for each in words:
-        kept = accept(kept, each) or kept
+        kept = decide(kept, each) or kept
     if kept is None:
         return
     left = forget(kept)
     known = ("", kept.publication, *kept.publications)
-    again = accept(left, change)
+    again = decide(left, change)
     if change.publication in known or change.state == "STALLED":
         assert again is None
     elif again is not None:
         assert (again.run, again.lives) == (1, kept.lives + 1)
     else:
-        assert change.token in kept.tokens
+        assert change.run_id in kept.run_ids
 
 
 @given(st.permutations(range(1, 6)), st.permutations(range(1, 6)))
 def test_each_senders_numbers_only_rise_whatever_order_they_arrive_in(ones, others):
-    kept = accept(None, Change(task_id="t", state="STARTED", token="a", begins=True))
+    kept = decide(None, Change(task_id="t", state="STARTED", run_id="a", begins=True))
     taken = {"s": [], "t": []}
     for pair in zip(ones, others, strict=True):
         for sender, number in zip("st", pair, strict=True):
             change = Change(task_id="t", state="PROGRESS", sender=sender, counter=number)
-            if news := accept(kept, change):
-                assert (news.token, order(news)) == (kept.token, order(kept))
+            if news := decide(kept, change):
+                assert (news.run_id, order(news)) == (kept.run_id, order(kept))
                 taken[sender].append(number)
                 kept = news
     for numbers in taken.values():
@@ -138,38 +138,38 @@ def test_one_run_ends_the_same_in_whatever_order_its_words_arrive(order):
     life = [
         Change(task_id="t", state="PENDING", attempt=0),
         Change(task_id="t", state="RECEIVED", attempt=0),
-        Change(task_id="t", state="STARTED", attempt=0, token="a", begins=True),
-        Change(task_id="t", state="PROGRESS", attempt=0, token="a", begins=True, counter=1),
-        Change(task_id="t", state="PROGRESS", attempt=0, token="a", begins=True, counter=2),
-        Change(task_id="t", state="SUCCESS", attempt=0, token="a", begins=True),
+        Change(task_id="t", state="STARTED", attempt=0, run_id="a", begins=True),
+        Change(task_id="t", state="PROGRESS", attempt=0, run_id="a", begins=True, counter=1),
+        Change(task_id="t", state="PROGRESS", attempt=0, run_id="a", begins=True, counter=2),
+        Change(task_id="t", state="SUCCESS", attempt=0, run_id="a", begins=True),
     ]
     kept = None
     for number in order:
-        kept = accept(kept, life[number]) or kept
+        kept = decide(kept, life[number]) or kept
     assert (kept.state, kept.run, kept.attempt) == ("SUCCESS", 1, 0)
 
 
-def test_a_record_remembers_only_its_newest_tokens():
+def test_a_record_remembers_only_its_newest_run_ids():
     kept = None
     for attempt in itertools.count():
         change = Change(
-            task_id="t", state="STARTED", attempt=attempt, token=f"t{attempt}", begins=True
+            task_id="t", state="STARTED", attempt=attempt, run_id=f"t{attempt}", begins=True
         )
-        kept = accept(kept, change)
-        if attempt == 2 * TOKENS_KEPT:
+        kept = decide(kept, change)
+        if attempt == 2 * RUN_IDS_KEPT:
             break
-    assert kept.tokens == tuple(f"t{n}" for n in range(attempt - TOKENS_KEPT + 1, attempt + 1))
+    assert kept.run_ids == tuple(f"t{n}" for n in range(attempt - RUN_IDS_KEPT + 1, attempt + 1))
 
 
 def test_a_record_remembers_only_so_many_older_publications_and_senders():
     kept = None
     for number in range(2 * PUBLICATIONS_KEPT):
         change = Change(task_id="t", state="REVOKED", publication=f"p{number}")
-        kept = accept(kept, change)
+        kept = decide(kept, change)
     assert kept.publications == tuple(f"p{n}" for n in range(number - PUBLICATIONS_KEPT, number))
-    kept = accept(kept, Change(task_id="t", state="PENDING", publication="q"))
+    kept = decide(kept, Change(task_id="t", state="PENDING", publication="q"))
     for number in range(2 * SENDERS_KEPT):
         change = Change(task_id="t", state="PROGRESS", sender=f"s{number}", counter=1)
-        kept = accept(kept, change)
+        kept = decide(kept, change)
     first = number - SENDERS_KEPT + 1
     assert kept.senders == tuple((f"s{n}", 1) for n in range(first, number + 1))

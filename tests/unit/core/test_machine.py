@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from realtime.core.change import Change, Kept, accept
+from realtime.core.change import Accepted, Change, decide
 from realtime.core.position import Position, Step, step
 from realtime.core.states import SUCCESS, TERMINAL
 
@@ -28,16 +28,16 @@ class Store:
 
     def empty(self) -> None:
         self.epochs += 1
-        self.kept: Kept | None = None
-        self.log: list[Kept] = []
+        self.kept: Accepted | None = None
+        self.log: list[Accepted] = []
         self.offset = 0
 
     @property
     def position(self) -> Position:
         return Position(f"e{self.epochs}", self.offset)
 
-    def take(self, change: Change) -> tuple[Position, Kept] | None:
-        kept = accept(self.kept, change)
+    def take(self, change: Change) -> tuple[Position, Accepted] | None:
+        kept = decide(self.kept, change)
         if kept is None:
             return None
         self.kept = kept
@@ -45,7 +45,7 @@ class Store:
         self.log.append(kept)
         return self.position, kept
 
-    def read(self, since: Position | None) -> tuple[bool, list[tuple[Position, Kept]]]:
+    def read(self, since: Position | None) -> tuple[bool, list[tuple[Position, Accepted]]]:
         """The missed events, if each one is kept; else the current status."""
         if since is not None and since.epoch == self.position.epoch:
             missed = self.offset - since.offset
@@ -67,7 +67,7 @@ class World(RuleBasedStateMachine):
         self.publication = ""
         self.words: list[Change] = []
         self.somebody_publishes_it()
-        self.messages: list[tuple[Position, Kept]] = []
+        self.messages: list[tuple[Position, Accepted]] = []
         self.runs = 0
         self.attempt = 0
         self.counters: dict[str, int] = {}
@@ -75,7 +75,7 @@ class World(RuleBasedStateMachine):
         self.published: dict[str, str] = {}
         self.reports = 0
         self.last: Position | None = self.store.position
-        self.called: list[tuple[Position, Kept]] = []
+        self.called: list[tuple[Position, Accepted]] = []
 
     # What Celery does
 
@@ -96,25 +96,25 @@ class World(RuleBasedStateMachine):
     @rule()
     def a_run_begins(self) -> None:
         self.runs += 1
-        token = f"r{self.runs}"
-        self.counters[token], self.attempts[token] = 0, self.attempt
-        self.published[token] = self.publication
-        self._say(token, "STARTED")
+        run_id = f"r{self.runs}"
+        self.counters[run_id], self.attempts[run_id] = 0, self.attempt
+        self.published[run_id] = self.publication
+        self._say(run_id, "STARTED")
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
     def a_run_reports(self, data: st.DataObject) -> None:
-        token = data.draw(st.sampled_from(sorted(self.counters)))
-        self.counters[token] += 1
-        self._say(token, "PROGRESS", counter=self.counters[token])
+        run_id = data.draw(st.sampled_from(sorted(self.counters)))
+        self.counters[run_id] += 1
+        self._say(run_id, "PROGRESS", counter=self.counters[run_id])
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data(), state=st.sampled_from([SUCCESS, "FAILURE", "RETRY"]))
     def a_run_ends(self, data: st.DataObject, state: str) -> None:
-        token = data.draw(st.sampled_from(sorted(self.counters)))
-        self._say(token, state, stored=state == SUCCESS)
-        if state == "RETRY" and self.published[token] == self.publication:
-            self.attempt = max(self.attempt, self.attempts[token] + 1)
+        run_id = data.draw(st.sampled_from(sorted(self.counters)))
+        self._say(run_id, state, stored=state == SUCCESS)
+        if state == "RETRY" and self.published[run_id] == self.publication:
+            self.attempt = max(self.attempt, self.attempts[run_id] + 1)
 
     @rule(state=st.sampled_from(["REVOKED", "FAILURE"]))
     def somebody_beside_the_run_speaks(self, state: str) -> None:
@@ -128,13 +128,13 @@ class World(RuleBasedStateMachine):
 
     @rule(state=st.sampled_from(["STALLED", "LOST", "STARTED"]))
     def the_reconciler_speaks(self, state: str) -> None:
-        token = self.store.kept.token if self.store.kept else ""
-        self.words.append(Change(task_id="t", state=state, token=token))
+        run_id = self.store.kept.run_id if self.store.kept else ""
+        self.words.append(Change(task_id="t", state=state, run_id=run_id))
 
-    def _say(self, token: str, state: str, **more: object) -> None:
+    def _say(self, run_id: str, state: str, **more: object) -> None:
         change = Change(
-            task_id="t", state=state, token=token, begins=state == "STARTED",
-            attempt=self.attempts[token], publication=self.published[token],
+            task_id="t", state=state, run_id=run_id, begins=state == "STARTED",
+            attempt=self.attempts[run_id], publication=self.published[run_id],
             **more,  # type: ignore[arg-type]
         )  # fmt: skip
         self.words.append(change)
@@ -187,7 +187,7 @@ class World(RuleBasedStateMachine):
         if not recovered:
             self.last = self.store.position
 
-    def _call(self, position: Position, kept: Kept) -> None:
+    def _call(self, position: Position, kept: Accepted) -> None:
         self.last = position
         self.called.append((position, kept))
 

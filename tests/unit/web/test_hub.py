@@ -130,19 +130,19 @@ class Client(Reader):
 
 
 def begin(store, task_id="t", owner=""):
-    store.accept(Change(task_id=task_id, state="STARTED", token="a", begins=True, owner=owner))
+    store.accept(Change(task_id=task_id, state="STARTED", run_id="a", begins=True, owner=owner))
 
 
 def progress(store, counter, task_id="t"):
-    store.accept(Change(task_id=task_id, state="PROGRESS", token="a", counter=counter))
+    store.accept(Change(task_id=task_id, state="PROGRESS", run_id="a", counter=counter))
 
 
 def succeed(store, task_id="t"):
-    store.accept(Change(task_id=task_id, state="SUCCESS", token="a"))
+    store.accept(Change(task_id=task_id, state="SUCCESS", run_id="a"))
 
 
 def fail(store, task_id="t"):
-    store.accept(Change(task_id=task_id, state="FAILURE", token="a"))
+    store.accept(Change(task_id=task_id, state="FAILURE", run_id="a"))
 
 
 def keep(store):
@@ -475,7 +475,7 @@ async def test_a_store_that_is_away_for_a_while_delays_and_loses_nothing(world, 
     hub, store, layer = world
     reader = await Reader().join(hub)
     layer.fault = lambda _message: []
-    real, failures = store.places, 0
+    real, failures = store.heads, 0
 
     async def away(topics):
         nonlocal failures
@@ -484,7 +484,7 @@ async def test_a_store_that_is_away_for_a_while_delays_and_loses_nothing(world, 
             raise ConnectionError("away")
         return await real(topics)
 
-    monkeypatch.setattr(store, "places", away)
+    monkeypatch.setattr(store, "heads", away)
     begin(store)
     succeed(store)
     await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
@@ -498,7 +498,7 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
     succeed(store)
     begin(store, "other")
     asked = []
-    real = store.places
+    real = store.heads
 
     async def note(topics):
         if topics != ["ready"]:
@@ -508,7 +508,7 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
     await Reader().join(hub)
     await Reader().join(hub, Topic("task", "other"))
     await at_rest(hub)
-    monkeypatch.setattr(store, "places", note)
+    monkeypatch.setattr(store, "heads", note)
     async with asyncio.timeout(30):
         while len(asked) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -589,7 +589,7 @@ async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(worl
     assert offsets(reader.told) == [1]
     hub.link.layer.deaf = True
     await until(lambda: len(given) == 2 and hub.hearing)
-    monkeypatch.setattr(store, "places", lambda _topics: asyncio.Event().wait())
+    monkeypatch.setattr(store, "heads", lambda _topics: asyncio.Event().wait())
     progress(store, 1)
     await until(lambda: passed == [0, 0])
     assert offsets(reader.told) == [1]
@@ -754,14 +754,14 @@ async def test_a_reader_of_the_log_before_gets_a_reading_before_an_event_of_the_
 async def test_what_waits_for_a_store_that_is_away_is_bounded_and_made_up_for(world, monkeypatch):
     hub, store, layer = world
     reader = await Reader().join(hub)
-    real, away = store.follow, True
+    real, away = store.read_since, True
 
-    async def follow(*args):
+    async def read_since(*args):
         if away:
             raise ConnectionError("away")
         return await real(*args)
 
-    monkeypatch.setattr(store, "follow", follow)
+    monkeypatch.setattr(store, "read_since", read_since)
     layer.fault = lambda _message: []
     begin(store)
     layer.fault = lambda message: [message]
@@ -894,15 +894,15 @@ async def test_every_connection_is_told_once_that_the_store_is_away_and_that_it_
     for member in members:
         hub.join(member)
     await until(lambda: hub.link.channel)
-    real = store.places
+    real = store.heads
 
     async def away(topics):
         raise ConnectionError("away")
 
-    monkeypatch.setattr(store, "places", away)
+    monkeypatch.setattr(store, "heads", away)
     await until(lambda: told == [False, False])
     late = Member()
     hub.join(late)
     assert told == [False] * 3
-    monkeypatch.setattr(store, "places", real)
+    monkeypatch.setattr(store, "heads", real)
     await until(lambda: told == [False] * 3 + [True] * 3)

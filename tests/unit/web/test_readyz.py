@@ -26,7 +26,7 @@ async def test_a_process_that_hears_is_ready(ask):
 async def test_it_says_whether_some_process_reconciles(ask, caplog):
     assert (await ask()).content.startswith(b"ready, but no process reconciles")
     assert "not_reconciled" in caplog.text
-    get_store().lead("some process", 60)
+    get_store().elect("some process", 60)
     answer = await ask()
     assert (answer.status_code, answer.content) == (200, b"ready\n")
 

@@ -6,7 +6,7 @@ import pytest
 from celery import Celery, chain, chord, group
 
 from realtime.conf import conf
-from realtime.worker.delivery import patience_for
+from realtime.worker.delivery import redelivery_timeout
 from realtime.worker.messages import carried
 from realtime.worker.signals import on_unknown
 
@@ -63,7 +63,7 @@ def test_a_task_is_lost_when_nothing_will_deliver_it_again(late, options, second
     settings = {"task_acks_late": late, "broker_transport_options": options}
     app = Celery("patient", set_as_current=False, changes=settings)
     task = SimpleNamespace(acks_late=None, app=app)
-    assert patience_for(task) == conf().LOST_TIMEOUT + seconds
+    assert redelivery_timeout(task) == conf().LOST_TIMEOUT + seconds
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_updates_from_outside_of_a_run_are_numbered_by_their_sender(sent):
         push_state("another", "t", "PROGRESS", {"current": number})
     runs.release_reports()
     first, second = sent
-    assert (first.task_id, first.token, first.publication) == ("another", "", "")
+    assert (first.task_id, first.run_id, first.publication) == ("another", "", "")
     assert first.sender == second.sender != ""
     assert second.counter == first.counter + 1
 

@@ -7,19 +7,19 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from realtime.conf import conf
-from realtime.core.change import Follower, Kept
+from realtime.core.change import Accepted, Dependent
 
 
 @dataclass(slots=True)
 class Record:
     """What is kept of one task."""
 
-    kept: Kept
+    kept: Accepted
     owner: str | None = None
     #: When it changed hands.
     owner_since: float = 0.0
-    patience: int = 0
-    followers: tuple[Follower, ...] = ()
+    redelivery_timeout: int = 0
+    dependents: tuple[Dependent, ...] = ()
     #: When it began to run, or to wait, or stalled.
     since: float = 0.0
     version: int = 0
@@ -37,7 +37,7 @@ class Log:
 
     epoch: str
     offset: int = 0
-    mark: int = 0
+    digest: int = 0
     texts: deque[str] = field(default_factory=lambda: deque(maxlen=conf().MAX_HISTORY_EVENTS))
     #: The topic's tasks and the offsets at which they came, oldest first.
     tasks: dict[str, int] = field(default_factory=dict)
