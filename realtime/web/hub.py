@@ -238,11 +238,13 @@ class Hub:
                 self._repair(watched)
 
     def _deliver(self, watched: Watched, item: Event | Reading) -> None:
-        before = watched.position
         watched.learn(item)
+        deliver: Callable[[Subscription, Any], bool] = (
+            Subscription.deliver if isinstance(item, Event) else Subscription.deliver_reading
+        )
         for subscription in tuple(watched.subscriptions):
             try:
-                if subscription.take(item, before):
+                if deliver(subscription, item):
                     continue
             except Exception:  # it is this subscriber's alone
                 logger.exception("subscriber_failed topic=%s", watched.name)

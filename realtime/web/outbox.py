@@ -22,6 +22,8 @@ from realtime.core.logs import get_logger
 from realtime.core.position import Position
 from realtime.core.states import is_mergeable
 
+from .cursor import Cursor
+
 logger = get_logger("realtime.connection")
 
 
@@ -46,28 +48,21 @@ _LAST_WORD: Final = 0.1
 
 
 class _Reading(NamedTuple):
-    """A frame that brings the reader of a topic to a position."""
+    """A frame that brings a subscriber to a position."""
 
-    topic: str
+    cursor: Cursor
     position: Position
     frame: str
 
 
-class _End(NamedTuple):
-    """A frame after which a topic has no reader."""
-
-    topic: str
-    frame: str
-
-
 class _Event(NamedTuple):
-    """An event, under the name by which the client subscribed to its topic."""
+    """An event for a subscriber."""
 
-    topic: str
+    cursor: Cursor
     event: Event
 
 
-_Item = str | _Reading | _Event | _End | CloseCode
+_Item = str | _Reading | _Event | CloseCode
 
 
 class Outbox:
@@ -85,7 +80,6 @@ class Outbox:
         "_progress",
         "_room",
         "_sending",
-        "_sent",
         "_sink",
         "_size",
         "_taken",
@@ -107,10 +101,8 @@ class Outbox:
         self._waiting: dict[int, _Item] = {}
         #: Bytes that wait.
         self._size = 0
-        #: Where the waiting progress of a topic's task is, if any.
-        self._progress: dict[tuple[str, str], int] = {}
-        #: Where the reader of each topic stands, by what was sent.
-        self._sent: dict[str, Position] = {}
+        #: The number of the progress that waits, for each subscriber and task.
+        self._progress: dict[tuple[Cursor, str], int] = {}
         self._task: asyncio.Task[None] | None = None
         #: There while somebody waits for room: an event is a kilobyte.
         self._emptied: asyncio.Event | None = None
@@ -126,44 +118,40 @@ class Outbox:
 
     def put(self, frame: str) -> None:
         """Append a frame."""
-        if not self._is_written(frame):
+        if not self._write_now(frame):
             self._append(frame)
 
-    def put_reading(self, topic: str, position: Position, frame: str) -> None:
-        """Append a frame that brings the reader of a topic to ``position``."""
-        if self._is_written(frame):
-            self._sent[topic] = position
+    def put_reading(self, cursor: Cursor, position: Position, frame: str) -> None:
+        """Append a frame that brings a subscriber to ``position``."""
+        if self._write_now(frame):
+            cursor.sent = position
         else:
-            self._append(_Reading(topic, position, frame))
+            self._append(_Reading(cursor, position, frame))
 
-    def put_event(self, topic: str, event: Event) -> None:
-        """Append an event; where much waits it takes its task's waiting progress away."""
-        if self._is_written(_frame_of(topic, event)):
-            self._sent[topic] = event.position
+    def put_event(self, cursor: Cursor, event: Event) -> None:
+        """Append an event; where much waits, remove the progress of its task that waits."""
+        write = self._write
+        if write is not None and self._is_empty() and write(_frame_of(cursor.topic, event)):
+            cursor.sent = event.position
             return
-        key = topic, event.task_id
+        key = cursor, event.task_id
         earlier = self._progress.pop(key, None)
         crowded = len(self._waiting) >= self._room or self._size >= self._limit // 2
         if earlier is not None and crowded and earlier in self._waiting:
             self._size -= _size(self._waiting.pop(earlier))
-        number = self._append(_Event(topic, event))
+        number = self._append(_Event(cursor, event))
         if is_mergeable(event.state):
             self._progress[key] = number
-
-    def put_end(self, topic: str, frame: str) -> None:
-        """Append a frame after which the topic has no reader, and forget where that one stood."""
-        if self._is_written(frame):
-            self._sent.pop(topic, None)
-        else:
-            self._append(_End(topic, frame))
 
     def drop(self, topic: str | None = None) -> None:
         """Leave out what waits, of a topic or at all: its reader may not see it any more."""
         for number, item in tuple(self._waiting.items()):
-            if topic is None or (isinstance(item, _Reading | _Event) and item.topic == topic):
+            if topic is None or (
+                isinstance(item, _Reading | _Event) and item.cursor.topic == topic
+            ):
                 self._size -= _size(self._waiting.pop(number))
         for key in tuple(self._progress):
-            if topic is None or key[0] == topic:
+            if topic is None or key[0].topic == topic:
                 del self._progress[key]
         self._tell_of_room()
 
@@ -222,11 +210,12 @@ class Outbox:
         self._taken = None
         return False
 
-    def _is_written(self, frame: str) -> bool:
-        """Send a frame past the queue, if there is none, and return whether it was taken."""
-        if self._write is None or self._waiting or self._taken is not None or self.closed:
-            return False
-        return self._write(frame)
+    def _write_now(self, frame: str) -> bool:
+        """Write a frame past the queue, if nothing is in it; return whether it was written."""
+        return self._is_empty() and self._write is not None and self._write(frame)
+
+    def _is_empty(self) -> bool:
+        return not self._waiting and self._taken is None and not self.closed
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """See whether the reader is slow. One timer now and then, not one for each frame."""
@@ -254,7 +243,6 @@ class Outbox:
             self._timer.cancel()
         self._waiting.clear()
         self._progress.clear()
-        self._sent.clear()
         self._size = 0
         self._tell_of_room()
 
@@ -267,25 +255,21 @@ class Outbox:
                 await self._sink.send(said)
         await self._sink.close(int(CloseCode.SLOW))
 
-    def _frame(self, number: int, item: str | _Reading | _Event | _End) -> str:
+    def _frame(self, number: int, item: str | _Reading | _Event) -> str:
         if isinstance(item, str):
             return item
-        if isinstance(item, _End):
-            self._sent.pop(item.topic, None)
-            return item.frame
         if isinstance(item, _Reading):
-            self._sent[item.topic] = item.position
+            item.cursor.sent = item.position
             return item.frame
-        topic, event = item
-        if self._progress.get((topic, event.task_id)) == number:
-            del self._progress[topic, event.task_id]
-        last = self._sent.get(topic)
-        self._sent[topic] = event.position
-        # The hub hands over every event in order: what is missing here was merged.
-        merged = event.position.offset - last.offset - 1 if last else 0
+        cursor, event = item
+        if self._progress.get((cursor, event.task_id)) == number:
+            del self._progress[cursor, event.task_id]
+        # The hub delivers every event in order: what is missing here was merged.
+        merged = event.position.offset - cursor.sent.offset - 1
+        cursor.sent = event.position
         if merged:
-            return frames.event(topic, event.position, event.text, merged=merged)
-        return _frame_of(topic, event)
+            return frames.event(cursor.topic, event.position, event.text, merged=merged)
+        return _frame_of(cursor.topic, event)
 
     def _append(self, item: _Item) -> int:
         number = self._number = self._number + 1
@@ -311,6 +295,6 @@ def _frame_of(topic: str, event: Event) -> str:
 def _size(item: _Item) -> int:
     if isinstance(item, _Event):
         return len(item.event.text)
-    if isinstance(item, _Reading | _End):
+    if isinstance(item, _Reading):
         return len(item.frame)
     return len(item) if isinstance(item, str) else 0

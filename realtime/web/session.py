@@ -291,7 +291,7 @@ class ClientSession:
             listed=listed(reading),
             expires_in=seconds_left(fresh.grant),
         )
-        self._outbox.put_reading(name, reading.position, answer)
+        self._outbox.put_reading(fresh.subscription.cursor, reading.position, answer)
         begin()
         topic = fresh.grant.topic
         if topic.kind == TASK and not reading.texts and not reading.recovered:
@@ -307,8 +307,7 @@ class ClientSession:
 
     def _unsubscribe(self, frame: frames.Unsubscribe) -> None:
         self.subscriptions.end(frame.topic)
-        name = str(frame.topic)
-        self._outbox.put_end(name, frames.unsubscribed(frame.id, name))
+        self._outbox.put(frames.unsubscribed(frame.id, str(frame.topic)))
 
     async def _send_page(self, frame: frames.Page) -> None:
         looks = self.subscriptions.looks

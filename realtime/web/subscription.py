@@ -1,4 +1,4 @@
-"""One reader of one topic, as the hub sees it: what it has seen, and what waits for it."""
+"""One subscriber of one topic, as the hub sees it: its cursor, and what waits for a reading."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Final
 from realtime.core.event import Event
 from realtime.core.position import Position, Step, step
 from realtime.store.base import PAGE, Reading
+
+from .cursor import Cursor
 
 #: Events that wait for a reading. If more arrive, they are dropped, and the topic is read anew.
 BACKLOG: Final = 256
@@ -22,9 +24,9 @@ class Subscription:
 
     __slots__ = (
         "_backlog",
-        "_floor",
         "_lost",
         "admits",
+        "cursor",
         "limit",
         "on_event",
         "on_reading",
@@ -36,11 +38,13 @@ class Subscription:
         on_event: Callable[[Event], None],
         on_reading: Callable[[Reading], None],
         *,
+        cursor: Cursor | None = None,
         limit: int = PAGE,
         admits: Callable[[Reading], bool] = lambda _reading: True,
     ) -> None:
         self.on_event = on_event
         self.on_reading = on_reading
+        self.cursor = cursor or Cursor()
         #: Whether its reader may see what is the owner's of a reading. Asked before the events of
         #: a reading are delivered; a reading itself is for ``on_reading`` to judge.
         self.admits = admits
@@ -50,34 +54,40 @@ class Subscription:
         self._backlog: list[Event | Reading] | None = []
         #: Whether some of that was dropped.
         self._lost = False
-        self._floor = Position("", 0)
         #: Whether the hub reads the topic for this subscription alone.
         self.refreshing = False
 
-    def take(self, item: Event | Reading, before: Position | None = None) -> bool:
-        """Deliver the item unless this reader has seen it.
+    def deliver(self, event: Event) -> bool:
+        """Deliver an event, unless the subscriber has it.
 
-        ``before`` is where the readers stand that have missed nothing. Return whether all is well;
-        if not, the reader needs a fresh reading.
+        Return whether nothing is missing; if something is, the subscriber needs a fresh reading.
         """
         if self._backlog is not None:
-            if len(self._backlog) < BACKLOG:
-                self._backlog.append(item)
-            else:
-                self._lost = True
-            return True
-        if isinstance(item, Reading):
-            if item.total is not None and self.limit != PAGE:
-                return False  # it is a page of another length
-            self._floor = item.position
-            self.on_reading(item)
-            return True
-        if self._floor is not before:
-            following = step(self._floor, item.position)
-            if following is not Step.DELIVER:
-                return following is Step.DROP
-        self._floor = item.position
-        self.on_event(item)
+            return self._defer(event)
+        cursor, position = self.cursor, event.position
+        last = cursor.position
+        # The common case of step(): a call costs as much as all else here.
+        if position.offset != last.offset + 1 or position.epoch != last.epoch:
+            return step(last, position) is Step.DROP
+        cursor.position = position
+        self.on_event(event)
+        return True
+
+    def deliver_reading(self, reading: Reading) -> bool:
+        """Deliver a reading that was made for all subscribers; return as :meth:`deliver` does."""
+        if self._backlog is not None:
+            return self._defer(reading)
+        if reading.total is not None and self.limit != PAGE:
+            return False  # it is a page of another length
+        self.cursor.position = reading.position
+        self.on_reading(reading)
+        return True
+
+    def _defer(self, item: Event | Reading) -> bool:
+        if self._backlog is not None and len(self._backlog) < BACKLOG:
+            self._backlog.append(item)
+        else:
+            self._lost = True
         return True
 
     def pause(self) -> None:
@@ -90,13 +100,13 @@ class Subscription:
 
     def begin_at(self, position: Position) -> None:
         """Note the position of the first reading, which its reader has delivered by itself."""
-        self._floor = position
+        self.cursor.position = position
 
     def resume(self, reading: Reading) -> bool:
-        """Deliver a reading, and what arrived after it; return as :meth:`take` does."""
+        """Deliver a reading, and what arrived after it; return as :meth:`deliver` does."""
         backlog, lost = self._backlog or [], self._lost
         self._backlog, self._lost = None, False
-        self._floor = reading.position
+        self.cursor.position = reading.position
         self.on_reading(reading)
         if self._is_paused():
             return True  # by its reader
@@ -104,17 +114,20 @@ class Subscription:
         return self.proceed()
 
     def proceed(self) -> bool:
-        """Deliver what arrived during a pause; return as :meth:`take` does."""
+        """Deliver what arrived during a pause; return as :meth:`deliver` does."""
         backlog, lost = self._backlog or (), self._lost
         self._backlog, self._lost = None, False
         if lost:
             return False
         for item in backlog:
-            following = step(self._floor, item.position)
-            if following is Step.DROP:
+            if isinstance(item, Event):
+                is_complete = self.deliver(item)
+            elif item.position.epoch != self.cursor.position.epoch:
+                return False  # it may be older than the subscriber's own
+            elif step(self.cursor.position, item.position) is Step.DROP:
                 continue
-            if isinstance(item, Reading) and item.position.epoch != self._floor.epoch:
-                return False  # it may be older than the reader's own
-            if not self.take(item):
+            else:
+                is_complete = self.deliver_reading(item)
+            if not is_complete:
                 return False
         return True

@@ -20,6 +20,7 @@ from realtime.store import get_store
 from realtime.store.base import Reading
 
 from .access.policy import NOT_FOUND_MESSAGE, Grant, Reason, Refused, grant, not_found, still_stands
+from .cursor import Cursor
 from .hub import Hub, Subscription
 from .outbox import Outbox
 
@@ -108,8 +109,12 @@ class Subscriptions:
         for _ in range(ATTEMPTS):
             looks = self.looks
             granted = await grant(frame.topic, self.user, frame.token)
+            cursor = Cursor(name)
             subscription = Subscription(
-                functools.partial(self._outbox.put_event, name), _nothing, limit=frame.limit
+                functools.partial(self._outbox.put_event, cursor),
+                _nothing,
+                cursor=cursor,
+                limit=frame.limit,
             )
             fresh = Subscribed(granted, subscription, self._same_token(frame.token))
             subscription.on_reading = functools.partial(self._take_reading, frame.topic, fresh)
@@ -180,7 +185,7 @@ class Subscriptions:
                 self._spawn(self._decide_anew(name, subscribed, reading))
             return
         text = frames.snapshot(str(name), reading.position, reading.texts, listed(reading))
-        self._outbox.put_reading(str(name), reading.position, text)
+        self._outbox.put_reading(subscribed.subscription.cursor, reading.position, text)
 
     async def _decide_anew(self, name: Topic, subscribed: Subscribed, reading: Reading) -> None:
         """Find out whether a paused subscription may go on, now that the topic has another owner.
@@ -247,7 +252,7 @@ class Subscriptions:
                 self._shown.pop(subscribed.grant.topic, None)
             self.drop(subscribed)
             self._outbox.drop(str(name))
-            self._outbox.put_end(str(name), frames.withdrawn(str(name), code, message))
+            self._outbox.put(frames.withdrawn(str(name), code, message))
 
     @property
     def sees_more(self) -> bool:
