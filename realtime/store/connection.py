@@ -154,10 +154,10 @@ class Asker:
         self.client = redis.asyncio.Redis.from_pool(pool)
         self._batcher = Batcher(self._send)
 
-    async def ask(self, *command: Any) -> Any:
+    async def ask(self, *command: Any, cost: int = 1) -> Any:
         """Return a command's answer. Raises TimeoutError too, where those before it took it all."""
         async with asyncio.timeout(self._patience):
-            return await self._batcher.request(command)
+            return await self._batcher.request(command, cost=cost)
 
     async def close(self) -> None:
         """Close the connection. Those who wait for an answer get a ConnectionError."""
@@ -165,12 +165,14 @@ class Asker:
         await self._batcher.close()
         await self.client.aclose()
 
-    async def call(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Return a script's answer."""
+    async def call(
+        self, script: Script, keys: Sequence[str], args: Sequence[Any], *, cost: int = 1
+    ) -> Any:
+        """Return a script's answer; ``cost`` is the number of statuses that it reads."""
         try:
-            return await self.ask("EVALSHA", script.sha, len(keys), *keys, *args)
+            return await self.ask("EVALSHA", script.sha, len(keys), *keys, *args, cost=cost)
         except NoScriptError:
-            return await self.ask("EVAL", script.source, len(keys), *keys, *args)
+            return await self.ask("EVAL", script.source, len(keys), *keys, *args, cost=cost)
 
     async def _send(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
         pipeline = self.client.pipeline(transaction=False)

@@ -227,21 +227,23 @@ class RedisStore(Store):
         if not _CURSOR.fullmatch(after):
             raise ValueError("after must be what the last page gave as next")
         question = self._question(topic, limit=limit, after=after)
-        reply = await self._async().call(self._reading, *question)
+        reply = await self._async().call(self._reading, *question, cost=limit)
         return Page(reply[_TEXTS:], int(reply[_TOTAL] or 0), reply[_NEXT])
 
     async def read(
         self, topic: Topic, since: Position | None = None, *, limit: int = PAGE
     ) -> Reading:
-        return await self._read(self._question(topic, since, epoch=_name(), limit=limit))
+        cost = limit if topic.holds_many else 1
+        question = self._question(topic, since, epoch=_name(), limit=limit)
+        return await self._read(question, cost)
 
     async def read_since(self, topic: Topic, head: Head) -> Reading:
-        return await self._read(
-            self._question(topic, head.position, epoch=_name(), digest=head.digest)
-        )
+        cost = PAGE if topic.holds_many else 1
+        question = self._question(topic, head.position, epoch=_name(), digest=head.digest)
+        return await self._read(question, cost)
 
-    async def _read(self, question: tuple[list[str], list[Any]]) -> Reading:
-        reply = await self._async().call(self._reading, *question)
+    async def _read(self, question: tuple[list[str], list[Any]], cost: int) -> Reading:
+        reply = await self._async().call(self._reading, *question, cost=cost)
         epoch, offset, digest, recovered, owner, total, after, moved, *texts = reply
         return Reading(
             Position(epoch, int(offset)),

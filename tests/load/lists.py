@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -25,24 +26,32 @@ from .held import sign_in
 from .report import Row
 from .stage import LoadStage
 
-#: Asks Redis again and again, in a process of its own, until its input ends; then prints the
-#: longest answer in seconds.
+#: Pings Redis every millisecond, in a process of its own, until its input ends; then prints the
+#: longest answer in seconds. Without an address it pings nobody: what it prints is how long the
+#: scheduler kept the process itself waiting.
 _PROBER = """
 import select, sys, time, redis
-client, longest = redis.Redis.from_url(sys.argv[1]), 0.0
-client.ping()
-while not select.select([sys.stdin], [], [], 0.001)[0]:
+client = redis.Redis.from_url(sys.argv[1]) if sys.argv[1] else None
+longest = 0.0
+while True:
     began = time.perf_counter()
-    client.ping()
-    longest = max(longest, time.perf_counter() - began)
+    if client is None:
+        ended = select.select([sys.stdin], [], [], 0.001)[0]
+        longest = max(longest, time.perf_counter() - began - 0.001)
+    else:
+        client.ping()
+        longest = max(longest, time.perf_counter() - began)
+        ended = select.select([sys.stdin], [], [], 0.001)[0]
+    if ended:
+        break
 print(longest)
 """
 
 
 class Prober:
-    """Measures how long Redis serves nobody else."""
+    """Measures how long Redis serves no other client, or, without a URL, the machine's own part."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str = "") -> None:
         self._process: Any = subprocess.Popen(
             [sys.executable, "-c", _PROBER, url],
             stdin=subprocess.PIPE,
@@ -52,9 +61,54 @@ class Prober:
         prefer(self._process.pid)
 
     def longest(self) -> float:
-        """End it; return the seconds that Redis kept it waiting at most."""
+        """End it; return the longest wait in seconds."""
         printed, _ = self._process.communicate()
         return float(printed)
+
+
+@dataclass
+class Longest:
+    """The longest waits in seconds."""
+
+    #: From the prober's ping to its reply.
+    reply: float
+    #: Of a process that asks nobody anything: what the scheduler adds to each.
+    scheduler: float
+    #: One turn of Redis' event loop, by its own clock, and the commands of the largest turn.
+    turn: float
+    commands: int
+    #: One command, by Redis' slow log.
+    command: float
+
+
+class Measured:
+    """What Redis takes for its clients while a block runs; read `longest` after it."""
+
+    longest: Longest
+
+    def __init__(self, stage: LoadStage) -> None:
+        self._url = stage.server.url
+
+    def __enter__(self) -> Measured:
+        self._client = redis.Redis.from_url(self._url)
+        self._client.config_set("slowlog-log-slower-than", 500)
+        self._client.slowlog_reset()
+        self._client.config_resetstat()
+        self._probers = Prober(self._url), Prober()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        reply, scheduler = (prober.longest() for prober in self._probers)
+        own = self._client.info("debug")
+        slow = [each["duration"] for each in self._client.slowlog_get(1000)]
+        self.longest = Longest(
+            reply,
+            scheduler,
+            own["eventloop_duration_max"] / 1e6,
+            own["eventloop_cmd_per_cycle_max"],
+            max(slow, default=0) / 1e6,
+        )
+        self._client.close()
 
 
 def lists(stage: LoadStage) -> Iterator[Row]:
@@ -69,36 +123,29 @@ def lists(stage: LoadStage) -> Iterator[Row]:
         ]
         for answer in waiting:
             answer()
-    with (
-        stage.serving(MAX_CONNECTIONS_PER_USER=count, MAX_CONNECTIONS_PER_ADDRESS=count) as [web],
-        redis.Redis.from_url(stage.server.url) as client,
-    ):
+    settings = {"MAX_CONNECTIONS_PER_USER": count, "MAX_CONNECTIONS_PER_ADDRESS": count}
+    with stage.serving(**settings) as [web]:
         clients = [
             Client(f"page-{n}", [web.port], {"user:me": []}, stage.rng, session=session)
             for n, (_, session) in zip(range(count), itertools.cycle(sessions), strict=False)
         ]
-        quiet = Prober(stage.server.url)
-        time.sleep(2.0 if stage.long else 0.2)
-        alone = quiet.longest()
-        with connected(stage, clients):
-            client.config_set("slowlog-log-slower-than", 0)
-            client.slowlog_reset()
-            client.config_set("slowlog-log-slower-than", 1000)
-            prober, began = Prober(stage.server.url), time.monotonic()
+        with Measured(stage) as alone:
+            time.sleep(2.0 if stage.long else 0.2)
+        with connected(stage, clients), Measured(stage) as storm:
+            began = time.monotonic()
             stage.fleet.call(cut_all(clients))
             back = until(lambda: all(len(one.away) == 1 for one in clients), 120)
             require(back, "not all pages are back")
-            took, longest = time.monotonic() - began, prober.longest()
-            slowest = max((each["duration"] for each in client.slowlog_get(1000)), default=0)
+            took = time.monotonic() - began
             away = max(one.away[0] for one in clients)
     size = f"{count:,} pages, user:me of {tasks:,}"
     yield Row(
         "h1",
         "lists: all come back: Redis serves nobody else, longest",
         size,
-        f"{milliseconds(longest)} (alone {milliseconds(alone)}), a command {slowest / 1000:.1f} ms",
+        described(storm.longest, alone.longest),
         "50 ms",
-        longest <= 0.05 if stage.long else None,
+        storm.longest.turn <= 0.05 if stage.long else None,
     )
     yield Row(
         "h2",
@@ -108,6 +155,15 @@ def lists(stage: LoadStage) -> Iterator[Row]:
         "all",
         True,
     )
+
+
+def described(storm: Longest, alone: Longest) -> str:
+    """What Redis says of itself, then what another client of it sees."""
+    own = f"{milliseconds(storm.turn)} a turn of at most {storm.commands} commands"
+    own += f", {milliseconds(storm.command)} a command"
+    reply = f"{milliseconds(storm.reply)} (alone {milliseconds(alone.reply)})"
+    late = f"{milliseconds(storm.scheduler)} (alone {milliseconds(alone.scheduler)})"
+    return f"{own}; a ping {reply}; the scheduler {late}"
 
 
 def prefer(pid: int) -> None:
