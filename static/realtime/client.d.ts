@@ -1,9 +1,5 @@
 /*! django-celery-realtime, BSD-3-Clause. Built from static/realtime/src. */
 /**
- * Removes a handler.
- */
-export type Undo = () => void;
-/**
  * The part of a WebSocket that is used.
  */
 export type Socket = {
@@ -61,29 +57,33 @@ export type Config = {
      */
     texts?: Record<string, string> | undefined;
 };
-/** Why a subscription, a request or the connection was refused or given up. */
+/**
+ * Removes a handler.
+ */
+export type Undo = () => void;
+/** The reason why a subscription, a request or the connection ended. */
 export class RealtimeError extends Error {
     /**
      * @param {string} code The server's error code (`not_found`, `unauthorized`, `limit`, …);
-     *   `disconnected` when the server asked the client to stay away, `closed` when the client or
-     *   the handle was closed by the page itself.
+     *   `disconnected` when the server forbade the client to reconnect; `closed` when the page itself
+     *   closed the client or the handle.
      * @param {string} message
-     * @param {number | null} [retryAfter] Seconds that the server asked to wait.
+     * @param {number | null} [retryAfter] Seconds to wait, if the server named a number.
      */
     constructor(code: string, message: string, retryAfter?: number | null);
     code: string;
     retryAfter: number | null;
 }
 /**
- * - `connecting`: not connected; the client tries by itself, at once or after a wait;
+ * - `connecting`: not connected; the client connects by itself, at once or after a wait;
  * - `connected`: the server has sent its welcome;
- * - `disconnected`: nothing is tried until something is subscribed to.
+ * - `disconnected`: the client does not connect until something is subscribed to.
  */
 export type State = "connecting" | "connected" | "disconnected";
 /**
  * `reason` is text for people, empty when there is nothing to report; `code` is the close code
- * that led here, if one did; `delayed` is true while the server cannot reach its store, so that
- * updates arrive late.
+ * that led to this state, if one did; `delayed` is true while the server cannot reach its store,
+ * so that updates arrive late.
  */
 export type ConnectionState = {
     state: State;
@@ -97,19 +97,19 @@ export type ConnectionState = {
  */
 export function isTerminal(status: Pick<Status, "state">): boolean;
 /**
- * The state of one task at one moment, complete. Keys of later versions of the service are passed
- * on as they are.
+ * The complete state of one task at one moment. Keys that later versions of the service add are
+ * passed on unchanged.
  *
  * `state` is Celery's name (`PENDING`, `RECEIVED`, `STARTED`, `PROGRESS` or a name of the task's
  * own, `RETRY`, `STALLED`, `SUCCESS`, `FAILURE`, `REVOKED`, `LOST`). Times are ISO 8601 text in
- * UTC: for showing, never for ordering.
+ * UTC, for display and never for ordering.
  */
 export type Status = {
     task_id: string;
     name: string | null;
     state: string;
     /**
-     * Rises by one with each accepted change.
+     * Rises by one with each accepted update.
      */
     version: number;
     /**
@@ -123,7 +123,7 @@ export type Status = {
     progress: Progress | null;
     result: any;
     /**
-     * The result was too large, or JSON cannot express it.
+     * True if the result was too large, or JSON cannot express it.
      */
     truncated: boolean;
     error: {
@@ -144,7 +144,7 @@ export type Status = {
     updated_at: string | null;
 };
 /**
- * Numbers that the task does not know are null.
+ * The progress of a task. Numbers that the task does not know are null.
  */
 export type Progress = {
     current: number | null;
@@ -153,68 +153,71 @@ export type Progress = {
     meta?: Record<string, any> | null;
 };
 /**
- * A token, or a function that gets one. A function is called for the first subscription and then
- * once per term of the token; topics with the same function share what it returns.
+ * A token, or a function that returns one. The client calls a function for the first subscription
+ * and then once per lifetime of the token; topics with the same function share what it returns.
  */
 export type Token = string | (() => string | null | undefined | Promise<string | null | undefined>);
-/** @typedef {Change} Change */
+/** @typedef {Update} Update */
 /** @typedef {Progress} Progress */
 /** @typedef {Status} Status */
 /** @typedef {Undo} Undo */
 /** @typedef {Subscription} Subscription */
-/** What the handles of a task and of a topic have in common. */
+/** The common part of the handles of a task and of a topic. */
 declare class Handle {
     /**
-     * Calls back with the newest status of each task, and with each new one, once and in order.
+     * Calls the handler with the newest status of each task, then with each new one, once and in
+     * order.
      * @param {(status: Status) => void} handler
      * @returns {Undo}
      */
     onStatus(handler: (status: Status) => void): Undo;
     /**
-     * Calls back once when the server refuses, withdraws or gives up the subscription.
+     * Calls the handler once when the subscription has ended with an error.
      * @param {(error: RealtimeError) => void} handler
      * @returns {Undo}
      */
     onError(handler: (error: RealtimeError) => void): Undo;
     /**
-     * Closes the handle: no handler is called any more, and the last handle of a topic unsubscribes.
+     * Closes the handle: its handlers are not called any more, and the last handle of a topic
+     * unsubscribes.
      */
     close(): void;
     #private;
 }
-/** One task. A `for await` over it gives each status, and ends with the task. */
+/** One task. A `for await` loop over it gets each status, and ends with the task. */
 export class TaskHandle extends Handle {
     id: string;
-    /** The newest status; null before the first. */
+    /** The newest status; null before the first one. */
     get status(): Status | null;
     /**
-     * Calls back with the progress of each status that has one.
+     * Calls the handler with the progress of each status that has one.
      * @param {(progress: Progress, status: Status) => void} handler
      * @returns {Undo}
      */
     onProgress(handler: (progress: Progress, status: Status) => void): Undo;
     /**
-     * Calls back with the ending, also one that failed. A task that is delivered again ends again.
+     * Calls the handler with the ending, also with a failure. A task that is delivered to a worker
+     * again ends again.
      * @param {(status: Status) => void} handler
      * @returns {Undo}
      */
     onEnd(handler: (status: Status) => void): Undo;
     /**
-     * Calls back when the server no longer knows the task, which had not ended: its record has
-     * expired, or the store lost it. It may come back.
+     * Calls the handler when the server no longer knows a task that had not ended: its record has
+     * expired, or the store lost it. The task may come back.
      * @param {() => void} handler
      * @returns {Undo}
      */
     onGone(handler: () => void): Undo;
     /**
-     * Waits for the ending: a failed task gives its status as well. Rejects with a
-     * `RealtimeError` when the ending cannot be known.
+     * Waits for the ending, and returns its status, also that of a failed task. Rejects with a
+     * `RealtimeError` when the subscription has ended with an error.
      * @returns {Promise<Status>}
      */
     done(): Promise<Status>;
     /**
-     * Asks for the task to be cancelled. Fulfilled when the request was passed on; the state follows
-     * like any other.
+     * Requests the cancellation of the task. Fulfilled when the server has passed the request on; the
+     * new state arrives like any other.
      * @returns {Promise<void>}
      */
     cancel(): Promise<void>;
@@ -227,20 +230,21 @@ export class TopicHandle extends Handle {
     name: string;
     /** The newest status of each task, by task id. @returns {ReadonlyMap<string, Status>} */
     get tasks(): ReadonlyMap<string, Status>;
-    /** How many tasks the server has of the topic; `tasks` holds those of the pages loaded so far. */
+    /** How many tasks the server has of the topic; `tasks` has those of the loaded pages. */
     get total(): number;
     /** Says whether there are tasks on further pages. */
     get hasMore(): boolean;
     /**
-     * Loads the next page, older tasks, into `tasks`; `onStatus` is called with each of them. Resolves
-     * at once when all are loaded.
+     * Loads the next page, with older tasks, into `tasks`; `onStatus` is called with each of them.
+     * Resolves at once when all pages are loaded.
      * @param {number} [limit] Tasks on the page: 1 to 200, 50 by default.
      * @returns {Promise<void>}
      */
     more(limit?: number): Promise<void>;
     /**
-     * Calls back with all tasks when the list was replaced: at first, and where the server could not
-     * send what was missed. A task that is not in it is gone. `onStatus` follows with what is news.
+     * Calls the handler with all tasks when the list was replaced: at first, and where the server
+     * could not send the missed events. Tasks that are not in it are gone. `onStatus` is called
+     * afterwards with the statuses that are new.
      * @param {(tasks: ReadonlyMap<string, Status>) => void} handler
      * @returns {Undo}
      */
@@ -248,23 +252,23 @@ export class TopicHandle extends Handle {
     #private;
 }
 /**
- * Returns a client, which connects when something is subscribed to. Clients of one address share a
- * connection; one with a `platform` of its own has its own.
+ * Returns a client. It connects when something is subscribed to. Clients of one address share a
+ * connection, except those with a `platform` of their own.
  * @param {string | URL} [url] The WebSocket's address. By default the one that
  *   `{% realtime_script %}` put into the page, else `/realtime/ws/` of the page's own site.
- * @param {Partial<Platform>} [platform] Replaces what the browser or Node provides, for tests.
+ * @param {Partial<Platform>} [platform] Replaces functions of the browser or of Node, for tests.
  * @returns {Realtime}
  */
 export function connect(url?: string | URL, platform?: Partial<Platform>): Realtime;
 /**
- * The path of a task id in an address of the HTTP side: plain ids as they are, others as `~` and
- * base64url, since a decoded `%2F` or `..` would change the route.
+ * Returns the path of a task id in an address of the HTTP side: plain ids unchanged, others as `~`
+ * and base64url, since a decoded `%2F` or `..` would change the route.
  * @param {string} id
  * @returns {string}
  */
 export function idPath(id: string): string;
 /**
- * Any number of tasks and topics over one connection. Its `state` event carries the
+ * A client for any number of tasks and topics over one connection. Its `state` event has the
  * `ConnectionState` as `detail`.
  */
 export class Realtime extends EventTarget {
@@ -275,10 +279,10 @@ export class Realtime extends EventTarget {
     constructor(url?: string | URL, platform?: Partial<Platform>);
     /** The state of the connection. */
     get state(): ConnectionState;
-    /** The time by the server's clock, for showing how long a task has run. */
+    /** The time by the server's clock, to show how long a task has run. */
     get serverTime(): Date;
     /**
-     * Calls back with the present state, and with each change.
+     * Calls the handler with the present state of the connection, and with each new one.
      * @param {(state: ConnectionState) => void} handler
      * @returns {Undo}
      */
@@ -296,7 +300,7 @@ export class Realtime extends EventTarget {
      * Subscribes to a topic of many tasks, such as `user:me`.
      * @param {string} name
      * @param {{token?: Token | undefined, limit?: number | undefined}} [options] `limit`: tasks in
-     *   the snapshot, 1 to 200, 50 by default; `more()` of the handle loads others.
+     *   the snapshot, 1 to 200, 50 by default; `more()` of the handle loads further ones.
      * @returns {TopicHandle}
      */
     topic(name: string, options?: {
@@ -304,21 +308,22 @@ export class Realtime extends EventTarget {
         limit?: number | undefined;
     }): TopicHandle;
     /**
-     * Asks the service, by this page's session, for a token that opens these topics, for requests of
-     * the page's own. Rejects if one of them is refused.
+     * Requests a token for these topics by the page's session, for HTTP requests of the page's own.
+     * Rejects if the page may not see one of them.
      * @param {string[]} topics
      * @returns {Promise<string>}
      */
     requestToken(topics: string[]): Promise<string>;
     /**
-     * The address of a task's result, whole: for `fetch`, with the session's cookie or a token.
+     * Returns the address of a task's complete result, for `fetch` with the session's cookie or a
+     * token.
      * @param {string} id
      * @returns {string}
      */
     resultUrl(id: string): string;
     /**
-     * Closes every handle made by this client, and the connection unless other clients use it.
-     * Subscribing again connects again.
+     * Closes every handle of this client, and the connection unless other clients use it. A new
+     * subscription connects again.
      */
     close(): void;
     #private;

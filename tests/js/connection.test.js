@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Realtime } from "../../static/realtime/src/client.mjs";
-import { backoff } from "../../static/realtime/src/connection.mjs";
+import { backoff } from "../../static/realtime/src/retry.mjs";
 import { collect, FakeSocket, seeded, setUp, settled, status } from "./fake.js";
 
 test("it connects only when something is subscribed to", async () => {
@@ -17,7 +17,7 @@ test("it connects only when something is subscribed to", async () => {
   assert.equal(tasks.state.state, "connecting");
 });
 
-test("without a WebSocket it says what is needed", () => {
+test("without a WebSocket the error names what is needed", () => {
   const { WebSocket } = globalThis;
   Reflect.deleteProperty(globalThis, "WebSocket");
   try {
@@ -43,7 +43,7 @@ test("an address of https becomes one of wss", async () => {
   assert.equal(tasks.state.state, "disconnected");
 });
 
-test("the state is told with its reason, and as an event", async () => {
+test("the state is reported with its reason, and as an event", async () => {
   const fake = setUp();
   const states = collect((handler) => fake.tasks.onState(handler));
   const events = /** @type {any[]} */ ([]);
@@ -90,7 +90,7 @@ test("the wait has full jitter, up to 20 s", () => {
   }
 });
 
-test("the waits grow while connections fail, and also while they only just live", async () => {
+test("waits grow while connections fail, and while connections are short-lived", async () => {
   const fake = setUp({ random: () => 1 });
   fake.tasks.task("t1");
   await settled();
@@ -130,7 +130,7 @@ test("a subscription during the wait does not cut it short", async () => {
   assert.equal(fake.sockets.length, 2);
 });
 
-test("after a restart it comes back within a random 0 to 15 s", async () => {
+test("after a restart the client reconnects within a random 0 to 15 s", async () => {
   const random = seeded(11);
   const waits = [];
   for (let i = 0; i < 300; i += 1) {
@@ -145,7 +145,7 @@ test("after a restart it comes back within a random 0 to 15 s", async () => {
 });
 
 for (const code of [1000, 4500, 4501, 4503, 4509, 4999]) {
-  test(`code ${code} stays away, and says so`, async () => {
+  test(`code ${code} ends the connection, with a warning`, async () => {
     const fake = setUp();
     const handle = fake.tasks.task("t1");
     const errors = collect((handler) => handle.onError(handler));
@@ -161,7 +161,7 @@ for (const code of [1000, 4500, 4501, 4503, 4509, 4999]) {
 }
 
 for (const code of [1001, 1006, 1011, 1012, 1013, 4000, 4001, 4002, 4499]) {
-  test(`code ${code} comes back`, async () => {
+  test(`code ${code} reconnects`, async () => {
     const fake = setUp();
     fake.tasks.task("t1");
     await fake.welcomed();
@@ -171,7 +171,7 @@ for (const code of [1001, 1006, 1011, 1012, 1013, 4000, 4001, 4002, 4499]) {
   });
 }
 
-test("after staying away a new subscription connects again", async () => {
+test("after a final close a new subscription connects again", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   await fake.welcomed();
@@ -182,49 +182,49 @@ test("after staying away a new subscription connects again", async () => {
   assert.equal(fake.socket.all("subscribe").length, 1);
 });
 
-test("the closing frame counts, not the code the close arrives with", async () => {
+test("the code of the closing frame counts, not that of the close", async () => {
   const fake = setUp({ random: () => 0.9 });
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
-  await socket.say({ type: "closing", code: 1012, message: "server restart", reconnect: true });
+  await socket.deliver({ type: "closing", code: 1012, message: "server restart", reconnect: true });
   await socket.cut(1006);
   assert.deepEqual(fake.tasks.state, { state: "connecting", reason: "server restart", code: 1012, delayed: false });
   assert.equal(fake.clock.next, 13_500);
 });
 
-test("a closing frame that asks to stay away is obeyed after a 1006", async () => {
+test("a closing frame that forbids to reconnect is obeyed after a 1006", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
-  await socket.say({ type: "closing", code: 4501, message: "signed out", reconnect: false });
+  await socket.deliver({ type: "closing", code: 4501, message: "signed out", reconnect: false });
   await socket.cut(1006);
   await fake.clock.advance(60_000);
   assert.equal(fake.sockets.length, 1);
   assert.deepEqual(fake.tasks.state, { state: "disconnected", reason: "signed out", code: 4501, delayed: false });
 });
 
-test("a close that was announced and does not come is not waited for", async () => {
+test("a close that was announced and does not arrive ends by a timeout", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
-  await socket.say({ type: "closing", code: 1012, message: "server restart", reconnect: true });
+  await socket.deliver({ type: "closing", code: 1012, message: "server restart", reconnect: true });
   await fake.clock.advance(10_000);
   assert.equal(socket.isClosed, true);
   assert.equal(fake.tasks.state.code, 1012);
 });
 
-test("a closing frame of one connection is forgotten with it", async () => {
+test("a closing frame does not affect the next connection", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   let socket = await fake.welcomed();
-  await socket.say({ type: "closing", code: 1012, message: "server restart", reconnect: true });
+  await socket.deliver({ type: "closing", code: 1012, message: "server restart", reconnect: true });
   await socket.cut(1012);
   socket = await fake.back();
   await socket.cut(1006);
   assert.equal(fake.tasks.state.code, 1006);
 });
 
-test("a server that does not welcome is given up after 10 s", async () => {
+test("a connection without a welcome ends after 10 s", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   await settled();
@@ -236,7 +236,7 @@ test("a server that does not welcome is given up after 10 s", async () => {
   await fake.back();
 });
 
-test("it pings only when nothing was heard for the time the server named", async () => {
+test("the client pings only after the silence that the server named", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
@@ -246,7 +246,7 @@ test("it pings only when nothing was heard for the time the server named", async
   assert.equal(socket.all("ping").length, 0);
   await fake.clock.advance(1);
   assert.equal(socket.all("ping").length, 1);
-  await socket.say({ type: "pong", id: socket.last("ping").id });
+  await socket.deliver({ type: "pong", id: socket.last("ping").id });
   await fake.clock.advance(24_999);
   assert.equal(socket.all("ping").length, 1);
   assert.equal(fake.tasks.state.state, "connected");
@@ -265,7 +265,7 @@ test("a ping that is not answered within 10 s ends the connection", async () => 
   assert.equal(fake.tasks.state.state, "connected");
 });
 
-test("the close of a connection that was given up does not touch the next", async () => {
+test("the late close of a dead connection does not affect the next", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
@@ -287,7 +287,7 @@ test("a machine that slept connects again without waiting for an answer", async 
   await fake.back();
 });
 
-test("a timer that a background tab held back for a minute only pings", async () => {
+test("a timer that a background tab delayed for a minute only pings", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
@@ -298,7 +298,7 @@ test("a timer that a background tab held back for a minute only pings", async ()
 });
 
 for (const name of ["visibilitychange", "pageshow", "resume"]) {
-  test(`${name} tries at once`, async () => {
+  test(`${name} connects at once`, async () => {
     const fake = setUp({ random: () => 1 });
     fake.tasks.task("t1");
     await fake.welcomed();
@@ -313,7 +313,7 @@ for (const name of ["visibilitychange", "pageshow", "resume"]) {
 }
 
 for (const name of ["online", "visibilitychange", "pageshow", "resume"]) {
-  test(`${name} asks a connection whether it still lives, and waits 3 s`, async () => {
+  test(`${name} pings a connection, and waits 3 s`, async () => {
     const fake = setUp();
     fake.tasks.task("t1");
     const socket = await fake.welcomed();
@@ -326,7 +326,7 @@ for (const name of ["online", "visibilitychange", "pageshow", "resume"]) {
     assert.equal(socket.isClosed, true);
   });
 
-  test(`${name} does not shorten a wait that the server asked for`, async () => {
+  test(`${name} does not shorten a wait that the server requires`, async () => {
     const fake = setUp({ random: () => 0.9 });
     fake.tasks.task("t1");
     await fake.welcomed();
@@ -357,11 +357,11 @@ test("when the network returns pages reconnect within a random 0 to 1 s", async 
   assert.ok(Math.min(...waits) < 10 && Math.max(...waits) > 990);
 });
 
-test("a wait that a closing frame asks for is kept", async () => {
+test("a wait that a closing frame requires is kept", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
-  await socket.say({ type: "closing", code: 1013, message: "full", reconnect: true, retry_after: 20 });
+  await socket.deliver({ type: "closing", code: 1013, message: "full", reconnect: true, retry_after: 20 });
   await socket.cut(1013);
   fake.events.dispatchEvent(new Event("online"));
   fake.events.dispatchEvent(new Event("visibilitychange"));
@@ -397,7 +397,7 @@ test("a page that enters the back/forward cache closes, and connects once when i
   assert.equal(handle.status?.version, 5);
 });
 
-test("a page that is left for good is not parked", async () => {
+test("a page that is not cached is not parked", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
@@ -436,7 +436,7 @@ test("a clock that is set back or forth costs one ping, and ends nothing", async
     fake.clock.ahead += jump;
     for (let i = 0; i < 4; i += 1) {
       await fake.clock.advance(12_500);
-      if (socket.all("ping").length > 0) await socket.say({ type: "pong", id: socket.last("ping").id });
+      if (socket.all("ping").length > 0) await socket.deliver({ type: "pong", id: socket.last("ping").id });
     }
   }
   assert.equal(fake.sockets.length, 1);
@@ -456,7 +456,7 @@ test("waking does not connect a client that is closed", async () => {
   assert.equal(fake.clock.pending, 0);
 });
 
-test("with nothing left to follow it does not come back", async () => {
+test("without subscriptions the client does not reconnect", async () => {
   const fake = setUp();
   const handle = fake.tasks.task("t1");
   await fake.welcomed();
@@ -467,14 +467,14 @@ test("with nothing left to follow it does not come back", async () => {
   assert.equal(fake.tasks.state.state, "disconnected");
 });
 
-test("what is no frame of the contract is ignored", async () => {
+test("what is not a frame of the protocol is ignored", async () => {
   const fake = setUp();
   const handle = fake.tasks.task("t1");
   const socket = await fake.welcomed();
   for (const data of ["", "{", "[]", "null", "7", '{"type":7}', new ArrayBuffer(4)]) {
     socket.onmessage?.({ data });
   }
-  await socket.say({ type: "confetti", id: 1, topic: "task:t1" });
+  await socket.deliver({ type: "confetti", id: 1, topic: "task:t1" });
   await socket.subscribed({ offset: 1, snapshot: [status(1, "PENDING", { later: true })] });
   assert.equal(handle.status?.state, "PENDING");
 });
@@ -486,21 +486,21 @@ for (const [burst, rate] of [[50, 10], [20, 10], [5, 1], [1, 1], [200, 100]]) {
     await settled();
     const { socket } = fake;
     await socket.welcome({ frame_burst: burst, frames_per_second: rate });
-    // What the server counts: its bucket never holds less than nothing.
+    // The server's count: its bucket is never below zero.
     let bucket = Number(burst);
     let counted = 0;
     for (let waited = 0; waited < 90_000; waited += 100) {
-      bucket = Math.min(Number(burst), bucket + Number(rate) / 10) - (socket.said.length - counted);
-      counted = socket.said.length;
+      bucket = Math.min(Number(burst), bucket + Number(rate) / 10) - (socket.sent.length - counted);
+      counted = socket.sent.length;
       assert.ok(bucket >= 0, `${counted} frames after ${waited} ms`);
       await fake.clock.advance(100);
-      await socket.say({ type: "pong", id: 0 });
+      await socket.deliver({ type: "pong", id: 0 });
     }
     assert.equal(new Set(socket.all("subscribe").map(({ topic }) => topic)).size, 60);
   });
 }
 
-test("no more is subscribed to than the server allows, and the others come when some ended", async () => {
+test("subscriptions beyond the server's limit wait until others have ended", async () => {
   const fake = setUp();
   const handles = Array.from({ length: 12 }, (_, i) => fake.tasks.task(`t${i}`));
   await settled();
@@ -517,7 +517,7 @@ test("no more is subscribed to than the server allows, and the others come when 
   assert.equal(socket.all("subscribe").length, 10);
 });
 
-test("a task that failed gives its place to one that waits, and is watched again later", async () => {
+test("a task that failed yields its slot to one that waits, and is subscribed to again later", async () => {
   const fake = setUp();
   const handles = Array.from({ length: 4 }, (_, i) => fake.tasks.task(`t${i}`));
   await settled();
@@ -539,19 +539,19 @@ test("a task that failed gives its place to one that waits, and is watched again
   assert.equal(socket.last("subscribe").topic, "task:t0", "it may run again");
 });
 
-test("frames keep to the pace that the server allows", async () => {
+test("frames keep to the rate that the server allows", async () => {
   const fake = setUp();
   for (let i = 0; i < 128; i += 1) fake.tasks.task(`t${i}`);
   const socket = await fake.welcomed();
-  assert.ok(socket.said.length <= 50, `${socket.said.length} at once`);
-  const { length } = socket.said;
+  assert.ok(socket.sent.length <= 50, `${socket.sent.length} at once`);
+  const { length } = socket.sent;
   await fake.clock.advance(1000);
-  assert.ok(socket.said.length - length <= 10);
+  assert.ok(socket.sent.length - length <= 10);
   await fake.clock.advance(11_000);
   assert.equal(new Set(socket.all("subscribe").map(({ topic }) => topic)).size, 128);
 });
 
-test("frames that were waiting for their turn are gone with the connection", async () => {
+test("frames that wait are dropped with the connection", async () => {
   const fake = setUp();
   for (let i = 0; i < 100; i += 1) fake.tasks.task(`t${i}`);
   const socket = await fake.welcomed();
@@ -594,20 +594,20 @@ test("a connection whose tasks have all succeeded closes as well", async () => {
   assert.equal(socket.isClosed, true);
 });
 
-test("what the server refuses before its welcome is the reason, and a warning", async () => {
+test("an error before the welcome is the reason, and a warning", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   await settled();
   const { socket } = fake;
-  await socket.say({ type: "error", code: "limit", message: "10 connections of one user" });
-  await socket.say({ type: "closing", code: 1013, message: "try again later", reconnect: true });
+  await socket.deliver({ type: "error", code: "limit", message: "10 connections of one user" });
+  await socket.deliver({ type: "closing", code: 1013, message: "try again later", reconnect: true });
   await socket.cut(1013);
   assert.equal(fake.tasks.state.state, "connecting");
   assert.equal(fake.tasks.state.reason, "10 connections of one user");
   assert.match(String(fake.warnings), /10 connections of one user \(1013\)/);
 });
 
-test("a server that asks to stay away is a warning in the console", async () => {
+test("a final close is a warning in the console", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   await fake.welcomed();
@@ -615,20 +615,20 @@ test("a server that asks to stay away is a warning in the console", async () => 
   assert.match(String(fake.warnings), /too many refused subscriptions \(4503\)/);
 });
 
-test("pages are told that the store is away, and that it is back", async () => {
+test("pages receive that the store is unavailable, and that it is back", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
-  await socket.say({ type: "store", available: false });
+  await socket.deliver({ type: "store", available: false });
   assert.equal(fake.tasks.state.state, "connected");
   assert.equal(fake.tasks.state.delayed, true);
   assert.match(fake.tasks.state.reason, /updates are delayed/);
-  await socket.say({ type: "store", available: true });
+  await socket.deliver({ type: "store", available: true });
   assert.deepEqual(fake.tasks.state, { state: "connected", reason: "", code: null, delayed: false });
 });
 
 for (const [answer, reason] of /** @type {[() => Response, RegExp][]} */ ([
-  [() => Response.json({ error: { message: "a WebSocket" } }, { status: 426 }), /a proxy does not pass them on/],
+  [() => Response.json({ error: { message: "a WebSocket" } }, { status: 426 }), /a proxy does not pass WebSockets on/],
   [() => Response.json({ error: { message: "this page's origin is not allowed" } }, { status: 403 }), /origin is not allowed \(403\)/],
   [() => new Response("no", { status: 403 }), /refuses this page \(403\)/],
   [() => new Response("<h1>Not Found", { status: 404 }), /no such service at this address \(404\)/],
@@ -662,7 +662,7 @@ for (const [answer, reason] of /** @type {[() => Response, RegExp][]} */ ([
   });
 }
 
-test("a wait that a refused handshake asks for is kept", async () => {
+test("a wait that a refused handshake requires is kept", async () => {
   const fake = setUp({ location: "http://example.test/page" });
   fake.site.answer = () => new Response("full", { status: 503, headers: { "Retry-After": "30" } });
   fake.tasks.task("t1");
@@ -678,7 +678,7 @@ test("a wait that a refused handshake asks for is kept", async () => {
   assert.equal(fake.sockets.length, 3);
 });
 
-test("a proxy that accepts and closes counts as refused, and is not asked at full speed", async () => {
+test("a proxy that accepts and closes counts as a failure, and the waits grow", async () => {
   const fake = setUp({ random: () => 1, location: "http://example.test/page" });
   fake.site.answer = () => new Response("", { status: 426 });
   fake.tasks.task("t1");
@@ -693,11 +693,11 @@ test("a proxy that accepts and closes counts as refused, and is not asked at ful
     await fake.clock.advance(fake.clock.next);
   }
   assert.deepEqual(waits, [500, 1000, 2000, 4000, 8000, 16_000]);
-  assert.match(fake.warnings.join(), /no WebSocket reaches it/);
+  assert.match(fake.warnings.join(), /does not pass WebSockets on/);
   assert.equal(fake.site.requests.length, 1);
 });
 
-test("there is one attempt at a time, whatever wakes the page", async () => {
+test("there is one attempt at a time, whichever event wakes the page", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   await settled();
@@ -710,7 +710,7 @@ test("there is one attempt at a time, whatever wakes the page", async () => {
   assert.equal(fake.sockets.filter(({ isClosed }) => !isClosed).length, 1);
 });
 
-test("the server's clock is known from its welcome", async () => {
+test("the server's clock comes from its welcome", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   await fake.welcomed();

@@ -1,6 +1,6 @@
 /**
- * A platform under the test's thumb: a clock that moves when told to, a random that is seeded,
- * and a server that says what the test says.
+ * A platform that the test controls: a clock that the test moves, a random with a seed, and a
+ * server whose frames the test sends.
  */
 
 import assert from "node:assert/strict";
@@ -14,7 +14,7 @@ export class FakeClock {
   /** @type {Map<number, {at: number, callback: () => void}>} */
   #timers = new Map();
 
-  /** What the wall clock is ahead of the monotonic one, besides a constant. */
+  /** Milliseconds by which the wall clock is ahead of the monotonic one, besides a constant. */
   ahead = 0;
 
   now = () => this.time;
@@ -41,7 +41,7 @@ export class FakeClock {
   }
 
   /**
-   * Moves on, running each timer at its time.
+   * Moves the clock, and runs each timer at its time.
    * @param {number} milliseconds
    */
   async advance(milliseconds) {
@@ -62,7 +62,7 @@ export class FakeClock {
   }
 }
 
-/** Waits until all that was promised has happened. */
+/** Waits until all pending promises have settled. */
 export function settled() {
   return new Promise((resolve) => setImmediate(resolve));
 }
@@ -86,8 +86,8 @@ export class FakeSocket {
   onmessage = null;
   /** @type {((event: {code: number, reason: string}) => void) | null} */
   onclose = null;
-  /** What the client said. @type {any[]} */
-  said = [];
+  /** The frames that the client sent. @type {any[]} */
+  sent = [];
   /** Ids of frames that a test has answered. @type {Set<number>} */
   answered = new Set();
   answersPings = false;
@@ -104,8 +104,8 @@ export class FakeSocket {
   send(text) {
     assert.equal(this.isClosed, false, "sent on a closed socket");
     const frame = JSON.parse(text);
-    this.said.push(frame);
-    if (this.answersPings && frame.type === "ping") this.say({ type: "pong", id: frame.id });
+    this.sent.push(frame);
+    if (this.answersPings && frame.type === "ping") this.deliver({ type: "pong", id: frame.id });
   }
 
   /** @param {number} [code] */
@@ -115,36 +115,36 @@ export class FakeSocket {
   }
 
   /**
-   * What the client said of a type.
+   * Returns the frames of a type that the client sent.
    * @param {string} type
    * @returns {any[]}
    */
   all(type) {
-    return this.said.filter((frame) => frame.type === type);
+    return this.sent.filter((frame) => frame.type === type);
   }
 
   /**
-   * The last the client said of a type.
+   * Returns the last frame of a type that the client sent.
    * @param {string} type
    */
   last(type) {
     const frame = this.all(type).at(-1);
-    assert.ok(frame, `nothing said of type ${type}: ${JSON.stringify(this.said)}`);
+    assert.ok(frame, `no frame of type ${type} was sent: ${JSON.stringify(this.sent)}`);
     return frame;
   }
 
   /**
-   * The server says a frame.
+   * Sends a frame to the client.
    * @param {object} frame
    */
-  async say(frame) {
+  async deliver(frame) {
     this.onmessage?.({ data: JSON.stringify(frame) });
     await settled();
   }
 
   /** @param {object} [limits] */
   welcome(limits = {}) {
-    return this.say({
+    return this.deliver({
       type: "welcome",
       protocol: 1,
       ping: 25,
@@ -157,20 +157,20 @@ export class FakeSocket {
   }
 
   /**
-   * The server answers the last `subscribe` (of the topic, if given).
+   * Answers the last `subscribe` (of the topic, if given).
    * @param {object} answer
    * @param {string} [topic]
    */
   subscribed(answer, topic) {
-    const asked = this.all("subscribe")
+    const request = this.all("subscribe")
       .filter((one) => topic === undefined || one.topic === topic)
       .at(-1);
-    assert.ok(asked, "nothing was subscribed to");
-    const { id } = asked;
-    return this.say({
+    assert.ok(request, "nothing was subscribed to");
+    const { id } = request;
+    return this.deliver({
       type: "subscribed",
       id,
-      topic: asked.topic,
+      topic: request.topic,
       epoch: "k3x9",
       offset: 0,
       ...("events" in answer ? { recovered: true } : { recovered: false, snapshot: [] }),
@@ -184,7 +184,7 @@ export class FakeSocket {
    * @param {object} [more]
    */
   event(offset, status, more = {}) {
-    return this.say({ type: "event", topic: "task:t1", epoch: "k3x9", offset, status, ...more });
+    return this.deliver({ type: "event", topic: "task:t1", epoch: "k3x9", offset, status, ...more });
   }
 
   /**
@@ -199,7 +199,7 @@ export class FakeSocket {
 }
 
 /**
- * A whole status.
+ * Returns a complete status.
  * @param {number} version
  * @param {string} [state]
  * @param {object} [more]
@@ -218,7 +218,7 @@ export function status(version, state = "PROGRESS", more = {}) {
 }
 
 /**
- * The HTTP side of the service, as the client sees it: records requests, answers what it is told.
+ * The HTTP side of the service. It records the requests, and the test sets the answer.
  */
 export class FakeSite {
   /** @type {{url: string, method: string, headers: any, body: any}[]} */
@@ -234,7 +234,7 @@ export class FakeSite {
     return this.answer(body, url);
   };
 
-  /** Grants what is asked for, but for what is refused. @param {string[]} [refused] */
+  /** Grants all requested topics except these. @param {string[]} [refused] */
   grant(refused = []) {
     let made = 0;
     this.answer = ({ topics }) => {
@@ -246,7 +246,7 @@ export class FakeSite {
 }
 
 /**
- * A client with everything fake. With `location` it runs in a page of that address.
+ * Returns a client on a fake platform. With `location` it runs in a page of that address.
  * @param {{random?: () => number, location?: string, config?: object, answersPings?: boolean}}
  *   [options]
  */
@@ -303,7 +303,7 @@ export function setUp({ random = () => 0.5, location, config = {}, answersPings 
     async back() {
       const before = sockets.length;
       await clock.advance(clock.next);
-      assert.equal(sockets.length, before + 1, "the client did not come back once");
+      assert.equal(sockets.length, before + 1, "the client did not reconnect once");
       await this.socket.welcome();
       return this.socket;
     },
@@ -311,7 +311,7 @@ export function setUp({ random = () => 0.5, location, config = {}, answersPings 
 }
 
 /**
- * Collects what is called back.
+ * Collects the values of a handler.
  * @param {(handler: (value: any) => void) => unknown} on
  */
 export function collect(on) {
@@ -330,7 +330,7 @@ export function versions(statuses) {
 }
 
 /**
- * Takes the errors that are reported while `act` runs.
+ * Returns the errors that are reported while `act` runs.
  * @param {() => Promise<void>} act
  */
 export async function reported(act) {

@@ -33,7 +33,7 @@ test("progress is called back with its status, and only where there is one", asy
   assert.deepEqual(calls, [[3, 3], [4, 4]]);
 });
 
-test("a progress that existed before is called back", async () => {
+test("an earlier progress is called back", async () => {
   const { handle, socket } = await published();
   await socket.event(2, status(2));
   const calls = collect((handler) => handle.onProgress(handler));
@@ -41,7 +41,7 @@ test("a progress that existed before is called back", async () => {
   assert.deepEqual(calls, [{ current: 2, total: 100, message: null }]);
 });
 
-test("an undo takes its own handler off, and no other", async () => {
+test("an undo removes its own handler, and no other", async () => {
   const { handle, socket } = await published();
   /** @type {number[]} */
   const first = [];
@@ -55,7 +55,7 @@ test("an undo takes its own handler off, and no other", async () => {
   assert.deepEqual(versions(other), [1, 2]);
 });
 
-test("a handler may take itself off, and a later one, while it is called", async () => {
+test("a handler may remove itself, and a later one, while it is called", async () => {
   const { handle, socket } = await published();
   await settled();
   /** @type {number[]} */
@@ -78,7 +78,7 @@ test("a status that arrives before the first call is called back once", async ()
   assert.deepEqual(versions(seen), [2]);
 });
 
-test("closing a handle in one of its handlers silences the others", async () => {
+test("closing a handle in one of its handlers removes the others", async () => {
   const { handle, socket } = await published();
   await settled();
   handle.onStatus(({ version }) => version === 2 && handle.close());
@@ -90,7 +90,7 @@ test("closing a handle in one of its handlers silences the others", async () => 
 
 test("closing a handle that was refused keeps the reason", async () => {
   const { handle, socket } = await published();
-  await socket.say({ type: "unsubscribed", topic: "task:t1", code: "forbidden", message: "no" });
+  await socket.deliver({ type: "unsubscribed", topic: "task:t1", code: "forbidden", message: "no" });
   handle.close();
   await assert.rejects(handle.done(), { code: "forbidden" });
 });
@@ -102,7 +102,7 @@ test("an undo before the first call means no call", async () => {
   assert.deepEqual(seen, []);
 });
 
-test("what a handler throws is reported, and the others are called", async () => {
+test("an error of a handler is reported, and the others are called", async () => {
   const { handle, socket } = await published();
   await settled();
   handle.onStatus(() => {
@@ -135,7 +135,7 @@ test("the promise of the ending is fulfilled by a success", async () => {
   assert.equal((await handle.done()).result, 42);
 });
 
-test("the promise of the ending is fulfilled by a failure too: it is data", async () => {
+test("the promise of the ending is fulfilled by a failure too", async () => {
   const { handle, socket } = await published();
   const done = handle.done();
   await socket.event(2, status(2, "FAILURE", { error: { type: "ValueError", message: "no" } }));
@@ -161,7 +161,7 @@ test("closing a handle rejects the promise of its ending, and is no error to han
   assert.deepEqual(errors, []);
 });
 
-test("closing the client rejects what is waited for", async () => {
+test("closing the client rejects pending promises", async () => {
   const { fake, handle } = await published();
   const done = handle.done();
   fake.tasks.close();
@@ -192,7 +192,7 @@ test("an iterator that is not read keeps no more than one status of each state",
   assert.equal((await iterator.next()).done, true);
 });
 
-test("an iterator that is left early hears nothing more", async () => {
+test("an iterator that ends early receives nothing more", async () => {
   const { handle, socket } = await published();
   for await (const { version } of handle) {
     assert.equal(version, 1);
@@ -202,13 +202,13 @@ test("an iterator that is left early hears nothing more", async () => {
   assert.equal(handle.status?.version, 2);
 });
 
-test("an iterator throws what the server refuses", async () => {
+test("an iterator throws the server's refusal", async () => {
   const fake = setUp();
   const seen = read(fake.tasks.task("t1"));
   seen.catch(() => {});
   const socket = await fake.welcomed();
   const { id } = socket.last("subscribe");
-  await socket.say({ type: "error", id, code: "not_found", message: "no such task" });
+  await socket.deliver({ type: "error", id, code: "not_found", message: "no such task" });
   await assert.rejects(seen, { code: "not_found" });
 });
 
@@ -220,7 +220,7 @@ test("an iterator of a handle that is closed ends", async () => {
   assert.deepEqual(await seen, [1]);
 });
 
-test("cancelling waits for the subscription, and for the server's word", async () => {
+test("cancelling waits for the subscription, and for the server's answer", async () => {
   const fake = setUp();
   const handle = fake.tasks.task("t1", { token: "signed" });
   let isPassedOn = false;
@@ -231,11 +231,11 @@ test("cancelling waits for the subscription, and for the server's word", async (
   const { id, task_id } = socket.last("cancel");
   assert.equal(task_id, "t1");
   assert.equal(isPassedOn, false);
-  await socket.say({ type: "cancelled", id, task_id });
+  await socket.deliver({ type: "cancelled", id, task_id });
   await cancelled;
 });
 
-test("cancelling twice asks once, and again when the connection was lost meanwhile", async () => {
+test("cancelling twice sends one request, and another after the connection was lost", async () => {
   const { fake, handle, socket } = await published();
   const both = Promise.all([handle.cancel(), handle.cancel()]);
   assert.equal(socket.all("cancel").length, 1);
@@ -243,13 +243,13 @@ test("cancelling twice asks once, and again when the connection was lost meanwhi
   const again = await fake.back();
   await again.subscribed({ offset: 1, events: [] });
   const { id } = again.last("cancel");
-  await again.say({ type: "cancelled", id, task_id: "t1" });
+  await again.deliver({ type: "cancelled", id, task_id: "t1" });
   await both;
   handle.cancel();
   assert.equal(again.all("cancel").length, 2);
 });
 
-test("cancelling right after coming back waits for the subscription", async () => {
+test("cancelling right after a reconnection waits for the subscription", async () => {
   const { fake, handle, socket } = await published();
   await socket.cut(1006);
   const again = await fake.back();
@@ -259,10 +259,10 @@ test("cancelling right after coming back waits for the subscription", async () =
   assert.equal(again.all("cancel").length, 1);
 });
 
-test("cancelling that is refused rejects, and the handle lives on", async () => {
+test("a refused cancel rejects, and the handle stays open", async () => {
   const { handle, socket } = await published();
   const isRefused = assert.rejects(handle.cancel(), { code: "not_found" });
-  await socket.say({ type: "error", id: socket.last("cancel").id, code: "not_found", message: "no" });
+  await socket.deliver({ type: "error", id: socket.last("cancel").id, code: "not_found", message: "no" });
   await isRefused;
   await socket.event(2, status(2));
   assert.equal(handle.status?.version, 2);

@@ -27,7 +27,7 @@ test("the first subscription names no position and no token", async () => {
   assert.deepEqual(Object.keys(socket.last("subscribe")).sort(), ["id", "topic", "type"]);
 });
 
-test("coming back resumes from the last position", async () => {
+test("a reconnection resumes from the last position", async () => {
   const { fake, socket } = await running();
   await socket.event(5, status(5));
   await socket.cut(1006);
@@ -35,7 +35,7 @@ test("coming back resumes from the last position", async () => {
   assert.deepEqual(again.last("subscribe").since, { epoch: "k3x9", offset: 5 });
 });
 
-test("what was missed is called back in order when it is recovered", async () => {
+test("recovered events are called back in order", async () => {
   const { fake, seen, socket } = await running();
   await socket.cut(1006);
   const again = await fake.back();
@@ -59,7 +59,7 @@ test("a recovery without events calls nothing back", async () => {
   assert.deepEqual(versions(seen), [4, 5]);
 });
 
-test("a recovery that is not whole is not believed", async () => {
+test("an incomplete recovery is not trusted", async () => {
   const { fake, seen, socket } = await running();
   await socket.cut(1006);
   const again = await fake.back();
@@ -71,7 +71,7 @@ test("a recovery that is not whole is not believed", async () => {
   assert.deepEqual(versions(seen), [4, 7]);
 });
 
-test("a recovery that ends too early is not believed", async () => {
+test("a recovery that ends too early is not trusted", async () => {
   const { fake, seen, socket } = await running();
   await socket.cut(1006);
   const again = await fake.back();
@@ -81,7 +81,7 @@ test("a recovery that ends too early is not believed", async () => {
   assert.deepEqual(versions(seen), [4, 5, 6]);
 });
 
-test("a snapshot after coming back calls back only what is news", async () => {
+test("a snapshot after a reconnection calls back only new statuses", async () => {
   const { fake, seen, socket } = await running();
   await socket.cut(1006);
   let again = await fake.back();
@@ -92,7 +92,7 @@ test("a snapshot after coming back calls back only what is news", async () => {
   assert.deepEqual(versions(seen), [4, 9]);
 });
 
-test("a gap in mid-stream asks for what is missing, and keeps the order", async () => {
+test("a gap requests the missing events, and keeps the order", async () => {
   const { seen, socket } = await running();
   await socket.event(7, status(7, "STARTED"));
   assert.deepEqual(versions(seen), [4]);
@@ -128,7 +128,7 @@ test("events before the answer to a subscription wait for it", async () => {
   assert.deepEqual(versions(seen), [4, 5]);
 });
 
-test("of more events than are held the newest are, and the rest is asked for", async () => {
+test("the newest events wait up to a limit, and older ones are requested again", async () => {
   const fake = setUp();
   const handle = fake.tasks.task("t1");
   const socket = await fake.welcomed();
@@ -146,7 +146,7 @@ test("of more events than are held the newest are, and the rest is asked for", a
   assert.equal(handle.status?.version, 1200);
 });
 
-test("doubled and late events are dropped", async () => {
+test("duplicate and late events are dropped", async () => {
   const { seen, socket } = await running();
   await socket.event(5, status(5));
   await socket.event(5, status(5));
@@ -172,7 +172,7 @@ test("an event in order is accepted whatever its version", async () => {
   assert.equal(handle.status?.version, 5);
 });
 
-test("an event of a new epoch asks, and versions start over", async () => {
+test("an event of a new epoch subscribes again, and versions begin again", async () => {
   const { seen, socket } = await running();
   await socket.event(1, status(1, "STARTED"), { epoch: "n0e2" });
   assert.deepEqual(socket.last("subscribe").since, { epoch: "k3x9", offset: 4 });
@@ -181,9 +181,9 @@ test("an event of a new epoch asks, and versions start over", async () => {
   assert.deepEqual(versions(seen), [4, 1, 2]);
 });
 
-test("a snapshot in mid-stream replaces what was known", async () => {
+test("a snapshot between events replaces the list", async () => {
   const { handle, seen, socket } = await running();
-  await socket.say({
+  await socket.deliver({
     type: "snapshot", topic: "task:t1", epoch: "n0e2", offset: 3, snapshot: [status(2)],
   });
   await socket.event(4, status(3), { epoch: "n0e2" });
@@ -192,10 +192,10 @@ test("a snapshot in mid-stream replaces what was known", async () => {
   assert.equal(socket.all("subscribe").length, 1);
 });
 
-test("an ending is told after the store went back, though its version was told before", async () => {
+test("an ending is called back after the store went back, though its version was called back before", async () => {
   const { handle, seen, socket } = await running();
   await socket.event(5, status(5));
-  await socket.say({
+  await socket.deliver({
     type: "snapshot", topic: "task:t1", epoch: "n0e2", offset: 3, snapshot: [status(3)],
   });
   await socket.event(4, status(4, "FAILURE"), { epoch: "n0e2" });
@@ -204,7 +204,7 @@ test("an ending is told after the store went back, though its version was told b
   assert.equal(socket.all("subscribe").length, 1);
 });
 
-test("who comes back to a store that went back takes what there is", async () => {
+test("a client that reconnects to a store that went back accepts its snapshot", async () => {
   const { fake, handle, seen, socket } = await running();
   await socket.event(5, status(5));
   await socket.cut(1006);
@@ -217,19 +217,19 @@ test("who comes back to a store that went back takes what there is", async () =>
 
 test("a lower version of the same epoch in a snapshot is not called back", async () => {
   const { handle, seen, socket } = await running();
-  await socket.say({
+  await socket.deliver({
     type: "snapshot", topic: "task:t1", epoch: "k3x9", offset: 4, snapshot: [status(3)],
   });
   assert.deepEqual(versions(seen), [4]);
   assert.equal(handle.status?.version, 4);
 });
 
-test("an ending that is found again after the log was lost is told once", async () => {
+test("an ending that arrives again after the log was lost is called back once", async () => {
   const { handle, seen, socket } = await running();
   const ends = collect((handler) => handle.onEnd(handler));
   await settled();
   await socket.event(5, status(5, "FAILURE"));
-  await socket.say({
+  await socket.deliver({
     type: "snapshot", topic: "task:t1", epoch: "n0e2", offset: 0, snapshot: [],
   });
   assert.equal(handle.status?.state, "FAILURE");
@@ -238,7 +238,7 @@ test("an ending that is found again after the log was lost is told once", async 
   assert.deepEqual(versions(ends), [5]);
 });
 
-test("an ending that a new run or the true result corrects is told again", async () => {
+test("an ending that a new run or the true result corrects is called back again", async () => {
   const { handle, socket } = await running();
   const ends = collect((handler) => handle.onEnd(handler));
   await settled();
@@ -248,7 +248,7 @@ test("an ending that a new run or the true result corrects is told again", async
   assert.deepEqual(ends.map(({ state }) => state), ["LOST", "FAILURE", "SUCCESS"]);
 });
 
-test("a task that had ended before is told once", async () => {
+test("a task that had ended before is called back once", async () => {
   const fake = setUp();
   const handle = fake.tasks.task("t1");
   const ends = collect((handler) => handle.onEnd(handler));
@@ -262,7 +262,7 @@ test("a task that had ended before is told once", async () => {
   assert.equal((await done).state, "FAILURE");
 });
 
-test("a handler that comes late is told what there is, once", async () => {
+test("a handler that is added late receives the present status, once", async () => {
   const { handle, socket } = await running();
   await socket.event(5, status(5, "SUCCESS"));
   const late = collect((handler) => handle.onStatus(handler));
@@ -273,7 +273,7 @@ test("a handler that comes late is told what there is, once", async () => {
   assert.deepEqual(versions(ends), [5]);
 });
 
-test("a task that has succeeded is given back to the server and not asked for again", async () => {
+test("a task that has succeeded is unsubscribed, and not requested again", async () => {
   const { fake, handle, socket } = await running();
   fake.tasks.task("t2");
   await settled();
@@ -286,7 +286,7 @@ test("a task that has succeeded is given back to the server and not asked for ag
   assert.equal(again.all("unsubscribe").length, 0);
 });
 
-test("with nothing but succeeded tasks it does not come back, and nothing is an error", async () => {
+test("with only succeeded tasks the client does not reconnect, and reports no error", async () => {
   const { fake, handle, socket } = await running();
   const errors = collect((handler) => handle.onError(handler));
   await socket.event(5, status(5, "SUCCESS"));
@@ -297,7 +297,7 @@ test("with nothing but succeeded tasks it does not come back, and nothing is an 
   assert.equal((await handle.done()).version, 5);
 });
 
-test("a task that failed is still followed, since it may run again", async () => {
+test("a task that failed stays subscribed, since it may run again", async () => {
   const { handle, seen, socket } = await running();
   await socket.event(5, status(5, "LOST"));
   assert.equal(socket.all("unsubscribe").length, 0);
@@ -306,7 +306,7 @@ test("a task that failed is still followed, since it may run again", async () =>
   assert.equal(handle.status?.state, "STARTED");
 });
 
-test("two handles of one topic share a subscription, and each is told everything", async () => {
+test("two handles of one topic share a subscription, and each receives everything", async () => {
   const { fake, handle, seen, socket } = await running();
   const other = fake.tasks.task("t1");
   const late = collect((handler) => other.onStatus(handler));
@@ -326,19 +326,19 @@ test("two handles of one topic share a subscription, and each is told everything
   assert.deepEqual(socket.all("unsubscribe").map(({ topic }) => topic), ["task:t1"]);
 });
 
-test("a topic that is closed and followed again is subscribed to again", async () => {
+test("a topic that is closed and opened again is subscribed to again", async () => {
   const { fake, handle, socket } = await running();
   handle.close();
   const again = fake.tasks.task("t1");
   await settled();
   assert.deepEqual(
-    socket.said.map(({ type }) => type),
+    socket.sent.map(({ type }) => type),
     ["subscribe", "unsubscribe", "subscribe"],
   );
   assert.equal(again.status, null);
 });
 
-test("a handle that is closed before its answer is not told of it", async () => {
+test("a handle that is closed before the answer does not receive it", async () => {
   const fake = setUp();
   const handle = fake.tasks.task("t1");
   const errors = collect((handler) => handle.onError(handler));
@@ -346,12 +346,12 @@ test("a handle that is closed before its answer is not told of it", async () => 
   const { id } = socket.last("subscribe");
   handle.close();
   const loud = await reported(() =>
-    socket.say({ type: "error", id, code: "not_found", message: "no such task" }),
+    socket.deliver({ type: "error", id, code: "not_found", message: "no such task" }),
   );
   assert.deepEqual([...errors, ...loud], []);
 });
 
-test("a token is given with the subscription", async () => {
+test("a token is sent with the subscription", async () => {
   const fake = setUp();
   fake.tasks.task("t1", { token: "signed" });
   const socket = await fake.welcomed();
@@ -385,7 +385,7 @@ test("a token that comes after the connection was lost is used on the next", asy
   assert.deepEqual(again.all("subscribe").map(({ token }) => token), ["signed"]);
 });
 
-test("a token function that fails is reported and tried again", async () => {
+test("a token function that fails is reported and called again", async () => {
   const fake = setUp();
   let calls = 0;
   fake.tasks.task("t1", {
@@ -405,7 +405,7 @@ test("a token function that fails is reported and tried again", async () => {
 });
 
 for (const code of ["not_found", "unauthorized", "bad_request", "limit"]) {
-  test(`the refusal ${code} is told to the handle, and not asked again`, async () => {
+  test(`the refusal ${code} is an error of the handle, and final`, async () => {
     const fake = setUp();
     const handle = fake.tasks.task("t1");
     const errors = collect((handler) => handle.onError(handler));
@@ -413,7 +413,7 @@ for (const code of ["not_found", "unauthorized", "bad_request", "limit"]) {
     done.catch(() => {});
     const socket = await fake.welcomed();
     const { id } = socket.last("subscribe");
-    await socket.say({ type: "error", id, code, message: "no" });
+    await socket.deliver({ type: "error", id, code, message: "no" });
     await assert.rejects(done, { name: "RealtimeError", code, message: "no" });
     assert.deepEqual(errors.map((error) => error.code), [code]);
     await socket.cut(1006);
@@ -422,18 +422,18 @@ for (const code of ["not_found", "unauthorized", "bad_request", "limit"]) {
   });
 }
 
-test("one refusal leaves the other subscriptions alone", async () => {
+test("a refusal does not affect other subscriptions", async () => {
   const fake = setUp();
   const handle = fake.tasks.task("t1");
   fake.tasks.task("t2");
   const socket = await fake.welcomed();
   const [, second] = socket.all("subscribe");
-  await socket.say({ type: "error", id: second.id, code: "limit", message: "128 subscriptions" });
+  await socket.deliver({ type: "error", id: second.id, code: "limit", message: "128 subscriptions" });
   await socket.subscribed({ offset: 4, snapshot: [status(4)] }, "task:t1");
   assert.equal(handle.status?.version, 4);
 });
 
-test("trouble inside the server passes: the subscription is tried again with growing waits", async () => {
+test("after an internal error the subscription is tried again with growing waits", async () => {
   const fake = setUp();
   const handle = fake.tasks.task("t1");
   const errors = collect((handler) => handle.onError(handler));
@@ -441,7 +441,7 @@ test("trouble inside the server passes: the subscription is tried again with gro
   const waits = [];
   for (let i = 0; i < 4; i += 1) {
     const { id } = socket.last("subscribe");
-    await socket.say({ type: "error", id, code: "internal", message: "ref 7" });
+    await socket.deliver({ type: "error", id, code: "internal", message: "ref 7" });
     waits.push(fake.clock.next);
     await fake.clock.advance(fake.clock.next);
   }
@@ -451,11 +451,11 @@ test("trouble inside the server passes: the subscription is tried again with gro
   assert.equal(handle.status?.version, 4);
 });
 
-test("a subscription that the server withdraws is told to the handle", async () => {
+test("a subscription that the server withdraws is an error of the handle", async () => {
   const { fake, handle, socket } = await running();
   const errors = collect((handler) => handle.onError(handler));
   await settled();
-  await socket.say({ type: "unsubscribed", topic: "task:t1", code: "forbidden", message: "no more" });
+  await socket.deliver({ type: "unsubscribed", topic: "task:t1", code: "forbidden", message: "no more" });
   assert.deepEqual(errors.map(({ code, message }) => [code, message]), [["forbidden", "no more"]]);
   await socket.cut(1006);
   await fake.clock.advance(60_000);
@@ -468,12 +468,12 @@ test("a subscription that the server withdraws is told to the handle", async () 
 test("an error that answers nothing is reported", async () => {
   const { socket } = await running();
   const errors = await reported(() =>
-    socket.say({ type: "error", code: "bad_request", message: "not JSON" }),
+    socket.deliver({ type: "error", code: "bad_request", message: "not JSON" }),
   );
   assert.match(String(errors[0]), /not JSON/);
 });
 
-test("events of other topics are none of its business", async () => {
+test("events of other topics are ignored", async () => {
   const { seen, socket } = await running();
   await socket.event(5, status(50), { topic: "task:t2" });
   await socket.event(5, status(5));
@@ -492,7 +492,7 @@ test("a topic keeps the newest status of each task, and a snapshot replaces them
   const b = { task_id: "b" };
   await socket.subscribed({ offset: 2, snapshot: [status(1, "STARTED", a), status(1, "STARTED", b)] });
   await socket.event(3, status(2, "PROGRESS", b), { topic });
-  await socket.say({
+  await socket.deliver({
     type: "snapshot", topic, epoch: "k3x9", offset: 9,
     snapshot: [status(2, "PROGRESS", b), status(1, "PENDING", { task_id: "c" })],
   });
@@ -506,7 +506,7 @@ test("a topic keeps the newest status of each task, and a snapshot replaces them
   assert.equal(late[0], mine.tasks);
 });
 
-test("a topic keeps no more tasks than the server does: the quietest one goes", async () => {
+test("a topic keeps as many tasks as the server: the one that changed first goes", async () => {
   const fake = setUp();
   const mine = fake.tasks.topic("user:me");
   const topic = "user:me";
@@ -521,50 +521,50 @@ test("a topic keeps no more tasks than the server does: the quietest one goes", 
   assert.equal(mine.tasks.has("new"), true);
 });
 
-/** A page that has drawn a topic of two tasks, of which one has failed. */
-async function drawn() {
+/** A page with a topic of two tasks, of which one has failed. */
+async function subscribedTopic() {
   const fake = setUp();
   const mine = fake.tasks.topic("user:me");
-  const told = /** @type {string[]} */ ([]);
-  mine.onSnapshot((tasks) => told.push(`drawn anew: ${[...tasks.keys()]}`));
-  mine.onStatus(({ task_id, state }) => told.push(`${task_id} ${state}`));
+  const calls = /** @type {string[]} */ ([]);
+  mine.onSnapshot((tasks) => calls.push(`snapshot: ${[...tasks.keys()]}`));
+  mine.onStatus(({ task_id, state }) => calls.push(`${task_id} ${state}`));
   const socket = await fake.welcomed();
   const snapshot = [status(1, "STARTED", { task_id: "a" }), status(1, "STARTED", { task_id: "b" })];
   await socket.subscribed({ offset: 2, snapshot });
   await socket.event(3, status(2, "FAILURE", { task_id: "a" }), { topic: "user:me" });
-  told.length = 0;
-  return { mine, socket, told };
+  calls.length = 0;
+  return { mine, socket, calls };
 }
 
-test("an ending that a topic finds again after the log was lost is told once, and drawn", async () => {
-  const { mine, socket, told } = await drawn();
+test("an ending of a topic that arrives again after the log was lost is called back once, and in the snapshot", async () => {
+  const { mine, socket, calls } = await subscribedTopic();
   const [topic, epoch] = ["user:me", "n0e2"];
-  await socket.say({ type: "snapshot", topic, epoch, offset: 0, snapshot: [] });
+  await socket.deliver({ type: "snapshot", topic, epoch, offset: 0, snapshot: [] });
   await socket.event(1, status(1, "FAILURE", { task_id: "a" }), { topic, epoch });
   await socket.event(2, status(2, "FAILURE", { task_id: "a" }), { topic, epoch });
-  assert.deepEqual(told, ["drawn anew: ", "drawn anew: a"]);
+  assert.deepEqual(calls, ["snapshot: ", "snapshot: a"]);
   assert.equal(mine.tasks.get("a")?.version, 2);
 });
 
-test("what runs on or anew after the log was lost is told, and ends anew", async () => {
-  const { socket, told } = await drawn();
+test("a task that runs after the log was lost is called back, and ends again", async () => {
+  const { socket, calls } = await subscribedTopic();
   const [topic, epoch] = ["user:me", "n0e2"];
-  await socket.say({ type: "snapshot", topic, epoch, offset: 0, snapshot: [] });
+  await socket.deliver({ type: "snapshot", topic, epoch, offset: 0, snapshot: [] });
   await socket.event(1, status(1, "STARTED", { task_id: "a" }), { topic, epoch });
   await socket.event(2, status(2, "FAILURE", { task_id: "a" }), { topic, epoch });
   await socket.event(3, status(1, "STARTED", { task_id: "b" }), { topic, epoch });
-  assert.deepEqual(told, ["drawn anew: ", "a STARTED", "a FAILURE", "b STARTED"]);
+  assert.deepEqual(calls, ["snapshot: ", "a STARTED", "a FAILURE", "b STARTED"]);
 });
 
-test("a version that was told before the log went back is told when its state is another", async () => {
-  const { socket, told } = await drawn();
+test("a version that was called back before the log went back is called back if its state differs", async () => {
+  const { socket, calls } = await subscribedTopic();
   const [topic, epoch] = ["user:me", "k3x9"];
-  await socket.say({ type: "snapshot", topic, epoch, offset: 0, snapshot: [] });
+  await socket.deliver({ type: "snapshot", topic, epoch, offset: 0, snapshot: [] });
   await socket.event(1, status(1, "SUCCESS", { task_id: "b" }), { topic });
-  assert.deepEqual(told, ["drawn anew: ", "b SUCCESS"]);
+  assert.deepEqual(calls, ["snapshot: ", "b SUCCESS"]);
 });
 
-test("what a topic had no room for is not told again when the server still has it", () => {
+test("a task beyond a topic's limit is not called back again when the server still has it", () => {
   const feed = new Feed("user:me");
   const snapshot = Array.from({ length: 1000 }, (_, i) =>
     status(1, i === 0 ? "FAILURE" : "PENDING", { task_id: `t${i}` }),
@@ -578,25 +578,25 @@ test("what a topic had no room for is not told again when the server still has i
   const change = feed.snapshot({
     epoch: "k3x9", offset: 1200, snapshot: snapshot.map((one, i) => (i === 2 ? moved : one)),
   });
-  assert.deepEqual(change.news, [moved]);
+  assert.deepEqual(change.statuses, [moved]);
   assert.deepEqual(["t0", "t1", "t2"].map((id) => feed.tasks.has(id)), [true, true, true]);
 });
 
-test("of the tasks that are gone no more are remembered than are kept", () => {
+test("no more tasks that are gone are remembered than a topic keeps", () => {
   const feed = new Feed("user:me");
   feed.subscribed({ epoch: "k3x9", offset: 0, recovered: false, snapshot: [] });
   let offset = 0;
   /** @type {(i: number, version: number) => number} */
   const end = (i, version) => {
     const ending = status(version, "FAILURE", { task_id: `t${i}` });
-    return feed.event({ epoch: "k3x9", offset: ++offset, status: ending }).news.length;
+    return feed.event({ epoch: "k3x9", offset: ++offset, status: ending }).statuses.length;
   };
   for (let i = 0; i <= 2000; i += 1) assert.equal(end(i, 1), 1);
   assert.equal(end(1, 2), 0);
   assert.equal(end(0, 2), 1);
 });
 
-test("after coming back events wait for the answer as well", async () => {
+test("after a reconnection events wait for the answer as well", async () => {
   const { fake, seen, socket } = await running();
   await socket.cut(1006);
   const again = await fake.back();
@@ -607,7 +607,7 @@ test("after coming back events wait for the answer as well", async () => {
   assert.deepEqual(versions(seen), [4, 5, 6]);
 });
 
-test("what waited on a connection is gone with it", async () => {
+test("events that wait are dropped with the connection", async () => {
   const { fake, seen, socket } = await running();
   await socket.event(7, status(7));
   await socket.cut(1006);
@@ -618,7 +618,7 @@ test("what waited on a connection is gone with it", async () => {
   assert.equal(again.all("subscribe").length, 1);
 });
 
-test("events of a log that is lost do not make it ask for ever", async () => {
+test("events of a lost log do not cause endless requests", async () => {
   const { seen, socket } = await running();
   await socket.event(7, status(7));
   for (let i = 0; i < 5; i += 1) {
@@ -629,12 +629,12 @@ test("events of a log that is lost do not make it ask for ever", async () => {
   assert.deepEqual(versions(seen), [4, 1, 2]);
 });
 
-test("a retry that waits is not made beside the one of the next connection", async () => {
+test("the next connection cancels a retry that waits", async () => {
   const fake = setUp({ random: () => 1 });
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
   const { id } = socket.last("subscribe");
-  await socket.say({ type: "error", id, code: "internal", message: "ref 7" });
+  await socket.deliver({ type: "error", id, code: "internal", message: "ref 7" });
   await socket.cut(1006);
   fake.events.dispatchEvent(new Event("pageshow"));
   await fake.socket.welcome();
@@ -642,33 +642,33 @@ test("a retry that waits is not made beside the one of the next connection", asy
   assert.equal(fake.socket.all("subscribe").length, 1);
 });
 
-test("after an answer the waits for trouble inside the server begin anew", async () => {
+test("after an answer the waits for internal errors begin again", async () => {
   const { socket, fake } = await running();
   for (let i = 0; i < 3; i += 1) {
     await socket.event(9, status(9));
     const { id } = socket.last("subscribe");
-    await socket.say({ type: "error", id, code: "internal", message: "ref 7" });
+    await socket.deliver({ type: "error", id, code: "internal", message: "ref 7" });
     assert.equal(fake.clock.next, 250);
     await fake.clock.advance(250);
     await socket.subscribed({ offset: 4, events: [] });
   }
 });
 
-test("a handle that is closed at once costs nothing", async () => {
+test("a handle that is closed at once sends nothing", async () => {
   const fake = setUp();
   fake.tasks.task("t1").close();
   await settled();
   assert.equal(fake.sockets.length, 0);
 });
 
-test("a limit with a time to wait is waited for, and ends nothing", async () => {
+test("a limit with a time to wait is retried after it, and ends nothing", async () => {
   const fake = setUp();
   const handle = fake.tasks.task("t1");
   const other = fake.tasks.task("t2");
   const errors = collect((handler) => handle.onError(handler));
   const socket = await fake.welcomed();
   const [first] = socket.all("subscribe");
-  await socket.say({ type: "error", id: first.id, code: "limit", message: "slowly", retry_after: 12 });
+  await socket.deliver({ type: "error", id: first.id, code: "limit", message: "slowly", retry_after: 12 });
   await socket.subscribed({ offset: 1, snapshot: [status(1, "STARTED", { task_id: "t2" })] }, "task:t2");
   assert.equal(other.status?.state, "STARTED");
   await fake.clock.advance(11_999);
@@ -689,15 +689,15 @@ test("a topic of any text is subscribed to as it is", async () => {
   assert.equal((await handle.done()).task_id, id);
 });
 
-test("keys, states and frames of later versions pass", async () => {
+test("keys, states and frames of later versions are accepted", async () => {
   const { handle, socket } = await running();
-  await socket.say({ type: "flow", topic: "task:t1", epoch: "k3x9", offset: 5, flow: {} });
+  await socket.deliver({ type: "flow", topic: "task:t1", epoch: "k3x9", offset: 5, flow: {} });
   await socket.event(5, status(5, "TRAINING", { from_the_future: { a: 1 } }), { flow: null });
   assert.equal(handle.status?.state, "TRAINING");
   assert.deepEqual(/** @type {any} */ (handle.status).from_the_future, { a: 1 });
 });
 
-test("a task that is published again after its success is asked for anew", async () => {
+test("a task that is published again after its success is subscribed to again", async () => {
   const { fake, handle, socket } = await running();
   await socket.event(5, status(5, "SUCCESS"));
   const tuesday = fake.tasks.task("t1");
@@ -711,7 +711,7 @@ test("a task that is published again after its success is asked for anew", async
   assert.equal((await handle.done()).version, 5);
 });
 
-test("a new life of a failed task is told from its start to its ending", async () => {
+test("a new life of a failed task is called back from its start to its ending", async () => {
   const { handle, socket } = await running();
   const seen = collect((handler) => handle.onStatus(({ state, run }) => handler(`${state} ${run}`)));
   await settled();
@@ -722,7 +722,7 @@ test("a new life of a failed task is told from its start to its ending", async (
   assert.deepEqual(seen, ["PROGRESS 1", "FAILURE 1", "PENDING 2", "FAILURE 2"]);
 });
 
-test("a task whose record had expired and that is published again is told anew in a list", async () => {
+test("a task that is published again after its record expired is called back again in a list", async () => {
   const fake = setUp();
   const mine = fake.tasks.topic("user:me");
   const seen = collect((handler) => mine.onStatus(({ state, version }) => handler(`${state} ${version}`)));
@@ -749,12 +749,12 @@ test("the same, where nothing was received in between", async () => {
   assert.deepEqual(seen, ["SUCCESS 7", "SUCCESS 3"]);
 });
 
-test("a task that had not ended and is not known any more is gone", async () => {
+test("a task that had not ended and is no longer known is gone", async () => {
   const { handle, socket } = await running();
   let gone = 0;
   handle.onGone(() => (gone += 1));
   await settled();
-  await socket.say({ type: "snapshot", topic: "task:t1", epoch: "n0e2", offset: 0, snapshot: [] });
+  await socket.deliver({ type: "snapshot", topic: "task:t1", epoch: "n0e2", offset: 0, snapshot: [] });
   assert.equal(gone, 1);
   assert.ok(handle.status === null);
   await socket.event(1, status(1, "STARTED"), { epoch: "n0e2" });
@@ -784,9 +784,9 @@ test("further pages are loaded on request", async () => {
   const { mine, seen, socket } = await paged();
   assert.deepEqual([mine.total, mine.tasks.size, mine.hasMore], [12, 4, true]);
   const more = mine.more(8);
-  const { id, ...asked } = socket.last("page");
-  assert.deepEqual(asked, { type: "page", topic: "user:me", after: "p2", limit: 8 });
-  await socket.say({
+  const { id, ...page } = socket.last("page");
+  assert.deepEqual(page, { type: "page", topic: "user:me", after: "p2", limit: 8 });
+  await socket.deliver({
     type: "page", id, topic: "user:me", next: null,
     snapshot: Array.from({ length: 8 }, (_, i) => listed(i + 4)),
   });
@@ -797,22 +797,22 @@ test("further pages are loaded on request", async () => {
   assert.equal(socket.all("page").length, 1);
 });
 
-test("a page that was read ahead of the log is not undone by earlier events", async () => {
+test("earlier events do not undo a page that is newer than the log", async () => {
   const { mine, seen, socket } = await paged();
   mine.more();
   const { id } = socket.last("page");
   const newest = listed(4, { version: 6 });
-  await socket.say({ type: "page", id, topic: "user:me", next: null, snapshot: [newest] });
+  await socket.deliver({ type: "page", id, topic: "user:me", next: null, snapshot: [newest] });
   await socket.event(10, listed(4, { version: 5 }), { topic: "user:me" });
   await socket.event(11, listed(4, { version: 6 }), { topic: "user:me" });
   await socket.event(12, listed(4, { version: 7 }), { topic: "user:me" });
   assert.deepEqual(seen.slice(4), ["t4 6", "t4 7"]);
 });
 
-test("a page that is refused rejects, and one whose connection was lost is asked for again", async () => {
+test("a refused page rejects, and one whose connection was lost is requested again", async () => {
   const { fake, mine, socket } = await paged();
   const refused = assert.rejects(mine.more(), { code: "bad_request" });
-  await socket.say({ type: "error", id: socket.last("page").id, code: "bad_request", message: "no" });
+  await socket.deliver({ type: "error", id: socket.last("page").id, code: "bad_request", message: "no" });
   await refused;
   const more = mine.more();
   await socket.cut(1006);
@@ -820,7 +820,7 @@ test("a page that is refused rejects, and one whose connection was lost is asked
   assert.equal(again.all("page").length, 0);
   await again.subscribed({ offset: 9, events: [] });
   const { id } = again.last("page");
-  await again.say({ type: "page", id, topic: "user:me", next: "p3", snapshot: [listed(4)] });
+  await again.deliver({ type: "page", id, topic: "user:me", next: "p3", snapshot: [listed(4)] });
   await more;
   assert.equal(mine.hasMore, true);
 });
@@ -829,8 +829,8 @@ test("a task that is missing from a page is gone only if it would have come befo
   const { mine, socket } = await paged();
   mine.more();
   const { id } = socket.last("page");
-  await socket.say({ type: "page", id, topic: "user:me", next: "p3", snapshot: [listed(4), listed(5)] });
-  await socket.say({
+  await socket.deliver({ type: "page", id, topic: "user:me", next: "p3", snapshot: [listed(4), listed(5)] });
+  await socket.deliver({
     type: "snapshot", topic: "user:me", epoch: "k3x9", offset: 30, total: 11, next: "p2",
     snapshot: [0, 2, 3].map((i) => listed(i)),
   });

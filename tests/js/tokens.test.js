@@ -31,7 +31,7 @@ async function answer(socket, expires_in = 900) {
     const rest = since
       ? { recovered: true, offset: since.offset, events: [] }
       : { recovered: false, offset: 4, snapshot: [status(4, "STARTED", { task_id: topic.slice(5) })] };
-    await socket.say({ type: "subscribed", id, topic, epoch: "k3x9", expires_in, ...rest });
+    await socket.deliver({ type: "subscribed", id, topic, epoch: "k3x9", expires_in, ...rest });
   }
 }
 
@@ -55,7 +55,7 @@ test("all topics are renewed in one request, with the page's session and CSRF to
   assert.equal(fake.site.requests.length, 2);
 });
 
-test("the request comes at a random 50 to 80 % of the shortest term", async () => {
+test("tokens are renewed at a random 50 to 80 % of the shortest lifetime", async () => {
   const random = seeded(5);
   const shares = [];
   for (let i = 0; i < 200; i += 1) {
@@ -68,7 +68,7 @@ test("the request comes at a random 50 to 80 % of the shortest term", async () =
   assert.ok(Math.min(...shares) < 0.52 && Math.max(...shares) > 0.78);
 });
 
-test("a token function is called again before the token ends, once for all that share it", async () => {
+test("a token function is called again before the token expires, once for all that share it", async () => {
   let calls = 0;
   const token = async () => `token-${++calls}`;
   const { fake, socket } = await granted({ tasks: ["t1", "t2", "t3"], token });
@@ -80,7 +80,7 @@ test("a token function is called again before the token ends, once for all that 
   assert.deepEqual(fake.site.requests, []);
 });
 
-test("a permission that does not end by itself is not renewed", async () => {
+test("a grant that does not expire is not renewed", async () => {
   const fake = setUp({ answersPings: true, location: PAGE });
   fake.tasks.task("t1");
   await answer(await fake.welcomed(), null);
@@ -88,7 +88,7 @@ test("a permission that does not end by itself is not renewed", async () => {
   assert.deepEqual(fake.site.requests, []);
 });
 
-test("20 network changes in one term cost one request", async () => {
+test("20 network changes in one lifetime cost one request", async () => {
   const { fake } = await granted({ tasks: ["t1", "t2"] });
   for (let i = 1; i <= 20; i += 1) {
     await fake.clock.advance(36_000);
@@ -112,7 +112,7 @@ for (const ahead of [-3_600_000, 3_600_000]) {
   });
 }
 
-test("a machine that slept past the end of the tokens asks once, before it subscribes", async () => {
+test("a machine that slept until the tokens expired requests once, before it subscribes", async () => {
   const { fake, socket } = await granted({ tasks: ["t1", "t2", "t3"] });
   socket.answersPings = false;
   await socket.cut(1006);
@@ -124,12 +124,12 @@ test("a machine that slept past the end of the tokens asks once, before it subsc
   assert.deepEqual(subscribed, Array(3).fill("renewed-1"));
 });
 
-test("a machine whose clock stopped while it slept asks once after the refusals", async () => {
+test("a machine whose clock stopped while it slept requests once after the refusals", async () => {
   const { fake, handles } = await granted({ tasks: ["t1", "t2", "t3"] });
   await fake.socket.cut(1006);
   const again = await fake.back();
   for (const { id } of again.all("subscribe")) {
-    await again.say({ type: "error", id, code: "unauthorized", message: "the token has ended" });
+    await again.deliver({ type: "error", id, code: "unauthorized", message: "the token has ended" });
   }
   await settled();
   assert.equal(fake.site.requests.length, 1);
@@ -138,16 +138,16 @@ test("a machine whose clock stopped while it slept asks once after the refusals"
   assert.deepEqual(handles.map(({ status }) => status?.state), Array(3).fill("STARTED"));
 });
 
-test("a subscription whose token ended is renewed once more, and the ending arrives", async () => {
+test("a subscription whose token expired is renewed once more, and the ending arrives", async () => {
   const { fake, handles, socket } = await granted();
   const topic = "task:t1";
-  await socket.say({ type: "unsubscribed", topic, code: "unauthorized", message: "ended" });
+  await socket.deliver({ type: "unsubscribed", topic, code: "unauthorized", message: "ended" });
   await settled();
   assert.equal(fake.site.requests.length, 1);
   const { id, since, token } = socket.last("subscribe");
   assert.deepEqual([since, token], [{ epoch: "k3x9", offset: 4 }, "renewed-1"]);
   const events = [{ offset: 5, status: status(5, "SUCCESS") }];
-  await socket.say({
+  await socket.deliver({
     type: "subscribed", id, topic, epoch: "k3x9", offset: 5, recovered: true, events, expires_in: 900,
   });
   assert.equal((await /** @type {any} */ (handles[0]).done()).state, "SUCCESS");
@@ -159,19 +159,19 @@ test("a visitor without any token gets one when it is needed", async () => {
   fake.tasks.topic("user:me");
   const socket = await fake.welcomed();
   const { id } = socket.last("subscribe");
-  await socket.say({ type: "error", id, code: "unauthorized", message: "sign in, or give a token" });
+  await socket.deliver({ type: "error", id, code: "unauthorized", message: "sign in, or give a token" });
   assert.deepEqual(fake.site.requests.map(({ body }) => body), [{ topics: ["user:me"] }]);
   assert.equal(socket.last("subscribe").token, "renewed-1");
 });
 
-test("a topic that the session does not open ends visibly, and alone", async () => {
+test("a topic that the session may not see ends with an error, and alone", async () => {
   const { fake, handles, socket } = await granted({ tasks: ["t1", "t2"] });
   fake.site.grant(["task:t1"]);
   const errors = collect((handler) => handles[0]?.onError(handler));
   await fake.clock.advance(900_000 * 0.65);
   await answer(socket);
   assert.deepEqual(errors, [], "its token has not ended yet");
-  await socket.say({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
+  await socket.deliver({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
   await settled();
   assert.deepEqual(errors.map(({ code, message }) => [code, message]), [["unauthorized", "ended"]]);
   assert.equal(handles[1]?.status?.state, "STARTED");
@@ -188,19 +188,19 @@ test("a request that is refused names the reason in the error, and in the consol
   const over = assert.rejects(/** @type {any} */ (handles[0]).done(), {
     code: "unauthorized", message: /ended \(the CSRF token is missing or wrong\)/,
   });
-  await socket.say({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
+  await socket.deliver({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
   await over;
 });
 
-test("a sign-in page in the place of the answer says that signing in is needed", async () => {
+test("a sign-in page in place of the answer reports that signing in is needed", async () => {
   const { fake, handles, socket } = await granted({ grant: false });
   fake.site.answer = () => new Response("<form>", { headers: { "Content-Type": "text/html" } });
   const over = assert.rejects(/** @type {any} */ (handles[0]).done(), { message: /signing in/ });
-  await socket.say({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
+  await socket.deliver({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
   await over;
 });
 
-test("a request that fails is tried again until it succeeds, at no great speed", async () => {
+test("a request that fails is tried again until it succeeds, with waits", async () => {
   const { fake, handles, socket } = await granted({ grant: false });
   const errors = collect((handler) => handles[0]?.onError(handler));
   fake.site.answer = () => {
@@ -210,7 +210,7 @@ test("a request that fails is tried again until it succeeds, at no great speed",
   assert.match(String(fake.warnings), /tokens are not renewed: Failed to fetch/);
   await fake.clock.advance(10_000);
   assert.ok(fake.site.requests.length <= 8, `${fake.site.requests.length} requests in 10 s`);
-  await socket.say({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
+  await socket.deliver({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
   fake.site.grant();
   await fake.clock.advance(30_000);
   assert.equal(socket.last("subscribe").token, "renewed-1");
@@ -233,7 +233,7 @@ test("a token function that fails while renewing is reported and called again", 
   assert.match(String(errors[0]), /offline/);
 });
 
-test("a token function that returns an ended token for ever is asked twice, not for ever", async () => {
+test("a token function that always returns an expired token is called twice", async () => {
   const fake = setUp();
   let calls = 0;
   const handle = fake.tasks.task("t1", { token: () => `ended ${++calls}` });
@@ -241,25 +241,25 @@ test("a token function that returns an ended token for ever is asked twice, not 
   const socket = await fake.welcomed();
   for (let i = 0; i < 2; i += 1) {
     const { id } = socket.last("subscribe");
-    await socket.say({ type: "error", id, code: "unauthorized", message: "ended" });
+    await socket.deliver({ type: "error", id, code: "unauthorized", message: "ended" });
   }
   await over;
   assert.equal(calls, 2);
 });
 
-test("where the page is not the service's own site a text token ends with an error", async () => {
+test("on a page of another site a token that is text ends with an error", async () => {
   const fake = setUp({ answersPings: true, location: "http://elsewhere.test/" });
   const handle = fake.tasks.task("t1", { token: "signed" });
   const socket = await fake.welcomed();
   await answer(socket);
   await fake.clock.advance(900_000);
   const over = assert.rejects(handle.done(), { code: "unauthorized" });
-  await socket.say({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
+  await socket.deliver({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
   await over;
   assert.deepEqual(fake.site.requests, []);
 });
 
-test("a page with more topics than a token names asks in parts", async () => {
+test("a page with more topics than fit into a token requests several", async () => {
   const tasks = Array.from({ length: 130 }, (_, i) => `t${i}`);
   const fake = setUp({ answersPings: true, location: PAGE });
   fake.site.grant();
@@ -271,7 +271,7 @@ test("a page with more topics than a token names asks in parts", async () => {
   assert.deepEqual(fake.site.requests.map(({ body }) => body.topics.length), [128, 2]);
 });
 
-test("a token names no more long ids than fit into a frame", async () => {
+test("a token names as many long ids as fit into a frame", async () => {
   const fake = setUp({ answersPings: true, location: PAGE });
   fake.site.grant();
   for (let i = 0; i < 60; i += 1) fake.tasks.task(`${"é".repeat(200)}${i}`, { token: "signed" });
@@ -318,37 +318,37 @@ test("one token function that never answers does not keep the others from being 
   assert.deepEqual(errors, []);
 });
 
-test("a token that is no text is an error that names what a token is", async () => {
+test("a token that is not text is an error that names what a token is", async () => {
   const { fake } = await granted();
   const promised = /** @type {any} */ (Promise.resolve("signed"));
-  assert.throws(() => fake.tasks.task("t2", { token: promised }), /a function that returns one/);
+  assert.throws(() => fake.tasks.task("t2", { token: promised }), /a string or a function/);
   fake.tasks.task("t3", { token: /** @type {any} */ (null) });
   const errors = await reported(async () => {
     fake.tasks.task("t4", { token: /** @type {any} */ (() => ({ token: "signed" })) });
     await settled();
   });
-  assert.match(String(errors[0]), /must return a text/);
+  assert.match(String(errors[0]), /must return a string/);
 });
 
 test("a site without the service's addresses ends the subscription and names the address", async () => {
   const { fake, handles, socket } = await granted({ grant: false });
   fake.site.answer = () => new Response("<h1>Not Found</h1>", { status: 404 });
   const over = assert.rejects(/** @type {any} */ (handles[0]).done(), { message: /ended .*HTTP 404/ });
-  await socket.say({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
+  await socket.deliver({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
   await over;
 });
 
-test("a cancel and a page that the end of a token overtook are requested again", async () => {
+test("a cancel and a page that the expiry of a token interrupted are requested again", async () => {
   const { fake, handles, socket } = await granted();
   const done = /** @type {any} */ (handles[0]).cancel();
   const { id } = socket.last("cancel");
-  await socket.say({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
-  await socket.say({ type: "error", id, code: "not_found", message: "no such task" });
+  await socket.deliver({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
+  await socket.deliver({ type: "error", id, code: "not_found", message: "no such task" });
   assert.equal(fake.site.requests.length, 1);
   await answer(socket);
   const again = socket.last("cancel");
   assert.notEqual(again.id, id);
-  await socket.say({ type: "cancelled", id: again.id, task_id: "t1" });
+  await socket.deliver({ type: "cancelled", id: again.id, task_id: "t1" });
   await done;
 });
 
@@ -394,7 +394,7 @@ test("the addresses come from the page's configuration, with the script prefix",
   tasks.close();
 });
 
-test("an id is written into an address so that it stays one part of the path", () => {
+test("an id stays one segment of the path in an address", () => {
   assert.equal(idPath("0b8f-A_z9"), "0b8f-A_z9");
   for (const id of ["a/b", "..", "x/result", "%2F", "é", "a b", "~", "😀?>", ""]) {
     const path = idPath(id);

@@ -1,8 +1,8 @@
 /**
- * Live status of Celery tasks, in the browser and in Node 22 or newer.
+ * The client: live status of Celery tasks, in browsers and in Node 22 or newer.
  */
 
-import { Core, sharedCore } from "./core.mjs";
+import { Hub, sharedHub } from "./hub.mjs";
 import { RealtimeError } from "./errors.mjs";
 import { isTerminal } from "./feed.mjs";
 import { TaskHandle, TopicHandle } from "./handles.mjs";
@@ -21,11 +21,11 @@ export { RealtimeError, TaskHandle, TopicHandle, isTerminal };
 const DEFAULT_PATH = "/realtime/ws/";
 
 /**
- * Returns a client, which connects when something is subscribed to. Clients of one address share a
- * connection; one with a `platform` of its own has its own.
+ * Returns a client. It connects when something is subscribed to. Clients of one address share a
+ * connection, except those with a `platform` of their own.
  * @param {string | URL} [url] The WebSocket's address. By default the one that
  *   `{% realtime_script %}` put into the page, else `/realtime/ws/` of the page's own site.
- * @param {Partial<Platform>} [platform] Replaces what the browser or Node provides, for tests.
+ * @param {Partial<Platform>} [platform] Replaces functions of the browser or of Node, for tests.
  * @returns {Realtime}
  */
 export function connect(url, platform) {
@@ -33,8 +33,8 @@ export function connect(url, platform) {
 }
 
 /**
- * The path of a task id in an address of the HTTP side: plain ids as they are, others as `~` and
- * base64url, since a decoded `%2F` or `..` would change the route.
+ * Returns the path of a task id in an address of the HTTP side: plain ids unchanged, others as `~`
+ * and base64url, since a decoded `%2F` or `..` would change the route.
  * @param {string} id
  * @returns {string}
  */
@@ -46,16 +46,16 @@ export function idPath(id) {
 }
 
 /**
- * Any number of tasks and topics over one connection. Its `state` event carries the
+ * A client for any number of tasks and topics over one connection. Its `state` event has the
  * `ConnectionState` as `detail`.
  */
 export class Realtime extends EventTarget {
-  #core;
+  #hub;
 
-  /** Handles made here that are not closed. @type {Set<Handle>} */
+  /** The open handles of this client. @type {Set<Handle>} */
   #handles = new Set();
 
-  #isWatching = false;
+  #dispatchesStates = false;
 
   /**
    * @param {string | URL} [url]
@@ -67,29 +67,29 @@ export class Realtime extends EventTarget {
     const config = platform?.config ?? readConfig();
     const address = new URL(url ?? config.socket ?? DEFAULT_PATH, location);
     address.protocol = address.protocol.replace("http", "ws");
-    this.#core =
+    this.#hub =
       platform === undefined
-        ? sharedCore(address.href, () => complete({ config }))
-        : new Core(address.href, complete({ ...platform, config }));
+        ? sharedHub(address.href, () => complete({ config }))
+        : new Hub(address.href, complete({ ...platform, config }));
   }
 
   /** The state of the connection. */
   get state() {
-    return this.#core.state;
+    return this.#hub.state;
   }
 
-  /** The time by the server's clock, for showing how long a task has run. */
+  /** The time by the server's clock, to show how long a task has run. */
   get serverTime() {
-    return new Date(this.#core.serverNow);
+    return new Date(this.#hub.serverNow);
   }
 
   /**
-   * Calls back with the present state, and with each change.
+   * Calls the handler with the present state of the connection, and with each new one.
    * @param {(state: ConnectionState) => void} handler
    * @returns {Undo}
    */
   onState(handler) {
-    return this.#core.states.add(handler, () => [this.state]);
+    return this.#hub.states.add(handler, () => [this.state]);
   }
 
   /**
@@ -99,12 +99,12 @@ export class Realtime extends EventTarget {
    */
   addEventListener(type, listener, options) {
     super.addEventListener(type, listener, options);
-    if (type !== "state" || this.#isWatching) return;
-    this.#isWatching = true;
-    let known = this.state;
+    if (type !== "state" || this.#dispatchesStates) return;
+    this.#dispatchesStates = true;
+    let last = this.state;
     this.onState((state) => {
-      if (state === known) return;
-      known = state;
+      if (state === last) return;
+      last = state;
       this.dispatchEvent(new CustomEvent("state", { detail: state }));
     });
   }
@@ -116,48 +116,49 @@ export class Realtime extends EventTarget {
    * @returns {TaskHandle}
    */
   task(id, options = {}) {
-    return this.#keep(new TaskHandle(id, this.#core.subscribe(`task:${id}`, options)));
+    return this.#add(new TaskHandle(id, this.#hub.subscribe(`task:${id}`, options)));
   }
 
   /**
    * Subscribes to a topic of many tasks, such as `user:me`.
    * @param {string} name
    * @param {{token?: Token | undefined, limit?: number | undefined}} [options] `limit`: tasks in
-   *   the snapshot, 1 to 200, 50 by default; `more()` of the handle loads others.
+   *   the snapshot, 1 to 200, 50 by default; `more()` of the handle loads further ones.
    * @returns {TopicHandle}
    */
   topic(name, options = {}) {
-    return this.#keep(new TopicHandle(name, this.#core.subscribe(name, options)));
+    return this.#add(new TopicHandle(name, this.#hub.subscribe(name, options)));
   }
 
   /**
-   * Asks the service, by this page's session, for a token that opens these topics, for requests of
-   * the page's own. Rejects if one of them is refused.
+   * Requests a token for these topics by the page's session, for HTTP requests of the page's own.
+   * Rejects if the page may not see one of them.
    * @param {string[]} topics
    * @returns {Promise<string>}
    */
   async requestToken(topics) {
-    const { token, refused } = await this.#core.site.requestToken(topics);
+    const { token, refused } = await this.#hub.http.requestToken(topics);
     if (token !== "" && refused.size === 0) return token;
     throw new RealtimeError("not_found", "no such topic, or not for you");
   }
 
   /**
-   * The address of a task's result, whole: for `fetch`, with the session's cookie or a token.
+   * Returns the address of a task's complete result, for `fetch` with the session's cookie or a
+   * token.
    * @param {string} id
    * @returns {string}
    */
   resultUrl(id) {
-    return this.#core.site.url(`tasks/${idPath(id)}/result/`);
+    return this.#hub.http.url(`tasks/${idPath(id)}/result/`);
   }
 
   /**
-   * Closes every handle made by this client, and the connection unless other clients use it.
-   * Subscribing again connects again.
+   * Closes every handle of this client, and the connection unless other clients use it. A new
+   * subscription connects again.
    */
   close() {
     for (const handle of [...this.#handles]) handle.close();
-    this.#core.closeIfIdle();
+    this.#hub.closeIfIdle();
   }
 
   /**
@@ -165,7 +166,7 @@ export class Realtime extends EventTarget {
    * @param {T} handle
    * @returns {T}
    */
-  #keep(handle) {
+  #add(handle) {
     this.#handles.add(handle);
     handle.onClosed(() => this.#handles.delete(handle));
     return handle;

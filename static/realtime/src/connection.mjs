@@ -1,84 +1,58 @@
 /**
- * One WebSocket that reconnects by itself: waits with jitter, a heartbeat, and an honest state.
+ * One WebSocket that reconnects by itself. It backs off with jitter, sends pings, and reports its
+ * state.
  */
 
+import { Heartbeat, TIMEOUT, WAKE_TIMEOUT } from "./heartbeat.mjs";
 import { report } from "./listeners.mjs";
-import { Pace } from "./pace.mjs";
+import { RateLimiter } from "./rate-limiter.mjs";
+import { ABNORMAL, backoff, isFinal, OVERLOADED, requiredWait, SIGNED_OUT } from "./retry.mjs";
+import { Timer } from "./timer.mjs";
 
+/** @typedef {import("./http.mjs").Diagnosis} Diagnosis */
 /** @typedef {import("./platform.mjs").Platform} Platform */
 /** @typedef {import("./platform.mjs").Socket} Socket */
-/** @typedef {import("./site.mjs").Diagnosis} Diagnosis */
 
 /**
- * - `connecting`: not connected; the client tries by itself, at once or after a wait;
+ * - `connecting`: not connected; the client connects by itself, at once or after a wait;
  * - `connected`: the server has sent its welcome;
- * - `disconnected`: nothing is tried until something is subscribed to.
+ * - `disconnected`: the client does not connect until something is subscribed to.
  * @typedef {"connecting" | "connected" | "disconnected"} State
  */
 
 /**
  * `reason` is text for people, empty when there is nothing to report; `code` is the close code
- * that led here, if one did; `delayed` is true while the server cannot reach its store, so that
- * updates arrive late.
+ * that led to this state, if one did; `delayed` is true while the server cannot reach its store,
+ * so that updates arrive late.
  * @typedef {{state: State, reason: string, code: number | null, delayed: boolean}} ConnectionState
  */
 
-/** @typedef {Record<string, any> & {type: string}} Frame A JSON object of the contract. */
+/** @typedef {Record<string, any> & {type: string}} Frame A JSON object of the protocol. */
 
 /**
- * What the connection needs of its owner.
- * @typedef {object} Owner
+ * What a connection calls.
+ * @typedef {object} Callbacks
  * @property {(state: ConnectionState) => void} state
- * @property {(frame: Frame) => void} frame Receives every frame but the connection's own.
- * @property {() => boolean} isWanted Says whether there is anything to reconnect for.
+ * @property {(frame: Frame) => void} frame Receives the frames that concern a subscription.
+ * @property {() => boolean} isNeeded Says whether to reconnect.
  * @property {() => Promise<Diagnosis>} diagnose Finds out why handshakes fail.
  */
 
 // Milliseconds.
-const FIRST_WAIT = 500;
-const LONGEST_WAIT = 20_000;
-const RESTART_WAIT = 15_000;
-/** When the network returns for a thousand pages, they spread over this time. */
+/** The pages that reconnect when the network returns spread over this time. */
 const ONLINE_WAIT = 1000;
-/** How long a connection must have lived for the next wait to be short again. */
+/** A connection that lived as long resets the backoff. */
 const STABLE = 10_000;
-/** One that lived no longer than this counts as a failed handshake. */
-const STILLBORN = 1000;
-/** How long the server may take to welcome, to answer a ping, or to close after `closing`. */
-const PATIENCE = 10_000;
-/** The same after the page or the machine has woken: then the connection is probably dead. */
-const WAKE_PATIENCE = 3_000;
-/** A timer this late was asleep with its machine; tabs in the background are a minute late. */
-const ASLEEP = 90_000;
-/** After as many failed handshakes in a row the client asks for the reason, once in a while. */
+/** A connection that lived for less counts as a failed handshake. */
+const SHORT_LIVED = 1000;
+
+/** The client diagnoses after the second failed handshake in a row, and after each eighth more. */
 const FAILURES = 2;
 const FAILURES_PER_DIAGNOSIS = 8;
-
-const RESTART = 1012;
-const OVERLOADED = 1013;
-const ABNORMAL = 1006;
-const SIGNED_OUT = 4501;
 
 const WAKING = ["online", "pageshow", "resume", "visibilitychange"];
 const DELAYED = "updates are delayed: the server cannot reach its store";
 const HIDDEN = "paused while the page is not shown";
-
-/**
- * A wait with full jitter: random between 0 and the smaller of 20 s and 0.5 s × 2^attempt.
- * @param {number} attempt From 0.
- * @param {() => number} random
- */
-export function backoff(attempt, random) {
-  return random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** attempt);
-}
-
-/**
- * Says whether a close code asks the client to stay away.
- * @param {number} code
- */
-function staysAway(code) {
-  return code === 1000 || (code >= 4500 && code <= 4999);
-}
 
 export class Connection {
   /** @type {ConnectionState} */
@@ -89,32 +63,27 @@ export class Connection {
 
   #url;
   #platform;
-  #owner;
-  #pace;
+  #callbacks;
+  #limiter;
+  #heartbeat;
+  /** The next attempt, the next timeout or the next heartbeat: never two. */
+  #timer;
 
   /** @type {Socket | null} */
   #socket = null;
-
-  /** The next attempt, the end of patience or the next heartbeat: never two. @type {any} */
-  #timer = null;
-  /** When the timer is due. */
-  #due = 0;
 
   #attempt = 0;
   /** Handshakes that failed in a row. */
   #failures = 0;
   /** What the last diagnosis found; "" when there is none. */
   #diagnosis = "";
-  /** The server asked for this wait: waking up does not shorten it. */
-  #isWaitAsked = false;
+  /** The server requires this wait: waking up does not shorten it. */
+  #isWaitRequired = false;
   /** The page is in the back/forward cache. */
   #isParked = false;
 
-  #ping = 0;
-  #dialedAt = 0;
+  #connectedAt = 0;
   #welcomedAt = 0;
-  #receivedAt = 0;
-  #awaitsAnswer = false;
   #lastId = 0;
 
   /** @type {Frame | null} */
@@ -126,32 +95,40 @@ export class Connection {
   /**
    * @param {string} url
    * @param {Platform} platform
-   * @param {Owner} owner
+   * @param {Callbacks} callbacks
    */
-  constructor(url, platform, owner) {
+  constructor(url, platform, callbacks) {
     this.#url = url;
     this.#platform = platform;
-    this.#owner = owner;
-    this.#pace = new Pace(platform, (text) => this.#socket?.send(text));
+    this.#callbacks = callbacks;
+    this.#timer = new Timer(platform);
+    this.#limiter = new RateLimiter(platform, (text) => this.#socket?.send(text));
+    this.#heartbeat = new Heartbeat(
+      platform,
+      this.#timer,
+      // Past the queue: the answer is needed now, and a ping is one frame in many seconds.
+      () => this.#limiter.pushNow(JSON.stringify({ type: "ping", id: ++this.#lastId })),
+      (reason) => this.#onLost(ABNORMAL, reason),
+    );
   }
 
-  /** Connects, and reconnects from then on; a wait before the next attempt is not cut short. */
+  /** Connects, and reconnects from then on. A wait before the next attempt is not cut short. */
   open() {
     if (this.state.state !== "disconnected") return;
     const { events } = this.#platform;
-    for (const name of WAKING) events.addEventListener(name, this.#wake);
-    events.addEventListener("pagehide", this.#hide);
-    this.#set("connecting", "", null);
-    this.#dial();
+    for (const name of WAKING) events.addEventListener(name, this.#onWake);
+    events.addEventListener("pagehide", this.#onHide);
+    this.#setState("connecting", "", null);
+    this.#connect();
   }
 
-  #dial() {
+  #connect() {
     // A state handler may have closed the client.
     if (this.state.state === "disconnected" || this.#socket !== null) return;
     this.#closing = null;
     this.#refusal = "";
-    this.#isWaitAsked = false;
-    this.#dialedAt = this.#platform.now();
+    this.#isWaitRequired = false;
+    this.#connectedAt = this.#platform.now();
     /** @type {Socket} */
     let socket;
     try {
@@ -166,9 +143,9 @@ export class Connection {
       if (socket === this.#socket) this.#receive(data);
     };
     socket.onclose = ({ code, reason }) => {
-      if (socket === this.#socket) this.#lost(code, reason);
+      if (socket === this.#socket) this.#onLost(code, reason);
     };
-    this.#arm(PATIENCE, () => this.#lost(ABNORMAL, "no answer"));
+    this.#timer.set(TIMEOUT, () => this.#onLost(ABNORMAL, "no answer"));
   }
 
   /**
@@ -176,32 +153,31 @@ export class Connection {
    * @param {string} reason
    */
   close(reason) {
-    this.#drop(1000);
+    this.#closeSocket(1000);
     this.#stop(reason, null);
   }
 
   /** Milliseconds since 1970 by the server's clock; by the machine's before the first welcome. */
   get serverNow() {
     const { now, wallClock } = this.#platform;
-    const told = Date.parse(this.welcome.now);
-    return Number.isNaN(told) ? wallClock() : told + now() - this.#welcomedAt;
+    const welcomed = Date.parse(this.welcome.now);
+    return Number.isNaN(welcomed) ? wallClock() : welcomed + now() - this.#welcomedAt;
   }
 
   /**
-   * Sends a frame, at the rate that the server allows, and returns the id it was given. Only while
-   * connected: what waits here is gone with the connection.
+   * Sends a frame at the rate that the server allows, and returns the id that it was given. Only
+   * while connected: frames that wait are lost with the connection.
    * @param {Frame} frame
    */
   send(frame) {
     const id = ++this.#lastId;
-    this.#pace.push(JSON.stringify({ ...frame, id }));
+    this.#limiter.push(JSON.stringify({ ...frame, id }));
     return id;
   }
 
   /** @param {unknown} data */
   #receive(data) {
-    this.#receivedAt = this.#platform.now();
-    this.#awaitsAnswer = false;
+    this.#heartbeat.onFrame();
     const frame = parse(data);
     switch (frame.type) {
       case "":
@@ -216,7 +192,7 @@ export class Connection {
       case "closing":
         // Kept, since neither code nor reason of the close itself is sure to arrive.
         this.#closing = frame;
-        this.#arm(PATIENCE, () => this.#lost(ABNORMAL, ""));
+        this.#timer.set(TIMEOUT, () => this.#onLost(ABNORMAL, ""));
         break;
       default:
         if (frame.type === "error" && this.state.state !== "connected") {
@@ -224,7 +200,7 @@ export class Connection {
           return;
         }
         try {
-          this.#owner.frame(frame);
+          this.#callbacks.frame(frame);
         } catch (error) {
           report(error);
         }
@@ -233,14 +209,12 @@ export class Connection {
 
   /** @param {Frame} frame */
   #onWelcome(frame) {
-    const now = this.#platform.now();
     this.welcome = frame;
-    this.#ping = (frame.ping ?? 25) * 1000;
-    this.#welcomedAt = now;
+    this.#welcomedAt = this.#platform.now();
     this.#warned = "";
-    this.#pace.start(frame.limits ?? {});
-    this.#listen(this.#ping);
-    this.#set("connected", "", null);
+    this.#limiter.start(frame.limits ?? {});
+    this.#heartbeat.start((frame.ping ?? 25) * 1000);
+    this.#setState("connected", "", null);
   }
 
   /**
@@ -249,160 +223,114 @@ export class Connection {
    */
   #onStore(isAvailable) {
     if (this.state.state === "connected") {
-      this.#set("connected", isAvailable ? "" : DELAYED, null, !isAvailable);
+      this.#setState("connected", isAvailable ? "" : DELAYED, null, !isAvailable);
     }
   }
 
-  /**
-   * Checks the connection after a while.
-   * @param {number} wait
-   */
-  #listen(wait) {
-    const { now, wallClock } = this.#platform;
-    const due = now() + wait;
-    const wallDue = wallClock() + wait;
-    this.#arm(wait, () => {
-      const late = now() - due;
-      const silence = now() - this.#receivedAt;
-      if (late > ASLEEP) {
-        this.#lost(ABNORMAL, "was asleep");
-      } else if (this.#awaitsAnswer) {
-        this.#lost(ABNORMAL, "no answer");
-      } else if (wallClock() - wallDue - late > ASLEEP) {
-        // The monotonic clock of some platforms stops with the machine. Or the clock was set:
-        // then one ping is spent.
-        this.#probe(WAKE_PATIENCE);
-      } else if (silence >= this.#ping) {
-        this.#probe(PATIENCE);
-      } else {
-        this.#listen(this.#ping - silence);
-      }
-    });
-  }
-
-  /** @param {number} patience */
-  #probe(patience) {
-    this.#awaitsAnswer = true;
-    // Past the queue: an answer is needed now, and it is one frame in many seconds.
-    this.#pace.pushNow(JSON.stringify({ type: "ping", id: ++this.#lastId }));
-    this.#listen(patience);
-  }
-
-  /** The network, the page or the person is back. @param {Event} event */
-  #wake = ({ type }) => {
+  /** The network is back, or the page is shown again. @param {Event} event */
+  #onWake = ({ type }) => {
     if (globalThis.document?.visibilityState === "hidden" && !this.#isParked) return;
     const { now, random } = this.#platform;
     if (this.#socket === null) {
-      if (this.#isWaitAsked) return;
-      if (type !== "online" || this.#isParked) this.#dialNow();
-      else this.#hasten(random() * ONLINE_WAIT);
+      if (this.#isWaitRequired) return;
+      if (type !== "online" || this.#isParked) this.#connectNow();
+      else this.#timer.hasten(random() * ONLINE_WAIT);
     } else if (this.state.state !== "connected") {
-      // A handshake from before the sleep is answered by nobody.
-      if (now() - this.#dialedAt <= WAKE_PATIENCE) return;
-      this.#drop();
-      this.#dialNow();
+      // A handshake from before the sleep gets no answer.
+      if (now() - this.#connectedAt <= WAKE_TIMEOUT) return;
+      this.#closeSocket();
+      this.#connectNow();
     } else if (this.#closing === null) {
-      if (this.#awaitsAnswer) this.#hasten(WAKE_PATIENCE);
-      else this.#probe(WAKE_PATIENCE);
+      this.#heartbeat.check();
     }
   };
 
-  #dialNow() {
+  #connectNow() {
     this.#isParked = false;
-    this.#arm(0, null);
-    this.#dial();
-  }
-
-  /**
-   * Brings the timer forward.
-   * @param {number} wait
-   */
-  #hasten(wait) {
-    if (this.#callback !== null && this.#platform.now() + wait < this.#due) {
-      this.#arm(wait, this.#callback);
-    }
+    this.#timer.clear();
+    this.#connect();
   }
 
   /**
    * The page goes into the back/forward cache, where a connection does not live: close it.
    * @param {any} event
    */
-  #hide = ({ persisted }) => {
+  #onHide = ({ persisted }) => {
     if (!persisted || this.state.state === "disconnected") return;
-    this.#drop(1000);
+    this.#closeSocket(1000);
     this.#isParked = true;
-    this.#isWaitAsked = false;
-    this.#set("connecting", HIDDEN, null);
+    this.#isWaitRequired = false;
+    this.#setState("connecting", HIDDEN, null);
   };
 
   /**
+   * The connection has ended, or no answer came in time.
    * @param {number} code
    * @param {string} reason
    */
-  #lost(code, reason) {
-    const now = this.#platform.now();
-    const wasWelcomed = this.state.state === "connected";
-    const lived = now - this.#welcomedAt;
+  #onLost(code, reason) {
+    const lived = this.#platform.now() - this.#welcomedAt;
+    const wasConnected = this.state.state === "connected";
     const closing = this.#closing;
     if (closing !== null) {
       code = closing.code;
       reason = closing.message;
     }
     reason = this.#refusal || reason || "connection lost";
-    this.#drop();
-    if (typeof closing?.reconnect === "boolean" ? !closing.reconnect : staysAway(code)) {
+    this.#closeSocket();
+    if (typeof closing?.reconnect === "boolean" ? !closing.reconnect : isFinal(code)) {
       this.#stop(reason, code);
-      // Somebody who signs out knows, and the page is left.
+      // The user signed out, and the page is about to be left: no warning.
       if (code === SIGNED_OUT) return;
-      this.#warn(`${reason} (${code}). Nothing is tried until something is subscribed to.`);
+      this.#warn(`${reason} (${code}). The client reconnects when something is subscribed to.`);
       return;
     }
-    if (!this.#owner.isWanted()) {
+    if (!this.#callbacks.isNeeded()) {
       this.#stop("", null);
       return;
     }
-    if (wasWelcomed && lived >= STILLBORN) {
+    if (wasConnected && lived >= SHORT_LIVED) {
       this.#failures = 0;
       this.#diagnosis = "";
     } else {
       this.#failures += 1;
     }
-    // A server that welcomes and falls over at once is not to be asked again at full speed.
-    if (wasWelcomed && lived >= STABLE) this.#attempt = 0;
-    this.#waitAndDial(code, closing?.retry_after);
+    // The backoff goes on for a server that welcomes and fails at once.
+    if (wasConnected && lived >= STABLE) this.#attempt = 0;
+    this.#retry(code, closing?.retry_after);
     if (code === OVERLOADED) this.#warn(`${reason} (${code}). Trying again.`);
-    this.#set("connecting", this.#diagnosis || reason, code);
+    this.#setState("connecting", this.#diagnosis || reason, code);
     if (this.#failures % FAILURES_PER_DIAGNOSIS === FAILURES && closing === null) {
       this.#diagnose(code);
     }
   }
 
   /**
+   * Connects again after a wait.
    * @param {number} code
-   * @param {unknown} retryAfter Seconds.
+   * @param {unknown} retryAfter Seconds, if the server named a number.
    */
-  #waitAndDial(code, retryAfter) {
+  #retry(code, retryAfter) {
     const { random } = this.#platform;
-    let wait = backoff(this.#attempt++, random);
-    if (typeof retryAfter === "number") wait = (retryAfter + random()) * 1000;
-    else if (code === RESTART) wait = random() * RESTART_WAIT;
-    this.#isWaitAsked = typeof retryAfter === "number" || code === RESTART;
-    this.#arm(wait, () => this.#dial());
+    const wait = backoff(this.#attempt++, random);
+    const required = requiredWait(code, retryAfter, random);
+    this.#isWaitRequired = required !== undefined;
+    this.#timer.set(required ?? wait, () => this.#connect());
   }
 
   /** @param {number} code */
   async #diagnose(code) {
-    const { reason, retryAfter } = await this.#owner.diagnose();
-    // Meanwhile it may have succeeded, or nothing may be wanted any more.
+    const { reason, retryAfter } = await this.#callbacks.diagnose();
+    // The client may have connected meanwhile, or been closed.
     if (this.state.state !== "connecting" || this.#failures === 0) return;
     this.#diagnosis = reason;
-    if (retryAfter !== null && this.#socket === null) this.#waitAndDial(code, retryAfter);
+    if (retryAfter !== null && this.#socket === null) this.#retry(code, retryAfter);
     this.#warn(`no connection: ${reason}. Trying again.`);
-    this.#set("connecting", reason, this.state.code);
+    this.#setState("connecting", reason, this.state.code);
   }
 
   /**
-   * Reports what a page might show to nobody; once until the next success.
+   * Warns in the console, once until the next success: the page may not show the reason.
    * @param {string} text
    */
   #warn(text) {
@@ -412,15 +340,14 @@ export class Connection {
   }
 
   /**
-   * Lets go of the socket without waiting for its close, which a dead network never brings.
+   * Closes the socket without waiting for its close event, which a dead network never sends.
    * @param {number} [code]
    */
-  #drop(code) {
+  #closeSocket(code) {
     const socket = this.#socket;
     this.#socket = null;
-    this.#awaitsAnswer = false;
-    this.#pace.clear();
-    this.#arm(0, null);
+    this.#limiter.clear();
+    this.#timer.clear();
     socket?.close(code);
   }
 
@@ -430,27 +357,12 @@ export class Connection {
    */
   #stop(reason, code) {
     const { events } = this.#platform;
-    for (const name of WAKING) events.removeEventListener(name, this.#wake);
-    events.removeEventListener("pagehide", this.#hide);
+    for (const name of WAKING) events.removeEventListener(name, this.#onWake);
+    events.removeEventListener("pagehide", this.#onHide);
     this.#isParked = false;
     this.#failures = 0;
     this.#diagnosis = "";
-    this.#set("disconnected", reason, code);
-  }
-
-  /** @type {(() => void) | null} */
-  #callback = null;
-
-  /**
-   * @param {number} wait
-   * @param {(() => void) | null} callback
-   */
-  #arm(wait, callback) {
-    const { now, setTimeout, clearTimeout } = this.#platform;
-    clearTimeout(this.#timer);
-    this.#callback = callback;
-    this.#due = now() + wait;
-    this.#timer = callback === null ? null : setTimeout(callback, wait);
+    this.#setState("disconnected", reason, code);
   }
 
   /**
@@ -459,15 +371,15 @@ export class Connection {
    * @param {number | null} code
    * @param {boolean} [delayed]
    */
-  #set(state, reason, code, delayed = false) {
+  #setState(state, reason, code, delayed = false) {
     const before = this.state;
     this.state = { state, reason, code, delayed };
-    if (state !== before.state || reason !== before.reason) this.#owner.state(this.state);
+    if (state !== before.state || reason !== before.reason) this.#callbacks.state(this.state);
   }
 }
 
 /**
- * Reads a frame; one of no type when it is none.
+ * Parses a frame. What is not a frame of this service gets the type "", and is ignored.
  * @param {unknown} data
  * @returns {Frame}
  */
@@ -476,7 +388,7 @@ function parse(data) {
     const frame = JSON.parse(/** @type {string} */ (data));
     if (typeof frame?.type === "string") return frame;
   } catch {
-    // Not from this service; the connection itself is well.
+    // The connection itself works: keep it.
   }
   return { type: "" };
 }

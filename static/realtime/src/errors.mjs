@@ -1,13 +1,13 @@
-/** Why a subscription, a request or the connection was refused or given up. */
+/** The reason why a subscription, a request or the connection ended. */
 export class RealtimeError extends Error {
   name = "RealtimeError";
 
   /**
    * @param {string} code The server's error code (`not_found`, `unauthorized`, `limit`, …);
-   *   `disconnected` when the server asked the client to stay away, `closed` when the client or
-   *   the handle was closed by the page itself.
+   *   `disconnected` when the server forbade the client to reconnect; `closed` when the page itself
+   *   closed the client or the handle.
    * @param {string} message
-   * @param {number | null} [retryAfter] Seconds that the server asked to wait.
+   * @param {number | null} [retryAfter] Seconds to wait, if the server named a number.
    */
   constructor(code, message, retryAfter = null) {
     super(message);

@@ -1,6 +1,6 @@
 /**
- * What a client knows of one topic, and what of it is news. No network here: frames go in, and
- * what handlers are to be called with comes out.
+ * The client's copy of one topic. It turns frames into the statuses that handlers have not yet
+ * received. No network here.
  */
 
 import { step } from "./position.mjs";
@@ -8,22 +8,22 @@ import { step } from "./position.mjs";
 /** @typedef {import("./position.mjs").Position} Position */
 
 /**
- * The state of one task at one moment, complete. Keys of later versions of the service are passed
- * on as they are.
+ * The complete state of one task at one moment. Keys that later versions of the service add are
+ * passed on unchanged.
  *
  * `state` is Celery's name (`PENDING`, `RECEIVED`, `STARTED`, `PROGRESS` or a name of the task's
  * own, `RETRY`, `STALLED`, `SUCCESS`, `FAILURE`, `REVOKED`, `LOST`). Times are ISO 8601 text in
- * UTC: for showing, never for ordering.
+ * UTC, for display and never for ordering.
  * @typedef {object} Status
  * @property {string} task_id
  * @property {string | null} name
  * @property {string} state
- * @property {number} version Rises by one with each accepted change.
+ * @property {number} version Rises by one with each accepted update.
  * @property {number} run Counts deliveries to a worker.
  * @property {number} attempt Counts retries.
  * @property {Progress | null} progress
  * @property {any} result
- * @property {boolean} truncated The result was too large, or JSON cannot express it.
+ * @property {boolean} truncated True if the result was too large, or JSON cannot express it.
  * @property {{type: string, message: string} | null} error
  * @property {string | null} eta
  * @property {string | null} retry_at
@@ -40,7 +40,7 @@ import { step } from "./position.mjs";
  */
 
 /**
- * Numbers that the task does not know are null.
+ * The progress of a task. Numbers that the task does not know are null.
  * @typedef {{current: number | null, total: number | null, message: string | null,
  *   meta?: Record<string, any> | null}} Progress
  */
@@ -59,18 +59,18 @@ import { step } from "./position.mjs";
  */
 
 /**
- * What a frame changed: `news` to call handlers with, in order; `replaced` when all that was known
- * was replaced; `gap` when the topic must be subscribed to again, from `position`.
- * @typedef {{news: Status[], replaced: boolean, gap: boolean}} Change
+ * What a frame changed: `statuses` that are new to handlers, in order; `replaced` when the whole
+ * list was replaced; `gap` when the client must subscribe again, from `position`.
+ * @typedef {{statuses: Status[], replaced: boolean, gap: boolean}} Update
  */
 
 const TERMINAL = new Set(["SUCCESS", "FAILURE", "REVOKED", "LOST"]);
 
-/** As many tasks as the server itself keeps of a topic; as many again are remembered when gone. */
-const TASKS_KEPT = 1000;
+/** Tasks that a topic keeps, as on the server; as many that are gone are remembered. */
+const MAX_TASKS = 1000;
 
-/** More events than this do not wait for an answer; the rest is requested again. */
-const EVENTS_HELD = 1000;
+/** Events that wait for the answer to `subscribe`; older ones are requested again. */
+const MAX_WAITING = 1000;
 
 /**
  * Says whether a status is an ending.
@@ -81,17 +81,17 @@ export function isTerminal(status) {
 }
 
 /**
- * What is remembered of a task that has left the list: what handlers were last told of it.
+ * What is remembered of a task that has left the list: the status that handlers received last.
  * @typedef {Pick<Status, "version" | "state" | "run" | "attempt" | "published_at"> &
  *   {epoch: string | null}} Gone
  */
 
 /**
- * Says whether a task id was published again: then its statuses count anew.
+ * Says whether a task id was published again: then its versions begin again.
  * @param {Pick<Status, "published_at">} before
  * @param {Pick<Status, "published_at">} after
  */
-function isPublishedAnew(before, after) {
+function isNewPublication(before, after) {
   return (
     before.published_at !== null &&
     after.published_at !== null &&
@@ -110,7 +110,7 @@ function isSameEnding(before, after) {
     before.state === after.state &&
     before.run === after.run &&
     before.attempt === after.attempt &&
-    !isPublishedAnew(before, after)
+    !isNewPublication(before, after)
   );
 }
 
@@ -121,21 +121,21 @@ export class Feed {
   /** The newest status of each task. @type {Map<string, Status>} */
   tasks = new Map();
 
-  /** How many tasks the server has of the topic, as far as it said. */
+  /** How many tasks the server has of the topic, by its last frame. */
   total = 0;
 
-  /** Where the next page begins; null on the last. @type {string | null} */
+  /** The cursor of the next page; null after the last. @type {string | null} */
   next = null;
 
-  /** Versions told in `#epoch`, the least recently changed first. @type {Map<string, number>} */
+  /** Versions received in `#epoch`, the oldest first. @type {Map<string, number>} */
   #versions = new Map();
 
-  /** Tasks that have left `tasks`, the longest gone first. @type {Map<string, Gone>} */
+  /** Tasks that have left `tasks`, the first to leave first. @type {Map<string, Gone>} */
   #gone = new Map();
 
   /**
-   * Tasks that are known from a page. A page is read beside the log: it may be ahead of events
-   * that are still on their way.
+   * Tasks that came with a page. A page is read apart from the log, so it may be newer than events
+   * that have not arrived yet.
    * @type {Set<string>}
    */
   #paged = new Set();
@@ -143,10 +143,10 @@ export class Feed {
   /** @type {string | null} */
   #epoch = null;
 
-  #live = false;
+  #isLive = false;
 
   /** @type {EventFrame[]} */
-  #held = [];
+  #waiting = [];
 
   /** @type {string | null} */
   #taskId;
@@ -161,118 +161,118 @@ export class Feed {
     return this.#taskId === null ? null : (this.tasks.get(this.#taskId) ?? null);
   }
 
-  /** The connection is gone: events on the next one wait for its `subscribed`. */
+  /** The connection is lost: events of the next one wait for its `subscribed`. */
   pause() {
-    this.#live = false;
-    this.#held = [];
+    this.#isLive = false;
+    this.#waiting = [];
   }
 
   /**
-   * Applies the answer to a subscription: what was missed, or all there is.
+   * Applies the answer to `subscribe`: the missed events, or a snapshot.
    * @param {SubscribedFrame} frame
-   * @returns {Change}
+   * @returns {Update}
    */
   subscribed(frame) {
     const { epoch, offset, recovered, events = [], snapshot = [] } = frame;
-    const change = { news: [], replaced: false, gap: false };
-    this.#live = true;
+    const update = { statuses: [], replaced: false, gap: false };
+    this.#isLive = true;
     if (recovered) {
       this.total = frame.total ?? this.total;
-      for (const event of events) this.#apply({ epoch, ...event }, change);
+      for (const event of events) this.#apply({ epoch, ...event }, update);
       if (this.position?.epoch !== epoch || this.position.offset < offset) {
-        // A recovery is complete or it is none: trust nothing of it and request the snapshot.
+        // The recovery is incomplete: trust nothing of it, and request a snapshot.
         this.position = null;
-        this.#live = false;
-        change.gap = true;
+        this.#isLive = false;
+        update.gap = true;
       }
     } else {
-      this.#replace({ ...frame, snapshot }, change);
+      this.#replace({ ...frame, snapshot }, update);
     }
-    const held = this.#held;
-    this.#held = [];
-    for (const event of held) this.#apply(event, change);
-    // Requested again, they are in the next answer; kept, those of a log that went back or was
-    // lost would request for ever.
-    if (!this.#live) this.#held = [];
-    return change;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const event of waiting) this.#apply(event, update);
+    // The next answer contains them. Kept, events of a log that was lost or went back would show
+    // a gap after each answer, for ever.
+    if (!this.#isLive) this.#waiting = [];
+    return update;
   }
 
   /**
-   * Applies a snapshot in mid-stream.
+   * Applies a snapshot that the server sent in place of events.
    * @param {SnapshotFrame} frame
-   * @returns {Change}
+   * @returns {Update}
    */
   snapshot(frame) {
-    const change = { news: [], replaced: false, gap: false };
-    this.#replace(frame, change);
-    return change;
+    const update = { statuses: [], replaced: false, gap: false };
+    this.#replace(frame, update);
+    return update;
   }
 
   /**
    * Applies an event.
    * @param {EventFrame} frame
-   * @returns {Change}
+   * @returns {Update}
    */
   event(frame) {
-    const change = { news: [], replaced: false, gap: false };
-    this.#apply(frame, change);
-    return change;
+    const update = { statuses: [], replaced: false, gap: false };
+    this.#apply(frame, update);
+    return update;
   }
 
   /**
    * Applies a further page of the list.
    * @param {{snapshot: Status[], next?: string | null}} frame
-   * @returns {Change}
+   * @returns {Update}
    */
   page({ snapshot, next = null }) {
-    const change = { news: [], replaced: false, gap: false };
+    const update = { statuses: [], replaced: false, gap: false };
     this.next = next;
     for (const status of snapshot) {
       if (this.#isStale(status)) continue;
-      this.#accept(status, change);
+      this.#accept(status, update);
       this.#paged.add(status.task_id);
     }
-    return change;
+    return update;
   }
 
   /**
    * @param {EventFrame} frame
-   * @param {Change} change
+   * @param {Update} update
    */
-  #apply(frame, change) {
-    if (!this.#live) {
-      this.#held.push(frame);
-      // The oldest goes: the newest then shows a gap, and the missing ones are requested.
-      if (this.#held.length > EVENTS_HELD) this.#held.shift();
+  #apply(frame, update) {
+    if (!this.#isLive) {
+      this.#waiting.push(frame);
+      // Without the oldest event the next one shows a gap, and the missing ones are requested.
+      if (this.#waiting.length > MAX_WAITING) this.#waiting.shift();
       return;
     }
     const { epoch, offset, merged, status } = frame;
     switch (step(this.position, { epoch, offset }, merged)) {
       case "deliver":
         this.position = { epoch, offset };
-        // The log has the order of the server, whatever the versions: a task whose record had
-        // expired begins at 1 again.
+        // The log's order is right even where versions fall: a task whose record has expired
+        // begins at 1 again.
         if (this.#paged.has(status.task_id) && this.#isStale(status)) return;
-        this.#accept(status, change);
+        this.#accept(status, update);
         break;
       case "gap":
-        this.#live = false;
-        this.#held.push(frame);
-        change.gap = true;
+        this.#isLive = false;
+        this.#waiting.push(frame);
+        update.gap = true;
         break;
     }
   }
 
   /**
    * @param {SnapshotFrame} frame
-   * @param {Change} change
+   * @param {Update} update
    */
-  #replace({ epoch, offset, snapshot, total = 0, next = null }, change) {
+  #replace({ epoch, offset, snapshot, total = 0, next = null }, update) {
     const task = this.task;
     if (this.#taskId === null) this.#dropMissing(snapshot, next);
-    // An ending stays known when its record has expired; a task that had not ended is gone.
+    // An ending stays when its record has expired; a task that had not ended is gone.
     else if (snapshot.length === 0 && task !== null && !isTerminal(task)) this.#drop(task.task_id);
-    // In the same epoch a log never shrinks, unless the store went back to an older copy of it.
+    // Within an epoch a log never shrinks, unless the store went back to an older copy.
     if (epoch !== this.#epoch || offset < (this.position?.offset ?? 0)) {
       this.#versions.clear();
       this.#epoch = epoch;
@@ -280,13 +280,13 @@ export class Feed {
     this.position = { epoch, offset };
     this.total = total;
     this.next = next;
-    change.replaced = true;
-    for (const status of snapshot) if (!this.#isStale(status)) this.#accept(status, change);
+    update.replaced = true;
+    for (const status of snapshot) if (!this.#isStale(status)) this.#accept(status, update);
   }
 
   /**
-   * Drops what a snapshot would contain if it still existed. The snapshot is the first page, newest
-   * first: an older task may be on a later one.
+   * Drops the tasks that the snapshot lacks. The snapshot is the first page, newest first: tasks
+   * that are older than its last one may be on a later page.
    * @param {Status[]} snapshot
    * @param {string | null} next
    */
@@ -294,13 +294,13 @@ export class Feed {
     const present = new Set(snapshot.map((status) => status.task_id));
     const last = next === null ? undefined : snapshot.at(-1);
     for (const [id, status] of this.tasks) {
-      const isOlder = last !== undefined && isPublishedAnew(status, last);
+      const isOlder = last !== undefined && isNewPublication(status, last);
       if (!present.has(id) && !isOlder) this.#drop(id);
     }
   }
 
   /**
-   * Says whether a status is known, or older than what is known in this epoch.
+   * Says whether this epoch has brought the same or a newer status of the task.
    * @param {Status} status
    */
   #isStale(status) {
@@ -308,14 +308,14 @@ export class Feed {
     const version = this.#versions.get(id) ?? 0;
     if (status.version > version) return false;
     const known = this.tasks.get(id);
-    return known === undefined || !isPublishedAnew(known, status);
+    return known === undefined || !isNewPublication(known, status);
   }
 
   /**
    * @param {Status} status
-   * @param {Change} change
+   * @param {Update} update
    */
-  #accept(status, change) {
+  #accept(status, update) {
     const id = status.task_id;
     const gone = this.#gone.get(id);
     const before = this.tasks.get(id) ?? gone;
@@ -329,19 +329,19 @@ export class Feed {
       gone?.epoch === this.#epoch &&
       gone.version === status.version &&
       gone.state === status.state &&
-      !isPublishedAnew(gone, status);
-    // After the log was lost versions start over, and an ending may be found a second time.
+      !isNewPublication(gone, status);
+    // After the log was lost versions begin again, and an ending may arrive a second time.
     const isEndedAlready = before !== undefined && isSameEnding(before, status);
-    if (!isUnchanged && !isEndedAlready) change.news.push(status);
-    // No news, but handlers of the whole list do not have it.
-    else if (gone !== undefined) change.replaced = true;
-    if (this.tasks.size > TASKS_KEPT) {
+    if (!isUnchanged && !isEndedAlready) update.statuses.push(status);
+    // The status is not new, but the list has changed.
+    else if (gone !== undefined) update.replaced = true;
+    if (this.tasks.size > MAX_TASKS) {
       for (const [oldest] of this.#versions) return this.#drop(oldest);
     }
   }
 
   /**
-   * Takes a task off the list, and remembers enough not to report the same of it again.
+   * Removes a task from the list, and remembers enough not to report the same status again.
    * @param {string} id
    */
   #drop(id) {
@@ -349,9 +349,9 @@ export class Feed {
       this.tasks.get(id)
     );
     this.#gone.set(id, { epoch: this.#epoch, version, state, run, attempt, published_at });
-    if (this.#gone.size > TASKS_KEPT) {
-      const [longest] = this.#gone.keys();
-      this.#gone.delete(/** @type {string} */ (longest));
+    if (this.#gone.size > MAX_TASKS) {
+      const [first] = this.#gone.keys();
+      this.#gone.delete(/** @type {string} */ (first));
     }
     this.tasks.delete(id);
     this.#versions.delete(id);

@@ -1,18 +1,18 @@
 /**
- * What a page holds of a task or of a list of tasks.
+ * The handles that `task()` and `topic()` of a client return.
  */
 
 import { RealtimeError } from "./errors.mjs";
 import { isTerminal } from "./feed.mjs";
 import { Listeners } from "./listeners.mjs";
 
-/** @typedef {import("./feed.mjs").Change} Change */
+/** @typedef {import("./feed.mjs").Update} Update */
 /** @typedef {import("./feed.mjs").Progress} Progress */
 /** @typedef {import("./feed.mjs").Status} Status */
 /** @typedef {import("./listeners.mjs").Undo} Undo */
 /** @typedef {import("./subscription.mjs").Subscription} Subscription */
 
-/** What the handles of a task and of a topic have in common. */
+/** The common part of the handles of a task and of a topic. */
 export class Handle {
   #subscription;
   #reader;
@@ -26,7 +26,7 @@ export class Handle {
   #statuses = new Listeners();
 
   /** @type {Listeners<RealtimeError>} */
-  #over = new Listeners();
+  #errors = new Listeners();
 
   /**
    * @internal
@@ -35,14 +35,15 @@ export class Handle {
   constructor(subscription) {
     this.#subscription = subscription;
     this.#reader = {
-      change: (/** @type {Change} */ change) => this.onChange(change),
-      over: (/** @type {RealtimeError} */ error) => this.#end(error),
+      update: (/** @type {Update} */ update) => this.onUpdate(update),
+      error: (/** @type {RealtimeError} */ error) => this.#end(error),
     };
     subscription.readers.add(this.#reader);
   }
 
   /**
-   * Calls back with the newest status of each task, and with each new one, once and in order.
+   * Calls the handler with the newest status of each task, then with each new one, once and in
+   * order.
    * @param {(status: Status) => void} handler
    * @returns {Undo}
    */
@@ -51,23 +52,24 @@ export class Handle {
   }
 
   /**
-   * Calls back once when the server refuses, withdraws or gives up the subscription.
+   * Calls the handler once when the subscription has ended with an error.
    * @param {(error: RealtimeError) => void} handler
    * @returns {Undo}
    */
   onError(handler) {
-    return this.onOver((error) => {
+    return this.onAnyError((error) => {
       if (error.code !== "closed") handler(error);
     });
   }
 
   /**
-   * Closes the handle: no handler is called any more, and the last handle of a topic unsubscribes.
+   * Closes the handle: its handlers are not called any more, and the last handle of a topic
+   * unsubscribes.
    */
   close() {
     if (this.#error !== null) return;
     this.#end(new RealtimeError("closed", "The handle was closed."));
-    this.#subscription.leave(this.#reader);
+    this.#subscription.removeReader(this.#reader);
   }
 
   /** @internal */
@@ -76,24 +78,24 @@ export class Handle {
   }
 
   /**
-   * Like `onError`, also for a handle that was closed here.
+   * Like `onError`, also when the page closed the handle.
    * @internal
    * @param {(error: RealtimeError) => void} handler
    */
-  onOver(handler) {
-    return this.#over.add(handler, () => (this.#error === null ? [] : [this.#error]));
+  onAnyError(handler) {
+    return this.#errors.add(handler, () => (this.#error === null ? [] : [this.#error]));
   }
 
   /**
    * @internal
-   * @param {Change} change
+   * @param {Update} update
    */
-  onChange({ news }) {
-    for (const status of news) this.#statuses.emit(status);
+  onUpdate({ statuses }) {
+    for (const status of statuses) this.#statuses.emit(status);
   }
 
   /**
-   * Calls back, at once, when the handle is closed or the subscription ends.
+   * Sets what is called at once when the handle is closed or the subscription has ended.
    * @internal
    * @param {() => void} callback
    */
@@ -106,11 +108,11 @@ export class Handle {
     this.#error = error;
     this.#statuses.clear();
     this.#onClosed();
-    this.#over.emit(error);
+    this.#errors.emit(error);
   }
 }
 
-/** One task. A `for await` over it gives each status, and ends with the task. */
+/** One task. A `for await` loop over it gets each status, and ends with the task. */
 export class TaskHandle extends Handle {
   /** @type {Listeners<void>} */
   #gone = new Listeners();
@@ -126,13 +128,13 @@ export class TaskHandle extends Handle {
     this.id = id;
   }
 
-  /** The newest status; null before the first. */
+  /** The newest status; null before the first one. */
   get status() {
     return this.subscription.feed.task;
   }
 
   /**
-   * Calls back with the progress of each status that has one.
+   * Calls the handler with the progress of each status that has one.
    * @param {(progress: Progress, status: Status) => void} handler
    * @returns {Undo}
    */
@@ -143,7 +145,8 @@ export class TaskHandle extends Handle {
   }
 
   /**
-   * Calls back with the ending, also one that failed. A task that is delivered again ends again.
+   * Calls the handler with the ending, also with a failure. A task that is delivered to a worker
+   * again ends again.
    * @param {(status: Status) => void} handler
    * @returns {Undo}
    */
@@ -154,8 +157,8 @@ export class TaskHandle extends Handle {
   }
 
   /**
-   * Calls back when the server no longer knows the task, which had not ended: its record has
-   * expired, or the store lost it. It may come back.
+   * Calls the handler when the server no longer knows a task that had not ended: its record has
+   * expired, or the store lost it. The task may come back.
    * @param {() => void} handler
    * @returns {Undo}
    */
@@ -169,29 +172,29 @@ export class TaskHandle extends Handle {
   }
 
   /**
-   * Waits for the ending: a failed task gives its status as well. Rejects with a
-   * `RealtimeError` when the ending cannot be known.
+   * Waits for the ending, and returns its status, also that of a failed task. Rejects with a
+   * `RealtimeError` when the subscription has ended with an error.
    * @returns {Promise<Status>}
    */
   done() {
     return new Promise((resolve, reject) => {
       const undos = [
         this.onEnd((status) => {
-          settle();
+          stop();
           resolve(status);
         }),
-        this.onOver((error) => {
-          settle();
+        this.onAnyError((error) => {
+          stop();
           reject(error);
         }),
       ];
-      const settle = () => undos.forEach((undo) => undo());
+      const stop = () => undos.forEach((undo) => undo());
     });
   }
 
   /**
-   * Asks for the task to be cancelled. Fulfilled when the request was passed on; the state follows
-   * like any other.
+   * Requests the cancellation of the task. Fulfilled when the server has passed the request on; the
+   * new state arrives like any other.
    * @returns {Promise<void>}
    */
   cancel() {
@@ -200,13 +203,13 @@ export class TaskHandle extends Handle {
 
   /**
    * @internal
-   * @param {Change} change
+   * @param {Update} update
    */
-  onChange(change) {
+  onUpdate(update) {
     const isKnown = this.status !== null;
     if (this.#isKnown && !isKnown) this.#gone.emit();
     this.#isKnown = isKnown;
-    super.onChange(change);
+    super.onUpdate(update);
   }
 
   /** @returns {AsyncGenerator<Status, void, void>} */
@@ -218,12 +221,12 @@ export class TaskHandle extends Handle {
     let wake = () => {};
     const undos = [
       this.onStatus((status) => {
-        // A slow reader skips statuses of the same state: the newer one replaces them.
+        // A slow loop gets the newest of successive statuses with the same state.
         if (queue.at(-1)?.state === status.state) queue.pop();
         queue.push(status);
         wake();
       }),
-      this.onOver((reason) => {
+      this.onAnyError((reason) => {
         error = reason;
         wake();
       }),
@@ -269,7 +272,7 @@ export class TopicHandle extends Handle {
     return this.subscription.feed.tasks;
   }
 
-  /** How many tasks the server has of the topic; `tasks` holds those of the pages loaded so far. */
+  /** How many tasks the server has of the topic; `tasks` has those of the loaded pages. */
   get total() {
     return this.subscription.feed.total;
   }
@@ -280,8 +283,8 @@ export class TopicHandle extends Handle {
   }
 
   /**
-   * Loads the next page, older tasks, into `tasks`; `onStatus` is called with each of them. Resolves
-   * at once when all are loaded.
+   * Loads the next page, with older tasks, into `tasks`; `onStatus` is called with each of them.
+   * Resolves at once when all pages are loaded.
    * @param {number} [limit] Tasks on the page: 1 to 200, 50 by default.
    * @returns {Promise<void>}
    */
@@ -290,8 +293,9 @@ export class TopicHandle extends Handle {
   }
 
   /**
-   * Calls back with all tasks when the list was replaced: at first, and where the server could not
-   * send what was missed. A task that is not in it is gone. `onStatus` follows with what is news.
+   * Calls the handler with all tasks when the list was replaced: at first, and where the server
+   * could not send the missed events. Tasks that are not in it are gone. `onStatus` is called
+   * afterwards with the statuses that are new.
    * @param {(tasks: ReadonlyMap<string, Status>) => void} handler
    * @returns {Undo}
    */
@@ -307,11 +311,11 @@ export class TopicHandle extends Handle {
 
   /**
    * @internal
-   * @param {Change} change
+   * @param {Update} update
    */
-  onChange(change) {
-    if (change.replaced) this.#snapshots.emit(this.tasks);
-    super.onChange(change);
+  onUpdate(update) {
+    if (update.replaced) this.#snapshots.emit(this.tasks);
+    super.onUpdate(update);
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * Handlers that do not affect each other: what one throws is reported, and the others are called.
+ * Handlers that do not affect each other: an error of one is reported, and the others are called.
  */
 
 /** @typedef {() => void} Undo Removes a handler. */
@@ -24,10 +24,10 @@ export class Listeners {
   #entries = new Set();
 
   /**
-   * Adds a handler. It is first called with what is known, right after the code that runs now, so
-   * that a handler that is added late has missed nothing.
+   * Adds a handler. It is first called with the present values, right after the code that runs now,
+   * so that a handler that is added late misses nothing.
    * @param {(value: T) => void} handler
-   * @param {() => Iterable<T>} now What is known.
+   * @param {() => Iterable<T>} now Returns the present values.
    * @returns {Undo}
    */
   add(handler, now) {

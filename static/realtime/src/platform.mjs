@@ -1,5 +1,5 @@
 /**
- * What the client uses of the browser or of Node; a test gives its own.
+ * The functions of the browser or of Node that the client uses. Tests replace them.
  */
 
 /**
@@ -40,7 +40,7 @@
  */
 
 /**
- * Reads the configuration from the page; empty where there is none.
+ * Reads the configuration from the page; it is empty where the page has none.
  * @returns {Config}
  */
 export function readConfig() {
@@ -59,7 +59,7 @@ export function complete(platform) {
     throw new TypeError("There is no WebSocket here: use Node 22 or newer, or pass one.");
   }
   return {
-    // Called as plain functions: a browser's refuse to be called as methods of another object.
+    // Wrapped, since browsers refuse to call their functions as methods of another object.
     fetch: (url, options) => fetch(url, options),
     setTimeout: (callback, wait) => setTimeout(callback, wait),
     clearTimeout: (timer) => clearTimeout(timer),

@@ -1,26 +1,26 @@
 /**
- * The position of a subscriber in the log of a topic, and the one rule for the next event.
+ * The position of a subscriber in the log of a topic, and the rule for the next event.
  *
- * The same rule, with the same table of cases (`tests/cases/position.json`), is
- * `realtime/core/position.py` on the server.
+ * `realtime/core/position.py` has the same rule for the server. `tests/cases/position.json` tests
+ * both.
  */
 
 /**
- * A place in a topic's log. `offset` rises by one per event; another `epoch` means that the
- * log was lost and counting began again.
+ * A place in a topic's log. `offset` rises by one with each event; another `epoch` means that the
+ * log was lost and offsets began again.
  * @typedef {{epoch: string, offset: number}} Position
  */
 
 /**
- * `deliver` it; `drop` it, since it is a duplicate; or `gap`: something is missing, recover first.
+ * `deliver` the event; `drop` it as a duplicate; or `gap`: events are missing, recover first.
  * @typedef {"deliver" | "drop" | "gap"} Step
  */
 
 /**
  * Decides what to do with an event.
  *
- * `merged` counts the offsets just before the event's own that the server left out on purpose,
- * since this event replaces them: such a frame stands for `offset - merged … offset`.
+ * `merged` counts the events just before this one that the server left out, since this event
+ * replaces them: the frame stands for the offsets `offset - merged … offset`.
  * @param {Position | null} last The last position; null before the first snapshot.
  * @param {Position} incoming
  * @param {number} [merged]

@@ -1,38 +1,39 @@
 /**
- * One topic's exchange with the server, for all the handles that share it.
+ * The subscription to one topic, for all handles that share it.
  */
 
-import { backoff } from "./connection.mjs";
 import { RealtimeError } from "./errors.mjs";
 import { Feed, isTerminal } from "./feed.mjs";
+import { backoff } from "./retry.mjs";
+import { Timer } from "./timer.mjs";
 import { credentialOf } from "./tokens.mjs";
 
 /** @typedef {import("./connection.mjs").Connection} Connection */
 /** @typedef {import("./connection.mjs").Frame} Frame */
-/** @typedef {import("./feed.mjs").Change} Change */
+/** @typedef {import("./feed.mjs").Update} Update */
 /** @typedef {import("./platform.mjs").Platform} Platform */
 /** @typedef {import("./tokens.mjs").Credential} Credential */
 /** @typedef {import("./tokens.mjs").Token} Token */
 /** @typedef {import("./tokens.mjs").Tokens} Tokens */
 
 /**
- * A handle's side: `change` is called for each change, `over` once, when nothing more will come.
- * @typedef {{change: (change: Change) => void, over: (error: RealtimeError) => void}} Reader
+ * A handle's callbacks: `update` for each update; `error` once, when the subscription has ended.
+ * @typedef {{update: (update: Update) => void, error: (error: RealtimeError) => void}} Reader
  */
 
 /**
- * What a subscription needs of the client that it belongs to.
- * @typedef {object} Surroundings
+ * What a subscription uses of its hub.
+ * @typedef {object} Context
  * @property {Connection} connection
  * @property {Platform} platform
  * @property {Tokens} tokens
- * @property {(subscription: Subscription) => void} onOver Nothing is to be asked for it any more.
- * @property {() => void} onEnded Its task has ended; it may run again.
+ * @property {(subscription: Subscription) => void} onClosed It has ended for good.
+ * @property {() => void} onTaskEnded Its task has ended; it may run again.
  */
 
-/** A request that is repeated on the next connection until it is answered. */
+/** A request that is sent on each new connection until the server answers it. */
 class Pending {
-  /** The id of its frame on this connection; 0 when none was sent. */
+  /** The id of its frame on this connection; 0 before one is sent. */
   id = 0;
   /** @type {() => void} */
   resolve = () => {};
@@ -48,13 +49,13 @@ class Pending {
 }
 
 export class Subscription {
-  /** Where tokens come from. @type {Token | undefined} */
+  /** The page's token, or its function for tokens. @type {Token | undefined} */
   source = undefined;
 
   /** The token to subscribe with. @type {Credential} */
   credential = credentialOf(undefined);
 
-  /** Says whether the server was asked on this connection, or will be by a timer. */
+  /** Says whether `subscribe` was sent on this connection, or waits for a token or a timer. */
   isActive = false;
 
   /** Statuses in the snapshot. @type {number | undefined} */
@@ -67,24 +68,23 @@ export class Subscription {
   #connection;
   #platform;
   #tokens;
-  #onOver;
-  #onEnded;
+  #onClosed;
+  #onTaskEnded;
 
-  /** The id of the last `subscribe` on this connection; 0 when none was sent. */
-  #askId = 0;
-  /** What the server was shown last. @type {Credential | null} */
+  /** The id of the last `subscribe` on this connection; 0 before one is sent. */
+  #requestId = 0;
+  /** The credential of the last `subscribe`. @type {Credential | null} */
   #sent = null;
-  /** A later request, or the loss of the connection, makes the ones before void. */
+  /** The number of the current request; a request that finds another number gives up. */
   #round = 0;
   /** The server has granted the subscription on this connection. */
   #isGranted = false;
-  /** A newer token was got after a refusal: the next refusal is final. */
-  #isLastTry = false;
+  /** The token was renewed after a refusal: the next refusal is final. */
+  #isFinalAttempt = false;
   #failures = 0;
-  /** Why nothing more will come. @type {RealtimeError | null} */
+  /** Why the subscription has ended. @type {RealtimeError | null} */
   #error = null;
-  /** @type {any} */
-  #timer = null;
+  #timer;
 
   /** @type {Pending | null} */
   #cancelling = null;
@@ -93,68 +93,69 @@ export class Subscription {
 
   /**
    * @param {string} topic
-   * @param {Surroundings} surroundings
+   * @param {Context} context
    */
-  constructor(topic, { connection, platform, tokens, onOver, onEnded }) {
+  constructor(topic, { connection, platform, tokens, onClosed, onTaskEnded }) {
     this.topic = topic;
     this.#connection = connection;
     this.#platform = platform;
     this.#tokens = tokens;
-    this.#onOver = onOver;
-    this.#onEnded = onEnded;
+    this.#onClosed = onClosed;
+    this.#onTaskEnded = onTaskEnded;
+    this.#timer = new Timer(platform);
     this.feed = new Feed(topic);
   }
 
-  /** Says whether all is known: nothing follows the success of a publication. */
-  get isSettled() {
+  /** Says whether the task has succeeded: then no other status follows. */
+  get hasSucceeded() {
     return this.feed.task?.state === "SUCCESS";
   }
 
-  /** Says whether the task has ended, as far as is known. */
+  /** Says whether the newest known status is an ending. */
   get hasEnded() {
     return this.feed.task !== null && isTerminal(this.feed.task);
   }
 
-  /** Says whether another subscription may have this one's place. */
-  get canYield() {
+  /** Says whether another subscription may use this one's slot. */
+  get isReplaceable() {
     return this.hasEnded && this.#isGranted && !this.#cancelling && !this.#paging;
   }
 
-  /** Makes room for another subscription. */
-  yield() {
+  /** Frees the slot for another subscription. */
+  release() {
     this.#unsubscribe();
   }
 
   /**
-   * Sets where tokens come from. A token in the place of another one is sent at once.
+   * Sets the token, or the function for tokens. A token that replaces another one is sent at once.
    * @param {Token} source
    */
   setSource(source) {
     if (source === this.source) return;
     this.source = source;
     this.credential = credentialOf(typeof source === "string" ? source : undefined);
-    if (this.#isGranted) this.ask();
+    if (this.#isGranted) this.request();
   }
 
-  /** Subscribes, from the feed's position. Only while connected. */
-  async ask() {
-    if (this.isSettled || this.#error !== null) return;
+  /** Subscribes from the feed's position. Only while connected. */
+  async request() {
+    if (this.hasSucceeded || this.#error !== null) return;
     const round = this.#newRound();
     this.isActive = true;
     if (this.#tokens.isNeeded(this)) {
       try {
         await this.#tokens.refresh(this);
       } catch (error) {
-        // Refused for good: the session alone may do, and the server decides.
+        // After the service's refusal the session alone may suffice: the server decides.
         if (!(error instanceof RealtimeError)) {
-          if (round === this.#round) this.#later(() => this.ask());
+          if (round === this.#round) this.#retryLater(() => this.request());
           return;
         }
       }
       if (round !== this.#round) return;
     }
     this.#sent = this.credential;
-    this.#askId = this.#connection.send({
+    this.#requestId = this.#connection.send({
       type: "subscribe",
       topic: this.topic,
       since: this.feed.position ?? undefined,
@@ -163,102 +164,102 @@ export class Subscription {
     });
   }
 
-  /** A newer token has arrived: extend what is granted. */
+  /** The token was renewed: extend the grant. */
   onRenewed() {
-    if (this.#isGranted) this.ask();
+    if (this.#isGranted) this.request();
   }
 
   /**
    * @param {() => void} callback
    * @param {number} [wait] Milliseconds.
    */
-  #later(callback, wait = backoff(this.#failures++, this.#platform.random)) {
-    this.#timer = this.#platform.setTimeout(callback, wait);
+  #retryLater(callback, wait = backoff(this.#failures++, this.#platform.random)) {
+    this.#timer.set(wait, callback);
   }
 
   #newRound() {
-    this.#platform.clearTimeout(this.#timer);
+    this.#timer.clear();
     return ++this.#round;
   }
 
-  /** The connection is gone. */
+  /** Ends the grant until the next `request`, when the connection is lost or not needed. */
   pause() {
     this.#newRound();
     this.isActive = false;
-    this.#isLastTry = false;
-    this.#suspend();
+    this.#isFinalAttempt = false;
+    this.#endGrant();
   }
 
-  /** Nothing is granted: what was requested under the grant is requested again under the next. */
-  #suspend() {
-    this.#askId = 0;
+  /** Ends the grant. Pending requests are sent again under the next one. */
+  #endGrant() {
+    this.#requestId = 0;
     this.#isGranted = false;
     for (const pending of [this.#cancelling, this.#paging]) if (pending) pending.id = 0;
     this.feed.pause();
   }
 
   /** @param {Reader} reader */
-  leave(reader) {
+  removeReader(reader) {
     if (!this.readers.delete(reader) || this.readers.size > 0) return;
     this.#unsubscribe();
     this.fail(new RealtimeError("closed", "The last handle of the topic was closed."));
   }
 
   #unsubscribe() {
-    if (this.#askId > 0) this.#connection.send({ type: "unsubscribe", topic: this.topic });
+    if (this.#requestId > 0) this.#connection.send({ type: "unsubscribe", topic: this.topic });
     this.pause();
   }
 
   /**
-   * Gives up, and tells every handle why.
+   * Ends the subscription, and reports the error to every handle.
    * @param {RealtimeError} error
    */
   fail(error) {
     if (this.#error !== null) return;
     this.#error = error;
     this.pause();
-    this.#onOver(this);
+    this.#onClosed(this);
     this.#cancelling?.reject(error);
     this.#paging?.reject(error);
     this.#cancelling = this.#paging = null;
     const readers = [...this.readers];
     this.readers.clear();
-    for (const reader of readers) reader.over(error);
+    for (const reader of readers) reader.error(error);
   }
 
   /**
-   * Asks the server to cancel the task; fulfilled when the request was passed on.
+   * Requests the cancellation of the task; fulfilled when the server has passed the request on.
    * @returns {Promise<void>}
    */
   cancel() {
-    if (this.isSettled || (this.hasEnded && !this.isActive)) return Promise.resolve();
+    if (this.hasSucceeded || (this.hasEnded && !this.isActive)) return Promise.resolve();
     const task_id = this.topic.slice("task:".length);
-    this.#cancelling ??= this.#begin({ type: "cancel", task_id });
+    this.#cancelling ??= this.#start({ type: "cancel", task_id });
     return this.#cancelling.promise;
   }
 
   /**
-   * Requests the next page of the list; fulfilled when it has arrived.
+   * Requests the next page of the list; fulfilled when the page has arrived.
    * @param {number} [limit]
    * @returns {Promise<void>}
    */
   more(limit) {
     if (this.feed.position !== null && this.feed.next === null) return Promise.resolve();
     const { topic, feed } = this;
-    this.#paging ??= this.#begin(() => ({ type: "page", topic, after: feed.next, limit }));
+    this.#paging ??= this.#start(() => ({ type: "page", topic, after: feed.next, limit }));
     return this.#paging.promise;
   }
 
   /** @param {Frame | (() => Frame)} frame */
-  #begin(frame) {
+  #start(frame) {
     const pending = new Pending(typeof frame === "function" ? frame : () => frame);
     if (this.#error !== null) pending.reject(this.#error);
     else if (this.#isGranted) pending.id = this.#connection.send(pending.frame());
     return pending;
   }
 
-  /** Sends what waited for the subscription. */
-  #resume() {
+  /** Sends the requests that waited for the grant. */
+  #sendPending() {
     for (const pending of [this.#cancelling, this.#paging]) {
       if (pending?.id === 0) pending.id = this.#connection.send(pending.frame());
     }
@@ -283,11 +284,11 @@ export class Subscription {
   }
 
   /**
-   * Processes an answer, if it is to a frame of this subscription.
+   * Processes an answer, if it answers a frame of this subscription.
    * @param {Frame} frame
    */
   onAnswer(frame) {
-    if (frame.id === this.#askId) {
+    if (frame.id === this.#requestId) {
       if (frame.type === "subscribed") this.#onSubscribed(frame);
       else if (frame.type === "error") this.#onRefused(errorOf(frame));
     } else if (frame.id === this.#cancelling?.id) {
@@ -307,24 +308,24 @@ export class Subscription {
   #onSubscribed(frame) {
     this.#failures = 0;
     this.#isGranted = true;
-    this.#isLastTry = false;
+    this.#isFinalAttempt = false;
     this.#tokens.granted(this, frame.expires_in);
     this.#apply(this.feed.subscribed(/** @type {any} */ (frame)));
-    if (this.#isGranted) this.#resume();
+    if (this.#isGranted) this.#sendPending();
   }
 
   /** @param {RealtimeError} error */
   #onRefused(error) {
     const { code, retryAfter } = error;
-    this.#askId = 0;
+    this.#requestId = 0;
     this.#isGranted = false;
     if (code === "limit" && retryAfter !== null) {
-      this.#later(() => this.ask(), (retryAfter + this.#platform.random()) * 1000);
+      this.#retryLater(() => this.request(), (retryAfter + this.#platform.random()) * 1000);
     } else if (code === "internal") {
-      // The server's own trouble passes; every other refusal is an answer.
-      this.#later(() => this.ask());
+      // The server failed: try again. Every other refusal is final.
+      this.#retryLater(() => this.request());
     } else if (code === "unauthorized") {
-      this.#authorise(error);
+      this.#renewAndRequest(error);
     } else {
       this.fail(error);
     }
@@ -335,23 +336,23 @@ export class Subscription {
    * @param {RealtimeError} error
    */
   #onWithdrawn(error) {
-    this.#suspend();
-    if (error.code === "unauthorized") this.#authorise(error);
+    this.#endGrant();
+    if (error.code === "unauthorized") this.#renewAndRequest(error);
     else this.fail(error);
   }
 
   /**
-   * Subscribes once more with a newer token, if one can be got.
+   * Renews the token and subscribes once more; fails if the token cannot be renewed.
    * @param {RealtimeError} error
    */
-  async #authorise(error) {
-    if (this.#isLastTry || !this.#tokens.canRenew(this)) {
+  async #renewAndRequest(error) {
+    if (this.#isFinalAttempt || !this.#tokens.canRenew(this)) {
       this.fail(error);
       return;
     }
     const round = this.#newRound();
-    this.#isLastTry = true;
-    // A newer token may have arrived since, for another topic of the page.
+    this.#isFinalAttempt = true;
+    // The token may have been renewed meanwhile, for another topic of the page.
     let isRenewed = this.credential !== this.#sent;
     let { message } = error;
     try {
@@ -359,30 +360,30 @@ export class Subscription {
     } catch (failure) {
       if (round !== this.#round) return;
       if (!(failure instanceof RealtimeError)) {
-        this.#isLastTry = false;
-        this.#later(() => this.#authorise(error));
+        this.#isFinalAttempt = false;
+        this.#retryLater(() => this.#renewAndRequest(error));
         return;
       }
       message += ` (${failure.message})`;
     }
     if (round !== this.#round) return;
-    if (isRenewed) this.ask();
+    if (isRenewed) this.request();
     else this.fail(new RealtimeError(error.code, message));
   }
 
-  /** @param {Change} change */
-  #apply(change) {
-    if (this.isSettled) {
+  /** @param {Update} update */
+  #apply(update) {
+    if (this.hasSucceeded) {
       this.#unsubscribe();
       this.#cancelling?.resolve();
       this.#cancelling = null;
-      // A handle that is made from now on asks anew: the id may have been published again.
-      this.#onOver(this);
-    } else if (change.gap) {
-      this.ask();
+      // A later handle gets a new subscription, since the id may have been published again.
+      this.#onClosed(this);
+    } else if (update.gap) {
+      this.request();
     }
-    for (const reader of [...this.readers]) reader.change(change);
-    if (this.hasEnded && !this.isSettled) this.#onEnded();
+    for (const reader of [...this.readers]) reader.update(update);
+    if (this.hasEnded && !this.hasSucceeded) this.#onTaskEnded();
   }
 }
 

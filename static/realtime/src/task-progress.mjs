@@ -1,10 +1,10 @@
 /**
- * `<task-progress task-id="…" token="…" label="…">`: a task's state and progress, live.
- * `{% task_progress task %}` renders it.
+ * The element `<task-progress task-id="…" token="…" label="…">` shows a task's state and progress,
+ * live. `{% task_progress task %}` renders it.
  *
- * The attribute `state` holds the task's state and `connection` that of the connection, for style
- * sheets; the event `task-status` carries each status as `detail`. Everything that comes from a
- * task is shown as text.
+ * For style sheets the attribute `state` has the task's state, and `connection` that of the
+ * connection. The event `task-status` has each status as `detail`. The element shows everything
+ * that comes from a task as text.
  */
 
 import { connect, isTerminal } from "./client.mjs";
@@ -22,9 +22,9 @@ export { describe, TEXTS };
 /** @typedef {import("./texts.mjs").Texts} Texts */
 
 /** Progress is announced at most this often, in milliseconds; a new state at once. */
-const ANNOUNCE_EVERY = 5000;
-/** A connection that is back by then was never missed. */
-const PATIENCE = 5000;
+const ANNOUNCE_INTERVAL = 5000;
+/** A connection that is lost for less than this is not shown as lost, in milliseconds. */
+const OFFLINE_WAIT = 5000;
 
 /** One client for all elements of a page. @type {Realtime | null} */
 let client = null;
@@ -37,15 +37,15 @@ export class TaskProgress extends HTMLElement {
   #token = "";
   /** @type {Status | null} */
   #status = null;
-  /** Read when needed after each change of an attribute. @type {Texts | null} */
+  /** A cache; attributes that change clear it. @type {Texts | null} */
   #knownTexts = null;
   #isScheduled = false;
   /** The subscription has ended with an error. */
-  #isRefused = false;
+  #hasError = false;
   #announced = "";
   #announcedAt = -Infinity;
   /** @type {(() => void) | null} */
-  #unwatch = null;
+  #stopStates = null;
   /** @type {any} */
   #timer = null;
 
@@ -66,7 +66,7 @@ export class TaskProgress extends HTMLElement {
     this.#schedule();
   }
 
-  /** Several attributes are set, and an element is moved, in one go: update once after it. */
+  /** Updates once after code that sets several attributes or moves the element. */
   #schedule() {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
@@ -81,7 +81,7 @@ export class TaskProgress extends HTMLElement {
     const id = this.isConnected ? (this.getAttribute("task-id") ?? "") : "";
     const token = this.getAttribute("token") ?? "";
     if (id !== (this.#task?.id ?? "") || (id !== "" && token !== this.#token)) {
-      this.#follow(id, token);
+      this.#subscribe(id, token);
     }
     if (!this.isConnected) return;
     const label = this.getAttribute("label") ?? "";
@@ -92,34 +92,34 @@ export class TaskProgress extends HTMLElement {
   }
 
   /**
-   * Subscribes to another task, or to the same with another token; to none without an id.
+   * Subscribes to another task, or to the same one with another token; without an id, to none.
    * @param {string} id
    * @param {string} token
    */
-  #follow(id, token) {
+  #subscribe(id, token) {
     const before = this.#task;
     this.#token = token;
     this.#task = null;
-    this.#isRefused = false;
+    this.#hasError = false;
     if (id !== "") {
       if (before !== null && before.id !== id) this.#reset();
       client ??= connect();
       const task = client.task(id, { token: token || undefined });
       this.#task = task;
       task.onStatus((status) => this.#onStatus(status));
-      task.onGone(() => this.#onTrouble(this.#texts.gone ?? ""));
+      task.onGone(() => this.#showFailure(this.#texts.gone ?? ""));
       task.onError((error) => {
-        this.#isRefused = true;
-        this.#onTrouble(error.message);
+        this.#hasError = true;
+        this.#showFailure(error.message);
       });
-      this.#unwatch ??= client.onState((state) => this.#onState(state));
+      this.#stopStates ??= client.onState((state) => this.#onState(state));
     } else {
       if (before !== null && this.isConnected) this.#reset();
-      this.#unwatch?.();
-      this.#unwatch = null;
+      this.#stopStates?.();
+      this.#stopStates = null;
       clearTimeout(this.#timer);
     }
-    // After the new handle is there: for the same task the subscription stays.
+    // After the new handle was made: if the task is the same, its subscription stays.
     before?.close();
   }
 
@@ -150,14 +150,14 @@ export class TaskProgress extends HTMLElement {
   }
 
   /**
-   * Changes the live region: a screen reader reads it aloud, so not with every status.
+   * Changes the live region, but not with every status: a screen reader reads it aloud.
    * @param {Status} status
    * @param {Texts} texts
    */
   #announce(status, texts) {
     const text = stateText(status, texts);
     const now = performance.now();
-    if (text === this.#announced && now - this.#announcedAt < ANNOUNCE_EVERY) return;
+    if (text === this.#announced && now - this.#announcedAt < ANNOUNCE_INTERVAL) return;
     this.#announced = text;
     this.#announcedAt = now;
     const label = this.getAttribute("label");
@@ -166,7 +166,7 @@ export class TaskProgress extends HTMLElement {
   }
 
   /** @param {string} text */
-  #onTrouble(text) {
+  #showFailure(text) {
     this.#bar.hidden = true;
     this.#showConnection("");
     setText(this.#part("text"), text);
@@ -181,13 +181,13 @@ export class TaskProgress extends HTMLElement {
     if (delayed) this.#showConnection(late ?? "");
     else if (state === "connected" || reason === "") this.#showConnection("");
     else if (state === "disconnected") this.#showConnection(`${offline}: ${reason}`);
-    else this.#timer = setTimeout(() => this.#showConnection(`${offline}: ${reason}`), PATIENCE);
+    else this.#timer = setTimeout(() => this.#showConnection(`${offline}: ${reason}`), OFFLINE_WAIT);
   }
 
   /** @param {string} text */
   #showConnection(text) {
-    // Nothing more is expected of a task that has ended, and of one that was refused.
-    const isOver = this.#isRefused || (this.#status !== null && isTerminal(this.#status));
+    // A task that has ended, or whose subscription failed, needs no connection.
+    const isOver = this.#hasError || (this.#status !== null && isTerminal(this.#status));
     setText(this.#part("connection"), isOver || text === "" ? "" : `(${text})`);
   }
 
@@ -212,7 +212,7 @@ export class TaskProgress extends HTMLElement {
   }
 
   /**
-   * A part of the element, as the server rendered it or made here.
+   * Returns a part of the element, which the server has rendered or this call makes.
    * @param {"label" | "bar" | "text" | "connection" | "announcement"} name
    * @returns {HTMLElement}
    */
@@ -226,14 +226,14 @@ export class TaskProgress extends HTMLElement {
       if (this.querySelector(`[data-part="${name}"]`) !== null) continue;
       const part = document.createElement(tag);
       part.dataset.part = name;
-      // What the server rendered ends without a space.
+      // The parts that the server rendered have no space after the last.
       this.append(" ", part);
     }
-    this.#hideFromReaders("label");
-    this.#hideFromReaders("text");
+    this.#hideFromScreenReaders("label");
+    this.#hideFromScreenReaders("text");
     const announcement = this.#part("announcement");
     announcement.setAttribute("role", "status");
-    // By script, since a strict policy refuses style attributes. Hidden to the eye only.
+    // By script, since a strict policy refuses style attributes. Screen readers still read it.
     Object.assign(announcement.style, {
       position: "absolute", width: "1px", height: "1px", overflow: "hidden",
       clipPath: "inset(50%)", whiteSpace: "nowrap",
@@ -241,10 +241,10 @@ export class TaskProgress extends HTMLElement {
   }
 
   /**
-   * The bar has the label as its name, and the live region the text.
+   * Hides a part from screen readers: the bar's name is the label, and the live region has the text.
    * @param {"label" | "text"} name
    */
-  #hideFromReaders(name) {
+  #hideFromScreenReaders(name) {
     this.#part(name).setAttribute("aria-hidden", "true");
   }
 }
@@ -275,7 +275,7 @@ function showProgress(bar, status) {
 }
 
 /**
- * Sets a text if it is another one: setting it again would be announced, and undo a selection.
+ * Sets a text if it differs: to set it again would announce it, and remove the user's selection.
  * @param {HTMLElement} element
  * @param {string} text
  */

@@ -1,25 +1,26 @@
 /**
- * Gets tokens and renews them before they end: by the page's function, or by the page's session.
+ * Gets tokens and renews them before they expire, by the page's function or by the page's session.
  */
 
-import { backoff } from "./connection.mjs";
 import { RealtimeError } from "./errors.mjs";
+import { TOPICS_PER_TOKEN } from "./http.mjs";
 import { report } from "./listeners.mjs";
-import { TOPICS_PER_TOKEN } from "./site.mjs";
+import { backoff } from "./retry.mjs";
+import { Timer } from "./timer.mjs";
 
+/** @typedef {import("./http.mjs").Http} Http */
 /** @typedef {import("./platform.mjs").Platform} Platform */
-/** @typedef {import("./site.mjs").Site} Site */
 /** @typedef {import("./subscription.mjs").Subscription} Subscription */
 
 /**
- * A token, or a function that gets one. A function is called for the first subscription and then
- * once per term of the token; topics with the same function share what it returns.
+ * A token, or a function that returns one. The client calls a function for the first subscription
+ * and then once per lifetime of the token; topics with the same function share what it returns.
  * @typedef {string | (() => string | null | undefined | Promise<string | null | undefined>)} Token
  */
 
 /**
- * A token as it was received, or none. `serial` rises with each token that this page gets, from 0
- * for what it began with. `endsAt` and `renewAt` are on the monotonic clock, Infinity while unknown.
+ * A token and its times, or no token. `serial` rises with each token that this page gets, from 0
+ * for the page's first. `endsAt` and `renewAt` are on the monotonic clock, Infinity while unknown.
  * @typedef {object} Credential
  * @property {string | undefined} token
  * @property {number} serial
@@ -36,46 +37,46 @@ export function credentialOf(token, serial = 0) {
   return { token, serial, endsAt: Infinity, renewAt: Infinity };
 }
 
-/** Tokens are renewed at a random time between these shares of their term. */
+/** Tokens are renewed at a random time between these shares of their lifetime. */
 const [EARLIEST, LATEST] = [0.5, 0.8];
 /** How long a token function may take, in milliseconds. */
-const PATIENCE = 30_000;
-/** Characters of JSON that the topics of one token may have: each subscription sends it whole. */
-const TOPICS_LENGTH = 8000;
-/** The shortest wait before renewing is tried again, in milliseconds. */
-const SHORTEST_WAIT = 1000;
+const TIMEOUT = 30_000;
+/** The most characters of JSON for the topics of one token: each subscription sends all of them. */
+const MAX_TOPICS_LENGTH = 8000;
+/** The shortest wait before another attempt to renew, in milliseconds. */
+const MIN_WAIT = 1000;
 
 export class Tokens {
   #platform;
-  #site;
+  #http;
   #subscriptions;
   #isConnected;
 
   #serial = 0;
 
-  /** What each function returned last. @type {WeakMap<Function, Credential>} */
+  /** The newest token of each function. @type {WeakMap<Function, Credential>} */
   #returned = new WeakMap();
-  /** Calls that are not answered yet. @type {Map<Function, Promise<Credential>>} */
+  /** Calls that have not returned yet. @type {Map<Function, Promise<Credential>>} */
   #calls = new Map();
   /** Requests that are not answered yet, by topic. @type {Map<string, Promise<void>>} */
   #requests = new Map();
 
   #failures = 0;
-  /** @type {any} */
-  #timer = null;
+  #timer;
   #warned = "";
 
   /**
    * @param {Platform} platform
-   * @param {Site} site
+   * @param {Http} http
    * @param {() => Iterable<Subscription>} subscriptions
    * @param {() => boolean} isConnected
    */
-  constructor(platform, site, subscriptions, isConnected) {
+  constructor(platform, http, subscriptions, isConnected) {
     this.#platform = platform;
-    this.#site = site;
+    this.#http = http;
     this.#subscriptions = subscriptions;
     this.#isConnected = isConnected;
+    this.#timer = new Timer(platform);
   }
 
   /**
@@ -83,11 +84,11 @@ export class Tokens {
    * @param {Subscription} subscription
    */
   canRenew({ source }) {
-    return typeof source === "function" || this.#site.canRenew;
+    return typeof source === "function" || this.#http.canRenew;
   }
 
   /**
-   * Says whether a token must be got before subscribing.
+   * Says whether a token must be fetched before subscribing.
    * @param {Subscription} subscription
    */
   isNeeded(subscription) {
@@ -97,9 +98,9 @@ export class Tokens {
   }
 
   /**
-   * Gets a newer token for a subscription, and for all others that need one soon. Returns false if
-   * the session does not open the topic. Rejects with a `RealtimeError` if the service refuses to
-   * make tokens, with anything else where trying again may help.
+   * Gets a newer token for a subscription and for all others that the session can renew. Returns
+   * false if the session may not see the topic. Rejects with a `RealtimeError` if the service
+   * refuses to make tokens, and with any other error where another attempt may succeed.
    * @param {Subscription} subscription
    * @returns {Promise<boolean>}
    */
@@ -120,39 +121,38 @@ export class Tokens {
   }
 
   /**
-   * Plans the renewal, after a subscription was granted.
+   * Schedules the renewal, after a subscription was granted.
    * @param {Subscription} subscription
-   * @param {unknown} expiresIn Seconds; anything else where the permission does not end by itself.
+   * @param {unknown} expiresIn Seconds; anything else where the grant does not expire.
    */
   granted(subscription, expiresIn) {
     const { now, random } = this.#platform;
     const { credential } = subscription;
     if (typeof expiresIn !== "number") return;
-    const term = expiresIn * 1000;
-    // Coming back with the same token changes nothing: one renewal per token.
+    const lifetime = expiresIn * 1000;
+    // One renewal per token: subscribing again with the same token does not schedule another.
     if (credential.endsAt === Infinity) {
-      credential.renewAt = now() + term * (EARLIEST + (LATEST - EARLIEST) * random());
+      credential.renewAt = now() + lifetime * (EARLIEST + (LATEST - EARLIEST) * random());
     }
-    credential.endsAt = now() + term;
+    credential.endsAt = now() + lifetime;
     this.#schedule();
   }
 
-  /** Stops renewing: nothing is subscribed to. */
+  /** Stops renewing, since nothing is subscribed to. */
   stop() {
-    this.#platform.clearTimeout(this.#timer);
+    this.#timer.clear();
   }
 
   #schedule() {
-    const { now, setTimeout, clearTimeout } = this.#platform;
-    clearTimeout(this.#timer);
+    this.#timer.clear();
     const due = Math.min(...[...this.#subscriptions()].map((one) => one.credential.renewAt));
     if (due === Infinity) return;
-    this.#timer = setTimeout(() => this.#renew(), Math.max(0, due - now()));
+    this.#timer.set(Math.max(0, due - this.#platform.now()), () => this.#renew());
   }
 
-  /** Renews every token of the connection, since one of them is due. */
+  /** Renews every token of the page when one of them is due. */
   async #renew() {
-    // Without a connection there is no hurry: what has ended is renewed before subscribing.
+    // Without a connection this can wait: `isNeeded` renews expired tokens before subscribing.
     if (!this.#isConnected()) return;
     const due = [...this.#subscriptions()].filter((one) => one.credential.endsAt < Infinity);
     for (const { credential } of due) credential.renewAt = Infinity;
@@ -160,10 +160,10 @@ export class Tokens {
     const bySession = due.filter((one) => !isFunction(one.source) && this.canRenew(one));
     await Promise.all([
       ...[...functions].map((source) => {
-        const those = due.filter((one) => one.source === source);
-        return this.#attempt(those, () => this.#recall(source, those));
+        const users = due.filter((one) => one.source === source);
+        return this.#tryRenewal(users, () => this.#renewByFunction(source, users));
       }),
-      this.#attempt(bySession, () => this.#request(bySession)),
+      this.#tryRenewal(bySession, () => this.#request(bySession)),
     ]);
   }
 
@@ -171,17 +171,17 @@ export class Tokens {
    * @param {Subscription[]} subscriptions
    * @param {() => Promise<void>} renew
    */
-  async #attempt(subscriptions, renew) {
+  async #tryRenewal(subscriptions, renew) {
     if (subscriptions.length === 0) return;
     try {
       await renew();
       this.#failures = 0;
     } catch (error) {
       this.#warn(`tokens are not renewed: ${/** @type {Error} */ (error).message}`);
-      // The service's refusal is its answer until the tokens end; all else may pass.
+      // A refusal by the service is final until the tokens expire; other errors may pass.
       if (error instanceof RealtimeError) return;
       const wait = backoff(this.#failures++, this.#platform.random);
-      const at = this.#platform.now() + Math.max(SHORTEST_WAIT, wait);
+      const at = this.#platform.now() + Math.max(MIN_WAIT, wait);
       for (const { credential } of subscriptions) credential.renewAt = at;
     } finally {
       this.#schedule();
@@ -192,7 +192,7 @@ export class Tokens {
    * @param {Function} source
    * @param {Subscription[]} subscriptions
    */
-  async #recall(source, subscriptions) {
+  async #renewByFunction(source, subscriptions) {
     const newest = Math.max(...subscriptions.map(({ credential }) => credential.serial));
     const credential = await this.#call(source, newest);
     for (const subscription of subscriptions) {
@@ -202,7 +202,7 @@ export class Tokens {
   }
 
   /**
-   * Calls a token function, unless its last answer is newer than what the caller has.
+   * Calls a token function, unless its last token is newer than the caller's.
    * @param {Function} source
    * @param {number} serial
    * @returns {Promise<Credential>}
@@ -229,20 +229,20 @@ export class Tokens {
     /** @type {any} */
     let timer = null;
     const late = new Promise((_, reject) => {
-      const error = new Error(`the token function gave no answer in ${PATIENCE / 1000} s`);
-      timer = setTimeout(() => reject(error), PATIENCE);
+      const error = new Error(`the token function gave no answer in ${TIMEOUT / 1000} s`);
+      timer = setTimeout(() => reject(error), TIMEOUT);
     });
     try {
       const token = (await Promise.race([source(), late])) ?? undefined;
       if (token !== undefined && typeof token !== "string") {
-        throw new TypeError("realtime: a token function must return a text, or a promise of one");
+        throw new TypeError("realtime: a token function must return a string or a promise");
       }
       const credential = credentialOf(token, ++this.#serial);
       this.#returned.set(source, credential);
       return credential;
     } catch (error) {
       report(error);
-      // Most often it is the network's error: never the service's last answer.
+      // Another class than RealtimeError, which would be final: most often the network failed.
       throw new Error(String(error), { cause: error });
     } finally {
       clearTimeout(timer);
@@ -258,24 +258,24 @@ export class Tokens {
   }
 
   /**
-   * Asks the service for one token that opens the topics of all these subscriptions.
+   * Requests one token for the topics of all these subscriptions, or several if they are many.
    * @param {Subscription[]} subscriptions
    * @returns {Promise<void>}
    */
   async #request(subscriptions) {
-    const asked = subscriptions.slice(0, countOfOneToken(subscriptions));
-    const request = this.#requestNow(asked).finally(() => {
-      for (const { topic } of asked) this.#requests.delete(topic);
+    const batch = subscriptions.slice(0, countForOneToken(subscriptions));
+    const request = this.#requestNow(batch).finally(() => {
+      for (const { topic } of batch) this.#requests.delete(topic);
     });
-    for (const { topic } of asked) this.#requests.set(topic, request);
+    for (const { topic } of batch) this.#requests.set(topic, request);
     await request;
-    if (asked.length < subscriptions.length) await this.#request(subscriptions.slice(asked.length));
+    if (batch.length < subscriptions.length) await this.#request(subscriptions.slice(batch.length));
   }
 
   /** @param {Subscription[]} subscriptions */
   async #requestNow(subscriptions) {
     const topics = subscriptions.map(({ topic }) => topic);
-    const { token, refused } = await this.#site.requestToken(topics);
+    const { token, refused } = await this.#http.requestToken(topics);
     if (token === "") return;
     const credential = credentialOf(token, ++this.#serial);
     for (const subscription of subscriptions) {
@@ -294,17 +294,17 @@ export class Tokens {
 }
 
 /**
- * Says how many of these topics one token may name.
+ * Returns how many of these subscriptions fit into one token.
  * @param {Subscription[]} subscriptions
  */
-function countOfOneToken(subscriptions) {
+function countForOneToken(subscriptions) {
   let length = 0;
-  const most = subscriptions.slice(0, TOPICS_PER_TOKEN).findIndex(({ topic }) => {
-    // The token holds each character outside ASCII by its number, in six.
+  const limit = subscriptions.slice(0, TOPICS_PER_TOKEN).findIndex(({ topic }) => {
+    // JSON escapes each character outside ASCII by six characters.
     length += topic.replace(/[^ -~]/g, "......").length + 3;
-    return length > TOPICS_LENGTH;
+    return length > MAX_TOPICS_LENGTH;
   });
-  return most === -1 ? TOPICS_PER_TOKEN : Math.max(1, most);
+  return limit === -1 ? TOPICS_PER_TOKEN : Math.max(1, limit);
 }
 
 /**

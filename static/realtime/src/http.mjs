@@ -1,5 +1,5 @@
 /**
- * The HTTP side of the service: asks for tokens, and for the reason of refused handshakes.
+ * Requests to the HTTP side of the service: tokens, and the reason for a refused handshake.
  */
 
 import { RealtimeError } from "./errors.mjs";
@@ -8,9 +8,9 @@ import { readConfig } from "./platform.mjs";
 /** @typedef {import("./platform.mjs").Platform} Platform */
 
 /** How long a request may take, in milliseconds. */
-const PATIENCE = 10_000;
+const TIMEOUT = 10_000;
 
-/** As many topics as one token may name. */
+/** The most topics that one token may name. */
 export const TOPICS_PER_TOKEN = 128;
 
 /**
@@ -19,21 +19,21 @@ export const TOPICS_PER_TOKEN = 128;
  */
 
 /**
- * A token, empty if it opens nothing, and the topics that the caller may not see.
+ * A token, empty if no topic was granted, and the topics that the caller may not see.
  * @typedef {{token: string, refused: Set<string>}} Granted
  */
 
 const SIGN_IN = "signing in is needed: another page answered instead of the service";
 
-export class Site {
+export class Http {
   #platform;
 
   /** The address below which `realtime.urls` is included. */
   #base;
 
   /**
-   * Says whether this page's session can ask the service for tokens: the service is on the page's
-   * own site, so cookies and the CSRF token reach it.
+   * Says whether this page's session can renew tokens: the service has the page's own origin, so
+   * it receives the cookies and the CSRF token.
    */
   canRenew;
 
@@ -66,9 +66,9 @@ export class Site {
   }
 
   /**
-   * Asks for a token by the page's own session. Topics that the caller may not see are `refused`.
-   * Rejects with a `RealtimeError` when the service refuses the request itself, and with anything
-   * else when it could not be asked: then later may be better.
+   * Requests a token by the page's session. Topics that the caller may not see are `refused`.
+   * Rejects with a `RealtimeError` when the service refuses the request itself, and with any other
+   * error where another attempt may succeed.
    * @param {string[]} topics
    * @returns {Promise<Granted>}
    */
@@ -96,14 +96,14 @@ export class Site {
   }
 
   /**
-   * Finds out why handshakes fail, which a WebSocket does not say.
+   * Finds out why handshakes fail, which a WebSocket does not report.
    * @returns {Promise<Diagnosis>}
    */
   async diagnose() {
     const { location } = this.#platform;
     /** @type {Record<string, string>} */
     const headers = { Accept: "application/json" };
-    // The browser names it in a handshake, but not in a request within one site.
+    // A browser sends `Origin` with a handshake, but not with a GET request to its own origin.
     if (this.canRenew && location) headers["X-Realtime-Origin"] = new URL(location).origin;
     /** @type {Response} */
     let response;
@@ -122,7 +122,7 @@ export class Site {
    */
   async #fetch(path, options) {
     const abort = new AbortController();
-    const timer = this.#platform.setTimeout(() => abort.abort(), PATIENCE);
+    const timer = this.#platform.setTimeout(() => abort.abort(), TIMEOUT);
     try {
       return await this.#platform.fetch(this.url(path), {
         credentials: "same-origin",
@@ -136,8 +136,8 @@ export class Site {
   }
 
   /**
-   * Signing in makes a new token, while the configuration may hold the one before: the cookie has
-   * it, or a script has put it into the page's forms or has replaced the page's content.
+   * Returns the CSRF token. Signing in makes a new one: it is in the cookie, or a script has put it
+   * into the page, while the configuration may still have the old one.
    */
   #csrfToken() {
     const config = { ...this.#platform.config, ...readConfig() };
@@ -152,6 +152,7 @@ export class Site {
 }
 
 /**
+ * Returns the topic of an entry of `refused`.
  * @param {any} refused A topic, or an object that names one.
  * @returns {string}
  */
@@ -160,7 +161,7 @@ function topicOf(refused) {
 }
 
 /**
- * Says whether something else than the service answered, such as a page for signing in.
+ * Says whether another page answered in place of the service, such as the sign-in page.
  * @param {Response} response
  */
 function isOtherPage(response) {
@@ -169,25 +170,25 @@ function isOtherPage(response) {
 }
 
 /**
- * Says in words why a WebSocket was refused, by the answer to a plain request to its address.
+ * Explains why a WebSocket was refused, by the answer to a plain request to its address.
  * @param {Response} response
  */
 async function explain(response) {
   const { status } = response;
   if (isOtherPage(response) || status === 401) return SIGN_IN;
   if (response.ok || status === 426) {
-    return "the server is there, but no WebSocket reaches it: a proxy does not pass them on";
+    return "the server answers, but a proxy does not pass WebSockets on";
   }
   const answer = await response.json().catch(() => ({}));
-  const message = answer?.error?.message ?? WORDS[status] ?? "the server refuses WebSockets";
+  const message = answer?.error?.message ?? REASONS[status] ?? "the server refuses WebSockets";
   return `${message} (${status})`;
 }
 
 /** @type {Record<number, string>} */
-const WORDS = {
+const REASONS = {
   403: "the server refuses this page",
-  404: "there is no such service at this address",
+  404: "no such service at this address",
   502: "the server cannot be reached",
-  503: "the server cannot serve now",
+  503: "the server is unavailable",
   504: "the server does not answer",
 };

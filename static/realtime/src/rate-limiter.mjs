@@ -1,17 +1,17 @@
 /**
- * Keeps frames to the rate that the server allows.
+ * Sends frames at the rate that the server allows.
  */
 
 /** @typedef {import("./platform.mjs").Platform} Platform */
 
-/** Of the server's limit: frames that leave a second apart may arrive together. */
+/** The share of the server's limit to use: frames sent a second apart may arrive together. */
 const SHARE = 0.8;
 
-/** What servers that name no rate allow. */
+/** The limits of servers that name none. */
 const FRAMES_PER_SECOND = 10;
 const FRAME_BURST = 50;
 
-export class Pace {
+export class RateLimiter {
   #platform;
   #send;
 
@@ -34,7 +34,7 @@ export class Pace {
   }
 
   /**
-   * Begins anew, on a connection with these limits.
+   * Starts on a new connection, with the limits that its server named.
    * @param {{frames_per_second?: number, frame_burst?: number}} limits
    */
   start({ frames_per_second = FRAMES_PER_SECOND, frame_burst = FRAME_BURST }) {
@@ -44,7 +44,7 @@ export class Pace {
     this.#countedAt = this.#platform.now();
   }
 
-  /** Forgets what waits: the connection is gone. */
+  /** Drops the frames that wait, when the connection is lost. */
   clear() {
     this.#queue = [];
     this.#platform.clearTimeout(this.#timer);
@@ -52,7 +52,7 @@ export class Pace {
   }
 
   /**
-   * Sends when it is allowed, in order.
+   * Sends a frame as soon as the limit allows, in order.
    * @param {string} text
    */
   push(text) {
@@ -61,24 +61,24 @@ export class Pace {
   }
 
   /**
-   * Sends now. The server counts the frame, so a later one waits.
+   * Sends a frame at once. It counts against the limit, so a later frame waits.
    * @param {string} text
    */
   pushNow(text) {
-    this.#earn();
+    this.#refill();
     this.#allowance -= 1;
     this.#send(text);
   }
 
-  #earn() {
+  #refill() {
     const now = this.#platform.now();
-    const earned = ((now - this.#countedAt) / 1000) * this.#rate;
-    this.#allowance = Math.min(this.#burst, this.#allowance + earned);
+    const refill = ((now - this.#countedAt) / 1000) * this.#rate;
+    this.#allowance = Math.min(this.#burst, this.#allowance + refill);
     this.#countedAt = now;
   }
 
   #flush() {
-    this.#earn();
+    this.#refill();
     while (this.#allowance >= 1 && this.#queue.length > 0) {
       this.#allowance -= 1;
       this.#send(/** @type {string} */ (this.#queue.shift()));

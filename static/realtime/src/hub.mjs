@@ -5,8 +5,9 @@
 import { Connection } from "./connection.mjs";
 import { RealtimeError } from "./errors.mjs";
 import { Listeners, report } from "./listeners.mjs";
-import { Site } from "./site.mjs";
+import { Http } from "./http.mjs";
 import { Subscription } from "./subscription.mjs";
+import { Timer } from "./timer.mjs";
 import { Tokens } from "./tokens.mjs";
 
 /** @typedef {import("./connection.mjs").ConnectionState} ConnectionState */
@@ -17,24 +18,23 @@ import { Tokens } from "./tokens.mjs";
 /** How long a connection without subscriptions stays open, in milliseconds. */
 const IDLE = 5000;
 
-/** What servers that name no limit allow. */
-const SUBSCRIPTIONS = 128;
+/** The limit of servers that name none. */
+const MAX_SUBSCRIPTIONS = 128;
 
-export class Core {
-  site;
+export class Hub {
+  http;
   #connection;
   #platform;
   #tokens;
 
-  /** By topic: what the server is asked for. @type {Map<string, Subscription>} */
+  /** By topic: active subscriptions, and those that wait. @type {Map<string, Subscription>} */
   #subscriptions = new Map();
 
   /** @type {Listeners<ConnectionState>} */
   states = new Listeners();
 
-  /** @type {any} */
-  #idleTimer = null;
-  #isFullReported = false;
+  #idleTimer;
+  #isLimitReported = false;
 
   /**
    * @param {string} url
@@ -42,16 +42,17 @@ export class Core {
    */
   constructor(url, platform) {
     this.#platform = platform;
-    this.site = new Site(url, platform);
+    this.#idleTimer = new Timer(platform);
+    this.http = new Http(url, platform);
     this.#connection = new Connection(url, platform, {
       state: (state) => this.#onState(state),
       frame: (frame) => this.#onFrame(frame),
-      isWanted: () => this.#subscriptions.size > 0,
-      diagnose: () => this.site.diagnose(),
+      isNeeded: () => this.#subscriptions.size > 0,
+      diagnose: () => this.http.diagnose(),
     });
     this.#tokens = new Tokens(
       platform,
-      this.site,
+      this.http,
       () => this.#subscriptions.values(),
       () => this.state.state === "connected",
     );
@@ -62,19 +63,19 @@ export class Core {
     return this.#connection.state;
   }
 
-  /** Milliseconds since 1970 by the server's clock, as far as it is known. */
+  /** Milliseconds since 1970 by the server's clock; by the machine's before the first welcome. */
   get serverNow() {
     return this.#connection.serverNow;
   }
 
   /**
-   * Returns the subscription of a topic, a new one if there is none.
+   * Returns the subscription to a topic, a new one if there is none.
    * @param {string} topic
    * @param {{token?: Token | undefined, limit?: number | undefined}} options
    */
   subscribe(topic, { token, limit }) {
     if (token != null && typeof token !== "string" && typeof token !== "function") {
-      throw new TypeError("realtime: a token is a text, or a function that returns one");
+      throw new TypeError("realtime: a token must be a string or a function");
     }
     const known = this.#subscriptions.get(topic);
     const subscription =
@@ -83,14 +84,14 @@ export class Core {
         connection: this.#connection,
         platform: this.#platform,
         tokens: this.#tokens,
-        onOver: (over) => this.#remove(over),
-        onEnded: () => this.#giveWay(),
+        onClosed: (closed) => this.#remove(closed),
+        onTaskEnded: () => this.#subscribeWaiting(),
       });
     this.#subscriptions.set(topic, subscription);
     subscription.limit = limit ?? subscription.limit;
     if (token != null) subscription.setSource(token);
-    this.#platform.clearTimeout(this.#idleTimer);
-    // After the caller has its handle, which is told even if connecting fails at once.
+    this.#idleTimer.clear();
+    // Later: the caller's handle must receive the error if connecting fails at once.
     if (known === undefined) queueMicrotask(() => this.#start(subscription));
     return subscription;
   }
@@ -98,56 +99,52 @@ export class Core {
   /** Closes the connection if nothing is subscribed to. */
   closeIfIdle() {
     if (this.#subscriptions.size > 0) return;
-    this.#platform.clearTimeout(this.#idleTimer);
+    this.#idleTimer.clear();
     this.#connection.close("closed");
   }
 
   /** @param {Subscription} subscription */
   #start(subscription) {
     if (this.#subscriptions.get(subscription.topic) !== subscription) return;
-    if (this.state.state === "connected") this.#admit();
-    else this.#connection.open();
+    this.#subscribeWaiting();
+    this.#connection.open();
   }
 
   /**
-   * Asks for as many subscriptions as the server allows. A task that has ended may run again, so
-   * it is watched as long as no other one needs its place.
+   * While connected: requests as many subscriptions as the server allows. A task that has ended may
+   * run again, so its subscription lasts until another one needs the slot.
    */
-  #admit() {
-    const { subscriptions: most = SUBSCRIPTIONS } = this.#connection.welcome.limits ?? {};
+  #subscribeWaiting() {
+    if (this.state.state !== "connected") return;
+    const { subscriptions: limit = MAX_SUBSCRIPTIONS } = this.#connection.welcome.limits ?? {};
     const all = [...this.#subscriptions.values()];
-    let free = most - all.filter(({ isActive }) => isActive).length;
+    let free = limit - all.filter(({ isActive }) => isActive).length;
     const waiting = all.filter(({ isActive }) => !isActive);
     for (const subscription of waiting.filter(({ hasEnded }) => !hasEnded)) {
       if (free <= 0) {
-        const ended = all.find(({ canYield }) => canYield);
+        const ended = all.find(({ isReplaceable }) => isReplaceable);
         if (ended === undefined) {
-          this.#reportFull(most);
+          this.#reportLimit(limit);
           return;
         }
-        ended.yield();
+        ended.release();
         free += 1;
       }
       free -= 1;
-      subscription.ask();
+      subscription.request();
     }
     for (const subscription of waiting.filter(({ hasEnded }) => hasEnded).slice(0, free)) {
-      subscription.ask();
+      subscription.request();
     }
   }
 
-  /** A task has ended: another one may need its place. */
-  #giveWay() {
-    if (this.state.state === "connected") this.#admit();
-  }
-
-  /** @param {number} most */
-  #reportFull(most) {
-    if (this.#isFullReported) return;
-    this.#isFullReported = true;
+  /** @param {number} limit */
+  #reportLimit(limit) {
+    if (this.#isLimitReported) return;
+    this.#isLimitReported = true;
     this.#platform.warn(
-      `realtime: the server allows ${most} subscriptions on a connection. Others wait until some ` +
-        "have ended; close handles that you no longer need, or subscribe to a topic of many tasks.",
+      `realtime: the server allows ${limit} subscriptions on a connection. Others wait until some ` +
+        "have ended. Close handles that are not needed, or subscribe to a topic of many tasks.",
     );
   }
 
@@ -155,22 +152,19 @@ export class Core {
   #remove(subscription) {
     if (this.#subscriptions.get(subscription.topic) !== subscription) return;
     this.#subscriptions.delete(subscription.topic);
-    const { state } = this.state;
-    if (state === "connected") this.#admit();
-    if (this.#subscriptions.size > 0 || state === "disconnected") return;
-    const { setTimeout, clearTimeout } = this.#platform;
-    clearTimeout(this.#idleTimer);
-    this.#idleTimer = setTimeout(() => this.#connection.close(""), IDLE);
+    this.#subscribeWaiting();
+    if (this.#subscriptions.size > 0 || this.state.state === "disconnected") return;
+    this.#idleTimer.set(IDLE, () => this.#connection.close(""));
   }
 
   /** @param {ConnectionState} state */
   #onState(state) {
     const subscriptions = [...this.#subscriptions.values()];
     if (state.state !== "connected") for (const one of subscriptions) one.pause();
-    else this.#admit();
+    this.#subscribeWaiting();
     if (state.state === "disconnected") {
       this.#tokens.stop();
-      this.#platform.clearTimeout(this.#idleTimer);
+      this.#idleTimer.clear();
       for (const one of subscriptions) one.fail(new RealtimeError("disconnected", state.reason));
     }
     this.states.emit(state);
@@ -189,19 +183,19 @@ export class Core {
 }
 
 /**
- * Returns the shared core for an address. The registry is the page's, not the module's: two
+ * Returns the hub for an address. Hubs are kept on the page, not in this module, so that two
  * bundles on one page share a connection.
  * @param {string} url
  * @param {() => Platform} platform
- * @returns {Core}
+ * @returns {Hub}
  */
-export function sharedCore(url, platform) {
-  const place = /** @type {Record<symbol, Map<string, Core>>} */ (/** @type {any} */ (globalThis));
-  const cores = (place[Symbol.for("realtime.1")] ??= new Map());
-  let core = cores.get(url);
-  if (core === undefined) {
-    core = new Core(url, platform());
-    cores.set(url, core);
+export function sharedHub(url, platform) {
+  const page = /** @type {Record<symbol, Map<string, Hub>>} */ (/** @type {any} */ (globalThis));
+  const hubs = (page[Symbol.for("realtime.1")] ??= new Map());
+  let hub = hubs.get(url);
+  if (hub === undefined) {
+    hub = new Hub(url, platform());
+    hubs.set(url, hub);
   }
-  return core;
+  return hub;
 }
