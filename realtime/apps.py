@@ -14,8 +14,8 @@ class RealtimeConfig(AppConfig):
         """Connect the receivers and register the system checks."""
         from . import checks  # noqa: F401
         from .web import checks as web_checks  # noqa: F401
-        from .web.access import announcements
+        from .web.access import signals as access_signals
         from .worker import signals
 
         signals.connect()
-        announcements.connect()
+        access_signals.connect()

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from .ownership import owner_from, owner_of_request
 from .web.access.adoption import continue_adoption, is_adoption_due
-from .web.access.announcements import Held, announce_all
+from .web.access.signals import DeferredMessages, send_messages
 
 _Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
@@ -36,26 +36,26 @@ class OwnerMiddleware:
     def __call__(self, request: HttpRequest) -> _Response:
         if self.is_async:
             return self._acall(request)
-        held = Held()
+        deferred = DeferredMessages()
         try:
             with owner_from(partial(owner_of_request, request, create=True)):
                 response = self.get_response(request)
         finally:
-            announce_all(held.release(request))
+            send_messages(deferred.finish(request))
         if is_adoption_due(request):
             continue_adoption(request)
         return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        held = Held()
+        deferred = DeferredMessages()
         try:
             with owner_from(partial(owner_of_request, request, create=True)):
                 response = self.get_response(request)
                 assert isinstance(response, Awaitable)
                 answer = await response
         finally:
-            if messages := held.release(request):
-                await sync_to_async(announce_all)(messages)
+            if messages := deferred.finish(request):
+                await sync_to_async(send_messages)(messages)
         if is_adoption_due(request):
             await sync_to_async(continue_adoption)(request)
         return answer

@@ -8,13 +8,13 @@ from channels.routing import ProtocolTypeRouter
 from django.conf import settings
 from django.urls import path
 
-from .web.access.sign_in import SignInMiddleware
+from .web.access.identity import SessionUserMiddleware
 from .web.paths import SOCKET_PATH
 from .web.reconciler import reconciler
 from .web.websocket import TaskConsumer
 
 _consumer: Final[Any] = TaskConsumer.as_asgi()
-_with_user: Final[Any] = SignInMiddleware(_consumer)
+_with_user: Final[Any] = SessionUserMiddleware(_consumer)
 
 
 async def _serve(scope: Any, receive: Any, send: Any) -> None:

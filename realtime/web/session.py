@@ -14,10 +14,12 @@ from realtime.core.jsontext import timestamp
 from realtime.core.logs import get_logger
 from realtime.core.topics import TASK
 
-from .access.identity import session_name, user_key
-from .access.limits import Bucket, Refusals, Window, client_address, connections, warn_of_proxy
+from .access.addresses import client_address, warn_of_proxy
+from .access.identity import user_key
+from .access.limits import Bucket, Refusals, Window, connections
 from .access.policy import Refused, authorise_cancel, grant, not_found
-from .access.revocation import get_watch
+from .access.revocation import get_access_checker
+from .access.sessions import session_fingerprint
 from .cancel import request_cancel
 from .drain import enter, leave
 from .hub import Hub, get_hub
@@ -89,7 +91,7 @@ class ClientSession:
         user = scope.get("user")
         #: What connections are counted by: several users may have one owner, or none.
         self.user_key = user_key(user)
-        self.session = session_name(scope)
+        self.session = session_fingerprint(scope)
         self.address = client_address(scope)
         self._hub: Hub = get_hub()
         self._sink = sink
@@ -125,7 +127,7 @@ class ClientSession:
             frames.welcome(now=timestamp(), ping=settings.PING_INTERVAL, limits=limits(settings))
         )
         self._hub.join(self)
-        get_watch().join(self)
+        get_access_checker().join(self)
         enter(self.restart)
         logger.info("connection_opened user=%s", getattr(self.user, "pk", None))
         return True
@@ -138,7 +140,7 @@ class ClientSession:
             connections.leave(self.address, self.user_key)
             self._end_idling()
             self._hub.leave(self)
-            get_watch().leave(self)
+            get_access_checker().leave(self)
             await self._outbox.stop()
         if self._requests is not None:
             await self._requests.cancel()
@@ -342,27 +344,27 @@ class ClientSession:
         return self.subscriptions.user
 
     @property
-    def sees_more(self) -> bool:
+    def has_rights(self) -> bool:
         """Whether it sees anything by a right that can be withdrawn."""
-        return self.subscriptions.sees_more
+        return self.subscriptions.has_rights
 
-    async def looked(self, found: Any) -> None:
+    async def user_checked(self, result: Any) -> None:
         """Take who the user is by now, and see what they still may."""
-        if found is CloseCode.SIGNED_OUT and self._has_other_key:
+        if result is CloseCode.SIGNED_OUT and self._has_other_key:
             # The cookie that the browser has by now may be good.
             message = "the session goes on under another key"
             self._outbox.drop()
             self.close(CloseCode.RESTART, message, retry_after=_COOKIE_TIME)
-        elif isinstance(found, CloseCode):
-            self._shut_out(found)
+        elif isinstance(result, CloseCode):
+            self._shut_out(result)
         else:
-            await self.subscriptions.look(found)
+            await self.subscriptions.look(result)
 
     def sign_out(self) -> None:
         """Close: the session has ended."""
         self._shut_out(CloseCode.SIGNED_OUT)
 
-    def expect_other_key(self) -> None:
+    def expect_new_session_key(self) -> None:
         """Take note that the session goes on under a key that this connection does not have."""
         self._has_other_key = True
 

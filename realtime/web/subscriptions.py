@@ -19,7 +19,15 @@ from realtime.ownership import is_visitor
 from realtime.store import get_store
 from realtime.store.base import Reading
 
-from .access.policy import NOT_FOUND_MESSAGE, Grant, Reason, Refused, grant, not_found, still_stands
+from .access.policy import (
+    NOT_FOUND_MESSAGE,
+    Grant,
+    Reason,
+    Refused,
+    grant,
+    is_still_granted,
+    not_found,
+)
 from .cursor import Cursor
 from .hub import Hub, Subscription
 from .outbox import Outbox
@@ -255,7 +263,7 @@ class Subscriptions:
             self._outbox.put(frames.withdrawn(str(name), code, message))
 
     @property
-    def sees_more(self) -> bool:
+    def has_rights(self) -> bool:
         """Whether the client sees anything by a right that can be withdrawn."""
         return any(each.grant.reason is Reason.RIGHT for each in self._by_name.values())
 
@@ -265,7 +273,7 @@ class Subscriptions:
         self.looks += 1
         message = "the right to see this was withdrawn"
         for name, subscribed in list(self._by_name.items()):
-            if not await still_stands(subscribed.grant, user):
+            if not await is_still_granted(subscribed.grant, user):
                 self._withdraw(name, subscribed, ErrorCode.FORBIDDEN, message)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
-from realtime.web.access.revocation import get_watch
+from realtime.web.access.revocation import get_access_checker
 from realtime.web.hub import get_hub
 from tests.sinks import SessionClient
 
@@ -38,5 +38,5 @@ async def open_client(clean_redis: str) -> AsyncIterator[Callable[..., Any]]:
         yield opened
         for client in clients:
             await client.leave()
-        await get_watch().close()
+        await get_access_checker().close()
         await get_hub().close()

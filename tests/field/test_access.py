@@ -346,13 +346,13 @@ def test_saving_users_while_redis_is_away_costs_time_once(
         sent.append(message)
         raise TimeoutError
 
-    monkeypatch.setattr("realtime.web.access.announcements._send", swallow)
+    monkeypatch.setattr("realtime.web.access.signals._send", swallow)
     with override_settings(REALTIME=MEMORY), caplog.at_level(logging.WARNING, "realtime"):
         for _ in range(5):
             user.save()
         user_logged_out.send(sender=User, request=None, user=user)
         assert len(sent) == 1
-        (line,) = [each for each in caplog.messages if "announce_failed" in each]
+        (line,) = [each for each in caplog.messages if "access_message_failed" in each]
         assert f"skipped_for={PAUSE:g}" in line
         layer_breaker.reset()
         user.save()

@@ -25,7 +25,7 @@ from realtime.core.states import STALLED, TERMINAL
 from realtime.core.topics import Topic
 from realtime.store import get_store
 from realtime.web import views
-from realtime.web.access.revocation import get_watch
+from realtime.web.access.revocation import get_access_checker
 from realtime.web.access.tokens import make_token
 from realtime.web.hub import get_hub
 from tests.policies import Gate
@@ -378,7 +378,7 @@ async def test_a_policy_that_does_not_answer_holds_up_nobody_who_does_not_need_i
             Gate.opened.set()
             for client in (*asking, staff):
                 await client.leave()
-            await get_watch().close()
+            await get_access_checker().close()
             await get_hub().close()
 
 

@@ -23,7 +23,7 @@ from realtime.core.topics import Topic
 from realtime.ownership import owner_of_user
 from realtime.store import get_store
 from realtime.web import cancel as cancel_module
-from realtime.web.access.revocation import get_watch
+from realtime.web.access.revocation import get_access_checker
 from realtime.web.access.tokens import make_token
 from realtime.web.hub import get_hub
 from realtime.web.paths import to_path
@@ -151,7 +151,7 @@ async def test_two_tenants_with_equal_keys_see_nothing_of_each_other(
             tenant.seen += [event.text for event in heard]
             asked += await tenant.look(other.ids, tokens[other.name])
             events += len(heard)
-            await get_watch().close()
+            await get_access_checker().close()
             await get_hub().close()
             await get_store().close()
     for listener in listeners:
@@ -236,7 +236,7 @@ async def test_an_id_that_is_a_trap_is_shown_cancelled_and_forgotten_like_any_ot
             assert asked_to_cancel == TRAPS
         finally:
             await client.leave()
-            await get_watch().close()
+            await get_access_checker().close()
             await get_hub().close()
             await store.close()
             await asyncio.sleep(0)
@@ -256,6 +256,6 @@ async def test_one_token_holds_all_topics_of_a_page_however_many_and_long(clean_
     with pytest.raises(ValueError, match="too long for one token"):
         make_token([f"task:{secrets.token_hex(127)}" for _ in range(128)])
     await client.leave()
-    await get_watch().close()
+    await get_access_checker().close()
     await get_hub().close()
     await get_store().close()

@@ -1,1 +1,1 @@
-"""Who may connect and subscribe, and until when."""
+"""Access: who it is, what they may see, until when, from where and how much."""

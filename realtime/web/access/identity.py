@@ -1,41 +1,39 @@
-"""Who a connection's user is by now, and what names users and sessions between processes."""
+"""Who the user of a connection is: at the handshake, and at each later check.
+
+Users are looked up in batches. Channels asks the database for each handshake by itself, over a
+connection of its own where Django keeps none open; after a restart all clients connect at once.
+Channels' three layers of middleware would also keep three copies of the scope for as long as the
+connection lasts.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
-from collections.abc import Callable, Mapping, MutableMapping, Sequence, Set
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence, Set
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
+from channels.db import database_sync_to_async
 from django.conf import settings as django_settings
-from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils import timezone
 
 from realtime.core.codes import CloseCode
 from realtime.ownership import is_signed_in
+from realtime.store.batching import Batcher
+
+from .sessions import put_fingerprint, session_of_handshake, session_store_class
+
+_App = Callable[[Any, Any, Any], Awaitable[None]]
 
 #: In the scope of a connection whose user was found by its session.
 BY_SESSION: Final = "realtime.by_session"
-#: In the same scope, what names the session between processes.
-_SESSION_NAME: Final = "realtime.session_name"
-#: Where a signed-in session keeps a random id. Unlike the session's key it stays the same when a
-#: view changes a session that is kept in a cookie, and when its key is cycled.
-_SESSION_ID: Final = "realtime_session"
-#: Where Django keeps the user of a session (``django.contrib.auth.SESSION_KEY``).
-SIGNED_IN_BY: Final = "_auth_user_id"
-#: What was made of the user's password then (``HASH_SESSION_KEY``).
-SIGNED_IN_HASH: Final = "_auth_user_hash"
-
-
-# Names.
 
 
 def user_key(user: Any) -> str:
-    """Return what names a user in messages; "" for what is no user, or not signed in."""
+    """Return what names a user in messages; "" for None and for users who are not signed in."""
     if not is_signed_in(user):
         return ""
     meta = getattr(user, "_meta", None)
@@ -43,71 +41,11 @@ def user_key(user: Any) -> str:
     return f"{model}:{user.pk}"
 
 
-def name_session(session: Any) -> None:
-    """Give a signed-in session its random id, if it has none."""
-    if _SESSION_ID not in session:
-        session[_SESSION_ID] = secrets.token_urlsafe(16)
+def user_key_of(primary_key: str) -> str:
+    """Return the :func:`user_key` of a session's user, without loading the user."""
+    from django.contrib.auth import get_user_model
 
-
-def names_of_session(session: Any) -> list[str]:
-    """Return what may name a session in messages: by its id, and by its key."""
-    if session is None:
-        return []
-    named = [session.get(_SESSION_ID), getattr(session, "session_key", None)]
-    return [fingerprint(name) for name in named if name]
-
-
-def session_in_cookie(request: Any) -> Any:
-    """Return the session that came with a request, where sessions are kept in signed cookies.
-
-    It is the one from before any view changed or replaced it; None for other kinds of sessions.
-    """
-    store = store_class()
-    cookie = getattr(request, "COOKIES", {}).get(django_settings.SESSION_COOKIE_NAME)
-    return store(cookie) if cookie and issubclass(store, SignedCookies) else None
-
-
-def session_name(scope: Mapping[str, Any]) -> str:
-    """Return what names the session of a connection; "" where there is none."""
-    if _SESSION_NAME in scope:
-        return str(scope[_SESSION_NAME])
-    session = scope.get("session")
-    try:
-        ident = None if session is None else session.get(_SESSION_ID)
-    except Exception:  # noqa: BLE001 - not loaded yet, and this is an event loop
-        ident = None
-    return fingerprint(ident or getattr(session, "session_key", None))
-
-
-def fingerprint(name: str | None) -> str:
-    """Return what stands for a session in messages: whoever reads it cannot use the session."""
-    return hashlib.sha256(name.encode()).hexdigest() if name else ""
-
-
-# Looking: for many at once, as each question to the database has its price.
-
-
-class _Session(NamedTuple):
-    """What a session holds, {} where it is gone, and whom it is of, None for nobody."""
-
-    kept: Mapping[str, Any]
-    user: Any
-
-
-def find_users(scopes: Sequence[MutableMapping[str, Any]]) -> list[Any]:
-    """Return for each scope the user of its session, or the exception that it raised.
-
-    The same as Django does for a request. Channels' own way ends a session that was begun under
-    one of ``SECRET_KEY_FALLBACKS``. Each scope also gets what names its session.
-    """
-    keys = [scope["session"].session_key for scope in scopes]
-    sessions = _sessions({key for key in keys if key})
-    nobodys = _Session({}, None)
-    found = [sessions.get(key, nobodys) for key in keys]
-    for scope, key, each in zip(scopes, keys, found, strict=True):
-        ident = None if isinstance(each, Exception) else each.kept.get(_SESSION_ID)
-        scope[_SESSION_NAME] = fingerprint(ident or key)
-    return [each if isinstance(each, Exception) else each.user or anonymous() for each in found]
+    return user_key(get_user_model()(pk=primary_key))
 
 
 def anonymous() -> Any:
@@ -121,46 +59,97 @@ def anonymous() -> Any:
 
 @lru_cache(maxsize=1)
 def can_sign_in() -> bool:
-    """Return whether the project has users, and a place where it keeps sessions."""
+    """Return whether the project has users, and a session engine that works."""
     from django.contrib.auth import get_user_model
     from django.contrib.sessions.backends.db import SessionStore
 
     try:
         get_user_model()
-        store = store_class()
+        store = session_store_class()
         if issubclass(store, SessionStore):
             store.get_model_class()
     except (ImproperlyConfigured, ImportError, RuntimeError):
-        return False  # `manage.py check` says so
+        return False  # `manage.py check` reports it
     return True
 
 
-def _forget(*, setting: str, **_kwargs: object) -> None:
+def _forget_settings(*, setting: str, **_kwargs: object) -> None:
     if setting in ("INSTALLED_APPS", "AUTH_USER_MODEL", "SESSION_ENGINE"):
         can_sign_in.cache_clear()
 
 
-setting_changed.connect(_forget)
+setting_changed.connect(_forget_settings)
 
 
-def look_up_all(asked: Sequence[tuple[Mapping[str, Any], Any]]) -> list[Any]:
-    """Return for each scope and user who they are now, or the close code where they are no more.
+# At the handshake
 
-    Or the exception that it raised. It changes nothing: Django's own way would end the session of
-    a user who is just changing the password.
+
+class SessionUserMiddleware:
+    """Puts the handshake's ``session`` and ``user`` into the scope."""
+
+    def __init__(self, inner: _App) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Find the user and call the inner application.
+
+        Raises what the session engine and the database raise. In a project without users or
+        sessions both values are None, and access is by token alone.
+        """
+        if not can_sign_in():
+            await self._inner({**scope, "session": None, "user": None}, receive, send)
+            return
+        batcher = _batchers.setdefault(asyncio.get_running_loop(), Batcher(_find_users))
+        signed_in = {**scope, "session": session_of_handshake(scope), BY_SESSION: True}
+        signed_in["user"] = await batcher.request(signed_in)
+        await self._inner(signed_in, receive, send)
+
+
+#: The handshakes of each event loop that wait for their user.
+_batchers: WeakKeyDictionary[asyncio.AbstractEventLoop, Batcher] = WeakKeyDictionary()
+
+
+async def _find_users(scopes: Sequence[MutableMapping[str, Any]]) -> Sequence[Any]:
+    return await database_sync_to_async(find_users)(scopes)
+
+
+def find_users(scopes: Sequence[MutableMapping[str, Any]]) -> list[Any]:
+    """Return the user of each scope's session, or the exception that the lookup raised.
+
+    The rules are Django's for a request. Channels' own lookup ends a session that was begun under
+    one of ``SECRET_KEY_FALLBACKS``. Each scope also gets the fingerprint of its session.
     """
-    keys = [_or_error(_session_key, scope) for scope, _ in asked]
-    sessions = _sessions({key for key in keys if key and isinstance(key, str)})
+    keys = [scope["session"].session_key for scope in scopes]
+    sessions = _load_sessions({key for key in keys if key})
+    empty = _Session({}, None)
+    found = [sessions.get(key, empty) for key in keys]
+    for scope, key, each in zip(scopes, keys, found, strict=True):
+        put_fingerprint(scope, {} if isinstance(each, Exception) else each.content, key)
+    return [each if isinstance(each, Exception) else each.user or anonymous() for each in found]
+
+
+# At each later check
+
+
+def check_users(pairs: Sequence[tuple[Mapping[str, Any], Any]]) -> list[Any]:
+    """Return for each pair of scope and user who the user is now.
+
+    A result is the user as the database has it, the close code where the session or the user is
+    gone, or the exception that the lookup raised. Nothing is changed: Django's own lookup would
+    end the session of a user who is just changing the password.
+    """
+    keys = [_or_error(_session_key, scope) for scope, _ in pairs]
+    sessions = _load_sessions({key for key in keys if key and isinstance(key, str)})
     return [
-        _or_error(_look_up, user, key, key if isinstance(key, Exception) else sessions.get(key))
-        for (_, user), key in zip(asked, keys, strict=True)
+        _or_error(_check_user, user, key, key if isinstance(key, Exception) else sessions.get(key))
+        for (_, user), key in zip(pairs, keys, strict=True)
     ]
 
 
 def _session_key(scope: Mapping[str, Any]) -> str:
-    """Return the key of the session that a scope's user is signed in by, "" if by something else.
+    """Return the key of the session that signed the scope's user in; "" if something else did.
 
-    It may be Channels' own middleware that looked into the session, in a project's own routing.
+    In a project's own routing, Channels' middleware may have loaded the session.
     """
     from django.contrib.auth import SESSION_KEY
 
@@ -170,61 +159,62 @@ def _session_key(scope: Mapping[str, Any]) -> str:
     return session.session_key or ""
 
 
-def _look_up(user: Any, key: str, session: _Session | Exception | None) -> Any:
+def _check_user(user: Any, key: str, session: _Session | Exception | None) -> Any:
     from django.contrib.auth import SESSION_KEY
 
     if isinstance(session, Exception):
         raise session
-    if session is None:  # signed in by something else
+    if session is None:  # the user was signed in by something else
         model = user.__class__
         fresh = model._default_manager.filter(pk=user.pk).first()  # noqa: SLF001
         return fresh if getattr(fresh, "is_active", False) else CloseCode.SIGNED_OUT
-    if SESSION_KEY not in session.kept:
-        # One that has expired is not given out, but it is there until it is cleared away.
-        expired = store_class()().exists(key)
+    if SESSION_KEY not in session.content:
+        # The engine does not load an expired session, but the session exists until `clearsessions`.
+        expired = session_store_class()().exists(key)
         return CloseCode.SESSION_EXPIRED if expired else CloseCode.SIGNED_OUT
-    same = str(user.pk) == session.kept[SESSION_KEY]
+    same = str(user.pk) == session.content[SESSION_KEY]
     return (session.user if same else None) or CloseCode.SIGNED_OUT
 
 
-def _sessions(keys: Set[str]) -> dict[str, _Session | Exception]:
-    """Return these sessions; the exception where one could not be read."""
+# Sessions with their users, many at once: each query to the database has its price.
+
+
+class _Session(NamedTuple):
+    """What a session holds, {} where it is gone, and its user, None for nobody."""
+
+    content: Mapping[str, Any]
+    user: Any
+
+
+def _load_sessions(keys: Set[str]) -> dict[str, _Session | Exception]:
+    """Return these sessions with their users; the exception where a lookup raised one."""
     from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, get_user_model
 
-    loaded = _load(keys)
+    contents = _load_contents(keys)
     to_python = get_user_model()._meta.pk.to_python  # noqa: SLF001
     users: dict[str, Any] = {}
     wanted: dict[Any, dict[str, Any]] = {}
-    for key, kept in loaded.items():
-        if isinstance(kept, Exception):
-            users[key] = kept
+    for key, content in contents.items():
+        if isinstance(content, Exception):
+            users[key] = content
             continue
-        backend = kept.get(BACKEND_SESSION_KEY)
-        if backend in django_settings.AUTHENTICATION_BACKENDS and SESSION_KEY in kept:
-            ident = _or_error(to_python, kept[SESSION_KEY])
+        backend = content.get(BACKEND_SESSION_KEY)
+        if backend in django_settings.AUTHENTICATION_BACKENDS and SESSION_KEY in content:
+            ident = _or_error(to_python, content[SESSION_KEY])
             if isinstance(ident, Exception):
                 users[key] = ident
             else:
                 wanted.setdefault(backend, {})[key] = ident
-    for backend, ids in wanted.items():
-        known = _get_users(backend, set(ids.values()))
-        users |= {key: known.get(ident) for key, ident in ids.items()}
-    return {key: _session(users.get(key), kept) for key, kept in loaded.items()}
+    for backend, idents in wanted.items():
+        known = _load_users(backend, set(idents.values()))
+        users |= {key: known.get(ident) for key, ident in idents.items()}
+    return {key: _with_user(content, users.get(key)) for key, content in contents.items()}
 
 
-def _session(user: Any, kept: Any) -> _Session | Exception:
-    return user if isinstance(user, Exception) else _Session(kept, _proven(user, kept))
-
-
-def store_class() -> Any:
-    """Return what the project keeps its sessions in."""
-    return import_module(django_settings.SESSION_ENGINE).SessionStore
-
-
-def _load(keys: Set[str]) -> dict[str, Any]:
+def _load_contents(keys: Set[str]) -> dict[str, Any]:
     from django.contrib.sessions.backends.db import SessionStore
 
-    store = store_class()
+    store = session_store_class()
     if store.load is not SessionStore.load:
         return {key: _or_error(store(key).load) for key in keys}
     alive = store.get_model_class().objects.filter(
@@ -234,7 +224,7 @@ def _load(keys: Set[str]) -> dict[str, Any]:
     return {key: found.get(key, {}) for key in keys}
 
 
-def _get_users(path: str, idents: Set[Any]) -> dict[Any, Any]:
+def _load_users(path: str, idents: Set[Any]) -> dict[Any, Any]:
     from django.contrib.auth import get_user_model, load_backend
     from django.contrib.auth.backends import ModelBackend
 
@@ -245,20 +235,24 @@ def _get_users(path: str, idents: Set[Any]) -> dict[Any, Any]:
     return {ident: user for ident, user in users.items() if backend.user_can_authenticate(user)}
 
 
-def _proven(user: Any, kept: Any) -> Any:
-    """Return the user if the session was made under their present password, else None."""
+def _with_user(content: Any, user: Any) -> _Session | Exception:
+    return user if isinstance(user, Exception) else _Session(content, _verified(user, content))
+
+
+def _verified(user: Any, content: Any) -> Any:
+    """Return the user if the session was begun under the present password, else None."""
     from django.contrib.auth import HASH_SESSION_KEY
     from django.utils.crypto import constant_time_compare
 
     if not hasattr(user, "get_session_auth_hash"):
         return user
     valid = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
-    told = kept.get(HASH_SESSION_KEY, "")
-    return user if any(constant_time_compare(told, each) for each in valid) else None
+    given = content.get(HASH_SESSION_KEY, "")
+    return user if any(constant_time_compare(given, each) for each in valid) else None
 
 
-def _or_error(function: Callable[..., Any], *asked: Any) -> Any:
+def _or_error(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        return function(*asked)
-    except Exception as error:  # noqa: BLE001 - one that is broken is not the others'
+        return function(*arguments)
+    except Exception as error:  # noqa: BLE001 - one broken session must not fail the batch
         return error

@@ -1,21 +1,13 @@
-"""How much one connection, one user, one address and the process as a whole may ask for."""
+"""How many requests, refusals and connections are allowed: a client, a user, an address, all."""
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from realtime.conf import conf
-from realtime.core.logs import get_logger
-
-logger = get_logger("realtime.connection")
-
-#: Longer than any address.
-_ADDRESS_LENGTH: Final = 64
 
 
 class Window:
@@ -132,54 +124,3 @@ class Connections:
 
 #: Of this process.
 connections: Final = Connections()
-
-
-def client_address(scope: Mapping[str, Any]) -> str:
-    """Return the address that a connection is counted under; "" where none is known.
-
-    It is the peer's; behind ``TRUSTED_PROXIES`` proxies, what the outermost of them wrote last
-    into ``X-Forwarded-For``. What stands left of that, the client can have written. Of an IPv6
-    address only the network (/64) counts: one customer has all the addresses in it.
-    """
-    peer = (scope.get("client") or ("",))[0] or ""
-    hops = conf().TRUSTED_PROXIES
-    if hops:
-        lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-        forwarded = b",".join(lines).decode("latin-1").split(",")
-        if len(forwarded) >= hops:
-            peer = forwarded[-hops].strip() or peer
-    return _network(peer)
-
-
-#: When a proxy that is not trusted was last named in the log; at most once a minute.
-_WARNED_EVERY: Final = 60.0
-_warned_at = -_WARNED_EVERY
-
-
-def warn_of_proxy(scope: Mapping[str, Any]) -> None:
-    """Log, after an address had too many connections, that it may be the address of a proxy."""
-    global _warned_at
-    lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    hops = b",".join(lines).count(b",") + 1 if lines else 0
-    if hops <= conf().TRUSTED_PROXIES or time.monotonic() - _warned_at < _WARNED_EVERY:
-        return
-    _warned_at = time.monotonic()
-    logger.warning(
-        "address_limit address=%s x_forwarded_for=%r remedy=%r",
-        client_address(scope),
-        b",".join(lines)[:200].decode("latin-1"),
-        "if this is the address of a proxy, set REALTIME['TRUSTED_PROXIES'] to the number of"
-        " proxies: all visitors behind it share MAX_CONNECTIONS_PER_ADDRESS",
-    )
-
-
-def _network(address: str) -> str:
-    try:
-        known = ipaddress.ip_address(address.strip("[]"))
-    except ValueError:
-        return address[:_ADDRESS_LENGTH]
-    if isinstance(known, ipaddress.IPv4Address):
-        return str(known)
-    if known.ipv4_mapped:
-        return str(known.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(known), 64), strict=False))

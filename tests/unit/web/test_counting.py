@@ -4,7 +4,8 @@ import pytest
 from django.test import override_settings
 
 from realtime.web.access import limits
-from realtime.web.access.limits import Bucket, Connections, Window, client_address
+from realtime.web.access.addresses import client_address
+from realtime.web.access.limits import Bucket, Connections, Window
 
 
 @pytest.fixture

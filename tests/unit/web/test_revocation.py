@@ -11,10 +11,11 @@ from django.test import override_settings
 
 from realtime.core.codes import CloseCode
 from realtime.groups.layer import access_group, get_layer
-from realtime.web.access import revocation as watch_module
-from realtime.web.access.announcements import MESSAGE_TYPE
-from realtime.web.access.identity import fingerprint, user_key
-from realtime.web.access.revocation import Watch
+from realtime.web.access import revocation
+from realtime.web.access.identity import user_key
+from realtime.web.access.revocation import AccessChecker
+from realtime.web.access.sessions import fingerprint
+from realtime.web.access.signals import MESSAGE_TYPE
 
 # Looks go through Django's thread for the database, whatever they ask there.
 pytestmark = pytest.mark.django_db
@@ -42,27 +43,27 @@ def key(pk):
 class Member:
     scope = None
 
-    def __init__(self, owner, session="", sees_more=False):
-        self.owner, self.session, self.sees_more = owner, session, sees_more
+    def __init__(self, owner, session="", has_rights=False):
+        self.owner, self.session, self.has_rights = owner, session, has_rights
         self.user = User(owner)
         self.heard = []
         self.told = asyncio.Event()
 
-    async def looked(self, found):
-        assert found == f"now {self.owner}"
-        self.heard.append("look")
+    async def user_checked(self, result):
+        assert result == f"now {self.owner}"
+        self.heard.append("check")
         self.told.set()
 
     def sign_out(self):
         self.heard.append("out")
         self.told.set()
 
-    def expect_other_key(self):
+    def expect_new_session_key(self):
         self.heard.append("other key")
         self.told.set()
 
 
-def look_up_all(asked):
+def check_users(asked):
     return [
         OSError("no database") if user.pk == "broken" else f"now {user.pk}" for _, user in asked
     ]
@@ -71,25 +72,25 @@ def look_up_all(asked):
 @pytest.fixture(autouse=True)
 def users(monkeypatch):
     """What the database knows of each user."""
-    monkeypatch.setattr(watch_module, "look_up_all", look_up_all)
+    monkeypatch.setattr(revocation, "check_users", check_users)
 
 
 @pytest.fixture
 async def members():
     with override_settings(CHANNEL_LAYERS=LAYER):
-        watch = Watch()
+        checker = AccessChecker()
         found = {
             "alice": Member("1", fingerprint("here")),
             "alice elsewhere": Member("1", fingerprint("elsewhere")),
             "bob": Member("2", fingerprint("bobs")),
-            "staff": Member("3", fingerprint("staffs"), sees_more=True),
+            "staff": Member("3", fingerprint("staffs"), has_rights=True),
             "last": Member("last"),
         }
         for member in found.values():
-            watch.join(member)
+            checker.join(member)
         await asyncio.sleep(0)  # the listener joins its group
         yield found
-        await watch.close()
+        await checker.close()
 
 
 async def tell(members, **message):
@@ -103,22 +104,22 @@ async def tell(members, **message):
 
 async def test_a_changed_user_is_looked_at_on_every_connection(members):
     heard = await tell(members, user=key("1"), sessions=[])
-    assert heard == {"alice": ["look"], "alice elsewhere": ["look"], "last": ["look"]}
+    assert heard == {"alice": ["check"], "alice elsewhere": ["check"], "last": ["check"]}
 
 
 async def test_a_session_with_another_key_is_no_session_that_ended(members):
     heard = await tell(members, user=key("1"), sessions=[fingerprint("here")], renewed=True)
-    assert heard == {"alice": ["other key"], "last": ["look"]}
+    assert heard == {"alice": ["other key"], "last": ["check"]}
 
 
 async def test_a_session_that_ended_closes_its_own_connections(members):
     heard = await tell(members, user=key("1"), sessions=[fingerprint("other"), fingerprint("here")])
-    assert heard == {"alice": ["out"], "last": ["look"]}
+    assert heard == {"alice": ["out"], "last": ["check"]}
 
 
 async def test_changed_rights_of_a_group_concern_those_who_see_more_than_their_own(members):
     heard = await tell(members, user="", sessions=[])
-    assert heard == {"staff": ["look"], "last": ["look"]}
+    assert heard == {"staff": ["check"], "last": ["check"]}
 
 
 @pytest.mark.parametrize(
@@ -130,23 +131,23 @@ async def test_a_message_that_is_none_disturbs_nobody(members, message):
 
 
 async def test_who_has_left_hears_nothing(members):
-    watch = Watch()
+    checker = AccessChecker()
     member = Member("1")
-    watch.leave(member)  # never joined
-    watch.join(member)
-    watch.leave(member)
-    assert watch._members == {}
-    await watch.close()
+    checker.leave(member)  # never joined
+    checker.join(member)
+    checker.leave(member)
+    assert checker._members == {}
+    await checker.close()
 
 
 async def test_everybody_is_looked_at_again_in_time_though_one_cannot_be(caplog):
     often = {**settings.REALTIME, "ACCESS_INTERVAL": 0.5}
     with override_settings(CHANNEL_LAYERS=LAYER, REALTIME=often):
-        watch = Watch()
+        checker = AccessChecker()
         members = [Member(str(number)) for number in range(47)]
         broken = Member("broken")
         for member in (*members, broken):
-            watch.join(member)
+            checker.join(member)
         for _ in range(2):
             async with asyncio.timeout(2):
                 await asyncio.gather(*(member.told.wait() for member in members))
@@ -155,13 +156,13 @@ async def test_everybody_is_looked_at_again_in_time_though_one_cannot_be(caplog)
         counts = [len(member.heard) for member in members]
         assert max(counts) - min(counts) <= 1
         assert broken.heard == []
-        assert "look_failed user=User:broken" in caplog.text
+        assert "access_check_failed user=User:broken" in caplog.text
         left = members.pop()
-        watch.leave(left)
+        checker.leave(left)
         before = len(left.heard)
         await asyncio.gather(*(member.told.wait() for member in members))
         assert len(left.heard) == before
-        await watch.close()
+        await checker.close()
 
 
 def test_signing_out_does_not_fail_where_nobody_can_be_told(caplog):
@@ -170,7 +171,7 @@ def test_signing_out_does_not_fail_where_nobody_can_be_told(caplog):
 
     with override_settings(CHANNEL_LAYERS=NO_REDIS):
         user_logged_out.send(sender=User, request=None, user=User())
-    assert "announce_failed" in caplog.text
+    assert "access_message_failed" in caplog.text
 
 
 @pytest.mark.parametrize("user", [None, AnonymousUser()])
@@ -186,21 +187,21 @@ async def test_a_member_that_takes_long_to_judge_is_waited_for_by_nobody_but_tol
     slow, found = members["staff"], []
     ended, never = asyncio.Event(), asyncio.Event()
 
-    async def looked(what):
+    async def user_checked(what):
         found.append(what)
         if what is CloseCode.SIGNED_OUT:
             ended.set()
         else:
             await never.wait()
 
-    slow.looked = looked
+    slow.user_checked = user_checked
     for _ in range(3):
         members["last"].told.clear()
         heard = await tell(members, user=key("3"), sessions=[])
         assert "last" in heard
     assert found == ["now 3"], "it still judges that"
     monkeypatch.setattr(
-        watch_module, "look_up_all", lambda asked: [CloseCode.SIGNED_OUT for _ in asked]
+        revocation, "check_users", lambda asked: [CloseCode.SIGNED_OUT for _ in asked]
     )
     await get_layer().group_send(
         access_group(), {"type": MESSAGE_TYPE, "user": key("3"), "sessions": []}

@@ -17,14 +17,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from realtime.core.codes import CloseCode
-from realtime.web.access import sign_in
-from realtime.web.access.identity import (
-    BY_SESSION,
-    find_users,
-    look_up_all,
-    names_of_session,
-    session_name,
-)
+from realtime.web.access import identity
+from realtime.web.access.identity import BY_SESSION, check_users, find_users
+from realtime.web.access.sessions import session_fingerprint, session_fingerprints
 
 pytestmark = pytest.mark.django_db
 
@@ -88,7 +83,7 @@ def test_many_cost_two_questions_to_the_database():
     assert len(asked) == 2
     users = find_users(scopes)
     with CaptureQueriesContext(connection) as asked:
-        assert names(look_up_all(list(zip(scopes, users, strict=True)))) == names(users)
+        assert names(check_users(list(zip(scopes, users, strict=True)))) == names(users)
     assert len(asked) == 2
 
 
@@ -104,7 +99,7 @@ def test_a_session_under_an_older_password_is_nobodys_and_is_left_alone():
     alice.set_password("another")
     alice.save()
     assert names(find_users([with_session(key)])) == [""]
-    assert look_up_all([(with_session(key), alice)]) == [CloseCode.SIGNED_OUT]
+    assert check_users([(with_session(key), alice)]) == [CloseCode.SIGNED_OUT]
     assert Session.objects.filter(session_key=key).exists()
 
 
@@ -125,10 +120,10 @@ def test_one_who_cannot_be_found_is_not_the_others():
         alice, error, bob = find_users(scopes)
         assert names([alice, bob]) == ["alice", "bob"]
         assert isinstance(error, OSError)
-        looked = look_up_all([(scope, alice) for scope in scopes])
-        assert names(looked[:1]) == ["alice"]
-        assert isinstance(looked[1], OSError)
-        assert looked[2] == CloseCode.SIGNED_OUT, "it is another user's by now"
+        checked = check_users([(scope, alice) for scope in scopes])
+        assert names(checked[:1]) == ["alice"]
+        assert isinstance(checked[1], OSError)
+        assert checked[2] == CloseCode.SIGNED_OUT, "it is another user's by now"
 
 
 def test_a_session_that_names_no_user_is_not_the_others_either():
@@ -152,16 +147,16 @@ def test_a_session_that_has_expired_is_told_from_one_that_was_ended():
     alice = User.objects.get(username="alice")
     Session.objects.filter(session_key=expired).update(expire_date=timezone.now())
     Session.objects.filter(session_key=ended).delete()
-    looked = look_up_all([(with_session(key), alice) for key in (expired, ended)])
-    assert looked == [CloseCode.SESSION_EXPIRED, CloseCode.SIGNED_OUT]
+    checked = check_users([(with_session(key), alice) for key in (expired, ended)])
+    assert checked == [CloseCode.SESSION_EXPIRED, CloseCode.SIGNED_OUT]
 
 
 def test_who_is_signed_in_by_something_else_is_looked_up_by_themselves():
     alice = User.objects.create(username="alice")
-    assert look_up_all([({}, alice)]) == [alice]
+    assert check_users([({}, alice)]) == [alice]
     User.objects.update(is_active=False)
     visitor = SessionStore()  # theirs is another matter
-    assert look_up_all([({"session": visitor}, alice)]) == [CloseCode.SIGNED_OUT]
+    assert check_users([({"session": visitor}, alice)]) == [CloseCode.SIGNED_OUT]
 
 
 def test_a_session_that_channels_own_middleware_looked_into_is_looked_at_again():
@@ -169,9 +164,9 @@ def test_a_session_that_channels_own_middleware_looked_into_is_looked_at_again()
     alice = User.objects.get(username="alice")
     scope = {"session": with_session(key)["session"]}
     assert get_user.func(scope) == alice
-    assert look_up_all([(scope, alice)]) == [alice]
+    assert check_users([(scope, alice)]) == [alice]
     Session.objects.all().delete()
-    assert look_up_all([(scope, alice)]) == [CloseCode.SIGNED_OUT]
+    assert check_users([(scope, alice)]) == [CloseCode.SIGNED_OUT]
 
 
 def test_a_session_has_one_name_whoever_looked_into_it_and_whatever_its_key_is():
@@ -179,12 +174,12 @@ def test_a_session_has_one_name_whoever_looked_into_it_and_whatever_its_key_is()
     find_users([scope])
     by_channels = {"session": with_session(scope["session"].session_key)["session"]}
     assert get_user.func(by_channels).username == "alice"
-    name = session_name(scope)
-    assert name == session_name(by_channels)
+    name = session_fingerprint(scope)
+    assert name == session_fingerprint(by_channels)
     session = by_channels["session"]
-    assert name in names_of_session(session)
+    assert name in session_fingerprints(session)
     session.cycle_key()
-    assert name in names_of_session(session)
+    assert name in session_fingerprints(session)
 
 
 @pytest.mark.parametrize("key", ["session\0key", "session\x7fkey", "sessi\xf6nkey"])
@@ -198,9 +193,9 @@ async def test_a_key_that_a_database_would_refuse_is_nobodys(monkeypatch, key):
     async def inner(scope, receive, send):
         pass
 
-    monkeypatch.setattr(sign_in, "find_users", found)
+    monkeypatch.setattr(identity, "find_users", found)
     scope = {"type": "websocket", "headers": [(b"cookie", f"sessionid={key}".encode("latin-1"))]}
-    await sign_in.SignInMiddleware(inner)(scope, None, None)
+    await identity.SessionUserMiddleware(inner)(scope, None, None)
     assert asked == [None]
 
 
@@ -212,13 +207,13 @@ async def test_handshakes_that_wait_are_looked_up_together(monkeypatch):
         keys = [scope["session"].session_key for scope in scopes]
         return [OSError("broken") if key == "the broken one" else f"user of {key}" for key in keys]
 
-    monkeypatch.setattr(sign_in, "find_users", found)
+    monkeypatch.setattr(identity, "find_users", found)
     told = {}
 
     async def inner(scope, receive, send):
         told[scope["session"].session_key] = scope["user"]
 
-    application = sign_in.SignInMiddleware(inner)
+    application = identity.SessionUserMiddleware(inner)
     keys = [*(f"session{number}" for number in range(45)), "the broken one", "who has left"]
     tasks = [asyncio.create_task(application(scope_of(key), None, None)) for key in keys]
     await asyncio.sleep(0)
@@ -236,17 +231,17 @@ async def test_an_absent_database_is_each_handshakes_own_error(monkeypatch):
     def away(_scopes):
         raise OSError("no database")
 
-    monkeypatch.setattr(sign_in, "find_users", away)
+    monkeypatch.setattr(identity, "find_users", away)
     users = []
 
     async def inner(scope, receive, send):
         users.append(scope["user"])
 
-    application = sign_in.SignInMiddleware(inner)
+    application = identity.SessionUserMiddleware(inner)
     answers = await asyncio.gather(
         *(application(scope_of("session"), None, None) for _ in range(3)), return_exceptions=True
     )
     assert [str(answer) for answer in answers] == ["no database"] * 3
-    monkeypatch.setattr(sign_in, "find_users", lambda scopes: ["somebody" for _ in scopes])
+    monkeypatch.setattr(identity, "find_users", lambda scopes: ["somebody" for _ in scopes])
     await application(scope_of("session"), None, None)
     assert users == ["somebody"]

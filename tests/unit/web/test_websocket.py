@@ -10,7 +10,7 @@ from django.test import override_settings
 
 from realtime.core.change import Change
 from realtime.store import get_store
-from realtime.web.access.revocation import get_watch
+from realtime.web.access.revocation import get_access_checker
 from realtime.web.access.tokens import make_token
 from realtime.web.websocket import TaskConsumer
 
@@ -113,7 +113,7 @@ async def test_a_right_that_is_lost_while_subscribing_is_noticed():
     await socket.send_input({"type": "websocket.disconnect", "code": 1000})
     await socket.wait(DEADLINE)
     await hub.close()
-    await get_watch().close()
+    await get_access_checker().close()
 
 
 async def test_what_fails_inside_is_told_by_a_reference_alone(connection, caplog):
