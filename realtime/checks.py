@@ -18,6 +18,7 @@ from django.core import checks
 from django.utils.module_loading import import_string
 
 from .conf import conf
+from .core.redelivery import Redelivery
 from .exceptions import SettingsError
 from .results import is_readable
 from .store import get_store
@@ -33,8 +34,6 @@ _IDENTITY: Final = (
 )
 #: Seconds in which the store must answer.
 _STORE_TIMEOUT: Final = 2.0
-#: Seconds, where nobody says it (kombu/transport/redis.py).
-_VISIBILITY_TIMEOUT: Final = 3600
 
 
 @checks.register("realtime")
@@ -112,11 +111,11 @@ def _useless_rejects() -> Iterator[checks.CheckMessage]:
 def _early_redeliveries() -> Iterator[checks.CheckMessage]:
     celery = current_app.conf
     options = celery.broker_transport_options
-    visibility = options.get("visibility_timeout")
-    if visibility is None and str(celery.broker_url).startswith(("redis", "sentinel")):
-        visibility = _VISIBILITY_TIMEOUT
-    if not visibility:
-        return  # a broker that knows when a worker is gone
+    redelivery = Redelivery.from_options(options)
+    visibility, sweep = redelivery.visibility_timeout, redelivery.search_interval
+    on_redis = str(celery.broker_url).startswith(("redis", "sentinel"))
+    if not visibility or not (on_redis or options.get("visibility_timeout")):
+        return  # such a broker notices that a worker is gone
     limits = {"task_time_limit": celery.task_time_limit} if celery.task_acks_late else {}
     limits |= {task.name: task.time_limit for task in current_app.tasks.values() if task.acks_late}
     for name, limit in limits.items():
@@ -128,8 +127,6 @@ def _early_redeliveries() -> Iterator[checks.CheckMessage]:
                 id="realtime.W003",
             )
             break
-    interval = options.get("unacked_restore_interval", 10)
-    sweep = interval * options.get("unacked_restore_throttle", 10)
     if visibility < sweep:
         yield checks.Warning(
             f"Celery's visibility_timeout of {visibility} s is shorter than the {sweep} s after"

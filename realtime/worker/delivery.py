@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from realtime.conf import conf
-
-#: Kombu's defaults (kombu/transport/redis.py): seconds until a message is overdue, seconds
-#: between two rounds of its timer, and rounds between two searches for overdue messages.
-_TRANSPORT: Final = {
-    "visibility_timeout": 3600,
-    "unacked_restore_interval": 10,
-    "unacked_restore_throttle": 10,
-}
+from realtime.core.redelivery import Redelivery
 
 
 def is_acknowledged_late(task: Any) -> bool:
@@ -23,15 +16,13 @@ def is_acknowledged_late(task: Any) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _overdue(app: Any) -> int:
+def _broker_timeout(app: Any) -> int:
     """Return how long an app's broker takes to deliver an unacknowledged message again."""
-    options = app.conf.broker_transport_options
-    timeout, interval, throttle = (int(options.get(key, _TRANSPORT[key])) for key in _TRANSPORT)
-    return timeout + interval * throttle
+    return Redelivery.from_options(app.conf.broker_transport_options).timeout
 
 
 def redelivery_timeout(task: Any, *, begun: bool = True) -> int:
     """Return how many seconds after its worker's death a task may still be delivered again."""
     if begun and not is_acknowledged_late(task):
         return conf().LOST_TIMEOUT  # its message is gone from the broker
-    return conf().LOST_TIMEOUT + _overdue(task.app)
+    return conf().LOST_TIMEOUT + _broker_timeout(task.app)
