@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from asgiref.sync import async_to_sync
 from celery import current_app
@@ -19,13 +17,12 @@ from django.utils.module_loading import import_string
 
 from .conf import conf
 from .core.redelivery import Redelivery
+from .deployment import dangers
 from .exceptions import SettingsError
 from .results import is_readable
 from .store import get_store
 
 _PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
-#: Seconds that a token, which cannot be withdrawn, should be good for at most.
-_TOKEN_AGE: Final = 900
 _OWNER_MIDDLEWARE: Final = "realtime.middleware.OwnerMiddleware"
 #: The middleware that knows who makes a request.
 _IDENTITY: Final = (
@@ -180,11 +177,12 @@ def _place_of_owner(installed: Sequence[str]) -> int:
 
 @checks.register("realtime", deploy=True)
 def check_deployment(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
-    """Check the settings that keep strangers out."""
+    """Check that no setting is dangerous; those that Django itself reports are left to Django."""
     try:
-        return list(_dangers())
+        found = [danger.message for danger in dangers()]
     except SettingsError:
         return []
+    return [message for message in found if str(message.id).startswith("realtime.")]
 
 
 @checks.register("realtime", deploy=True)
@@ -213,67 +211,3 @@ async def _is_led() -> bool:
             return await store.has_leader()
     finally:
         await store.close()
-
-
-def _dangers() -> Iterator[checks.CheckMessage]:
-    settings = conf()
-    if django_settings.DEBUG:
-        yield checks.Error(
-            "DEBUG is on: pages of errors show the inside to strangers.",
-            hint="Set DEBUG = False.",
-            id="realtime.E010",
-        )
-    if "*" in django_settings.ALLOWED_HOSTS:
-        yield checks.Error(
-            "ALLOWED_HOSTS holds '*': a page of any host may open a WebSocket as its own.",
-            hint="Name the hosts.",
-            id="realtime.E011",
-        )
-    listed = [*settings.ALLOWED_ORIGINS, *django_settings.CSRF_TRUSTED_ORIGINS]
-    for origin in listed:
-        scheme, _, host = origin.partition("://")
-        if scheme != "https" or not host.removeprefix("*").strip("."):
-            yield checks.Error(
-                f"The origin {origin!r} may open a WebSocket with a visitor's session, and is not"
-                " one host or domain over https.",
-                hint="Correct REALTIME['ALLOWED_ORIGINS'] and CSRF_TRUSTED_ORIGINS.",
-                id="realtime.E012",
-            )
-    celery = current_app.conf
-    for key in ("accept_content", "result_accept_content"):
-        accepted = set(celery[key] or celery.accept_content)
-        if accepted - {"json", "application/json"}:
-            yield checks.Error(
-                f"Celery's {key} takes more than JSON: who can write to the broker can run code.",
-                hint=f"Set {key} = ['json'].",
-                id="realtime.E013",
-            )
-    if settings.TOKEN_AGE > _TOKEN_AGE:
-        yield checks.Warning(
-            f"A token is good for {settings.TOKEN_AGE} s, and cannot be withdrawn.",
-            hint=f"Set REALTIME['TOKEN_AGE'] to at most {_TOKEN_AGE}: clients can renew.",
-            id="realtime.W010",
-        )
-    url = urlsplit(settings.REDIS_URL)
-    if not url.password and not _is_local(url.scheme, url.hostname):
-        yield checks.Warning(
-            "Redis is on another machine and needs no password.",
-            hint="Give it a user and a password (see SECURITY.md), and a private network.",
-            id="realtime.W011",
-        )
-    for key in ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE"):
-        if not getattr(django_settings, key):
-            yield checks.Warning(
-                f"{key} is off: a WebSocket without TLS would carry the session.",
-                hint=f"Serve over https and set {key} = True.",
-                id="realtime.W012",
-            )
-
-
-def _is_local(scheme: str, host: str | None) -> bool:
-    if scheme == "unix" or host in (None, "", "localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False

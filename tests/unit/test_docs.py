@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pytest
 
 import realtime
-from realtime import checks, routing, urls
+from realtime import checks, deployment, routing, urls
 from realtime.conf import Settings
 from realtime.core import codes, frames, states, topics
 from realtime.core.position import Position
@@ -201,10 +201,10 @@ def test_every_setting_is_described_with_its_default() -> None:
 
 
 def test_every_system_check_is_described() -> None:
-    files = (Path(module.__file__) for module in (checks, web_checks))
+    files = (Path(module.__file__) for module in (checks, deployment, web_checks))
     source = "".join(file.read_text(encoding="utf-8") for file in files)
     described = set(table("docs/settings.md", "## Checks"))
-    assert described == set(re.findall(r'id="([\w.]+)"', source))
+    assert described == set(re.findall(r'id="(realtime\.\w+)"', source))
 
 
 # Python
