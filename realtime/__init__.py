@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import status, tasks_of, wait
+    from .api import forget, make_token, status, tasks_of, wait
     from .core.status import Status
     from .exceptions import RealtimeError, TaskNotFound, WaitTimeout
     from .ownership import owned_by, owner_topic
-    from .web.access.tokens import make_token
-    from .web.forgetting import forget
     from .worker.progress import ThisTask, set_progress, this_task, track
 
 __version__ = "0.1.0"
@@ -33,29 +31,21 @@ __all__ = [
     "wait",
 ]
 
-#: Loaded when used: an app's package is imported before Django is set up.
-_PLACES = {
-    "RealtimeError": "exceptions",
-    "Status": "core.status",
-    "TaskNotFound": "exceptions",
-    "ThisTask": "worker.progress",
-    "WaitTimeout": "exceptions",
-    "forget": "web.forgetting",
-    "make_token": "web.access.tokens",
-    "owned_by": "ownership",
-    "owner_topic": "ownership",
-    "set_progress": "worker.progress",
-    "status": "api",
-    "tasks_of": "api",
-    "this_task": "worker.progress",
-    "track": "worker.progress",
-    "wait": "api",
+#: The public names of each module. A module is imported when a name is used: Django imports an
+#: app's package before the settings are ready, and a worker needs nothing of the web process.
+_MODULES = {
+    "api": ("forget", "make_token", "status", "tasks_of", "wait"),
+    "core.status": ("Status",),
+    "exceptions": ("RealtimeError", "TaskNotFound", "WaitTimeout"),
+    "ownership": ("owned_by", "owner_topic"),
+    "worker.progress": ("ThisTask", "set_progress", "this_task", "track"),
 }
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -1,4 +1,4 @@
-"""System checks: a mistake in the settings is found before it is met."""
+"""System checks of the settings, Celery's too."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from .deployment import dangers
 from .exceptions import SettingsError
 from .results import is_readable
 from .store import get_store
+from .web.checks import OWNER_MIDDLEWARE, PUBSUB_LAYER
 
-_PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
-_OWNER_MIDDLEWARE: Final = "realtime.middleware.OwnerMiddleware"
-#: The middleware that knows who makes a request.
-_IDENTITY: Final = (
+#: The middleware that finds the user of a request.
+_USER_MIDDLEWARE: Final = (
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 )
@@ -59,7 +58,7 @@ def check_settings(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
 
 @checks.register("realtime")
 def check_layer(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
-    """Check that the channel layer receives what the service publishes."""
+    """Check that the channel layer can receive what the service publishes."""
     try:
         alias, store = conf().CHANNEL_LAYER, conf().STORE
     except SettingsError:
@@ -69,8 +68,8 @@ def check_layer(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
         return []
     config = layer.get("CONFIG", {})
     problem = ""
-    if layer["BACKEND"] != _PUBSUB:
-        problem = f"must be {_PUBSUB!r}, it is {layer['BACKEND']!r}"
+    if layer["BACKEND"] != PUBSUB_LAYER:
+        problem = f"must be {PUBSUB_LAYER!r}, it is {layer['BACKEND']!r}"
     elif config.get("symmetric_encryption_keys"):
         problem = "must not encrypt: the publishing script cannot"
     elif config.get("serializer_format", "msgpack") != "msgpack":
@@ -79,27 +78,27 @@ def check_layer(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
         problem = "must have one host, the server of REALTIME['REDIS_URL']"
     if not problem:
         return []
-    remedy = "Change it, or name a layer of its own in REALTIME['CHANNEL_LAYER']."
+    remedy = "Change it, or name another layer in REALTIME['CHANNEL_LAYER']."
     return [checks.Error(f"CHANNEL_LAYERS[{alias!r}] {problem}.", hint=remedy, id="realtime.E002")]
 
 
 @checks.register("realtime")
 def check_celery(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
-    """Check that what makes Celery itself safer does not contradict itself."""
+    """Check that Celery's settings about lost workers do not contradict each other."""
     return [*_useless_rejects(), *_early_redeliveries(), *_silent_backends()]
 
 
 def _useless_rejects() -> Iterator[checks.CheckMessage]:
     celery = current_app.conf
     if celery.task_reject_on_worker_lost and not celery.task_acks_late:
-        who = "for all tasks"
+        names = "for all tasks"
     else:
-        # What a task does not say itself it has from the settings.
+        # A task that sets neither option has those of the settings.
         tasks = current_app.tasks.values()
-        who = ", ".join(t.name for t in tasks if t.reject_on_worker_lost and not t.acks_late)
-    if who:
+        names = ", ".join(t.name for t in tasks if t.reject_on_worker_lost and not t.acks_late)
+    if names:
         yield checks.Warning(
-            f"Celery's task_reject_on_worker_lost has no effect without task_acks_late: {who}.",
+            f"Celery's task_reject_on_worker_lost has no effect without task_acks_late: {names}.",
             hint="Set both, for tasks that may run twice, or neither.",
             id="realtime.W002",
         )
@@ -138,13 +137,13 @@ def _silent_backends() -> Iterator[checks.CheckMessage]:
     try:
         url = celery.backend_cls or celery.conf.result_backend
         found: Any = backends.by_url(url, celery.loader)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, Celery says so itself
+    except Exception:  # noqa: BLE001 - Celery itself reports a wrong setting
         return
     kind = found[0]
     if kind is not DisabledBackend and not is_readable(kind):
         yield checks.Warning(
-            f"The result backend {kind.__name__} cannot be asked how tasks have ended, so an"
-            " ending that no signal told, or that is older than its record, stays unknown.",
+            f"The result backend {kind.__name__} cannot be queried for endings, so an ending that"
+            " no signal reported, or whose record has expired, stays unknown.",
             hint="Use Redis or another key-value store, or a database.",
             id="realtime.W004",
         )
@@ -152,27 +151,29 @@ def _silent_backends() -> Iterator[checks.CheckMessage]:
 
 @checks.register("realtime")
 def check_middleware(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
-    """Check that tasks are stamped with their owner."""
+    """Check that tasks get their owner."""
     installed = list(django_settings.MIDDLEWARE)
-    if _OWNER_MIDDLEWARE not in installed:
+    if OWNER_MIDDLEWARE not in installed:
         problem = "Tasks started by requests belong to nobody, so only staff see them."
-        remedy = f"Add {_OWNER_MIDDLEWARE!r} to MIDDLEWARE, after AuthenticationMiddleware."
-    elif late := [each for each in _IDENTITY if each in installed[_place_of_owner(installed) :]]:
+        remedy = f"Add {OWNER_MIDDLEWARE!r} to MIDDLEWARE, after AuthenticationMiddleware."
+    elif late := _after_owner(installed):
         problem = (
-            f"OwnerMiddleware comes before {late[0].rpartition('.')[2]}, so it does not know who"
-            " starts a task: tasks started by requests belong to nobody."
+            f"OwnerMiddleware comes before {late[0].rpartition('.')[2]}, so it does not know the"
+            " user: tasks started by requests belong to nobody."
         )
-        remedy = f"Move {_OWNER_MIDDLEWARE!r} below it in MIDDLEWARE."
+        remedy = f"Move {OWNER_MIDDLEWARE!r} below it in MIDDLEWARE."
     else:
         return []
     return [checks.Warning(problem, hint=remedy, id="realtime.W001")]
 
 
-def _place_of_owner(installed: Sequence[str]) -> int:
-    return installed.index(_OWNER_MIDDLEWARE)
+def _after_owner(installed: Sequence[str]) -> list[str]:
+    """Return the middleware that finds the user but comes after the OwnerMiddleware."""
+    following = installed[installed.index(OWNER_MIDDLEWARE) :]
+    return [each for each in _USER_MIDDLEWARE if each in following]
 
 
-# What is only dangerous where strangers can reach it: `manage.py check --deploy`.
+# With `manage.py check --deploy` only.
 
 
 @checks.register("realtime", deploy=True)
@@ -187,24 +188,24 @@ def check_deployment(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
 
 @checks.register("realtime", deploy=True)
 def check_reconciler(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
-    """Check that some process ends what nobody ended, if the store answers."""
+    """Check that some process reconciles, if the store answers."""
     try:
-        led = async_to_sync(_is_led)()
+        has_leader = async_to_sync(_has_leader)()
     except Exception:  # noqa: BLE001 - a check may run where there is no store
         return []
-    if led:
+    if has_leader:
         return []
     return [
         checks.Warning(
-            "No process reconciles: tasks whose worker dies, and endings that nobody announced,"
-            " stay as they are.",
+            "No process reconciles: tasks whose worker dies, and endings that nobody published,"
+            " are not found.",
             hint="Start a web process that serves realtime.routing, and run this check again.",
             id="realtime.W013",
         )
     ]
 
 
-async def _is_led() -> bool:
+async def _has_leader() -> bool:
     store = get_store()
     try:
         async with asyncio.timeout(_STORE_TIMEOUT):

@@ -22,7 +22,7 @@ class Settings:
     """The keys of ``REALTIME`` and their defaults."""
 
     # Where
-    REDIS_URL: str = "redis://127.0.0.1:6379/0"  #: the server that keeps, and carries the groups
+    REDIS_URL: str = "redis://127.0.0.1:6379/0"  #: the server of the store and of the groups
     STORE: str = "realtime.store.redis.RedisStore"  #: or ``…memory.MemoryStore``, for tests
     CHANNEL_LAYER: str = "default"  #: an alias of CHANNEL_LAYERS; made from REDIS_URL if missing
     PREFIX: str = "realtime"  #: what every key in Redis begins with
@@ -41,33 +41,33 @@ class Settings:
     PROGRESS_META: bool = False  #: whether other keys of update_state's meta are pushed
     PUBLISH_TIMEOUT: float = 0.3  #: seconds a task may lose to a Redis that does not answer
     MAX_QUEUED_CHANGES: int = 10_000  #: changes that a process keeps while Redis is away
-    REDACT: str = ""  #: a function that takes out what must not leave the worker; see the docs
+    REDACT: str = ""  #: a function that removes secrets before they leave the worker; see the docs
 
-    # Looking after what has not ended
-    LOST_TIMEOUT: int = 60  #: seconds between STALLED and LOST where nothing delivers it again
-    RECONCILE_INTERVAL: float = 5.0  #: seconds between two looks at what has not ended
+    # Tasks that have not ended
+    LOST_TIMEOUT: int = 60  #: seconds from STALLED to LOST; more where the broker redelivers
+    RECONCILE_INTERVAL: float = 5.0  #: seconds between two checks of tasks that have not ended
 
     # Web
-    OWNER: str = ""  #: a function of the user that names the owner of their tasks; see the docs
-    ALLOWED_ORIGINS: Sequence[str] = ()  #: besides the page's own and CSRF_TRUSTED_ORIGINS
-    TOKEN_AGE: int = 900  #: seconds a signed token is good for
-    CAN_SUBSCRIBE: str = ""  #: a function that lets more people see a topic; see the docs
-    ACCESS_INTERVAL: float = 30.0  #: seconds between two looks at who may still see what
+    OWNER: str = ""  #: a function that returns the owner of a user's tasks; see the docs
+    ALLOWED_ORIGINS: Sequence[str] = ()  #: besides the site's own and CSRF_TRUSTED_ORIGINS
+    TOKEN_AGE: int = 900  #: seconds for which a signed token is valid
+    CAN_SUBSCRIBE: str = ""  #: a function that allows more users to see a topic; see the docs
+    ACCESS_INTERVAL: float = 30.0  #: seconds between two access checks of a connection
     MAX_SUBSCRIPTIONS: int = 128  #: of one connection
-    MAX_REFUSALS_PER_MINUTE: int = 20  #: refused requests a minute; the next ones are not looked up
-    MAX_FRAMES_PER_SECOND: float = 10.0  #: frames a second that a client may send, beyond the burst
-    MAX_FRAME_BURST: int = 50  #: frames that it may send at once
+    MAX_REFUSALS_PER_MINUTE: int = 20  #: refused requests a minute; further ones are refused unread
+    MAX_FRAMES_PER_SECOND: float = 10.0  #: frames a second that a client may send in the long run
+    MAX_FRAME_BURST: int = 50  #: frames that a client may send at once
     MAX_CONNECTIONS: int = 10_000  #: of one process
     MAX_CONNECTIONS_PER_USER: int = 10  #: in one process
     MAX_CONNECTIONS_PER_ADDRESS: int = 50  #: in one process
-    TRUSTED_PROXIES: int = 0  #: proxies in front that add to X-Forwarded-For
+    TRUSTED_PROXIES: int = 0  #: the number of proxies that add to X-Forwarded-For
     MAX_FRAME_BYTES: int = 16 * 1024  #: the largest frame a client may send
-    MAX_OUTBOX_EVENTS: int = 256  #: progress waiting for one slow connection before it is merged
-    MAX_OUTBOX_BYTES: int = 512 * 1024  #: waiting for one slow connection before it is closed
-    SLOW_TIMEOUT: float = 30.0  #: seconds a connection may take nothing of what it is sent
+    MAX_OUTBOX_EVENTS: int = 256  #: events that wait for a client before progress is merged
+    MAX_OUTBOX_BYTES: int = 512 * 1024  #: bytes that wait for a client before it is closed
+    SLOW_TIMEOUT: float = 30.0  #: seconds for which a client may read nothing of what waits for it
     PING_INTERVAL: int = 25  #: seconds after which a silent client pings
     IDLE_TIMEOUT: float = 10.0  #: seconds until a connection's first subscription
-    CHECK_INTERVAL: float = 5.0  #: seconds between two looks at the positions in the store
+    CHECK_INTERVAL: float = 5.0  #: seconds between two checks of the positions in the store
 
     # Server: `manage.py serve`
     MAX_BODY_BYTES: int = 20_000_000  #: the largest body of an HTTP request
@@ -84,9 +84,10 @@ def conf() -> Settings:
 
 
 def redis_address(parse_url: Callable[[str], Any]) -> dict[str, Any]:
-    """Return where ``REDIS_URL`` leads to, as options of a connection.
+    """Return the server of ``REDIS_URL``, as options of a connection.
 
-    Its other options (``?socket_timeout=20``) would come before the limits that are promised.
+    Other options of the URL (``?socket_timeout=20``) are left out: they would override the
+    service's own time limits.
     """
     options = parse_url(conf().REDIS_URL)
     return {k: v for k, v in options.items() if k in _ADDRESS or k.startswith("ssl")}
@@ -108,17 +109,17 @@ def _read() -> Settings:
         fits = isinstance(value, wanted) and isinstance(value, bool) is (wanted is bool)
         if not fits or not all(isinstance(item, str) for item in items):
             raise SettingsError(f"REALTIME[{key!r}]: {value!r} is not {known[key].type}", key=key)
-        # Only what is 0 by default may be 0.
+        # A number may be 0 only if its default is 0.
         if isinstance(value, int | float) and value <= 0 and value != known[key].default:
             raise SettingsError(f"REALTIME[{key!r}]: {value!r} is not above 0", key=key)
     if ":" in str(given.get("PREFIX", "")):
-        # The keys of "a:task" could be those that "a" has for tasks with certain ids.
+        # The keys of the prefix "a:task" could equal those of "a" for tasks with certain ids.
         problem = f"REALTIME['PREFIX']: {given['PREFIX']!r} contains ':'; use '-' or '.' instead"
         raise SettingsError(problem, key="PREFIX")
     return Settings(**given)
 
 
-#: Of what REDIS_URL may say, all that says where and as whom; also what begins with "ssl".
+#: The options of REDIS_URL that name the server and the user; also those that begin with "ssl".
 _ADDRESS: Final = frozenset(
     ("host", "port", "path", "db", "username", "password", "connection_class", "protocol")
 )

@@ -1,10 +1,10 @@
-"""What the service raises. One tree, data in attributes, text that names the remedy."""
+"""The exceptions of the service: one tree, with data in attributes and a remedy in the text."""
 
 from __future__ import annotations
 
 
 class RealtimeError(Exception):
-    """The root of the tree."""
+    """The base class of all exceptions of the service."""
 
 
 class SettingsError(RealtimeError):
@@ -24,7 +24,7 @@ class TaskNotFound(RealtimeError):
 
 
 class WaitTimeout(RealtimeError, TimeoutError):
-    """The task did not end in time; ``status`` is the newest that was seen."""
+    """The task did not end in time; ``status`` is its newest status, or None."""
 
     def __init__(self, task_id: str, timeout: float, status: object) -> None:
         super().__init__(f"task {task_id!r} did not end within {timeout:g} s")
@@ -34,7 +34,7 @@ class WaitTimeout(RealtimeError, TimeoutError):
 
 
 class FrameError(RealtimeError):
-    """A client's frame is not one of the protocol; ``frame_id`` is its id where it had one."""
+    """A client's frame violates the protocol; ``frame_id`` is its id, None where it had none."""
 
     def __init__(self, message: str, *, frame_id: int | None = None) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The middleware that makes a request's tasks belong to its user."""
+"""The middleware that makes a request's user the owner of its tasks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
 
 class OwnerMiddleware:
-    """Stamp the tasks that a request starts with its user, or with its visitor.
+    """Make a request's user, or its visitor, the owner of the tasks that the request starts.
 
-    Place it after ``AuthenticationMiddleware``. Without ``SessionMiddleware`` the tasks of a
-    visitor who is not signed in belong to nobody.
+    Place it after ``AuthenticationMiddleware``. Without ``SessionMiddleware`` the tasks of
+    visitors belong to nobody.
     """
 
     sync_capable = True
@@ -52,19 +52,19 @@ class OwnerMiddleware:
             with owner_from(partial(owner_of_request, request, create=True)):
                 response = self.get_response(request)
                 assert isinstance(response, Awaitable)
-                answer = await response
+                answered = await response
         finally:
             if messages := deferred.finish(request):
                 await sync_to_async(send_messages)(messages)
         if is_adoption_due(request):
             await sync_to_async(continue_adoption)(request)
-        return answer
+        return answered
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
         """Load the user and the session before an async view.
 
-        It publishes on the event loop, where their database may not be asked. Without a cookie
-        there is neither. The service's own views publish nothing.
+        The view publishes on the event loop, where Django allows no query. Without a cookie there
+        is nothing to load. The service's own views publish nothing.
         """
         if (
             iscoroutinefunction(view)

@@ -1,10 +1,10 @@
-"""No table: only the permissions that let staff see and cancel everybody's tasks."""
+"""No table: only the permissions with which staff may see and cancel all tasks."""
 
 from django.db import models
 
 
 class Task(models.Model):
-    """Stands for the tasks in Redis where Django wants a model to hang permissions on."""
+    """A model without a table, since Django's permissions belong to a model."""
 
     class Meta:
         managed = False
@@ -12,5 +12,5 @@ class Task(models.Model):
         permissions = [("cancel_task", "Can cancel task")]
 
     def __str__(self) -> str:
-        """Return the kind of thing it stands for."""
+        """Return the name of the model."""
         return "task"

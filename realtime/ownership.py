@@ -1,7 +1,7 @@
-"""Whose task it is: the user who started it, or the visitor who is not signed in.
+"""Whose a task is: the user who started it, or a visitor who is not signed in.
 
-An owner is the ident of a ``user:`` topic. It is stamped on the task's message when it is
-published, and tasks that are started by tasks inherit it.
+An owner is the ident of a ``user:`` topic. The publisher puts it into the task's message, and
+tasks that a task starts inherit it.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from .core.topics import ME, USER, Topic
 logger = get_logger("realtime.access")
 
 NOBODY: Final = ""
-#: Where a session keeps the id of its visitor.
+#: Where a session keeps its visitor id.
 VISITOR_KEY: Final = "realtime_visitor"
 _VISITOR: Final = "visitor-"
 _HASH: Final = "sha256-"
 
-#: Called when a task is published, so that a request that starts none never loads its user.
+#: Called when a task is published: a request that starts no task never loads its user.
 _current: ContextVar[Callable[[], str] | None] = ContextVar("realtime_owner", default=None)
 
 
 def is_signed_in(user: Any) -> bool:
-    """Return whether a user object stands for somebody: not None, and not anonymous."""
+    """Return whether a user object is a signed-in user: not None, and not anonymous."""
     return user is not None and bool(getattr(user, "is_authenticated", False))
 
 
 def owner_of_user(user: Any) -> str:
-    """Return the owner that stands for a user object; nobody for None and anonymous users.
+    """Return the owner of a user's tasks; NOBODY for None and anonymous users.
 
-    It is the primary key, or what the function ``REALTIME["OWNER"]`` returns. This is called on
-    event loops, so that function must not use the database.
+    It is the primary key, or the result of the function ``REALTIME["OWNER"]``. That function is
+    called on event loops, so it must not use the database.
     """
     if not is_signed_in(user):
         return NOBODY
@@ -67,12 +67,12 @@ def _chosen_owner(path: str, user: Any) -> str:
     if ident is None:
         return NOBODY
     if not isinstance(ident, str) or not _is_ident(ident):
-        shown = repr(ident)[:300]
+        returned = repr(ident)[:300]
         logger.error(
             "owner_invalid user=%s function=%s returned=%s allowed=%s",
             user.pk,
             path,
-            shown,
+            returned,
             "None, or a text of 1 to 255 characters without control characters",
         )
         return NOBODY
@@ -80,7 +80,7 @@ def _chosen_owner(path: str, user: Any) -> str:
 
 
 def _is_reserved(ident: str) -> bool:
-    """Return whether an ident has a meaning of its own, which no user may take."""
+    """Return whether an ident has a special meaning, so that no user may have it."""
     return ident == ME or ident.startswith((_VISITOR, _HASH))
 
 
@@ -97,21 +97,22 @@ def _hashed(ident: str) -> str:
 
 
 def is_visitor(owner: str) -> bool:
-    """Return whether an owner stands for a visitor."""
+    """Return whether an owner is a visitor."""
     return owner.startswith(_VISITOR)
 
 
 def visitor_of(request: HttpRequest) -> str:
-    """Return the visitor id that a request's session keeps, or nobody. It loads the session."""
+    """Return the visitor id in a request's session, or NOBODY. Loads the session."""
     session = getattr(request, "session", None)
     visitor = None if session is None else session.get(VISITOR_KEY)
     return visitor if isinstance(visitor, str) and is_visitor(visitor) else NOBODY
 
 
 def owner_of_request(request: HttpRequest, *, create: bool = False) -> str:
-    """Return the owner that stands for a request's user, or for its visitor.
+    """Return the owner of the tasks that a request's user or visitor starts.
 
-    With ``create`` a visitor who has no id yet is given one in the session; without, nobody.
+    For a visitor without an id the result is NOBODY. With ``create`` the visitor gets an id, which
+    the session keeps.
     """
     user = getattr(request, "user", None)
     if is_signed_in(user):
@@ -124,10 +125,10 @@ def owner_of_request(request: HttpRequest, *, create: bool = False) -> str:
 
 
 def owner_topic(request: HttpRequest, *, create: bool = True) -> str:
-    """Return the topic of all that a request's user or visitor started: ``user:<id>``.
+    """Return the topic of all tasks that a request's user or visitor started: ``user:<id>``.
 
-    A visitor who has no id yet is given one in the session, unless ``create`` is False. The topic
-    is "" for a visitor without an id, and where there is no session.
+    A visitor without an id gets one, which the session keeps, unless ``create`` is False. The
+    topic is "" for a visitor without an id, and where there is no session.
     """
     owner = owner_of_request(request, create=create)
     return f"{USER}:{owner}" if owner else ""
@@ -135,11 +136,11 @@ def owner_topic(request: HttpRequest, *, create: bool = True) -> str:
 
 @contextlib.contextmanager
 def owned_by(user: Any, *, on_commit: bool = False) -> Iterator[None]:
-    """Make the tasks published inside belong to ``user``: a user object, or None for nobody.
+    """Make ``user`` the owner of the tasks published inside: a user object, or None for nobody.
 
     For code that runs outside of a request: a management command, a scheduled job. With
-    ``on_commit`` also those that are published at the end of the transaction by what is registered
-    inside: ``delay_on_commit``, ``transaction.on_commit``.
+    ``on_commit`` also the owner of tasks that are published at the end of the transaction, by
+    ``delay_on_commit`` or ``transaction.on_commit`` inside.
     """
     owner = owner_of_user(user)
     hooks_before = _commit_hooks() if on_commit else []
@@ -160,23 +161,23 @@ def _commit_hooks() -> list[Any]:
 
 
 def _own_commit_hooks(before: list[Any], owner: str) -> None:
-    """Let the hooks that were registered since ``before`` run as the owner's.
+    """Make the owner that of the tasks of all hooks that were registered since ``before``.
 
-    This relies on a private list of Django's connections, of tuples whose second item is the
-    function (django/db/backends/base/base.py, ``on_commit``). Registering one hook that sets the
-    owner and one that resets it would be public, but a hook in between that raises keeps Django
-    from running the second one, and later tasks would belong to a user who did not start them.
+    This relies on a private list of Django's connections: of tuples whose second item is the
+    function (django/db/backends/base/base.py, ``on_commit``). The public way would be one hook
+    that sets the owner and one that resets it. But if a hook in between raises, Django never runs
+    the second one, and later tasks would belong to a user who did not start them.
     """
     known = {id(hook) for hook in before}
     for connection in connections.all(initialized_only=True):
         hooks = cast(list[Any], connection.run_on_commit)
-        for place, hook in enumerate(hooks):
+        for index, hook in enumerate(hooks):
             if id(hook) in known:
                 continue
             if not (isinstance(hook, tuple) and len(hook) > 1 and callable(hook[1])):
                 logger.warning("commit_hook_without_owner hook=%.100r", hook)
                 continue
-            hooks[place] = (hook[0], _owned(hook[1], owner), *hook[2:])
+            hooks[index] = (hook[0], _owned(hook[1], owner), *hook[2:])
 
 
 def _owned(function: Callable[[], Any], owner: str) -> Callable[[], Any]:
@@ -189,7 +190,7 @@ def _owned(function: Callable[[], Any], owner: str) -> Callable[[], Any]:
 
 @contextlib.contextmanager
 def owner_from(resolve: Callable[[], str]) -> Iterator[None]:
-    """Ask ``resolve`` for the owner of each task that is published inside."""
+    """Call ``resolve`` for the owner of each task that is published inside."""
     token = _current.set(resolve)
     try:
         yield
@@ -198,10 +199,10 @@ def owner_from(resolve: Callable[[], str]) -> Iterator[None]:
 
 
 def current_owner() -> str | None:
-    """Return the owner of what is published now; None where nothing says, "" for nobody.
+    """Return the owner of a task that is published now: None if nothing names one, "" for nobody.
 
-    A task is published whatever is wrong with its owner: what the user or the session raises is
-    logged, and the task is nobody's.
+    An exception of the user or the session is logged, and the task belongs to nobody: it must not
+    prevent the publishing.
     """
     resolve = _current.get()
     if resolve is None:

@@ -18,27 +18,27 @@ _with_user: Final[Any] = SessionUserMiddleware(_consumer)
 
 
 async def _serve(scope: Any, receive: Any, send: Any) -> None:
-    """Serve one WebSocket, and see to it that this process has a reconciler.
+    """Serve one WebSocket, and start this process's reconciler if it does not run.
 
-    A scope without a user gets the one of its session.
+    A scope without a user gets the user of its session.
     """
     reconciler.start_if_served(scope)
-    chosen = _consumer if "user" in scope else _with_user
-    await chosen(scope, receive, send)
+    application = _consumer if "user" in scope else _with_user
+    await application(scope, receive, send)
 
 
-#: For a project that routes WebSockets of its own, beside its own routes.
+#: For a project with a router of its own: add this to its routes.
 websocket_urlpatterns: list[Any] = [path(SOCKET_PATH, cast(Any, _serve))]
-# A server begins before its first connection; any other process, such as a test, does not.
+# A server starts it before the first connection; other processes, such as tests, do not.
 reconciler.start_in_server()
 
 
 def application(django_application: Any, *, websocket: Any = None) -> ProtocolTypeRouter:
     """Return an ASGI application: Django for HTTP, the service for WebSockets.
 
-    ``websocket`` is the project's own ASGI application for every other WebSocket, such as a
-    ``URLRouter``. A ``ProtocolTypeRouter`` is taken as well, in place of the Django application:
-    what it routes stays as it is.
+    ``websocket`` is the project's own ASGI application for all other WebSockets, such as a
+    ``URLRouter``. Instead of the Django application, a ``ProtocolTypeRouter`` may be given; its
+    routes stay as they are.
     """
     routed: dict[str, Any] = {"http": django_application}
     if isinstance(django_application, ProtocolTypeRouter):
@@ -51,7 +51,7 @@ def application(django_application: Any, *, websocket: Any = None) -> ProtocolTy
 
 
 def _reconciling(http: Any) -> Any:
-    """Return an application that also sees to it that its process has a reconciler."""
+    """Return an application that also starts its process's reconciler."""
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         reconciler.start_if_served(scope)
@@ -61,15 +61,14 @@ def _reconciling(http: Any) -> Any:
 
 
 def _websocket(other: Any) -> Any:
-    # The service has but one path, and Channels' router keeps a copy of the scope for each
-    # connection.
+    # No URLRouter for the one path: it would keep a copy of the scope for each connection.
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         prefix = _script_prefix(scope)
         if scope["path"].removeprefix(prefix).lstrip("/") == SOCKET_PATH:
             await _serve(scope, receive, send)
             return
         if not scope["path"].startswith(prefix.rstrip("/") + "/"):
-            prefix = ""  # the proxy has stripped it: a URLRouter would find no route
+            prefix = ""  # the proxy has removed it; with it a URLRouter would find no route
         try:
             await other({**scope, "root_path": prefix}, receive, send)
         except ValueError as error:
@@ -81,7 +80,7 @@ def _websocket(other: Any) -> Any:
 
 
 def _script_prefix(scope: Any) -> str:
-    """Return what comes before the paths of the site, as Django finds it for a request."""
+    """Return the prefix of the site's paths, by Django's rule for requests."""
     return settings.FORCE_SCRIPT_NAME or scope.get("root_path", "") or ""
 
 

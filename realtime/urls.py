@@ -9,11 +9,11 @@ urlpatterns = [
     path("tasks/<str:task_id>/", views.task, name="task"),
     path("tasks/<str:task_id>/result/", views.result, name="result"),
     path("tasks/<str:task_id>/cancel/", views.cancel, name="cancel"),
-    # An id with a slash that was not encoded: not found, in the same bytes as any other.
+    # An id with a slash that was not encoded gets the same answer as a missing task.
     path("tasks/<path:path>/", views.no_task),
     path("topics/<str:topic>/", views.topic, name="topic"),
     path("tokens/", views.tokens, name="tokens"),
-    # A WebSocket never arrives here: it is routed before Django.
+    # WebSockets are routed before Django, so only plain HTTP requests arrive here.
     path("ws/", views.handshake, name="handshake"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),

@@ -1,4 +1,4 @@
-"""``{% load realtime %}``."""
+"""The template tags of ``{% load realtime %}``."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _CONFIG_ID: Final = "realtime-config"
 
 @register.simple_tag(takes_context=True)
 def realtime_token(context: Mapping[str, Any], *topics: str) -> str:
-    """Return a token for these topics; without any, for all that the page's visitor started.
+    """Return a token for these topics; without topics, for all tasks of the page's user or visitor.
 
-    Without topics it is empty for a visitor who has started nothing yet, in this request or an
-    earlier one: a public page must not begin a session for everybody who reads it. Whoever reads
-    the page can see the topics of its token: name only what is theirs.
+    Without topics it is "" for a visitor who has started no task yet, in this request or an
+    earlier one: a public page must not begin a session for every reader. A reader of the page may
+    see the topics of its token, so pass only topics that are theirs.
     """
     named = topics or tuple(filter(None, [owner_topic(context["request"], create=False)]))
     return make_token(named)[0] if named else ""
@@ -56,10 +56,10 @@ def realtime_token(context: Mapping[str, Any], *topics: str) -> str:
 def realtime_script(context: Mapping[str, Any], entry: str = "task-progress") -> SafeString:
     """Return the script of ``<task-progress>``, and the configuration of all clients of the page.
 
-    The configuration holds the addresses under the site's prefix, what a request to renew tokens
-    needs to pass Django's CSRF check, and the texts of ``<task-progress>`` in the page's language.
-    ``{% realtime_script "client" %}`` loads the client without the element, for a page whose own
-    module imports it.
+    The configuration has the addresses under the site's prefix, what a request that renews tokens
+    needs for Django's CSRF check, and the texts of ``<task-progress>`` in the page's language.
+    ``{% realtime_script "client" %}`` loads the client without the element, for a page with a
+    module of its own that imports the client.
     """
     request = _request(context)
     nonce = getattr(request, "csp_nonce", context.get("csp_nonce"))
@@ -68,7 +68,7 @@ def realtime_script(context: Mapping[str, Any], entry: str = "task-progress") ->
         static(f"realtime/{entry}.js"),
         "" if nonce is None else format_html(' nonce="{}"', nonce),
     )
-    # Data is not executed, so that no policy asks it for a nonce.
+    # Data is not executed, so it needs no nonce.
     return format_html("{}\n{}", json_script(_config(request), _CONFIG_ID), script)
 
 
@@ -78,8 +78,9 @@ def task_progress(
 ) -> SafeString:
     """Return a ``<task-progress>`` element for a task: an id, an AsyncResult or a Status.
 
-    A task of the page's own user or visitor is shown as it is now, and comes with a token. Any
-    other is shown by the script, if its reader may see it. ``token`` takes the place of the token.
+    For a task of the page's user or visitor the element shows the present status and has a token.
+    For any other task the script shows the status, if the reader may see it. ``token`` replaces
+    the token.
     """
     named = getattr(task, "task_id", None) or getattr(task, "id", None) or task
     task_id = "" if named is None else str(named)
@@ -121,7 +122,7 @@ def _bar(status: Status | None, label: str) -> SafeString:
 
 
 def _request(context: Mapping[str, Any]) -> HttpRequest | None:
-    # A RequestContext has it without the context processor too.
+    # A RequestContext has the request even without the context processor.
     return getattr(context, "request", None) or context.get("request")
 
 
@@ -131,7 +132,7 @@ def _config(request: HttpRequest | None) -> dict[str, Any]:
         config["http"] = _tokens_address().removesuffix("tokens/")
     except NoReverseMatch:
         logger.warning("urls_missing remedy=%r", 'path("realtime/", include("realtime.urls"))')
-    # Also where the page has a token from elsewhere, such as a form.
+    # Even if the page has a CSRF token already, such as that of a form.
     config["csrf_header"] = settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
     config["csrf_cookie"] = settings.CSRF_COOKIE_NAME
     if request is not None and _may_have_csrf_token(request):
@@ -142,11 +143,11 @@ def _config(request: HttpRequest | None) -> dict[str, Any]:
 
 
 def _tokens_address() -> str:
-    """Return the address that makes tokens. Raises NoReverseMatch where the project has none."""
+    """Return the path of the view ``tokens``. Raises NoReverseMatch without ``realtime.urls``."""
     try:
         return reverse(f"{_APP_NAME}:tokens")
     except NoReverseMatch:
-        namespace = _namespace_in(get_resolver(get_urlconf()))  # it may be inside of others
+        namespace = _namespace_in(get_resolver(get_urlconf()))  # inside other namespaces
         return reverse(f"{namespace}:tokens")
 
 
@@ -163,7 +164,7 @@ def _namespace_in(resolver: URLResolver) -> str:
 
 
 def _may_have_csrf_token(request: HttpRequest) -> bool:
-    """Return whether a CSRF token begins no session: a public page must not begin one."""
+    """Return whether a CSRF token would not begin a session: a public page must not do that."""
     if not settings.CSRF_USE_SESSIONS:
         return True
     session = getattr(request, "session", None)
@@ -176,6 +177,6 @@ def _own_task(request: HttpRequest | None, task_id: str) -> Status | None:
         return None
     try:
         return own_task(request, task_id)
-    except Exception as error:  # noqa: BLE001 - without the store the page is still a page
+    except Exception as error:  # noqa: BLE001 - the page must not fail with the store
         logger.warning("task_not_read error=%r", error)
         return None

@@ -1,4 +1,4 @@
-"""Answering HTTP requests by the wire contract, whatever a view refuses or whatever fails in it."""
+"""Answers to HTTP requests by the wire contract, also when a view refuses or fails."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _STATUS: Final = {
 
 
 def answers(*methods: str, by_token: bool = False) -> Callable[[View[P]], View[P]]:
-    """Answer these methods only; turn what a view refuses, and what fails, into an error object.
+    """Allow these methods only, and answer a refusal or a failure with an error object.
 
-    With ``by_token`` a request that carries a token is let in by that alone: no other page can
-    make a browser send one, so it needs no CSRF token, and its session does not count.
+    With ``by_token`` a request that carries a token needs no CSRF token, and its session is
+    ignored: no other page can make a browser send the ``Authorization`` header.
     """
     allowed = ", ".join(methods)
 
@@ -56,7 +56,7 @@ def answers(*methods: str, by_token: bool = False) -> Callable[[View[P]], View[P
             request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
         ) -> HttpResponse:
             if isinstance(request, ASGIRequest):
-                reconciler.start_if_served(request.scope)  # in a project with a router of its own
+                reconciler.start_if_served(request.scope)  # for projects with their own router
             if request.method not in methods:
                 refusal = error(ErrorCode.BAD_REQUEST, f"use {allowed}", status=405)
                 refusal["Allow"] = allowed
@@ -90,10 +90,10 @@ def answers(*methods: str, by_token: bool = False) -> Callable[[View[P]], View[P
 
 
 def _exempt(view: Any) -> Any:
-    """Take a view out of what Django's middleware and settings do to every view.
+    """Exempt a view from what Django's middleware and settings do to every view.
 
-    CSRF and access are checked here, with the contract's answers instead of a page or a redirect
-    to sign in. ATOMIC_REQUESTS refuses asynchronous views; these write to no database.
+    CSRF and access are checked here, and answered by the contract instead of with a page or a
+    redirect to sign in. ATOMIC_REQUESTS fails with asynchronous views; these write to no database.
     """
     view.login_required = False  # LoginRequiredMiddleware
     view.realtime_publishes_nothing = True  # OwnerMiddleware
@@ -103,7 +103,7 @@ def _exempt(view: Any) -> Any:
 
 
 class _CsrfCheck(CsrfViewMiddleware):
-    """Django's own check of where a request comes from, with the contract's answer."""
+    """Django's CSRF check, with the contract's answer."""
 
     def _reject(self, request: HttpRequest, reason: str) -> NoReturn:
         log_response(
@@ -118,7 +118,7 @@ class _CsrfCheck(CsrfViewMiddleware):
 
 
 def _check_csrf(request: HttpRequest) -> None:
-    """Raise Refused for what another page may have made a browser ask for."""
+    """Raise Refused for a request that another page may have made a browser send."""
 
     def view(_request: HttpRequest) -> HttpResponse:
         return HttpResponse()

@@ -1,4 +1,4 @@
-"""Calls to Redis from requests that must not depend on it: a failure costs time once."""
+"""A circuit breaker for requests that call Redis but must not depend on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAUSE: Final = 10.0
 
 
 class Breaker:
-    """Skips calls for ``PAUSE`` seconds after one that failed, and logs that failure."""
+    """Skips calls for ``PAUSE`` seconds after one that failed. Only the failure is logged."""
 
     def __init__(self) -> None:
         self._until = 0.0
@@ -30,19 +30,19 @@ class Breaker:
         return time.monotonic() < self._until
 
     def trip(self, call: str, error: BaseException | str) -> None:
-        """Skip calls for a while."""
+        """Skip calls for ``PAUSE`` seconds from now."""
         if not self.is_open:
             logger.warning("%s_failed error=%r skipped_for=%g", call, error, PAUSE)
         self._until = time.monotonic() + PAUSE
 
     def reset(self) -> None:
-        """Let calls through again."""
+        """Allow calls again."""
         self._until = 0.0
 
     def run(self, call: str, function: Callable[[], T], seconds: float) -> T | None:
         """Return what the function returns; None if it was skipped, failed, or took too long.
 
-        A call that takes longer than ``seconds`` goes on in its thread.
+        A call that takes longer than ``seconds`` continues in its thread.
         """
         if self.is_open:
             return None
@@ -54,7 +54,7 @@ class Breaker:
             except Exception as error:  # noqa: BLE001 - each store fails in its own way
                 self.trip(call, error)
 
-        # No pool: a pool's threads do not survive a fork, and would delay the process's exit.
+        # No pool: its threads do not survive a fork, and would delay the exit of the process.
         thread = threading.Thread(target=work, name=f"realtime-{call}", daemon=True)
         thread.start()
         thread.join(seconds)
@@ -64,8 +64,8 @@ class Breaker:
         return results[0] if results else None
 
 
-#: Of this process, for what a request sends and changes in passing. There are two, so that a store
-#: with much to remove does not keep a sign-out from being announced.
+#: The breakers of this process: for messages that a request sends, and for tasks that it moves or
+#: removes. They are separate, so that a slow removal does not suppress the message of a sign-out.
 layer_breaker: Final = Breaker()
 store_breaker: Final = Breaker()
 

@@ -1,4 +1,4 @@
-"""System checks of what is served: a newcomer's page would stay empty, and say nothing."""
+"""System checks of what is served: without it a page stays empty and shows no error."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from .access.identity import can_sign_in
 
 #: The apps whose `runserver` serves WSGI.
 _WSGI_RUNSERVER: Final = ("django.core", "django.contrib.staticfiles")
-#: The client, as a page names it.
+#: The path of the client below STATIC_URL.
 _CLIENT: Final = "realtime/client.js"
-#: Objects of an ASGI application that are searched for its routes.
+#: Objects of an ASGI application that are searched for consumers.
 _MOST_OBJECTS: Final = 10_000
-_PUBSUB: Final = "channels_redis.pubsub.RedisPubSubChannelLayer"
-_OWNER_MIDDLEWARE: Final = "realtime.middleware.OwnerMiddleware"
-#: Commands of ``manage.py`` that serve, or that look for mistakes.
+PUBSUB_LAYER: Final = "channels_redis.pubsub.RedisPubSubChannelLayer"
+OWNER_MIDDLEWARE: Final = "realtime.middleware.OwnerMiddleware"
+#: Commands of ``manage.py`` that serve, and the one that runs checks.
 _SERVING: Final = ("check", "runserver", "serve")
 
 
 @checks.register("realtime")
 def check_proxies(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
-    """Check that visitors behind a proxy are told apart."""
+    """Check that visitors behind a proxy have addresses of their own."""
     try:
         trusted = conf().TRUSTED_PROXIES
     except SettingsError:
@@ -46,8 +46,8 @@ def check_proxies(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            f"{found[0]} says that the site is behind a proxy, and REALTIME['TRUSTED_PROXIES'] is"
-            " empty: all visitors have the proxy's address and share one limit of connections.",
+            f"{found[0]} means that the site is behind a proxy, and REALTIME['TRUSTED_PROXIES'] is"
+            " 0: all visitors have the proxy's address and share one limit of connections.",
             hint="Set REALTIME['TRUSTED_PROXIES'] to the number of proxies in front that add to"
             " X-Forwarded-For.",
             id="realtime.W009",
@@ -57,16 +57,16 @@ def check_proxies(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
 
 @checks.register("realtime")
 def check_sign_in(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
-    """Check that users and visitors are known, and not only the holders of tokens."""
+    """Check that sessions identify users and visitors, so that access does not need tokens."""
     if not can_sign_in():
         problem = "django.contrib.auth or a place for sessions is not installed"
-    elif _OWNER_MIDDLEWARE in django_settings.MIDDLEWARE and not _knows_users():
+    elif OWNER_MIDDLEWARE in django_settings.MIDDLEWARE and not _knows_users():
         problem = "no middleware in MIDDLEWARE sets request.user or request.session"
     else:
         return []
     return [
         checks.Warning(
-            f"Nobody is known by a session: {problem}. Only tokens let somebody see tasks.",
+            f"No session identifies a user: {problem}. Only tokens give access to tasks.",
             hint="Install django.contrib.auth and django.contrib.sessions with their middleware, or"
             " make tokens with realtime.make_token() and silence this check.",
             id="realtime.W014",
@@ -79,19 +79,19 @@ def _knows_users() -> bool:
     from django.contrib.sessions.middleware import SessionMiddleware
 
     for path in django_settings.MIDDLEWARE:
-        with suppress(ImportError):  # Django itself says so
+        with suppress(ImportError):  # Django itself reports it
             found = import_string(path)
             if not isinstance(found, type) or issubclass(
                 found, AuthenticationMiddleware | SessionMiddleware
             ):
-                return True  # a function may do anything
+                return True  # a function may set the user too
     return False
 
 
 @checks.register("realtime")
 def check_serving(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
     """Check that the client and the WebSocket are served."""
-    # Elsewhere (a worker runs all checks too) the ASGI application would be imported for nothing.
+    # Other processes run checks too, such as workers: do not import the ASGI application there.
     if sys.argv[1:2] == [] or sys.argv[1] not in _SERVING:
         return []
     return [*_old_runserver(), *_missing_client(), *_missing_route()]
@@ -145,7 +145,7 @@ def _missing_route() -> Iterator[checks.CheckMessage]:
             id="realtime.W007",
         )
         return
-    from .websocket import TaskConsumer  # only now: a worker needs none of it
+    from .websocket import TaskConsumer  # only here: a worker does not need it
 
     consumers = set(_consumers(application))
     if not any(issubclass(each, TaskConsumer) for each in consumers):
@@ -161,14 +161,14 @@ def _missing_route() -> Iterator[checks.CheckMessage]:
         yield checks.Warning(
             f"The project's own consumers have no channel layer: CHANNEL_LAYERS[{alias!r}] is not"
             f" set ({names}).",
-            hint=f"Set CHANNEL_LAYERS = {{{alias!r}: {{'BACKEND': '{_PUBSUB}', 'CONFIG':"
+            hint=f"Set CHANNEL_LAYERS = {{{alias!r}: {{'BACKEND': '{PUBSUB_LAYER}', 'CONFIG':"
             " {'hosts': [{'address': <REDIS_URL>, 'socket_timeout': None}]}}}.",
             id="realtime.W015",
         )
 
 
 def _consumers(application: Any) -> Iterator[type]:
-    """Return the consumer classes that an ASGI application refers to, wherever they stand."""
+    """Yield the consumer classes that an ASGI application refers to, directly or not."""
     waiting: list[Any] = [application]
     seen: set[int] = set()
     while waiting and len(seen) < _MOST_OBJECTS:
@@ -185,8 +185,8 @@ def _consumers(application: Any) -> Iterator[type]:
         elif isinstance(each, partial):
             waiting += [each.func, *each.args, *each.keywords.values()]
         elif isinstance(each, FunctionType):
-            # What a function closes over, and the module's names that it uses.
-            with suppress(ValueError):  # a name that has no value yet
+            # The variables of outer functions and the globals that a function uses.
+            with suppress(ValueError):  # a variable without a value
                 inner = inspect.getclosurevars(each)
                 waiting += [*inner.nonlocals.values(), *inner.globals.values()]
         elif isinstance(each, MethodType):

@@ -1,4 +1,4 @@
-"""Removing what the service keeps of a task, or of everything that a user started."""
+"""Remove what the service keeps of a task, or of all tasks of a user."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .breaker import store_breaker
 
 logger = get_logger("realtime.access")
 
-#: Seconds that the deletion of a user may wait; the removal then goes on by itself.
+#: Seconds that the deletion of a user waits for the removal, which then continues by itself.
 _TIME_LIMIT: Final = 1.0
-#: Users that are compared with a deleted one, where REALTIME["OWNER"] may name one owner for many.
+#: Users that are compared with a deleted one: with REALTIME["OWNER"] many may share an owner.
 _COMPARED: Final = 10_000
 
 
@@ -24,8 +24,8 @@ def forget(*, user: Any = None, task_id: str = "", owner: str = "") -> int:
     """Remove what is kept of a task, or of all tasks of a user or owner; return how many.
 
     Exactly one of the three must be given; ``owner`` is the ident of a ``user:`` topic, for users
-    that are no more. Subscribers get an empty snapshot, and later updates of these publications
-    are dropped. Results in Celery's result backend stay. Raises what the store raises.
+    who no longer exist. Subscribers receive an empty snapshot, and later changes of these
+    publications are dropped. Results in Celery's result backend stay. Raises what the store raises.
     """
     if sum((user is not None, bool(task_id), bool(owner))) != 1:
         raise TypeError("give one of user, task_id and owner")
@@ -37,7 +37,7 @@ def forget(*, user: Any = None, task_id: str = "", owner: str = "") -> int:
 
 
 def forget_deleted(owner: str, model: Any) -> None:
-    """Remove the tasks of a user who was deleted from the database. Never raises."""
+    """Remove what is kept of the tasks of a deleted user. Never raises."""
     if not owner or _is_shared(owner, model):
         return
     if store_breaker.run("forget", lambda: forget(owner=owner), _TIME_LIMIT) is None:
@@ -45,7 +45,7 @@ def forget_deleted(owner: str, model: Any) -> None:
 
 
 def _is_shared(owner: str, model: Any) -> bool:
-    """Return whether somebody else has the same owner, or may have it."""
+    """Return whether another user has the same owner, or may have it."""
     if not conf().OWNER:
         return False
     users = model._base_manager.iterator(chunk_size=500)  # noqa: SLF001 - Django's

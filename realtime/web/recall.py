@@ -1,12 +1,14 @@
-"""Remembering, from the result backend, a task whose record has expired."""
+"""Read the result backend for one task: an ending whose record has expired, a whole result."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from realtime.core.change import Change
+from realtime.core.jsontext import dumps
 from realtime.core.logs import get_logger
-from realtime.results import stored_endings
+from realtime.results import is_unique, stored_endings, stored_result
+from realtime.results.redaction import encode_result
 from realtime.store import get_store
 
 from .slow_calls import SlowCalls
@@ -15,9 +17,9 @@ logger = get_logger("realtime.recall")
 
 
 def recall(task_id: str) -> bool:
-    """Return whether a task without a record is known: accept the ending that its backend stores.
+    """Return whether a task without a record is known, and accept its stored ending if it is.
 
-    Only for callers who may see the task whoever started it: the backend does not know that.
+    Only for callers who may see the task whoever owns it: the backend does not store an owner.
     """
     try:
         found = stored_endings([task_id]).get(task_id)
@@ -27,18 +29,42 @@ def recall(task_id: str) -> bool:
     if found is None:
         return False
     if get_store().status(task_id) is not None:
-        return True  # it was published while the backend was asked: this ending is not its own
+        return True  # published while the backend answered: the ending is an earlier one's
     change = Change(task_id=task_id, state=found.state, stored=True, fields=found.fields)
     return bool(get_store().accept(change))
 
 
-#: The same from an event loop, in a thread.
+#: :func:`recall` in a thread, for event loops.
 arecall: Final = SlowCalls(recall)
 
 
 async def recall_quietly(task_id: str) -> None:
-    """Do the same where nobody waits for the answer: an ending that is found comes as an event."""
+    """Recall a task for which nobody waits: subscribers receive the ending as an event."""
     try:
         await arecall(task_id)
-    except Exception as error:  # noqa: BLE001 - the store may be away in many ways
+    except Exception as error:  # noqa: BLE001 - stores fail in many ways
         logger.warning("recall_failed task=%s error=%r", task_id, error)
+
+
+def _whole_result(task_id: str) -> str | None:
+    """Return a task's whole result as JSON; None if it has none.
+
+    The record decides whether there is one: what the backend stores under this id may be the
+    result of an earlier publication, which belonged to somebody else.
+    """
+    status = get_store().status(task_id)
+    if status is None or not status.successful:
+        return None
+    if not status.truncated:
+        return dumps(status.result)
+    if status.run > 1 or not is_unique(task_id):
+        again = status.run > 1 and status.published_at is not None
+        ending = stored_endings([task_id]).get(task_id)
+        if ending and not ending.is_of(task_id, again=again, published_at=status.published_at):
+            return None
+    found, value = stored_result(task_id)
+    return encode_result(value)[0] if found else None
+
+
+#: A task's whole result as JSON, or None; in a thread, for event loops.
+whole_result: Final = SlowCalls(_whole_result)

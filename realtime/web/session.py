@@ -166,7 +166,7 @@ class ClientSession:
         settings = conf()
         if self._bucket is None:
             self._bucket = Bucket(settings.MAX_FRAMES_PER_SECOND, settings.MAX_FRAME_BURST)
-        if self._bucket.take():
+        if self._bucket.allow():
             return True
         limit = f"at most {settings.MAX_FRAMES_PER_SECOND:g} frames a second"
         self.refuse(CloseCode.RATE, ErrorCode.LIMIT, limit)

@@ -1,4 +1,4 @@
-"""The HTTP side of the wire contract. Asynchronous views: nothing here holds a thread."""
+"""The HTTP side of the wire contract. The views are asynchronous: none occupies a thread."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from realtime.core.jsontext import dumps, timestamp
 from realtime.core.logs import get_logger
 from realtime.core.topics import ME, TASK, USER, Topic
 from realtime.ownership import NOBODY, is_signed_in, owner_of_request, visitor_of
-from realtime.results import is_unique, stored_endings, stored_result
-from realtime.results.redaction import encode_result
 from realtime.store import get_store
 from realtime.store.base import LONGEST_PAGE, PAGE, Reading
 
@@ -34,15 +32,14 @@ from .cancel import request_cancel
 from .drain import is_draining
 from .hub import get_hub
 from .paths import from_path
-from .recall import arecall
-from .slow_calls import SlowCalls
+from .recall import arecall, whole_result
 from .subscriptions import ATTEMPTS, is_anothers, listed
 
 logger = get_logger("realtime.http")
 
 _TOPICS_OF_A_TOKEN: Final = 128
-_NOT_LED: Final = "no process reconciles: endings that nobody announced are not found"
-#: Seconds until a WebSocket may be tried again.
+_NO_LEADER: Final = "no process reconciles: endings that nobody published are not found"
+#: Seconds after which a client may try to open a WebSocket again.
 _RETRY_AFTER: Final = 5
 #: Seconds in which the store must answer a readiness check.
 _READY_TIMEOUT: Final = 2.0
@@ -64,7 +61,7 @@ async def task(request: HttpRequest, task_id: str) -> HttpResponse:
 
 @answers("GET", "HEAD")
 async def topic(request: HttpRequest, topic: str) -> HttpResponse:
-    """Answer with a page of a topic's tasks: the first, or the one that follows another."""
+    """Answer with a page of a topic's tasks: the first page, or the one after another."""
     named = _named_topic(topic)
     limit, after = _limit(request), request.GET.get("after", "")
     if not after:
@@ -89,10 +86,10 @@ async def topic(request: HttpRequest, topic: str) -> HttpResponse:
 async def result(request: HttpRequest, task_id: str) -> HttpResponse:
     """Answer with a task's whole result, as JSON."""
     granted = await grant(_task_topic(task_id), await _user(request), bearer(request))
-    text = await _awhole_result(granted.topic.ident)
+    text = await whole_result(granted.topic.ident)
     owned = await get_store().ownership(granted.topic.ident)
     if (owned.owner if owned else NOBODY) != (granted.owner or NOBODY):
-        raise not_found()  # it may be of another owner's life
+        raise not_found()  # the result may be of another owner's life
     if text is None:
         raise Refused(ErrorCode.NOT_FOUND, "this task has no result, or it is not kept any more")
     return HttpResponse(text, content_type="application/json")
@@ -100,7 +97,7 @@ async def result(request: HttpRequest, task_id: str) -> HttpResponse:
 
 @answers("POST", by_token=True)
 async def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
-    """Pass on the wish to cancel a task."""
+    """Request that a task is cancelled."""
     topic, token = _task_topic(task_id), bearer(request)
     if token is None:
         await authorise_cancel(topic.ident, await _user(request))
@@ -112,7 +109,7 @@ async def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
 
 @answers("GET", "HEAD", "POST")
 async def no_task(request: HttpRequest, path: str) -> HttpResponse:
-    """Answer for a path that names no task as for a task that is not there."""
+    """Answer for a path that names no task as for a missing task."""
     await _authorise_task(request, "~")
     raise not_found()
 
@@ -121,28 +118,28 @@ async def no_task(request: HttpRequest, path: str) -> HttpResponse:
 async def tokens(request: HttpRequest) -> HttpResponse:
     """Answer with a token for those topics that the caller's session or CAN_SUBSCRIBE allows.
 
-    A token that the request carries counts for nothing: it could renew itself for ever. Topics
-    that are refused are listed; if all are, the first one's refusal is the answer.
+    A token in the request is ignored: it could renew itself for ever. Topics that are refused are
+    listed; if all are refused, the answer is the first refusal.
     """
     if request.content_type != "application/json":
         raise Refused(ErrorCode.BAD_REQUEST, "the content type must be application/json")
-    asked = list(dict.fromkeys(_asked_topics(request)))
+    requested = list(dict.fromkeys(_requested_topics(request)))
     user = await _user(request)
-    if Topic(USER, ME) in asked and not is_signed_in(user):
-        # The page is about to watch what this visitor starts.
+    if Topic(USER, ME) in requested and not is_signed_in(user):
+        # The page is about to subscribe to what this visitor starts.
         await sync_to_async(owner_of_request)(request, create=True)
     visitor = await sync_to_async(visitor_of)(request)
     if visitor and await get_store().moved_to(visitor) is not None:
-        visitor = NOBODY  # the tasks are a user's by now, who must sign in
+        visitor = NOBODY  # the tasks have become a user's, who must sign in
     granted, refused = [], []
-    for topic in asked:
+    for topic in requested:
         try:
             granted.append((topic, (await grant(topic, user, visitor=visitor)).topic))
         except Refused as refusal:
             refused.append((topic, refusal))
     if not granted:
         if (given := bearer(request)) is not None:
-            grants_of(given)  # of a token that is not valid the caller is told that
+            grants_of(given)  # an invalid token is the better answer
         raise refused[0][1]
     try:
         token, ends = make_token(named for _, named in granted)
@@ -160,10 +157,10 @@ async def tokens(request: HttpRequest) -> HttpResponse:
 
 @answers("GET", "HEAD")
 async def handshake(request: HttpRequest) -> HttpResponse:
-    """Answer why a WebSocket would be refused here, which a browser does not tell its page.
+    """Answer why a WebSocket would be refused: a browser does not report it to the page.
 
-    A browser names the origin in a handshake, but not in a GET from the same site: there the
-    client does, in a header of its own.
+    A browser sends the Origin in a handshake, but not in a GET from the same site. There the
+    client sends it in a header of its own.
     """
     if is_draining():
         return _retry_later(ErrorCode.INTERNAL, "the server restarts")
@@ -195,7 +192,7 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 
 @answers("GET", "HEAD")
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """Answer whether new work is welcome: not while nothing is heard, nor at the end."""
+    """Answer whether the process accepts new clients: not without Redis, nor while it drains."""
     if is_draining():
         return error(ErrorCode.INTERNAL, "this process is about to end", status=503)
     if not get_hub().hearing:
@@ -203,21 +200,22 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     try:
         async with asyncio.timeout(_READY_TIMEOUT):
             await get_store().heads(["ready"])
-            led = await get_store().has_leader()
-    except Exception:  # noqa: BLE001 - whatever it is, this process cannot serve now
+            has_leader = await get_store().has_leader()
+    except Exception:  # noqa: BLE001 - whatever failed, this process cannot serve now
         return error(ErrorCode.INTERNAL, "the store does not answer", status=503)
-    if not led:
-        # Nothing that another process would do better: this one takes new work.
-        logger.warning("not_reconciled reason=%r", _NOT_LED)
-    return HttpResponse("ready\n" if led else f"ready, but {_NOT_LED}\n", content_type="text/plain")
+    if not has_leader:
+        # No reason to refuse clients: another process would serve them no better.
+        logger.warning("not_reconciled reason=%r", _NO_LEADER)
+    text = "ready\n" if has_leader else f"ready, but {_NO_LEADER}\n"
+    return HttpResponse(text, content_type="text/plain")
 
 
 def _task_topic(segment: str) -> Topic:
     try:
         return Topic.parse(f"{TASK}:{from_path(segment)}")
     except ValueError:
-        # No topic can name it. Go on with an id that nobody has: the answer comes after the same
-        # time as that for any other task that is not there.
+        # No topic can name it. Continue with an id that does not exist, so that the answer takes
+        # as long as for any other missing task.
         return Topic(TASK, secrets.token_hex(16))
 
 
@@ -240,7 +238,7 @@ def _limit(request: HttpRequest) -> int:
 
 
 async def _read(request: HttpRequest, topic: Topic, limit: int = PAGE) -> Reading:
-    """Return what a topic holds, if the caller may see it, whoever owns it by then."""
+    """Return a reading of a topic that the caller may see; decide again if the owner changes."""
     user, token = await _user(request), bearer(request)
     for _ in range(ATTEMPTS):
         granted = await grant(topic, user, token)
@@ -255,10 +253,10 @@ async def _authorise_task(request: HttpRequest, segment: str) -> Topic:
 
 
 async def _user(request: HttpRequest) -> Any:
-    """Return the user; an anonymous one, or None, where nothing finds users for requests.
+    """Return the request's user; an anonymous one, or None, without authentication middleware.
 
-    Not ``request.auser()``: a backend of the project's own may have no ``aget_user``, and its
-    middleware may have replaced ``request.user`` alone, which is whom tasks belong to.
+    Not ``request.auser()``: a project's own backend may have no ``aget_user``, and its middleware
+    may have replaced ``request.user`` alone, which decides who owns tasks.
     """
     return await sync_to_async(_loaded_user)(request)
 
@@ -267,34 +265,11 @@ def _loaded_user(request: HttpRequest) -> Any:
     user = getattr(request, "user", None)
     if user is None:
         return anonymous()
-    is_signed_in(user)  # it is loaded when it is used
+    is_signed_in(user)  # loads the lazy object here, in a thread
     return user
 
 
-def _whole_result(task_id: str) -> str | None:
-    """Return a task's whole result as JSON.
-
-    The record decides whether there is one: what the backend holds under this id may be of an
-    earlier publication, and somebody else's.
-    """
-    status = get_store().status(task_id)
-    if status is None or not status.successful:
-        return None
-    if not status.truncated:
-        return dumps(status.result)
-    if status.run > 1 or not is_unique(task_id):
-        again = status.run > 1 and status.published_at is not None
-        ending = stored_endings([task_id]).get(task_id)
-        if ending and not ending.is_of(task_id, again=again, published_at=status.published_at):
-            return None
-    found, value = stored_result(task_id)
-    return encode_result(value)[0] if found else None
-
-
-_awhole_result: Final = SlowCalls(_whole_result)
-
-
-def _asked_topics(request: HttpRequest) -> list[Topic]:
+def _requested_topics(request: HttpRequest) -> list[Topic]:
     try:
         topics = json.loads(request.body)["topics"]
     except (KeyError, TypeError, ValueError, RecursionError):

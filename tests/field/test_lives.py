@@ -24,7 +24,7 @@ from realtime.core.change import Change
 from realtime.core.states import STALLED, TERMINAL
 from realtime.core.topics import Topic
 from realtime.store import get_store
-from realtime.web import views
+from realtime.web import recall, views
 from realtime.web.access.revocation import get_access_checker
 from realtime.web.access.tokens import make_token
 from realtime.web.hub import get_hub
@@ -385,13 +385,13 @@ async def test_a_policy_that_does_not_answer_holds_up_nobody_who_does_not_need_i
 async def test_a_result_that_comes_while_the_id_changes_hands_is_given_to_nobody_else(
     clean_redis: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = views._whole_result
+    result = recall._whole_result
 
     def late(task_id: str) -> str | None:
         publish(task_id, "tuesday", "8", "STARTED", "SUCCESS")
         return result(task_id)
 
-    monkeypatch.setattr(views, "_awhole_result", sync_to_async(late, thread_sensitive=False))
+    monkeypatch.setattr(views, "whole_result", sync_to_async(late, thread_sensitive=False))
     await apublish("nightly", "monday", "7", "STARTED", "SUCCESS")
     headers = {"Authorization": f"Bearer {make_token(['task:nightly'])[0]}"}
     answer = await AsyncClient().get("/realtime/tasks/nightly/result/", headers=headers)

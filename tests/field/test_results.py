@@ -25,7 +25,7 @@ from realtime.core.topics import Topic
 from realtime.store import get_store
 from realtime.store.unfinished import Unfinished
 from realtime.web import answers as answers_module
-from realtime.web import endings
+from realtime.web import ending_search
 from realtime.web import recall as recall_module
 from realtime.web import reconciler as module
 from realtime.web.access.tokens import make_token
@@ -53,7 +53,7 @@ def read_from(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def reconciler(clean_redis: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reconciler]:
-    monkeypatch.setattr(module, "_SECOND_LOOK", 0.01)
+    monkeypatch.setattr(module, "_CONFIRM_AFTER", 0.01)
     made = Reconciler()
     yield made
     made.stop()
@@ -84,7 +84,7 @@ def looks_until(reconciler: Reconciler, task_id: str, state: str) -> None:
     """Look again and again, until it has found that the task is in this state."""
 
     def found() -> bool:
-        reconciler.look()
+        reconciler.reconcile()
         return state_of(task_id) == state
 
     assert until(found)
@@ -104,7 +104,7 @@ def test_an_ending_among_a_hundred_thousand_waiting_tasks_is_found_in_the_next_l
     ended = [ids[0], ids[len(ids) // 2], ids[-1]]
     for task_id in ended:
         backend.store_result(task_id, 7, "SUCCESS")
-    reconciler.look()  # the search goes on beside the looks, where it takes long
+    reconciler.reconcile()  # the search goes on beside the looks, where it takes long
     assert until(lambda: [state_of(task_id) for task_id in ended] == ["SUCCESS"] * 3, 60)
 
 
@@ -113,16 +113,16 @@ def test_a_database_is_not_asked_for_every_waiting_task_by_its_id(
     backend: Any, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    read = endings.stored_endings
-    monkeypatch.setattr(endings, "stored_endings", lambda ids: asked.extend(ids) or read(ids))
-    monkeypatch.setattr(endings, "_ROTATION", 5)
+    read = ending_search.stored_endings
+    monkeypatch.setattr(ending_search, "stored_endings", lambda ids: asked.extend(ids) or read(ids))
+    monkeypatch.setattr(ending_search, "_ROTATION", 5)
     ids = [wait_for_publication(uuid()) for _ in range(40)]
-    reconciler.look()
+    reconciler.reconcile()
     assert set(asked) == set(ids)
     for _ in range(2):
         asked.clear()
         backend.store_result(ids[-1], 7, "SUCCESS")
-        reconciler.look()
+        reconciler.reconcile()
         assert len(asked) <= 6
     assert state_of(ids[-1]) == "SUCCESS"
 
@@ -131,10 +131,12 @@ def test_a_database_is_not_asked_for_every_waiting_task_by_its_id(
 def test_an_ending_that_a_database_dates_long_before_is_found_by_its_id_in_turn(
     backend: Any, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endings, "_ROTATION", 5)
-    monkeypatch.setattr(endings, "OVERLAP", timedelta(seconds=-60))  # as if it were 60 s behind
+    monkeypatch.setattr(ending_search, "_ROTATION", 5)
+    monkeypatch.setattr(
+        ending_search, "OVERLAP", timedelta(seconds=-60)
+    )  # as if it were 60 s behind
     ids = [wait_for_publication(uuid()) for _ in range(12)]
-    reconciler.look()
+    reconciler.reconcile()
     backend.store_result(ids[-1], 7, "SUCCESS")
     looks_until(reconciler, ids[-1], "SUCCESS")
 
@@ -151,8 +153,8 @@ def test_mondays_success_does_not_end_tuesdays_nightly_task(
     publish("nightly", state="PENDING", attempt=0)
     if starts:
         begin("nightly")
-    reconciler.look()
-    reconciler.look()
+    reconciler.reconcile()
+    reconciler.reconcile()
     assert state_of("nightly") == ("STARTED" if starts else "PENDING")
 
 
@@ -160,10 +162,10 @@ def test_mondays_success_does_not_end_tuesdays_nightly_task(
 def test_tuesdays_success_ends_tuesdays_nightly_task(backend: Any, reconciler: Reconciler) -> None:
     backend.store_result("nightly", ValueError("Monday's"), "FAILURE")
     publish("nightly", state="PENDING", attempt=0)
-    reconciler.look()
+    reconciler.reconcile()
     assert state_of("nightly") == "PENDING"
     backend.store_result("nightly", "Tuesday's", "SUCCESS")
-    reconciler.look()
+    reconciler.reconcile()
     status = realtime.status("nightly")
     assert status is not None
     assert (status.state, status.result) == ("SUCCESS", "Tuesday's")
@@ -185,11 +187,11 @@ def test_an_ending_read_before_the_id_was_published_again_does_not_end_the_new_l
         return accept(store, change)
 
     monkeypatch.setattr(kind, "accept", race)
-    reconciler.look()
+    reconciler.reconcile()
     status = realtime.status(task_id)
     assert status is not None
     assert (status.state, status.run) == ("PENDING", 2)
-    reconciler.look()
+    reconciler.reconcile()
     assert state_of(task_id) == "PENDING"
 
 
@@ -214,7 +216,7 @@ def test_for_a_random_id_that_was_published_once_no_clock_decides(
 ) -> None:
     task_id = wait_for_publication(uuid(), ago=-3600)  # the publisher's clock is an hour fast
     backend.store_result(task_id, 7, "SUCCESS")
-    reconciler.look()
+    reconciler.reconcile()
     assert state_of(task_id) == "SUCCESS"
 
 
@@ -231,11 +233,11 @@ def test_an_ending_that_is_found_has_its_own_time_in_utc_whatever_the_time_zones
     backend.app.conf.update(enable_utc=enable_utc, timezone=zone)
     with override_settings(USE_TZ=use_tz, TIME_ZONE=zone):
         task_id = wait_for_publication(uuid())
-        reconciler.look()
+        reconciler.reconcile()
         before = jsontext.timestamp()
         backend.store_result(task_id, 7, "SUCCESS")
         after = jsontext.timestamp()
-        reconciler.look()
+        reconciler.reconcile()
         status = realtime.status(task_id)
         assert status is not None
         assert before <= json.dumps(status.finished_at) <= after
@@ -305,7 +307,7 @@ def test_a_backend_that_does_not_answer_keeps_no_dead_worker_secret(
     with override_settings(REALTIME=settings.REALTIME | quick):
         task_id = uuid()
         begin(task_id, worker="gone", redelivery_timeout=1)
-        reconciler.look()
+        reconciler.reconcile()
         assert state_of(task_id) == "STALLED"
         # Its result may be stored: LOST waits for an answer, though not for ever.
         looks_until(reconciler, task_id, "LOST")
@@ -322,7 +324,7 @@ def test_no_task_is_lost_before_the_backend_has_answered_for_it(
         task_id = uuid()
         begin(task_id, worker="gone", redelivery_timeout=0)
         for _ in range(3):
-            reconciler.look()
+            reconciler.reconcile()
         assert state_of(task_id) == "STALLED"
         backend.released.set()
         looks_until(reconciler, task_id, "LOST")
@@ -364,7 +366,7 @@ def test_of_many_tasks_that_a_living_worker_holds_records_are_read_once(
     ids = {uuid() for _ in range(300)}
     for task_id in ids:
         publish(task_id, state="RECEIVED", attempt=0, worker="w", redelivery_timeout=3700)
-    reconciler.look()
+    reconciler.reconcile()
     read: list[str] = []
     records = Unfinished.records
 
@@ -373,17 +375,17 @@ def test_of_many_tasks_that_a_living_worker_holds_records_are_read_once(
         return records(store, task_ids, *more)
 
     monkeypatch.setattr(Unfinished, "records", counted)
-    reconciler.look()
+    reconciler.reconcile()
     assert len(read) < len(ids)  # a few in turn, twice
     ended = next(iter(ids))
     backend.store_result(ended, 7, "SUCCESS")
-    reconciler.look()
+    reconciler.reconcile()
     assert state_of(ended) == "SUCCESS"
     store.end_lease("w")
-    reconciler.look()
+    reconciler.reconcile()
     assert {state_of(task_id) for task_id in ids - {ended}} == {"STALLED"}
     store.renew_lease("w", 60)
-    reconciler.look()
+    reconciler.reconcile()
     assert {state_of(task_id) for task_id in ids - {ended}} == {"RECEIVED"}
 
 
@@ -397,5 +399,5 @@ def test_ids_whose_records_expired_are_removed_from_redis(
     with redis.Redis.from_url(clean_redis) as client:
         for task_id in ids:
             client.delete(*client.keys(f"*:task:{task_id}"))
-        reconciler.look()
+        reconciler.reconcile()
         assert client.zcard("realtime:waiting") == 0

@@ -280,7 +280,7 @@ def test_what_cannot_be_terminated_is_not_said_to_be(pool: Pool, tmp_path: Path)
     task_id = sample_tasks.hold.delay(str(release)).id
     until(task_id, "STARTED")
     app.control.revoke(task_id, terminate=True, reply=True, timeout=0.3)
-    Reconciler().look()
+    Reconciler().reconcile()
     assert states(story(task_id))[-1] == "STARTED"
     release.touch()
     assert ended(task_id)[-1].result == "released"
@@ -294,7 +294,7 @@ def test_what_cannot_be_terminated_is_not_said_to_be(pool: Pool, tmp_path: Path)
 def test_a_task_that_leaves_fails_though_celery_believes_that_it_runs(pool: Pool) -> None:
     statuses = ended(sample_tasks.leave.delay().id)
     assert (statuses[-1].state, statuses[-1].error["type"]) == ("FAILURE", "SystemExit")
-    Reconciler().look()
+    Reconciler().reconcile()
     assert realtime.status(statuses[-1].task_id) == statuses[-1]
     assert stored(statuses[-1].task_id) == "STARTED"
 

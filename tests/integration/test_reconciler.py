@@ -44,7 +44,7 @@ def reconciler(clean_redis):
 def test_a_success_that_nobody_announced_is_found_in_the_result_backend(reconciler):
     begin("t")
     store("t", {"rows": 3}, "SUCCESS")
-    reconciler.look()
+    reconciler.reconcile()
     status = realtime.status("t")
     assert (status.state, status.result, status.error) == ("SUCCESS", {"rows": 3}, None)
     assert status.finished_at
@@ -53,7 +53,7 @@ def test_a_success_that_nobody_announced_is_found_in_the_result_backend(reconcil
 def test_a_failure_that_nobody_announced_is_told_as_data(reconciler):
     begin("t")
     store("t", ValueError("bad row", 7), "FAILURE")
-    reconciler.look()
+    reconciler.reconcile()
     status = realtime.status("t")
     assert status.state == "FAILURE"
     assert status.error == {"type": "ValueError", "message": "('bad row', 7)"}
@@ -66,7 +66,7 @@ def test_an_exception_named_in_a_result_is_never_made(reconciler):
         "result": {"exc_type": "system", "exc_module": "os", "exc_message": ["touch /tmp/x"]},
     }  # fmt: skip
     app.backend.set(app.backend.get_key_for_task("t"), json.dumps(payload))
-    reconciler.look()
+    reconciler.reconcile()
     assert realtime.status("t").error == {"type": "system", "message": "touch /tmp/x"}
 
 
@@ -79,17 +79,17 @@ def test_a_failure_of_an_earlier_run_does_not_end_the_one_that_runs(reconciler):
     )
     get_store().accept(change)
     store("t", ValueError("first run"), "FAILURE")
-    reconciler.look()
+    reconciler.reconcile()
     assert realtime.status("t").state == "STARTED"
     store("t", 42, "SUCCESS")
-    reconciler.look()
+    reconciler.reconcile()
     assert realtime.status("t").state == "SUCCESS"
 
 
 def test_a_waiting_task_that_was_revoked_is_found(reconciler):
     get_store().accept(Change(task_id="t", state="RECEIVED", attempt=0))
     app.backend.mark_as_revoked("t", "revoked")
-    reconciler.look()
+    reconciler.reconcile()
     assert realtime.status("t").state == "REVOKED"
 
 
@@ -98,22 +98,22 @@ def test_what_is_alive_is_left_alone(reconciler):
     begin("t", worker="w")
     begin("unknown-worker")
     get_store().accept(Change(task_id="p", state="PENDING"))
-    reconciler.look()
+    reconciler.reconcile()
     assert [realtime.status(t).state for t in ("t", "unknown-worker", "p")] == [
         "STARTED", "STARTED", "PENDING"
     ]  # fmt: skip
 
 
 def test_a_lease_that_is_gone_stalls_and_one_that_returns_lifts_it(reconciler, monkeypatch):
-    monkeypatch.setattr("realtime.web.reconciler._SECOND_LOOK", 0.01)
+    monkeypatch.setattr("realtime.web.reconciler._CONFIRM_AFTER", 0.01)
     begin("t", worker="w", redelivery_timeout=60)
-    reconciler.look()
+    reconciler.reconcile()
     assert realtime.status("t").state == "STALLED"
     get_store().renew_lease("w", 60)
-    reconciler.look()
+    reconciler.reconcile()
     assert realtime.status("t").state == "STARTED"
     get_store().end_lease("w")
-    reconciler.look()
+    reconciler.reconcile()
     assert get_store().accept(
         Change(task_id="t", state="PROGRESS", attempt=0, run_id="a", counter=1)
     )
@@ -124,16 +124,16 @@ def test_a_lease_that_is_back_at_the_second_look_was_never_gone(reconciler, monk
     monkeypatch.setattr(
         reconciler._stopped, "wait", lambda _seconds: get_store().renew_lease("w", 60)
     )
-    reconciler.look()
+    reconciler.reconcile()
     assert realtime.status("t").state == "STARTED"
 
 
 def test_what_stays_stalled_is_lost_when_its_patience_is_over(reconciler, monkeypatch):
-    monkeypatch.setattr("realtime.web.reconciler._SECOND_LOOK", 0.01)
+    monkeypatch.setattr("realtime.web.reconciler._CONFIRM_AFTER", 0.01)
     begin("t", worker="w", redelivery_timeout=0)
     begin("redelivered", worker="w", redelivery_timeout=3600)
-    reconciler.look()
-    reconciler.look()
+    reconciler.reconcile()
+    reconciler.reconcile()
     lost = realtime.status("t")
     assert (lost.state, lost.error["type"]) == ("LOST", "WorkerLostError")
     assert realtime.status("redelivered").state == "STALLED"
@@ -152,7 +152,7 @@ def test_records_that_expired_are_forgotten_by_the_lists(reconciler, clean_redis
     begin("t", worker="w")
     with redis.Redis.from_url(clean_redis) as client:
         client.delete("realtime:task:t")
-        reconciler.look()
+        reconciler.reconcile()
         assert client.zcard("realtime:running") == 0
 
 

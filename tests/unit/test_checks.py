@@ -162,7 +162,7 @@ SAFE = {
 def dangers(led=True, **settings):
     with (
         override_settings(**SAFE | settings),
-        mock.patch("realtime.checks._is_led", mock.AsyncMock(side_effect=[led])),
+        mock.patch("realtime.checks._has_leader", mock.AsyncMock(side_effect=[led])),
     ):
         checks = run_checks(tags=["realtime"], include_deployment_checks=True)
     return [each.id for each in checks]

@@ -1,4 +1,4 @@
-"""A visitor's tasks become the user's when the visitor signs in."""
+"""Whose a visitor's tasks are after the sign-in: they become the user's."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from realtime.ownership import VISITOR_KEY, is_signed_in, owner_of_user, visitor
 from realtime.store import get_store
 from realtime.web.breaker import store_breaker
 
-#: Seconds that a request may spend on it. The next request of the session continues.
+#: Seconds that one request spends on moving tasks. The next request of the session continues.
 _TIME_LIMIT: Final = 0.5
-#: Seconds more that a call to the store may take before it counts as failed.
+#: Further seconds after which a call to the store counts as failed.
 _GRACE: Final = 0.5
 
 
 def adopt(request: HttpRequest, user: Any) -> None:
     """Move the tasks of the session's visitor to a user, as many as fit into the time limit.
 
-    The session keeps its visitor id until all are moved. Never raises: a failure is logged, and
-    :func:`continue_adoption` tries again.
+    The session keeps the visitor id until all tasks are moved. Never raises: a failure is logged,
+    and :func:`continue_adoption` tries again.
     """
     visitor, owner = visitor_of(request), owner_of_user(user)
     if not visitor or not owner:
@@ -33,7 +33,7 @@ def adopt(request: HttpRequest, user: Any) -> None:
 
 
 def _move_all(visitor: str, owner: str, deadline: float) -> bool:
-    """Return whether all are moved. A page is at most 100 tasks."""
+    """Return whether all tasks are moved. One call of the store moves at most 100."""
     store = get_store()
     while store.adopt(visitor, owner):
         if time.monotonic() > deadline:
@@ -42,7 +42,7 @@ def _move_all(visitor: str, owner: str, deadline: float) -> bool:
 
 
 def is_adoption_due(request: HttpRequest) -> bool:
-    """Return whether a signed-in session still keeps a visitor id. It loads no session."""
+    """Return whether a signed-in session still has a visitor id. Loads no session."""
     session = getattr(request, "session", None)
     if session is None or not getattr(session, "accessed", False) or store_breaker.is_open:
         return False
@@ -50,7 +50,7 @@ def is_adoption_due(request: HttpRequest) -> bool:
 
 
 def continue_adoption(request: HttpRequest) -> None:
-    """Continue what :func:`adopt` could not finish. Never raises."""
+    """Continue an adoption that :func:`adopt` could not finish. Never raises."""
     user = getattr(request, "user", None)
     if is_signed_in(user):
         adopt(request, user)

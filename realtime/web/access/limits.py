@@ -11,30 +11,30 @@ from realtime.conf import conf
 
 
 class Window:
-    """Says when something has happened so many times in so many seconds."""
+    """Detects that something happened ``count`` times within ``seconds``."""
 
     __slots__ = ("_count", "_seconds", "_times")
 
     def __init__(self, count: int, seconds: float) -> None:
         self._count, self._seconds = count, seconds
-        # No deque: an empty one is 700 bytes, and most connections do nothing that is counted.
+        # No deque: an empty deque has 700 bytes, and most connections never count anything.
         self._times: list[float] = []
 
     def add(self) -> bool:
-        """Count once more; return whether that was too often."""
+        """Count one; return whether the limit is reached."""
         now = time.monotonic()
         self._times = [*self._times, now][-self._count :]
         return len(self._times) == self._count and now - self._times[0] < self._seconds
 
 
 class Refusals:
-    """Counts one client's refused requests over a minute."""
+    """Counts the refused requests of one client over a minute."""
 
     __slots__ = ("_limit", "_times")
 
     #: Seconds over which refusals are counted.
     SECONDS: Final = 60.0
-    #: So many times the limit ends the connection.
+    #: The multiple of the limit at which the connection ends.
     FACTOR: Final = 5
 
     def __init__(self, limit: int) -> None:
@@ -43,19 +43,19 @@ class Refusals:
 
     @property
     def left(self) -> int:
-        """How many more may be refused now before the next request is not looked up."""
+        """How many more refusals are allowed before requests are refused unread."""
         since = time.monotonic() - self.SECONDS
         return self._limit - sum(moment > since for moment in self._times)
 
     @property
     def retry_after(self) -> int:
-        """Seconds until a request is looked up again; 0 for now."""
+        """Seconds until the next request is read; 0 for now."""
         if self.left > 0:
             return 0
         return max(1, math.ceil(self._times[-self._limit] + self.SECONDS - time.monotonic()))
 
     def add(self) -> bool:
-        """Count one more; return whether the connection is to end."""
+        """Count one; return whether the connection must end."""
         most = self._limit * self.FACTOR
         now = time.monotonic()
         self._times = [*self._times, now][-most:]
@@ -63,7 +63,7 @@ class Refusals:
 
 
 class Bucket:
-    """Lets through ``burst`` at once, and ``rate`` a second in the long run."""
+    """A token bucket: allows ``burst`` at once, and ``rate`` a second in the long run."""
 
     __slots__ = ("_burst", "_filled_at", "_rate", "_tokens")
 
@@ -72,8 +72,8 @@ class Bucket:
         self._tokens = float(burst)
         self._filled_at = time.monotonic()
 
-    def take(self) -> bool:
-        """Take one; return whether there was one."""
+    def allow(self) -> bool:
+        """Count one; return whether it is allowed."""
         now = time.monotonic()
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now

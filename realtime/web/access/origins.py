@@ -1,4 +1,4 @@
-"""Which pages may open a WebSocket: Django's own rules, applied to the handshake."""
+"""Which pages may open a WebSocket: Django's rules for requests, applied to the handshake."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from realtime.core.logs import get_logger
 logger = get_logger("realtime.access")
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-#: Characters of a stranger's header that a log line shows.
+#: Characters of a client's header that a log line shows.
 _SHOWN: Final = 200
 
 
 class _Handshake(HttpRequest):
-    """A WebSocket's handshake as Django's request, for ``get_host()`` and ``is_secure()``."""
+    """A handshake as a request of Django, for ``get_host()`` and ``is_secure()``."""
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _Handshake(HttpRequest):
         self.META = {"SERVER_NAME": str(server[0]), "SERVER_PORT": str(server[1])}
         for raw_name, value in scope["headers"]:
             name = raw_name.decode("latin-1")
-            if "_" in name:  # as Django: it could pass for the header that has a hyphen there
+            if "_" in name:  # as Django does: it would equal the header with a hyphen there
                 continue
             key = f"HTTP_{name.upper().replace('-', '_')}"
             text = value.decode("latin-1")
@@ -44,16 +44,16 @@ class _Handshake(HttpRequest):
 def is_allowed_origin(scope: Mapping[str, Any]) -> bool:
     """Return whether a handshake comes from a page that may connect (RFC 6455, section 10.2).
 
-    Allowed are the page's own origin, as ``request.get_host()`` and ``request.is_secure()`` know
-    it, what CSRF_TRUSTED_ORIGINS lists, and what ``REALTIME["ALLOWED_ORIGINS"]`` lists. A refusal
-    is logged with the setting to change.
+    Allowed are the site's own origin by ``request.get_host()`` and ``request.is_secure()``, and
+    the origins in CSRF_TRUSTED_ORIGINS and ``REALTIME["ALLOWED_ORIGINS"]``. A refusal is logged
+    with the setting to change.
     """
     origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if len(origins) != 1:
         return _refuse(",".join(origins), "exactly one", "a browser sends one Origin")
     if len(hosts) != 1:
-        return _refuse(origins[0], "exactly one Host", "the proxy must pass on one Host")
+        return _refuse(origins[0], "exactly one Host", "the proxy must forward one Host")
     request = _Handshake(scope)
     try:
         own = list(_own_origins(request))
@@ -65,7 +65,7 @@ def is_allowed_origin(scope: Mapping[str, Any]) -> bool:
 
 
 def _own_origins(request: HttpRequest) -> Iterator[tuple[str, str, int]]:
-    """Yield scheme, host and port of the origins that are the site's own.
+    """Yield scheme, host and port of the site's own origins.
 
     Raises DisallowedHost for a host that is not in ALLOWED_HOSTS.
     """
@@ -74,14 +74,14 @@ def _own_origins(request: HttpRequest) -> Iterator[tuple[str, str, int]]:
     host, port = parts.hostname or "", parts.port
     yield scheme, host, port or _DEFAULT_PORTS[scheme]
     if port is None and django_settings.USE_X_FORWARDED_PORT:
-        # A proxy may give the host without its port, and the port in a header of its own.
+        # A proxy may forward the host without its port, and the port in another header.
         forwarded = request.META.get("HTTP_X_FORWARDED_PORT", "")
         if forwarded.isascii() and forwarded.isdigit():
             yield scheme, host, int(forwarded)
 
 
 def _normal(origin: str) -> tuple[str, str, int] | None:
-    """Return scheme, host and port of an origin; None for a text that is no origin."""
+    """Return scheme, host and port of an origin; None for any other text."""
     try:
         parts: SplitResult = urlsplit(origin)
         port = parts.port
@@ -93,7 +93,7 @@ def _normal(origin: str) -> tuple[str, str, int] | None:
 
 
 def _is_listed(origin: str) -> bool:
-    """Read the lists as Django reads its own: ``https://*.example.com`` means every subdomain."""
+    """Return whether a setting lists an origin; ``https://*.example.com`` means all subdomains."""
     scheme, _, host = origin.partition("://")
     for allowed in _listed():
         wanted, _, pattern = allowed.partition("://")
@@ -106,7 +106,7 @@ def _listed() -> tuple[str, ...]:
     return (*conf().ALLOWED_ORIGINS, *django_settings.CSRF_TRUSTED_ORIGINS)
 
 
-# Telling the operator why.
+# The log line for the operator.
 
 
 def _refuse(origin: str, allowed: str, remedy: str) -> bool:
@@ -122,31 +122,31 @@ def _shown(text: str) -> str:
 
 def _allowed(own: list[tuple[str, str, int]]) -> str:
     hosts = [f"[{host}]" if ":" in host else host for _, host, _ in own]
-    named = [
-        f"{scheme}://{shown}" + ("" if port == _DEFAULT_PORTS[scheme] else f":{port}")
-        for (scheme, _, port), shown in zip(own, hosts, strict=True)
+    origins = [
+        f"{scheme}://{host}" + ("" if port == _DEFAULT_PORTS[scheme] else f":{port}")
+        for (scheme, _, port), host in zip(own, hosts, strict=True)
     ]
-    return _shown(",".join((*named, *_listed())) or "none")
+    return _shown(",".join((*origins, *_listed())) or "none")
 
 
 def _remedy(request: HttpRequest, origin: str, own: list[tuple[str, str, int]]) -> str:
     """Return which setting to change if this origin is a page of the site."""
     lists = "REALTIME['ALLOWED_ORIGINS'] or CSRF_TRUSTED_ORIGINS"
-    came = _normal(origin)
-    if came is None:
+    page = _normal(origin)
+    if page is None:
         return "this is no origin of a page"
     forwarded = request.META.get("HTTP_X_FORWARDED_HOST", "")
-    if forwarded and not django_settings.USE_X_FORWARDED_HOST and came[1] in forwarded.lower():
-        return "set USE_X_FORWARDED_HOST, or let the proxy pass on the Host"
+    if forwarded and not django_settings.USE_X_FORWARDED_HOST and page[1] in forwarded.lower():
+        return "set USE_X_FORWARDED_HOST, or let the proxy forward the Host"
     if not own:
         host = _shown(forwarded or request.META.get("HTTP_HOST", ""))
         return f"add the host {host} to ALLOWED_HOSTS"
     (scheme, host, _), *_ = own
-    if came[1] == host and came[0] == "https" and scheme == "http":
-        return "set SECURE_PROXY_SSL_HEADER to the header by which the proxy names the scheme"
-    if came[:2] == (scheme, host):
+    if page[1] == host and page[0] == "https" and scheme == "http":
+        return "set SECURE_PROXY_SSL_HEADER to the header in which the proxy sends the scheme"
+    if page[:2] == (scheme, host):
         return (
-            "let the proxy pass on the port, in Host (nginx: $http_host) or in X-Forwarded-Port"
+            "let the proxy forward the port, in Host (nginx: $http_host) or in X-Forwarded-Port"
             " with USE_X_FORWARDED_PORT"
         )
-    return f"add the origin to {lists}, or let the proxy pass on the Host that the browser sent"
+    return f"add the origin to {lists}, or let the proxy forward the Host that the browser sent"

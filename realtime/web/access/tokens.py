@@ -1,6 +1,6 @@
-"""Signed tokens: the right to see named topics for a while, for callers without a session.
+"""What a signed token grants: named topics for some minutes, to callers without a session.
 
-Made and read by ``django.core.signing``, so keys rotate by ``SECRET_KEY_FALLBACKS``.
+``django.core.signing`` makes and reads tokens, so keys rotate by ``SECRET_KEY_FALLBACKS``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _SALT: Final = "realtime.token"
 
 
 class Token(NamedTuple):
-    """The content of a token: the topics it grants, and when it was made and when it ends.
+    """The content of a token: the topics it grants, when it was made and when it ends.
 
-    Both times are seconds since 1970. A task whose owner changed after ``made`` is not granted.
+    Both times are seconds since 1970. The token does not grant a task whose owner changed after
+    ``made``.
     """
 
     topics: frozenset[Topic]
@@ -35,32 +36,29 @@ class Token(NamedTuple):
 def make_token(topics: Iterable[str | Topic]) -> tuple[str, datetime.datetime]:
     """Return a token for these topics, and when it ends.
 
-    A topic may name a task that nobody has published yet. Raises ValueError for what is no topic,
-    and for more than one token can hold.
+    A topic may name a task that nobody has published yet. Raises ValueError for a text that is no
+    topic, and for more topics than fit into one token.
     """
-    named = sorted({str(Topic.parse(str(topic))) for topic in topics})
+    names = sorted({str(Topic.parse(str(topic))) for topic in topics})
     made = time.time()
     ends = int(made * 1000) / 1000 + conf().TOKEN_AGE
-    content = {"topics": named, "made": made, "ends": ends}
+    content = {"topics": names, "made": made, "ends": ends}
     token = signing.dumps(content, salt=_salt(), compress=True)
     if len(token) > TOKEN_LENGTH:
-        raise ValueError(f"these {len(named)} topics are too long for one token")
+        raise ValueError(f"these {len(names)} topics are too long for one token")
     return token, datetime.datetime.fromtimestamp(ends, datetime.UTC)
 
 
 def _salt() -> str:
-    """Return what a token is signed with besides SECRET_KEY: what names this service in Redis.
+    """Return the salt of tokens: it contains the name of this service in Redis.
 
-    Two projects with one key may have different users under the same primary key.
+    Two projects with one SECRET_KEY may have different users with the same primary key.
     """
     return f"{_SALT}:{access_group()}"
 
 
 def read_token(token: str) -> frozenset[Topic]:
-    """Return the topics that a token grants.
-
-    Raises TokenError for one that is forged or over.
-    """
+    """Return the topics that a token grants. Raises TokenError for a forged or ended token."""
     return open_token(token).topics
 
 
@@ -74,6 +72,6 @@ def open_token(token: str) -> Token:
         raise TokenError("the token is not valid any more")
     try:
         topics = frozenset(map(Topic.parse, content["topics"]))
-    except ValueError:  # made by a release that knows more topics
+    except ValueError:  # made by a release that has more kinds of topics
         raise TokenError("the token is not valid") from None
     return Token(topics, float(content.get("made", 0)), content["ends"])

@@ -25,11 +25,11 @@ def clock(monkeypatch):
 
 def test_a_bucket_lets_a_burst_through_and_then_the_rate(clock):
     bucket = Bucket(rate=10, burst=50)
-    assert [bucket.take() for _ in range(51)] == [True] * 50 + [False]
+    assert [bucket.allow() for _ in range(51)] == [True] * 50 + [False]
     clock.now += 0.25
-    assert [bucket.take() for _ in range(3)] == [True, True, False]
+    assert [bucket.allow() for _ in range(3)] == [True, True, False]
     clock.now += 3600
-    assert [bucket.take() for _ in range(51)] == [True] * 50 + [False], "never more than the burst"
+    assert [bucket.allow() for _ in range(51)] == [True] * 50 + [False], "never more than the burst"
 
 
 def test_a_window_is_full_at_the_last_one_in_time(clock):

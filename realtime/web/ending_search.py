@@ -1,8 +1,8 @@
-"""Finding, in the result backend, how tasks ended whose ending nobody announced.
+"""Search the result backend for the endings of tasks whose ending nobody published.
 
-A key-value store is asked by id about every task that waits or runs, in pages. A database is asked
-by id about what runs, and for all that it stored since the last search: to name 100,000 tasks that
-wait would cost it more. See docs/guarantees.md for what that costs, and for its limits.
+A key-value store is queried by id for every task that waits or runs, in pages. A database is
+queried by id for the tasks that run, and for all rows that it stored since the last search: naming
+100,000 waiting tasks would cost it more. docs/guarantees.md has the costs and the limits.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from realtime.store.base import Running, Waiting
 
 logger = get_logger("realtime.endings")
 
-#: How far back beyond the last search a database is searched: what was committed late, and what a
-#: worker stored whose clock is behind the web process's.
+#: How far a search of a database reaches back beyond the last one: for rows that were committed
+#: late, and for workers whose clock is behind the web process's.
 OVERLAP: Final = timedelta(minutes=5)
-#: Waiting tasks whose records are read in one search, those not read for longest first. Of a
-#: database they are asked for by id, in case that OVERLAP was too short.
+#: Waiting tasks whose records are read in one search, the longest unread first. A database is
+#: queried for them by id too, in case OVERLAP was too short.
 _ROTATION: Final = PAGE
-#: Endings of a database that are remembered as judged; beyond, they are judged again.
-_JUDGED: Final = 200_000
+#: Endings of a database that are remembered as checked; any more are checked again.
+_MAX_CHECKED: Final = 200_000
 
 
-class Endings:
-    """What one process has searched so far."""
+class EndingSearch:
+    """The searches of one process: each continues from the last one."""
 
     def __init__(self, stopped: threading.Event) -> None:
         self._stopped = stopped
-        #: When the last search of a database began; None before the first one.
+        #: When the last complete search began; None before the first one.
         self._since: datetime | None = None
-        #: When the endings were stored that were judged within OVERLAP, by task id.
-        self._judged: dict[str, datetime | None] = {}
+        #: When each ending was stored that was checked within OVERLAP, by task id.
+        self._checked: dict[str, datetime | None] = {}
 
-    def search(self, running: Sequence[Running]) -> None:
-        """Accept the endings that are stored of tasks that wait or run.
+    def run(self, running: Sequence[Running]) -> None:
+        """Accept the stored endings of tasks that wait or run.
 
         Raises what the store and the result backend raise.
         """
@@ -61,30 +61,30 @@ class Endings:
     def _search_ids(self, task_ids: Sequence[str], runs: Mapping[str, Running]) -> None:
         for start in range(0, len(task_ids), PAGE):
             began = time.monotonic()
-            self._judge(stored_endings(task_ids[start : start + PAGE]), runs)
-            # A web process has other things to do: leave it half of the time.
+            self._check(stored_endings(task_ids[start : start + PAGE]), runs)
+            # Leave half of the time to the other threads of the web process.
             time.sleep(time.monotonic() - began)
             if self._stopped.is_set():
                 return
 
     def _search_since(self, since: datetime, runs: Mapping[str, Running]) -> None:
-        self._judged = {
-            task_id: at for task_id, at in self._judged.items() if at is not None and at >= since
+        self._checked = {
+            task_id: at for task_id, at in self._checked.items() if at is not None and at >= since
         }
         for page in ended_since(since):
-            new = {at.task_id: at.stored_at for at in page if not self._is_judged(*at)}
+            new = {row.task_id: row.stored_at for row in page if not self._is_checked(*row)}
             unfinished = [task.task_id for task in get_store().unfinished(list(new))]
             self._search_ids(unfinished, runs)
-            if len(self._judged) < _JUDGED:
-                self._judged |= new
+            if len(self._checked) < _MAX_CHECKED:
+                self._checked |= new
             if self._stopped.is_set():
                 return
 
-    def _is_judged(self, task_id: str, stored_at: datetime | None) -> bool:
-        return task_id in self._judged and self._judged[task_id] == stored_at
+    def _is_checked(self, task_id: str, stored_at: datetime | None) -> bool:
+        return task_id in self._checked and self._checked[task_id] == stored_at
 
-    def _judge(self, endings: Mapping[str, Ending], runs: Mapping[str, Running]) -> None:
-        """Accept those of the endings that are the tasks' own."""
+    def _check(self, endings: Mapping[str, Ending], runs: Mapping[str, Running]) -> None:
+        """Accept those endings that belong to the tasks' present publications."""
         if not endings:
             return
         for task in get_store().unfinished(list(endings)):
@@ -92,7 +92,7 @@ class Endings:
             if not ending.is_of(task.task_id, again=task.again, published_at=task.published_at):
                 continue
             begun = task.state not in (PENDING, RECEIVED, RETRY)
-            # A failure that is stored may be an earlier run's, unless there was none.
+            # A stored failure may be an earlier run's, unless there was no earlier run.
             if not begun or ending.state == SUCCESS or (run and (run.run == 1 or not run.alive)):
                 self._accept(task, ending, run if begun else None)
 
@@ -107,17 +107,17 @@ class Endings:
             fields=ending.fields,
         )
         if get_store().accept(change):
-            logger.info("found task=%s state=%s", task.task_id, ending.state)
+            logger.info("ending_found task=%s state=%s", task.task_id, ending.state)
             if run is not None and ending.state in (FAILURE, REVOKED):
                 end_dependents(run, ending.state, ending.fields)
 
 
 def end_dependents(run: Running, state: str, fields: Mapping[str, str]) -> None:
-    """Accept that what waits for a run never runs."""
+    """Accept that the tasks which wait for a run will never run."""
     for task_id, name in run.dependents:
         named = {"name": jsontext.encode_text(name)} if name else {}
         change = Change(
             task_id=task_id, state=state, publication=run.publication, fields={**fields, **named}
         )
         if get_store().accept(change):
-            logger.info("found task=%s state=%s waits_for=%s", task_id, state, run.task_id)
+            logger.info("ending_found task=%s state=%s waits_for=%s", task_id, state, run.task_id)
