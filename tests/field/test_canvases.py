@@ -27,7 +27,7 @@ from realtime.worker.publisher import publisher
 from tests import sample_tasks
 from tests.field import pushed_tasks
 from tests.field.workers import Workers, is_in, owner_of, workers
-from tests.integration.test_worker import ended, wait
+from tests.statuses import ended, wait
 from tests.until import until
 
 pytestmark = pytest.mark.integration

@@ -24,8 +24,8 @@ from tests.field import odd_tasks
 from tests.field.conftest import LONG
 from tests.field.odd_tasks import UNKNOWN
 from tests.field.workers import Workers, is_in, owner_of, tasks_of, workers
-from tests.integration.test_worker import ended, states
 from tests.sample_tasks import add, echo, total
+from tests.statuses import ended, states
 from tests.until import until
 
 pytestmark = pytest.mark.integration

@@ -41,7 +41,7 @@ from tests.conftest import speaking_to
 from tests.faults.clients import LoopThread
 from tests.faults.proxy import Proxy
 from tests.sinks import SessionClient
-from tests.until import until
+from tests.until import auntil, until
 from tests.wire import connect, fresh_id, request, say, tell, token_for
 
 #: Asking for a right may close a connection to the database, where the process has one.
@@ -352,9 +352,7 @@ async def test_a_thousand_topics_followed_and_left_leave_nothing_behind(
         topic = f"task:{number}"
         await client.ask("subscribe", topic=topic, token=token(topic))
         await client.ask("unsubscribe", topic=topic)
-    async with asyncio.timeout(10):
-        while hub._suspects or layer.groups:  # noqa: ASYNC110 - it is the hub's own state
-            await asyncio.sleep(0.05)
+    await auntil(lambda: not (hub._suspects or layer.groups))
     assert (len(kept), outbox._progress, len(outbox)) == (0, {}, 0)
     assert hub._watched == {}
     assert len(kept.granted()) <= 128

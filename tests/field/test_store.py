@@ -30,7 +30,7 @@ from realtime.web.hub import Hub, Subscription
 from tests.conftest import speaking_to
 from tests.faults.clients import LoopThread
 from tests.faults.proxy import Proxy
-from tests.until import until
+from tests.until import auntil, until
 from tests.wire import connect, fresh_id, request, token_for
 
 pytestmark = pytest.mark.integration
@@ -75,8 +75,7 @@ def link(servers: tuple[str, str], loop_thread: LoopThread) -> Iterator[Proxy]:
     async def end() -> None:
         proxy.close()
         # Its connections end, and their transports a turn of the loop later.
-        while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await auntil(lambda: len(asyncio.all_tasks()) == 1)
         await asyncio.sleep(0.01)
 
     loop_thread.call(end())
@@ -516,12 +515,10 @@ async def test_tasks_whose_time_is_over_are_no_longer_counted(clean_redis: str) 
             await accept(Change(task_id=f"t{number}", state="SUCCESS", owner="1"))
         assert (await store.read(topic)).total == 61
 
-        async def total() -> int | None:
-            return (await store.read(topic, limit=1)).total
+        async def one_is_left() -> bool:
+            return (await store.read(topic, limit=1)).total == 1
 
-        async with asyncio.timeout(30):
-            while await total() != 1:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await auntil(one_is_left)
         assert [status.task_id for status in store.statuses(topic)] == ["waits"]
         with redis.Redis.from_url(clean_redis) as client:
             assert client.zcard("realtime:expiry:user:1") == 1

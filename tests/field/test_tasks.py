@@ -25,7 +25,7 @@ from tests import sample_tasks
 from tests.field import pushed_tasks
 from tests.field.conftest import LONG
 from tests.field.workers import Workers, is_in, owner_of, workers
-from tests.integration.test_worker import ended, states, wait
+from tests.statuses import ended, states, wait
 from tests.until import until
 
 pytestmark = pytest.mark.integration

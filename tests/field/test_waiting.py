@@ -38,9 +38,9 @@ from tests import sample_tasks
 from tests.conftest import READY, speaking_to
 from tests.field.conftest import LONG
 from tests.field.late_tasks import hold_late
-from tests.integration.test_worker import states, story
 from tests.raw import HOST
-from tests.until import until as wait_until
+from tests.statuses import history, states
+from tests.until import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -100,7 +100,7 @@ def in_state(task_id: str, *expected: str) -> bool:
         status = realtime.status(task_id)
         return status is not None and status.state in expected
 
-    return wait_until(there, PATIENT)
+    return until(there, PATIENT)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def killed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, li
     }
     for task_id in ids.values():
         in_state(task_id, "LOST")
-    return {which: states(story(task_id)) for which, task_id in ids.items()}
+    return {which: states(history(task_id)) for which, task_id in ids.items()}
 
 
 @pytest.mark.parametrize("which", ["runs", "is received", "has an ETA"])
@@ -180,7 +180,7 @@ def test_after_a_cold_shutdown_each_task_ends_or_runs_again(
     received = sample_tasks.add.delay(1, 2).id
     assert in_state(received, "RECEIVED")
     os.kill(worker.pid, getattr(signal, how["signal"]))
-    assert wait_until(lambda: worker.returncode is not None, PATIENT)
+    assert until(lambda: worker.returncode is not None, PATIENT)
     # Its message is gone: nothing will run it, nor what waits for it.
     for task_id in (last.parent.id, last.id):
         assert in_state(task_id, *TERMINAL), realtime.status(task_id)

@@ -28,8 +28,8 @@ from realtime.web.reconciler import Reconciler
 from realtime.worker.leases import LEASE
 from tests import sample_tasks
 from tests.conftest import speaking_to
-from tests.integration.test_worker import ended, only_after_pending, states, story, until, wait
-from tests.until import until as wait_until
+from tests.statuses import ended, history, only_after_pending, reached, states, wait
+from tests.until import until
 
 pytestmark = pytest.mark.integration
 
@@ -217,7 +217,7 @@ def test_endings_while_redis_stands_still_are_each_told_once(pool: Pool, tmp_pat
     release = tmp_path / "go"
     ids = [sample_tasks.hold.delay(str(release)).id for _ in range(AT_ONCE)]
     for task_id in ids:
-        until(task_id, "STARTED")
+        reached(task_id, "STARTED")
     os.kill(pool.redis.pid, signal.SIGSTOP)
     try:
         release.touch()
@@ -234,12 +234,12 @@ def test_endings_while_redis_stands_still_are_each_told_once(pool: Pool, tmp_pat
 def test_the_lease_is_renewed_while_tasks_run(pool: Pool, tmp_path: Path) -> None:
     release = tmp_path / "go"
     task_id = sample_tasks.hold.delay(str(release)).id
-    until(task_id, "STARTED")
+    reached(task_id, "STARTED")
     with redis.Redis.from_url(pool.redis_url) as client:
         # A worker that was killed before this one may have left its own: that one runs out.
         left = {lease: client.pttl(lease) for lease in client.scan_iter("realtime:lease:*")}
         renewed = lambda: any(client.pttl(lease) > left[lease] for lease in left)  # noqa: E731
-        assert wait_until(renewed, LEASE)
+        assert until(renewed, LEASE)
     assert [run.alive for run in get_store().running()] == [True]
     release.touch()
     assert wait(task_id).result == "released"
@@ -267,7 +267,7 @@ def test_gevent_knows_the_hard_limit_only(pool: Pool) -> None:
 @in_pools(GEVENT)
 def test_gevent_terminates_what_runs(pool: Pool, tmp_path: Path) -> None:
     task_id = sample_tasks.hold.delay(str(tmp_path / "never")).id
-    until(task_id, "STARTED")
+    reached(task_id, "STARTED")
     app.control.revoke(task_id, terminate=True)
     statuses = ended(task_id)
     assert (statuses[-1].state, statuses[-1].error["message"]) == ("REVOKED", "terminated")
@@ -278,10 +278,10 @@ def test_gevent_terminates_what_runs(pool: Pool, tmp_path: Path) -> None:
 def test_what_cannot_be_terminated_is_not_said_to_be(pool: Pool, tmp_path: Path) -> None:
     release = tmp_path / "go"
     task_id = sample_tasks.hold.delay(str(release)).id
-    until(task_id, "STARTED")
+    reached(task_id, "STARTED")
     app.control.revoke(task_id, terminate=True, reply=True, timeout=0.3)
     Reconciler().reconcile()
-    assert states(story(task_id))[-1] == "STARTED"
+    assert states(history(task_id))[-1] == "STARTED"
     release.touch()
     assert ended(task_id)[-1].result == "released"
     assert stored(task_id) == "SUCCESS"

@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from realtime.groups import receiver
 from realtime.groups.layer import make_layer
+from tests.until import auntil
 
 PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 
@@ -47,19 +48,13 @@ def server(clean_redis):
         yield client
 
 
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - it is Redis' state, or another task's
-            await asyncio.sleep(0.005)
-
-
 async def joined(layer, server, *groups):
     """Join groups, and return the channel when Redis knows of it: the layer does not wait."""
     channel = await layer.new_channel()
     for group in groups:
         await layer.group_add(group, channel)
     names = [channel, *(f"asgi__group__{group}" for group in groups)]
-    await until(lambda: all(count for _, count in server.pubsub_numsub(*names)))
+    await auntil(lambda: all(count for _, count in server.pubsub_numsub(*names)))
     return channel
 
 
@@ -74,7 +69,7 @@ async def test_messages_come_the_short_way_whole_and_in_order(heard_by, server, 
         await layer.group_discard(f"g{n}", channel)
     await sending
     await layer.send(channel, {"type": "last"})
-    await until(lambda: len(heard) == 301)
+    await auntil(lambda: len(heard) == 301)
     assert [*said, {"type": "last"}] == heard
     assert layer.channels[channel].empty()
 
@@ -88,7 +83,7 @@ async def test_a_message_in_pieces_and_many_in_one_piece_are_each_heard_once(hea
         for each in data:
             pipeline.publish("asgi__group__g", each)
         await asyncio.to_thread(pipeline.execute)
-    await until(lambda: len(heard) == len(data))
+    await auntil(lambda: len(heard) == len(data))
     assert [layer.serialize(each) for each in heard] == data
 
 
@@ -97,12 +92,12 @@ async def test_a_layer_that_was_cut_off_hears_again_from_where_it_has_not_left(h
     channel = await joined(layer, server, "g", "left")
     await layer.group_discard("left", channel)
     await layer.send(channel, {"type": "before"})  # said after Redis' answer to that
-    await until(lambda: heard)
+    await auntil(lambda: heard)
     server.client_kill_filter(_type="pubsub")
     names = [channel, "asgi__group__g", "asgi__group__left"]
-    await until(lambda: all(count for _, count in server.pubsub_numsub(*names[:2])))
+    await auntil(lambda: all(count for _, count in server.pubsub_numsub(*names[:2])))
     server.publish("asgi__group__g", layer.serialize({"type": "again"}))
-    await until(lambda: len(heard) == 2)
+    await auntil(lambda: len(heard) == 2)
     assert heard == [{"type": "before"}, {"type": "again"}]
     assert [count for _, count in server.pubsub_numsub(*names)] == [1, 1, 0]
 
@@ -122,7 +117,7 @@ async def test_a_message_that_makes_trouble_disturbs_no_other_and_no_connection(
     server.publish(channel, b"\xc1 is no MessagePack")
     for name in ("bad", "good"):
         server.publish(channel, layer.serialize({"type": name}))
-    await until(lambda: len(heard) == 2)
+    await auntil(lambda: len(heard) == 2)
     assert heard == ["bad", "good"]
     assert {each["id"] for each in server.client_list(_type="pubsub")} == connections
     said = [record.getMessage().split()[0] for record in caplog.records]
@@ -147,7 +142,7 @@ async def test_encrypted_messages_are_heard(heard_by, server):
     layer, heard = heard_by(symmetric_encryption_keys=["a secret"])
     channel = await joined(layer, server)
     await layer.send(channel, {"type": "hidden"})
-    await until(lambda: heard)
+    await auntil(lambda: heard)
     assert heard == [{"type": "hidden"}]
 
 

@@ -15,8 +15,8 @@ from realtime.core.change import Change
 from realtime.store import get_store
 from realtime.web.reconciler import Reconciler
 from tests import sample_tasks
-from tests.integration.test_worker import states, story, until, wait
-from tests.until import until as eventually
+from tests.statuses import history, reached, states, wait
+from tests.until import until
 
 pytestmark = [
     pytest.mark.integration,
@@ -144,7 +144,7 @@ def test_one_process_leads_until_it_is_silent_for_too_long(clean_redis):
     assert store.elect("one", 60)
     assert not store.elect("two", 60)
     assert store.elect("one", 0.2)
-    assert eventually(lambda: store.elect("two", 60))
+    assert until(lambda: store.elect("two", 60))
     assert not store.elect("one", 60)
 
 
@@ -166,25 +166,25 @@ def test_a_whole_worker_that_dies_is_stalled_then_lost(start_service, tmp_path):
         DJANGO_SETTINGS_MODULE="tests.settings", REALTIME=json.dumps({"LOST_TIMEOUT": 5})
     )
     task_id = sample_tasks.hold.delay(str(tmp_path / "never")).id
-    until(task_id, "STARTED")
+    reached(task_id, "STARTED")
     kill(service.worker)
     killed = time.monotonic()
-    until(task_id, "STALLED")
+    reached(task_id, "STALLED")
     assert time.monotonic() - killed < 20
     last = async_to_sync(realtime.wait)(task_id, timeout=40)
     assert (last.state, last.run) == ("LOST", 1)
-    assert states(story(task_id))[-3:] == ["STARTED", "STALLED", "LOST"]
+    assert states(history(task_id))[-3:] == ["STARTED", "STALLED", "LOST"]
 
 
 def test_a_worker_that_pauses_is_stalled_and_goes_on(start_service, tmp_path):
     service = start_service()
     release = tmp_path / "go"
     task_id = sample_tasks.hold.delay(str(release)).id
-    until(task_id, "STARTED")
+    reached(task_id, "STARTED")
     group = os.getpgid(service.worker.pid)
     os.killpg(group, signal.SIGSTOP)
     try:
-        until(task_id, "STALLED")
+        reached(task_id, "STALLED")
     finally:
         os.killpg(group, signal.SIGCONT)
     release.touch()

@@ -28,7 +28,7 @@ from realtime.groups import layer as layer_module
 from realtime.groups.layer import from_message, get_layer, group_of, group_prefix
 from realtime.groups.receiver import taking
 from realtime.store import get_store
-from tests.until import until
+from tests.until import auntil, until
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "acceptance.json").read_text())
 
@@ -417,9 +417,12 @@ async def _joined(groups):
     """Return when Redis has the layer's subscriptions: the layer does not wait for that."""
     if conf().STORE.endswith("RedisStore"):
         names = [f"{group_prefix()}{group}" for group in groups]
-        async with redis.asyncio.Redis.from_url(conf().REDIS_URL) as client, asyncio.timeout(30):
-            while not all(n for _, n in await client.pubsub_numsub(*names)):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        async with redis.asyncio.Redis.from_url(conf().REDIS_URL) as client:
+
+            async def are_known() -> bool:
+                return all(count for _, count in await client.pubsub_numsub(*names))
+
+            await auntil(are_known)
 
 
 async def test_the_group_message_is_what_the_layer_itself_would_send(clean_redis):

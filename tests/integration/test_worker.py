@@ -1,64 +1,25 @@
 """Every way in which a task begins, runs and ends, on a real prefork worker."""
 
 import json
-from itertools import pairwise
 
 import pytest
-from asgiref.sync import async_to_sync
 from celery import chain, chord, group
 from celery.utils import uuid
 
 import realtime
 from project.celery import app
-from realtime.core.position import Position
-from realtime.core.status import Status
 from realtime.core.topics import Topic
 from realtime.ownership import owner_from
 from realtime.store import get_store
 from tests import sample_tasks
+from tests.statuses import ended, only_after_pending, reached, states, wait
 
 pytestmark = pytest.mark.integration
-SECONDS = 20
 
 
 @pytest.fixture(autouse=True)
 def _service(service):
     """Every test here speaks to the session's service."""
-
-
-def wait(task_id):
-    return async_to_sync(realtime.wait)(str(task_id), timeout=SECONDS)
-
-
-@async_to_sync
-async def story(task_id):
-    """Every status of a task so far, oldest first."""
-    store = get_store()
-    topic = Topic("task", str(task_id))
-    epoch = (await store.read(topic)).position.epoch
-    reading = await store.read(topic, Position(epoch, 0))
-    assert reading.recovered
-    await store.close()
-    return [Status.from_json(text) for text in reading.texts]
-
-
-def ended(task_id):
-    """Wait for the ending; return every status, with what must hold for all of them checked."""
-    wait(task_id)
-    statuses = story(task_id)
-    assert [status.version for status in statuses] == list(range(1, len(statuses) + 1))
-    for before, after in pairwise(statuses):
-        assert (after.run, after.attempt) >= (before.run, before.attempt)
-    return statuses
-
-
-def states(statuses):
-    return [status.state for status in statuses]
-
-
-def only_after_pending(found):
-    """PENDING is said after the message left, so a quick worker may make it stale."""
-    return found[1:] if found[0] == "PENDING" else found
 
 
 def test_a_success_tells_its_whole_life():
@@ -199,36 +160,10 @@ def test_a_waiting_task_that_is_revoked_says_so_when_its_turn_comes():
 
 def test_a_running_task_that_is_cancelled_says_so(tmp_path):
     result = sample_tasks.hold.delay(str(tmp_path / "never"))
-    until(result.id, "STARTED")
+    reached(result.id, "STARTED")
     app.control.revoke(result.id, terminate=True)
     statuses = ended(result.id)
     assert (statuses[-1].state, statuses[-1].error["message"]) == ("REVOKED", "terminated")
-
-
-@async_to_sync
-async def until(task_id, state):
-    """Return when a task is in this state; it must come."""
-    import asyncio
-
-    from realtime.web.hub import Subscription, get_hub
-
-    reached = asyncio.Event()
-
-    def look(texts):
-        if any(Status.from_json(text).state == state for text in texts):
-            reached.set()
-
-    topic, hub = Topic("task", task_id), get_hub()
-    subscription = Subscription(
-        lambda event: look([event.text]), lambda reading: look(reading.texts)
-    )
-    reading, begin = await hub.subscribe(topic, subscription)
-    look(reading.texts)
-    begin()
-    async with asyncio.timeout(SECONDS):
-        await reached.wait()
-    await hub.unsubscribe(topic, subscription)
-    await hub.close()
 
 
 def test_a_large_result_is_left_out_and_said_so():
@@ -282,7 +217,7 @@ def test_what_follows_a_revoked_task_in_a_chain_is_revoked(tmp_path):
     last = chain(
         sample_tasks.hold.si(str(tmp_path / "never")), sample_tasks.add.si(1, 1)
     ).apply_async()
-    until(last.parent.id, "STARTED")
+    reached(last.parent.id, "STARTED")
     app.control.revoke(last.parent.id, terminate=True)
     assert wait(last.id).state == "REVOKED"
 

@@ -25,6 +25,7 @@ from realtime.web import layer_link as link_module
 from realtime.web import recall as recall_module
 from realtime.web.hub import Hub, Subscription
 from realtime.web.subscription import BACKLOG
+from tests.until import auntil
 
 TOPIC = Topic("task", "t")
 
@@ -317,7 +318,7 @@ async def gone_back(world):
         client = await Client().join(hub)
         lasting = len(hub.link._tasks)
         # The looks that follow a join are over.
-        await until(lambda: not hub._suspects and len(hub.link._tasks) == lasting)
+        await auntil(lambda: not hub._suspects and len(hub.link._tasks) == lasting)
         go_back()
         yield client
 
@@ -509,9 +510,7 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
     await Reader().join(hub, Topic("task", "other"))
     await at_rest(hub)
     monkeypatch.setattr(store, "heads", note)
-    async with asyncio.timeout(30):
-        while len(asked) < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    await auntil(lambda: len(asked) >= 2)
     assert asked[0] == asked[1] == {"task:other"}
 
 
@@ -523,7 +522,7 @@ async def test_a_layer_that_was_deaf_is_noticed_and_caught_up_with_at_once(world
         await at_rest(hub)
         layer.deaf, layer.fault = True, lambda _message: []
         begin(store)
-        await until(lambda: not hub.hearing)
+        await auntil(lambda: not hub.hearing)
         assert reader.told == []
         layer.deaf = False
         await reader.until(bool)
@@ -551,9 +550,9 @@ async def test_a_layer_that_stays_deaf_is_left_for_a_new_one(world, monkeypatch)
     fresh = FaultyLayer()
     monkeypatch.setattr(link_module, "make_layer", lambda _hear: fresh)
     monkeypatch.setattr(memory_module, "get_layer", lambda: fresh)
-    await until(lambda: not hub.hearing)
+    await auntil(lambda: not hub.hearing)
     joining = asyncio.create_task(Reader().join(hub, Topic("task", "meanwhile")))
-    await until(lambda: hub.hearing)
+    await auntil(lambda: hub.hearing)
     await joining
     begin(store)
     await reader.until(bool)
@@ -585,13 +584,13 @@ async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(worl
     reader = await Reader().join(hub)
     layer.fault = through(0)
     begin(store)
-    await until(lambda: passed == [0])
+    await auntil(lambda: passed == [0])
     assert offsets(reader.told) == [1]
     hub.link.layer.deaf = True
-    await until(lambda: len(given) == 2 and hub.hearing)
+    await auntil(lambda: len(given) == 2 and hub.hearing)
     monkeypatch.setattr(store, "heads", lambda _topics: asyncio.Event().wait())
     progress(store, 1)
-    await until(lambda: passed == [0, 0])
+    await auntil(lambda: passed == [0, 0])
     assert offsets(reader.told) == [1]
     layer.fault = through(1)
     progress(store, 2)
@@ -624,15 +623,9 @@ async def test_who_is_too_busy_to_hear_is_not_taken_to_be_deaf(world, monkeypatc
 
 async def at_rest(hub):
     """Return when the checks that follow a join are over."""
-    await until(lambda: not hub._suspects)
+    await auntil(lambda: not hub._suspects)
     for _ in range(10):  # the last one has begun
         await asyncio.sleep(0)
-
-
-async def until(condition):
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - it is the hub's own state
-            await asyncio.sleep(0.01)
 
 
 async def test_the_last_to_leave_takes_the_process_out_of_the_group(world):
@@ -718,7 +711,7 @@ async def test_a_subscriber_that_always_raises_is_tried_less_and_less_often(worl
     begin_reading()
     monkeypatch.setattr(hub_module.asyncio, "sleep", sleep)
     begin(store)
-    await until(lambda: pauses.count(hub_module._LONGEST_PAUSE) > 1)
+    await auntil(lambda: pauses.count(hub_module._LONGEST_PAUSE) > 1)
     monkeypatch.undo()
     await hub.unsubscribe(TOPIC, subscription)
 
@@ -740,7 +733,7 @@ async def test_a_reader_of_the_log_before_gets_a_reading_before_an_event_of_the_
 
     monkeypatch.setattr(store, "read", late)
     joining = asyncio.create_task(Reader().join(hub))
-    await until(lambda: held)
+    await auntil(lambda: held)
     store._logs.clear()  # a new log, which the second reader is the first to read
     other = await Reader().join(hub)
     release.set()
@@ -812,8 +805,8 @@ async def test_a_rejoin_whose_third_group_fails_is_completed_and_the_old_layer_c
     layer.deaf, layer.fault = True, lambda _message: []
     monkeypatch.setattr(link_module, "make_layer", lambda _take: fresh)
     monkeypatch.setattr(memory_module, "get_layer", lambda: fresh)
-    await until(lambda: len(fresh.groups) == 4)
-    await until(lambda: not layer.groups and not layer.channels)
+    await auntil(lambda: len(fresh.groups) == 4)
+    await auntil(lambda: not layer.groups and not layer.channels)
     for name in "abcd":
         begin(store, name)
     for reader in readers:
@@ -841,7 +834,7 @@ async def test_a_new_layer_that_cannot_be_used_is_closed_and_another_one_tried(w
 
     monkeypatch.setattr(link_module, "make_layer", make_layer)
     layer.deaf, layer.fault = True, lambda _message: []
-    await until(lambda: len(made) == 3 and hub.hearing)
+    await auntil(lambda: len(made) == 3 and hub.hearing)
     assert closed == made[:2]
     begin(store)
     await reader.until(bool)
@@ -871,7 +864,7 @@ async def test_a_store_that_became_a_replica_is_left_for_new_connections(world, 
     monkeypatch.setattr(link_module, "make_layer", make_layer)
     with pytest.raises(ReadOnlyError):
         await Reader().join(hub)
-    await until(lambda: made and not layer.groups)
+    await auntil(lambda: made and not layer.groups)
     reader = await Reader().join(hub)
     begin(store)
     await reader.until(bool)
@@ -893,16 +886,16 @@ async def test_every_connection_is_told_once_that_the_store_is_away_and_that_it_
     members = [Member(), Member()]
     for member in members:
         hub.join(member)
-    await until(lambda: hub.link.channel)
+    await auntil(lambda: hub.link.channel)
     real = store.heads
 
     async def away(topics):
         raise ConnectionError("away")
 
     monkeypatch.setattr(store, "heads", away)
-    await until(lambda: told == [False, False])
+    await auntil(lambda: told == [False, False])
     late = Member()
     hub.join(late)
     assert told == [False] * 3
     monkeypatch.setattr(store, "heads", real)
-    await until(lambda: told == [False] * 3 + [True] * 3)
+    await auntil(lambda: told == [False] * 3 + [True] * 3)

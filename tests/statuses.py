@@ -1,0 +1,79 @@
+"""What became of a task: its status, its history, and waiting for either."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+import realtime
+from realtime.core.position import Position
+from realtime.core.status import Status
+from realtime.core.topics import Topic
+from realtime.store import get_store
+from realtime.web.hub import Subscription, get_hub
+
+#: Seconds until a test gives up waiting for a task.
+SECONDS = 20
+
+
+def wait(task_id: Any) -> Status:
+    """Wait for a task's ending and return it."""
+    return async_to_sync(realtime.wait)(str(task_id), timeout=SECONDS)
+
+
+@async_to_sync
+async def history(task_id: Any) -> list[Status]:
+    """Return every status of a task so far, oldest first."""
+    store = get_store()
+    topic = Topic("task", str(task_id))
+    epoch = (await store.read(topic)).position.epoch
+    reading = await store.read(topic, Position(epoch, 0))
+    assert reading.recovered
+    await store.close()
+    return [Status.from_json(text) for text in reading.texts]
+
+
+def ended(task_id: Any) -> list[Status]:
+    """Wait for the ending and return every status; check what holds for every task."""
+    wait(task_id)
+    statuses = history(task_id)
+    assert [status.version for status in statuses] == list(range(1, len(statuses) + 1))
+    for before, after in pairwise(statuses):
+        assert (after.run, after.attempt) >= (before.run, before.attempt)
+    return statuses
+
+
+def states(statuses: Iterable[Status]) -> list[str]:
+    """Return the states of these statuses."""
+    return [status.state for status in statuses]
+
+
+def only_after_pending(found: list[str]) -> list[str]:
+    """Return the states without PENDING, which a quick worker makes stale before it is stored."""
+    return found[1:] if found[0] == "PENDING" else found
+
+
+@async_to_sync
+async def reached(task_id: str, state: str) -> None:
+    """Return when a task has been in this state. Raises TimeoutError."""
+    found = asyncio.Event()
+
+    def check(texts: Iterable[str]) -> None:
+        if any(Status.from_json(text).state == state for text in texts):
+            found.set()
+
+    topic, hub = Topic("task", task_id), get_hub()
+    subscription = Subscription(
+        lambda event: check([event.text]), lambda reading: check(reading.texts)
+    )
+    reading, begin = await hub.subscribe(topic, subscription)
+    check(reading.texts)
+    begin()
+    async with asyncio.timeout(SECONDS):
+        await found.wait()
+    await hub.unsubscribe(topic, subscription)
+    await hub.close()
