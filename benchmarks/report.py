@@ -114,9 +114,3 @@ def _cell(values: Sequence[float | None]) -> str:
     if len(known) == 1 or number(min(known)) == number(max(known)):
         return middle
     return f"{middle} ({number(min(known))}-{number(max(known))})"
-
-
-def percentile(values: Sequence[float], part: float) -> float:
-    """Return the value under which that part of them lies."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]

@@ -13,6 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from tests.client.octets import CLOSE, FIN, PING, PONG, frame
+
 #: What is sent, and what has to be in the answer before the next is sent.
 Hello = Sequence[tuple[bytes, bytes]]
 
@@ -31,33 +33,6 @@ class LoadError(Exception):
 
 class LateError(LoadError):
     """Some had not come when the time was up."""
-
-
-def upgrade(path: str, port: int, cookie: str = "") -> bytes:
-    """Return a WebSocket's handshake (RFC 6455, section 4.1)."""
-    lines = [
-        f"GET {path} HTTP/1.1",
-        f"Host: 127.0.0.1:{port}",
-        f"Origin: http://127.0.0.1:{port}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version: 13",
-    ]
-    if cookie:
-        lines.append(f"Cookie: sessionid={cookie}")
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
-def frame(payload: str | bytes, opcode: int = 1) -> bytes:
-    """Return a client's frame; its mask is zero, which leaves the payload as it is."""
-    data = payload.encode() if isinstance(payload, str) else payload
-    size = len(data)
-    if size < 126:
-        head = bytes([0x80 | opcode, 0x80 | size])
-    else:
-        head = bytes([0x80 | opcode, 0x80 | 126]) + struct.pack(">H", size)
-    return head + b"\0\0\0\0" + data
 
 
 class Group(list["Socket"]):
@@ -284,9 +259,9 @@ class Sockets:
             at = body + size
             if self._marker in payload:
                 self._arrived(one, now)
-            elif opcode == 9:
-                self._send(one, frame(payload, 10))
-            elif opcode == 8:
+            elif opcode == PING:
+                self._send(one, frame(payload, FIN | PONG))
+            elif opcode == CLOSE:
                 one.group.lost = f"a connection was closed: {payload!r}"
             elif payload == b"2":  # Engine.IO's ping
                 self._send(one, frame("3"))

@@ -30,8 +30,9 @@ from project.processes import ROOT, Process, free_port, hold_environment
 from project.redis_server import embedded_redis
 from project.run import page_answers, web_command, worker_answers, worker_command
 from realtime.worker.publisher import publisher
+from tests.client.octets import HOST
 from tests.people import People, make_people
-from tests.raw import DEADLINE, HOST, Web
+from tests.raw import DEADLINE, Web
 
 #: Seconds that a process has to become ready, on a machine that is busy.
 READY = 120.0

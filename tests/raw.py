@@ -2,7 +2,7 @@
 
     web = start_web(SLOW_TIMEOUT=2.0)
     connection = dial(web)
-    connection.sendall(handshake(web))
+    connection.sendall(handshake(web.port))
     assert head(connection).startswith(b"HTTP/1.1 101 ")
     connection.sendall(frame(b"hello"))
 
@@ -11,21 +11,18 @@ Every wait has a deadline, and what is said must be without a trace of the insid
 
 from __future__ import annotations
 
-import base64
 import os
 import signal
 import socket
-import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from project.processes import Process
+from tests.client.protocol import INSIDE
 from tests.until import until
-from tests.wire import INSIDE
 
-HOST = "127.0.0.1"
 DEADLINE = 20.0  #: seconds
 MIB = 1024 * 1024
 
@@ -65,30 +62,6 @@ def memory(process: Process, what: str = "VmRSS") -> int:
     """Bytes that a process holds; with `VmHWM` the most that it ever held."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(what)).split()[1]) * 1024
-
-
-def handshake(web: Web, *headers: str, path: str = "/realtime/ws/") -> bytes:
-    """A WebSocket's handshake, from the own page unless there is another Origin."""
-    key = base64.b64encode(bytes(16)).decode()
-    lines = [
-        f"GET {path} HTTP/1.1",
-        f"Host: {HOST}:{web.port}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Key: {key}",
-        "Sec-WebSocket-Version: 13",
-        *headers,
-    ]
-    if not any(line.startswith("Origin") for line in headers):
-        lines.append(f"Origin: {web.url}")
-    return "\r\n".join([*lines, "", ""]).encode("utf-8")
-
-
-def frame(payload: bytes, first: int = 0x81) -> bytes:
-    """A masked frame; the mask is zero, so the payload is as it is."""
-    size = len(payload)
-    length = struct.pack("!B", 0x80 | size) if size < 126 else struct.pack("!BH", 0xFE, size)
-    return bytes([first]) + length + bytes(4) + payload
 
 
 def answer(connection: socket.socket) -> bytes:

@@ -9,7 +9,8 @@ from typing import Any
 
 import redis
 
-from benchmarks.sockets import Hello, upgrade
+from benchmarks.sockets import Hello
+from tests.client.octets import handshake
 
 from .base import Peer, Server, Tell
 
@@ -23,7 +24,7 @@ class Bare(Peer):
         return [sys.executable, "-m", f"benchmarks.peers.{self.server}", str(port)]
 
     def hello(self, server: Server, ident: str, cookie: str) -> Hello:
-        return [(upgrade(f"/{ident}", server.port, cookie), b"\r\n\r\n")]
+        return [(handshake(server.port, path=f"/{ident}", cookie=cookie), b"\r\n\r\n")]
 
     def publisher(self, ident: str, task: Any = None) -> Tell:
         from benchmarks.sample import status_of

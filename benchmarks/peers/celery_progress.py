@@ -6,7 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.sockets import Hello, upgrade
+from benchmarks.sockets import Hello
+from tests.client.octets import handshake
 
 from .base import Peer, Server, Tell, daphne
 from .result import Result
@@ -21,7 +22,7 @@ class CeleryProgress(Peer):
         return daphne(port, "benchmarks.peers.celery_progress_app:application")
 
     def hello(self, server: Server, ident: str, cookie: str) -> Hello:
-        return [(upgrade(f"/ws/progress/{ident}/", server.port, cookie), b"\r\n\r\n")]
+        return [(handshake(server.port, path=f"/ws/progress/{ident}/", cookie=cookie), b"\r\n\r\n")]
 
     def publisher(self, ident: str, task: Any = None) -> Tell:
         from celery_progress.websockets.backend import WebSocketProgressRecorder

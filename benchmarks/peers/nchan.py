@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sockets import Hello, upgrade
+from benchmarks.sockets import Hello
+from tests.client.octets import handshake
 
 from .base import Missing, Peer, Server, Tell
 
@@ -48,7 +49,7 @@ class Nchan(Peer):
         return ["nginx", "-e", "stderr", "-p", str(directory), "-c", str(configuration)]
 
     def hello(self, server: Server, ident: str, cookie: str) -> Hello:
-        return [(upgrade(f"/watch/{ident}", server.port, cookie), b"\r\n\r\n")]
+        return [(handshake(server.port, path=f"/watch/{ident}", cookie=cookie), b"\r\n\r\n")]
 
     def publisher(self, ident: str, task: Any = None) -> Tell:
         from benchmarks.sample import status_of

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sockets import Hello, frame, upgrade
+from benchmarks.sockets import Hello
 from project.run import page_answers, web_command
+from tests.client.octets import frame, handshake
 
 from .base import Peer, Server, Tell
 
@@ -42,7 +43,7 @@ class Realtime(Peer):
     def hello(self, server: Server, ident: str, cookie: str) -> Hello:
         subscribe = json.dumps({"type": "subscribe", "id": 1, "topic": f"task:{ident}"})
         return [
-            (upgrade("/realtime/ws/", server.port, cookie), b'"welcome"'),
+            (handshake(server.port, cookie=cookie), b'"welcome"'),
             (frame(subscribe), b'"subscribed"'),
         ]
 

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sockets import Hello, frame, upgrade
+from benchmarks.sockets import Hello
+from tests.client.octets import frame, handshake
 
 from .base import Peer, Server, Tell, uvicorn
 
@@ -22,7 +23,7 @@ class SocketIO(Peer):
     def hello(self, server: Server, ident: str, cookie: str) -> Hello:
         path = "/socket.io/?EIO=4&transport=websocket"
         return [
-            (upgrade(path, server.port, cookie), b'"sid"'),  # Engine.IO is open
+            (handshake(server.port, path=path, cookie=cookie), b'"sid"'),  # Engine.IO is open
             (frame("40"), b'40{"sid"'),  # the namespace is
             (frame(f'421["watch","{ident}"]'), b"431["),  # acknowledged
         ]

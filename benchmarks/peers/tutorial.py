@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from benchmarks.sockets import Hello, upgrade
+from benchmarks.sockets import Hello
+from tests.client.octets import handshake
 
 from .base import Peer, Server, Tell, daphne, uvicorn
 
@@ -31,7 +32,7 @@ class Tutorial(Peer):
         return serve(port, "benchmarks.peers.tutorial_app:application")
 
     def hello(self, server: Server, ident: str, cookie: str) -> Hello:
-        return [(upgrade(f"{self._path}{ident}/", server.port, cookie), b"\r\n\r\n")]
+        return [(handshake(server.port, path=f"{self._path}{ident}/", cookie=cookie), b"\r\n\r\n")]
 
     def publisher(self, ident: str, task: Any = None) -> Tell:
         from asgiref.sync import async_to_sync

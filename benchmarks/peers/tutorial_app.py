@@ -14,7 +14,7 @@ from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import path  # noqa: E402
 
-from benchmarks.tutorial import TutorialConsumer  # noqa: E402
+from tests.tutorial_consumer import TutorialConsumer  # noqa: E402
 
 
 class PubSubConsumer(TutorialConsumer):

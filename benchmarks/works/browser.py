@@ -20,9 +20,10 @@ from typing import Any, Self
 
 from benchmarks import machine, peers
 from benchmarks.peers import Missing, Peer, Server, peer_named
-from benchmarks.report import Table, percentile
+from benchmarks.report import Table
 from benchmarks.sockets import Sockets
 from benchmarks.stage import Stage
+from tests.percentile import percentile
 
 from .delivery import Crowd
 

@@ -10,10 +10,11 @@ import time
 
 from benchmarks import machine, peers
 from benchmarks.peers import Peer, Server, peer_named
-from benchmarks.report import Table, percentile
+from benchmarks.report import Table
 from benchmarks.sample import next_message
 from benchmarks.sockets import LoadError, Sockets
 from benchmarks.stage import Stage
+from tests.percentile import percentile
 
 NAME = "delivery"
 WAYS = (

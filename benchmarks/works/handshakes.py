@@ -9,9 +9,10 @@ import time
 
 from benchmarks import machine, peers
 from benchmarks.peers import Peer, Server, peer_named
-from benchmarks.report import Table, percentile
+from benchmarks.report import Table
 from benchmarks.sockets import Group, LateError, LoadError, Socket, Sockets
 from benchmarks.stage import Stage
+from tests.percentile import percentile
 
 NAME = "handshakes"
 BURST = 2000

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from benchmarks import machine, peers
 from benchmarks.peers import Peer, Server, peer_named
-from benchmarks.report import Table, percentile
+from benchmarks.report import Table
 from benchmarks.sockets import LoadError, Sockets
 from benchmarks.stage import Stage
+from tests.percentile import percentile
 
 NAME = "latency"
 WAYS = (

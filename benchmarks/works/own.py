@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from benchmarks import machine, peers
 from benchmarks.peers import Peer, Server, peer_named
 from benchmarks.peers.base import Tell
-from benchmarks.report import Table, percentile
+from benchmarks.report import Table
 from benchmarks.sample import next_message
 from benchmarks.sockets import Group, LoadError, Sockets
 from benchmarks.stage import Stage
 from benchmarks.works import delivery
+from tests.percentile import percentile
 
 NAME = "own"
 WAYS = tuple(way for way in delivery.WAYS if way != peers.PROGRESS)

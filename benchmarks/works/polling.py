@@ -9,8 +9,9 @@ import uuid
 from benchmarks import machine, peers
 from benchmarks.peers import Server, peer_named
 from benchmarks.peers.result import Result
-from benchmarks.report import Table, percentile
+from benchmarks.report import Table
 from benchmarks.stage import Stage
+from tests.percentile import percentile
 
 NAME = "polling"
 #: By way, the seconds between two looks of a page.

@@ -14,9 +14,10 @@ import pytest
 from realtime.core.change import Change
 from realtime.core.jsontext import dumps
 from realtime.store.redis import RedisStore
+from tests.client.websocket import Client, connect
+from tests.publishing import fresh_id, token_for
 from tests.raw import MIB, Web, memory, web_of
 from tests.until import until
-from tests.wire import Client, connect, fresh_id, token_for
 
 #: What an attack may cost at its height.
 MEMORY = 32 * MIB

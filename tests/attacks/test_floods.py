@@ -12,15 +12,17 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from tests.client.over_http import request
+from tests.client.websocket import Client, connect
+from tests.publishing import fresh_id, publish_change, token_for
 from tests.raw import Web
-from tests.wire import Client, connect, fresh_id, request, say, token_for
 
 pytestmark = pytest.mark.integration
 
 
 async def assert_ended_by_rate(client: Client) -> list[Any]:
     assert await client.close_code() == 4503
-    *frames, closing = client.waiting()
+    *frames, closing = client.arrived
     assert (closing["type"], closing["code"], closing["reconnect"]) == ("closing", 4503, False)
     return frames
 
@@ -39,7 +41,7 @@ async def test_a_flood_of_frames_ends_the_connection(service: Any) -> None:
         assert 50 <= len(pongs) <= 51 + 10 * took, "a burst is forgiven"
         assert (error["type"], error["code"]) == ("error", "limit")
         assert "10 frames a second" in error["message"]
-        say(task_id, "SUCCESS")
+        publish_change(task_id, "SUCCESS")
         assert (await neighbour.event(topic))["status"]["state"] == "SUCCESS"
 
 
@@ -86,7 +88,7 @@ async def turned_away(service: Any, words: str, **who: Any) -> None:
         assert client.welcome["code"] == "limit"
         assert words in client.welcome["message"]
         assert await client.close_code() == 1013
-        (closing,) = client.waiting()
+        (closing,) = client.arrived
         assert (closing["type"], closing["code"], closing["reconnect"]) == ("closing", 1013, True)
 
 

@@ -11,7 +11,8 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from realtime.core.topics import Topic
 from realtime.groups.layer import group_prefix
-from tests.wire import Client, connect, fresh_id, say, token_for
+from tests.client.websocket import Client, connect
+from tests.publishing import fresh_id, publish_change, token_for
 
 pytestmark = pytest.mark.integration
 
@@ -42,14 +43,14 @@ async def watched(service: Any, client: Client) -> tuple[str, str, dict[str, Any
     """A running task that the client watches: its id, its topic, and where it stands."""
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "STARTED")
+    publish_change(task_id, "STARTED")
     return task_id, topic, await client.subscribe(topic, token=token_for(service, topic))
 
 
 async def assert_only_the_truth_follows(client: Client, task_id: str) -> None:
     """The task ends; nothing is told but what the store says, whichever way."""
     topic = f"task:{task_id}"
-    version = say(task_id, "SUCCESS", result="the truth")
+    version = publish_change(task_id, "SUCCESS", result="the truth")
     seen: list[dict[str, Any]] = []
     while not seen or seen[-1].get("version") != version:
         frame = await client.event(topic)
@@ -115,8 +116,8 @@ async def test_a_message_for_another_users_task_never_reaches_who_watches_ones_o
         connect(service, session=people.bob.session) as bob,
     ):
         own, others = fresh_id(), fresh_id()
-        say(own, "STARTED", owner=people.alice.key)
-        say(others, "STARTED", owner=people.bob.key)
+        publish_change(own, "STARTED", owner=people.alice.key)
+        publish_change(others, "STARTED", owner=people.bob.key)
         at = await alice.subscribe(f"task:{own}")
         await bob.subscribe(f"task:{others}")
         # Over the one's group, about the other's task.
@@ -126,7 +127,7 @@ async def test_a_message_for_another_users_task_never_reaches_who_watches_ones_o
             forged(f"task:{own}", at["epoch"], at["offset"] + 1, task_id=others, result="secret"),
         )
         for client, task_id, key in ((alice, own, people.alice.key), (bob, others, people.bob.key)):
-            say(task_id, "PROGRESS", owner=key)
+            publish_change(task_id, "PROGRESS", owner=key)
             topic = f"task:{task_id}"
             frame = await client.event(topic)
             (status,) = [frame["status"]] if frame["type"] == "event" else frame["snapshot"]
@@ -153,7 +154,7 @@ def test_what_is_published_here_is_what_the_service_publishes(service: Any) -> N
         pubsub.subscribe(f"{group_prefix()}realtime.task.{task_id}")
         while pubsub.get_message(timeout=5)["type"] != "subscribe":  # type: ignore[index]
             pass
-        say(task_id, "STARTED")
+        publish_change(task_id, "STARTED")
         message = pubsub.get_message(timeout=5)
     assert message is not None
     layer = RedisPubSubChannelLayer(hosts=[service.redis_url])

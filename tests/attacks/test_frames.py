@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.raw import answer, frame, handshake, head, web_of
-from tests.wire import Client, connect, fresh_id, say, token_for
+from tests.client.octets import frame, handshake
+from tests.client.websocket import Client, connect
+from tests.publishing import fresh_id, publish_change, token_for
+from tests.raw import answer, head, web_of
 
 pytestmark = pytest.mark.integration
 
@@ -137,7 +139,7 @@ async def after_one_bad_frame(service: Any) -> AsyncIterator[Client]:
     async with connect(service) as client:
         yield client
         assert await client.ask("ping") == {"type": "pong", "id": 1}
-        assert client.waiting() == []
+        assert client.arrived == []
 
 
 @pytest.mark.parametrize("frame", NO_FRAMES.values(), ids=NO_FRAMES)
@@ -174,7 +176,7 @@ async def test_a_strange_id_is_an_id_like_others_and_reaches_no_other_key_or_gro
     service: Any, people: Any
 ) -> None:
     hers = fresh_id()
-    say(hers, "STARTED", owner=people.alice.key)
+    publish_change(hers, "STARTED", owner=people.alice.key)
     for strange in STRANGE_IDS:
         task_id = strange.replace("{id}", hers)
         async with connect(service, session=people.bob.session) as bob:
@@ -190,11 +192,11 @@ async def test_a_strange_id_is_an_id_like_others_and_reaches_no_other_key_or_gro
             token = token_for(service, f"task:{task_id}")
             answered = await bob.subscribe(f"task:{task_id}", token=token)
             assert answered["snapshot"] == [], task_id
-            say(hers, "PROGRESS", owner=people.alice.key)
+            publish_change(hers, "PROGRESS", owner=people.alice.key)
             assert await bob.has_nothing(), task_id
             mine = f"{task_id[:240]}-{fresh_id()[:8]}"
             await bob.subscribe(f"task:{mine}", token=token_for(service, f"task:{mine}"))
-            say(mine, "SUCCESS", owner=people.bob.key)
+            publish_change(mine, "SUCCESS", owner=people.bob.key)
             assert (await bob.event(f"task:{mine}"))["status"]["task_id"] == mine
 
 
@@ -207,7 +209,7 @@ async def test_the_fifth_bad_request_in_ten_seconds_ends_the_connection(service:
         await client.send(bad[4])
         await client.send({"type": "ping", "id": 99})
         assert await client.close_code() == 4500
-        *errors, closing = client.waiting()
+        *errors, closing = client.arrived
         assert [frame["code"] for frame in errors] == ["bad_request"] * 5
         assert closing == {
             "type": "closing",
@@ -240,7 +242,7 @@ async def test_a_frame_of_one_byte_too_many_ends_the_connection(service: Any, le
         assert await client.next() == {"type": "pong", "id": 1}
         await client.send(frame(MAX_FRAME_BYTES + 1))
         assert await client.close_code() == 4509
-        error, closing = client.waiting()
+        error, closing = client.arrived
         assert (error["type"], error["code"]) == ("error", "too_large")
         assert "16384" in error["message"]
         assert (closing["type"], closing["code"], closing["reconnect"]) == ("closing", 4509, False)
@@ -253,7 +255,7 @@ async def test_a_huge_frame_ends_nothing_but_its_connection(
     async with connect(service) as client:
         await client.send(frame)
         assert await client.close_code() == 4509
-        assert [each["type"] for each in client.waiting()] == ["error", "closing"]
+        assert [each["type"] for each in client.arrived] == ["error", "closing"]
 
 
 # Below the frames of the protocol: those of the WebSocket itself (RFC 6455, section 5)
@@ -282,7 +284,7 @@ def test_a_close_that_says_nothing_or_what_nobody_may_say_cuts_the_connection_of
 ) -> None:
     web = web_of(service)
     connection = dial(web)
-    connection.sendall(handshake(web))
+    connection.sendall(handshake(web.port))
     assert head(connection).startswith(b"HTTP/1.1 101 ")
     connection.sendall(frame(code, 0x88))
     with suppress(ConnectionResetError):  # the other side has said its last word
@@ -296,7 +298,7 @@ def test_what_is_no_websocket_frame_cuts_the_connection_off(
 ) -> None:
     web = web_of(service)
     connection = dial(web)
-    connection.sendall(handshake(web))
+    connection.sendall(handshake(web.port))
     assert head(connection).startswith(b"HTTP/1.1 101 ")
     connection.sendall(case[0])
     said = b""

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.wire import connect, fresh_id, say
+from tests.client.websocket import connect
+from tests.publishing import fresh_id, publish_change
 
 pytestmark = pytest.mark.integration
 
@@ -15,8 +16,8 @@ async def test_a_foreign_task_an_unknown_one_and_no_id_at_all_get_the_same_bytes
     service: Any, people: Any
 ) -> None:
     foreign, nobodys = fresh_id(), fresh_id()
-    say(foreign, "PENDING", owner=people.alice.key)
-    say(nobodys, "PENDING")
+    publish_change(foreign, "PENDING", owner=people.alice.key)
+    publish_change(nobodys, "PENDING")
     for session in ("", people.bob.session, people.clerk.session):
         async with connect(service, session=session) as client:
             heard = set()

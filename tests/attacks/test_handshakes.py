@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.raw import DEADLINE, HOST, MIB, Web, answer, body, frame, handshake, head, web_of
+from tests.client.octets import HOST, frame, handshake
+from tests.client.over_http import request
+from tests.client.websocket import connect
+from tests.raw import DEADLINE, MIB, Web, answer, body, head, web_of
 from tests.until import until
-from tests.wire import connect, request
 
 pytestmark = pytest.mark.integration
 
@@ -112,7 +114,7 @@ def test_a_bad_handshake_is_refused_without_a_sight_of_the_inside(
     web = web_of(service)
     connection = dial(web)
     with suppress(ConnectionError):
-        connection.sendall(handshake(web, header, path=path))
+        connection.sendall(handshake(web.port, header, path=path))
     said = (head(connection) + body(connection)).decode("latin-1")
     assert said.startswith("HTTP/1.1 400 "), said
     assert "invalid literal" not in said
@@ -123,7 +125,7 @@ def test_a_bad_handshake_is_refused_without_a_sight_of_the_inside(
 def test_compression_is_not_negotiated(service: Any, dial: Callable[..., socket.socket]) -> None:
     web = web_of(service)
     connection = dial(web)
-    connection.sendall(handshake(web, "Sec-WebSocket-Extensions: permessage-deflate"))
+    connection.sendall(handshake(web.port, "Sec-WebSocket-Extensions: permessage-deflate"))
     said = head(connection)
     assert said.startswith(b"HTTP/1.1 101 ")
     assert b"extensions" not in said.lower()
@@ -149,7 +151,7 @@ def test_what_is_over_the_servers_own_limit_is_closed_with_1009(
 ) -> None:
     web = web_of(service)
     connection = dial(web)
-    connection.sendall(handshake(web))
+    connection.sendall(handshake(web.port))
     head(connection)
     before = web.memory()
     with suppress(ConnectionError):

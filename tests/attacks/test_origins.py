@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.wire import connect, request
+from tests.client.over_http import request
+from tests.client.websocket import connect
 
 pytestmark = pytest.mark.integration
 

@@ -12,9 +12,11 @@ import pytest
 import redis
 
 from project.celery import app
+from tests.client.over_http import request
+from tests.client.websocket import connect
+from tests.publishing import fresh_id, publish_change, token_for
 from tests.sample_tasks import echo
 from tests.until import until
-from tests.wire import connect, fresh_id, request, say, token_for
 
 pytestmark = pytest.mark.integration
 
@@ -65,7 +67,7 @@ async def test_a_pickle_on_the_broker_is_refused_and_the_worker_goes_on(
 
 def test_a_pickle_in_a_result_is_not_read(service: Any, people: Any, tmp_path: Path) -> None:
     mark, task_id, known = tmp_path / "unpickled", fresh_id(), fresh_id()
-    say(known, "SUCCESS", result=1)
+    publish_change(known, "SUCCESS", result=1)
     for each in (task_id, known):
         store(service, each, pickle.dumps(Telltale(mark)))
     answer = request(service, "GET", f"/realtime/tasks/{task_id}/", session=people.auditor.session)

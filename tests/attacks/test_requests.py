@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 import realtime
 from realtime.core.codes import ErrorCode
-from tests.wire import DEADLINE, INSIDE, fresh_id, request, say, strict_json
+from tests.client.over_http import request
+from tests.client.protocol import DEADLINE, INSIDE, strict_json
+from tests.publishing import fresh_id, publish_change
 
 pytestmark = pytest.mark.integration
 
@@ -118,7 +120,7 @@ def test_without_the_own_pages_proof_nothing_is_changed_and_the_answer_says_so(
     service: Any, people: Any
 ) -> None:
     alice, task_id = people.alice, fresh_id()
-    say(task_id, "STARTED", owner=alice.key)
+    publish_change(task_id, "STARTED", owner=alice.key)
     cancel = f"/realtime/tasks/{task_id}/cancel/"
     answers = {
         "no token": request(service, "POST", cancel, session=alice.session, csrf=False),

@@ -12,8 +12,11 @@ from uuid import UUID
 import pytest
 
 from tests import unsayable_tasks
+from tests.client.over_http import request
+from tests.client.protocol import strict_json
+from tests.client.websocket import connect
+from tests.publishing import fresh_id, token_for
 from tests.sample_tasks import echo
-from tests.wire import connect, fresh_id, request, strict_json, token_for
 
 pytestmark = pytest.mark.integration
 

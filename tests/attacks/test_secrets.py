@@ -14,8 +14,10 @@ import pytest
 import redis
 
 from tests import secretive_tasks
+from tests.client.over_http import request
+from tests.client.websocket import connect
+from tests.publishing import fresh_id, publish_change, token_for
 from tests.until import until
-from tests.wire import connect, fresh_id, request, say, token_for
 
 pytestmark = pytest.mark.integration
 
@@ -141,7 +143,7 @@ async def test_what_a_task_says_itself_is_shown_unless_the_function_takes_it_out
 async def test_tokens_and_sessions_are_in_no_log(service: Any, people: Any) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "PENDING", owner=people.alice.key)
+    publish_change(task_id, "PENDING", owner=people.alice.key)
     token = token_for(service, topic)
     async with connect(service, session=people.alice.session) as client:
         await client.subscribe(topic, token=token)
@@ -162,11 +164,11 @@ async def test_what_a_task_says_of_itself_forges_no_line_of_the_log_and_fills_no
     task_id = fresh_id()
     topic = f"task:{task_id}"
     words = evil[:100_000]  # a worker cuts them
-    say(task_id, "STARTED", owner=people.alice.key, name=evil)
+    publish_change(task_id, "STARTED", owner=people.alice.key, name=evil)
     async with connect(service, session=people.alice.session) as client:
         answer = await client.subscribe(topic)
         assert answer["snapshot"][0]["name"] == evil, "to its owner, as it is"
-        say(
+        publish_change(
             task_id,
             "FAILURE",
             owner=people.alice.key,

@@ -12,7 +12,9 @@ from django.core import signing
 from django.test import override_settings
 
 from realtime import make_token
-from tests.wire import connect, fresh_id, request, say, secret_of, token_for
+from tests.client.over_http import request
+from tests.client.websocket import connect
+from tests.publishing import fresh_id, publish_change, secret_of, token_for
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +47,7 @@ async def test_a_session_that_does_not_count_any_more_or_never_did_is_nobodys(
 ) -> None:
     alice = people.alice
     own = fresh_id()
-    say(own, "PENDING", owner=alice.key)
+    publish_change(own, "PENDING", owner=alice.key)
     code = _MAKE_SESSIONS.format(key=alice.key)
     sessions = json.loads(service.manage("shell", "-c", code).splitlines()[-1])
     sessions |= {
@@ -70,7 +72,7 @@ async def test_a_session_that_does_not_count_any_more_or_never_did_is_nobodys(
 async def test_a_token_that_is_replayed_after_its_end_shows_nothing(service: Any) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "PENDING")
+    publish_change(task_id, "PENDING")
     async with connect(service) as first:
         with override_settings(REALTIME={**settings.REALTIME, "TOKEN_AGE": 3}):
             token = token_for(service, topic)
@@ -80,7 +82,7 @@ async def test_a_token_that_is_replayed_after_its_end_shows_nothing(service: Any
             for client in (first, replaying):
                 answer = await client.subscribe(topic, token=token)
                 assert (answer["type"], answer["code"]) == ("error", "unauthorized")
-            say(task_id, "SUCCESS")
+            publish_change(task_id, "SUCCESS")
             assert await first.has_nothing()
             assert await replaying.has_nothing()
     for path in ("", "result/"):
@@ -95,7 +97,7 @@ async def test_a_bad_token_is_unauthorized_whatever_is_wrong_with_it(
 ) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "PENDING", owner=people.alice.key)
+    publish_change(task_id, "PENDING", owner=people.alice.key)
     good = token_for(service, topic)
     with secret_of(service):
         with mock.patch("realtime.web.access.tokens.time.time", return_value=1_700_000_000):
@@ -122,7 +124,7 @@ async def test_a_bad_token_is_unauthorized_whatever_is_wrong_with_it(
 
 async def test_a_token_in_the_address_grants_nothing(service: Any) -> None:
     task_id = fresh_id()
-    say(task_id, "PENDING")
+    publish_change(task_id, "PENDING")
     token = token_for(service, f"task:{task_id}")
 
     class Secretive:

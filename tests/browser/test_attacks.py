@@ -15,7 +15,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 import realtime
-from tests.wire import fresh_id, say
+from tests.publishing import fresh_id, publish_change
 
 EVIL = '<img src=x onerror="window.hit=1"><script>window.hit=1</script>\'"</script>{{7*7}}'
 
@@ -81,7 +81,7 @@ async def test_a_strangers_page_gets_nothing_with_its_visitors_cookie(
 ) -> None:
     """From the same host on another port the cookie goes along; from another site it may."""
     alice, task_id = people.alice, fresh_id()
-    await asyncio.to_thread(say, task_id, "STARTED", owner=alice.key)
+    await asyncio.to_thread(publish_change, task_id, "STARTED", owner=alice.key)
     context = await browser.new_context()
     await context.add_cookies(
         [{"name": "sessionid", "value": alice.session, "url": service.url, "sameSite": "Lax"}]
@@ -144,10 +144,10 @@ async def test_markup_in_everything_that_a_task_says_is_shown_as_text(
 
     def happen() -> None:
         for task_id in (runs, fails, ends):
-            say(task_id, "STARTED", owner=key, name=EVIL)
-            say(task_id, "PROGRESS", owner=key, name=EVIL, progress=progress)
-        say(fails, "FAILURE", owner=key, error={"type": EVIL, "message": EVIL})
-        say(ends, "SUCCESS", owner=key, result={EVIL: [EVIL]})
+            publish_change(task_id, "STARTED", owner=key, name=EVIL)
+            publish_change(task_id, "PROGRESS", owner=key, name=EVIL, progress=progress)
+        publish_change(fails, "FAILURE", owner=key, error={"type": EVIL, "message": EVIL})
+        publish_change(ends, "SUCCESS", owner=key, result={EVIL: [EVIL]})
 
     await asyncio.to_thread(happen)
     for _ in range(2):

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from tests.browser.bidi import Firefox, firefox
 from tests.browser.test_attacks import EVIL
-from tests.wire import fresh_id, say
+from tests.publishing import fresh_id, publish_change
 
 #: Run in every page before its own scripts.
 WATCH = """() => {
@@ -62,9 +62,9 @@ async def test_markup_in_everything_that_a_task_says_is_shown_as_text_in_firefox
     progress = {"current": 1, "total": 2, "message": EVIL}
 
     def happen() -> None:
-        say(task_id, "STARTED", owner=key, name=EVIL)
-        say(task_id, "PROGRESS", owner=key, name=EVIL, progress=progress)
-        say(task_id, "SUCCESS", owner=key, result={EVIL: [EVIL]})
+        publish_change(task_id, "STARTED", owner=key, name=EVIL)
+        publish_change(task_id, "PROGRESS", owner=key, name=EVIL, progress=progress)
+        publish_change(task_id, "SUCCESS", owner=key, result={EVIL: [EVIL]})
 
     await asyncio.to_thread(happen)
     card = f"document.querySelector('#tasks > li[data-id=\"{task_id}\"]')"

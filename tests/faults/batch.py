@@ -10,10 +10,10 @@ from typing import Any
 
 from realtime.core.states import RETRY
 from realtime.ownership import owner_from
+from tests.client.watcher import TOPICS, Callback
 from tests.until import until
 
-from .clients import TOPICS
-from .oracle import Callback, Verdict, judge
+from .oracle import Verdict, judge
 from .stage import Stage
 
 #: Seconds in which every ending is to be told, whatever is lost between processes.

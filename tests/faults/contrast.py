@@ -11,33 +11,26 @@ from collections.abc import Mapping, Sequence
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import WebSocketException
 
+from tests.client.watcher import Reader
+
 from .away import Away
 from .family import Family
 from .gone import Killed, Overtaken
 from .links import Links
-from .oracle import Callback
 from .plain import Plain
 from .unreliable import Unreliable
 
 
-class TutorialClient:
+class TutorialClient(Reader):
     """A page of the usual way: a socket for each task, that comes back."""
 
     def __init__(
         self, name: str, url: str, topics: Mapping[str, Sequence[str]], rng: random.Random
     ) -> None:
-        self.name = name
+        super().__init__(name, topics, rng)
         self.url = url
-        self.watches = [task for tasks in topics.values() for task in tasks]
-        self.feeds = topics
-        self.callbacks: list[Callback] = []
-        self.states: dict[str, str] = {}
-        self.violations: list[str] = []
-        #: Which close codes are right is this service's to say.
-        self.codes: list[int] = []
         self.is_open = True
         self._open: set[str] = set()
-        self._rng = random.Random(rng.getrandbits(64))
         self._group: asyncio.TaskGroup | None = None
 
     @property
@@ -64,23 +57,10 @@ class TutorialClient:
                 ) as socket:
                     self._open.add(task)
                     async for text in socket:
-                        said = json.loads(text)
-                        self.states[task] = said["state"]
-                        self.callbacks.append(
-                            Callback(
-                                at=time.monotonic(),
-                                task=task,
-                                epoch="",
-                                version=len(self.callbacks),
-                                run=1,
-                                attempt=said["attempt"],
-                                state=said["state"],
-                                result=said["result"],
-                            )
-                        )
+                        self.call_back(json.loads(text), at=time.monotonic())
             except (OSError, TimeoutError, WebSocketException):
                 pass
-            await asyncio.sleep(self._rng.uniform(0, 0.5))
+            await asyncio.sleep(self.rng.uniform(0, 0.5))
 
 
 class Usual(Family):

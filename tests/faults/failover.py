@@ -6,11 +6,11 @@ import time
 
 import redis
 
+from tests.client.watcher import LoopThread
 from tests.until import until
 
 from .away import under_load
 from .batch import batch
-from .clients import LoopThread
 from .family import Family, Outcome, fault
 from .proxy import Proxy
 from .stage import require

@@ -6,9 +6,10 @@ import time
 
 import redis
 
+from tests.client.watcher import LoopThread
+
 from .away import COST, under_load
 from .batch import batch
-from .clients import LoopThread
 from .family import Family, Outcome, fault
 from .oracle import Verdict
 from .proxy import Proxy

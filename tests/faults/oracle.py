@@ -17,8 +17,9 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import percentile
 from realtime.core.states import LOST, RECEIVED, STALLED, STARTED, SUCCESS, TERMINAL, rank
+from tests.client.watcher import Callback
+from tests.percentile import percentile
 
 #: Where tasks write; tasks of one family of faults share a file.
 LOG_VARIABLE = "FAULTS_LOG"
@@ -89,20 +90,6 @@ class Oracle:
                     # A success stays, also where an overtaken run ends after it.
                     self.truths[task_id] = truth
         return lines
-
-
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """What a client was told of a task. Versions count within an epoch."""
-
-    at: float
-    task: str
-    epoch: str
-    version: int
-    run: int
-    attempt: int
-    state: str
-    result: Any = None
 
 
 @dataclass

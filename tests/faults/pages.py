@@ -17,31 +17,25 @@ from urllib.parse import parse_qs, urlsplit
 from project.processes import ROOT
 from realtime.web.access.tokens import make_token
 from scripts.node import find_node
-
-from .oracle import Callback
+from tests.client.watcher import Reader
 
 CLIENT = ROOT / "static" / "realtime" / "client.js"
 #: Bytes of one line of a page.
 LINE = 1 << 20
 
 
-class Page:
-    """One page, with `tests.faults.clients.Watcher`'s attributes."""
+class Page(Reader):
+    """One page."""
 
     #: Where its tokens come from; `token_server` sets it.
     tokens: ClassVar[str] = ""
 
     def __init__(
-        self, name: str, url: str, topics: Mapping[str, Sequence[str]], _rng: random.Random
+        self, name: str, url: str, topics: Mapping[str, Sequence[str]], rng: random.Random
     ) -> None:
-        self.name = name
+        super().__init__(name, topics, rng)
         self.url = url
-        self.watches = [task for tasks in topics.values() for task in tasks]
-        self.feeds = topics
-        self.callbacks: list[Callback] = []
-        self.states: dict[str, str] = {}
-        self.violations: list[str] = []
-        self.codes: list[int] = []
+        self._topics = set(topics)
         #: The keys of all statuses.
         self.keys: set[str] = set()
         #: Each time that a topic was subscribed to.
@@ -49,7 +43,7 @@ class Page:
 
     @property
     def stands(self) -> bool:
-        return set(self.subscribed) >= set(self.feeds)
+        return self._topics <= set(self.subscribed)
 
     async def run(self) -> None:
         """Open the page; close it when cancelled."""
@@ -90,20 +84,8 @@ class Page:
             self.violations.append(line["violation"])
         else:
             status = line["status"]
-            self.states[status["task_id"]] = status["state"]
             self.keys |= status.keys()
-            self.callbacks.append(
-                Callback(
-                    at=time.monotonic(),
-                    task=status["task_id"],
-                    epoch="",
-                    version=status["version"],
-                    run=status["run"],
-                    attempt=status["attempt"],
-                    state=status["state"],
-                    result=status["result"],
-                )
-            )
+            self.call_back(status, at=time.monotonic())
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
 
-from .clients import LoopThread
+from tests.client.watcher import LoopThread
 
 
 class Proxy:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from realtime.core.states import SUCCESS
+from tests.client.protocol import Frame
+from tests.client.watcher import LoopThread, Watcher
 
 from .batch import Batch, batch
-from .clients import LoopThread, Watcher
 from .family import Family, Outcome, fault
 from .next_release import MORE
 from .pages import Page, token_server
@@ -26,16 +24,13 @@ TOKEN_AGE = 5
 class TolerantWatcher(Watcher):
     """A client that ignores frames of a type that it does not know, as the contract says."""
 
-    def __init__(
-        self, name: str, url: str, topics: Mapping[str, Sequence[str]], rng: random.Random
-    ) -> None:
-        super().__init__(name, url, topics, rng)
-        #: How many frames were ignored.
-        self.ignored = 0
+    #: How many frames were ignored.
+    ignored = 0
 
-    def _take(self, frame: dict[str, Any]) -> None:
-        if frame["type"] in KNOWN:
-            super()._take(frame)
+    def receive(self, message: Frame) -> None:
+        """Apply a frame of a known type."""
+        if message["type"] in KNOWN:
+            super().receive(message)
         else:
             self.ignored += 1
 

@@ -18,8 +18,8 @@ from typing import Any
 from project.processes import Process, free_port
 from project.redis_server import answers, embedded_redis
 from project.run import page_answers, web_command, worker_answers, worker_command
+from tests.client.watcher import LoopThread, Watcher
 
-from .clients import LoopThread, Watcher
 from .oracle import LOG_VARIABLE, Oracle
 
 HOST = "127.0.0.1"

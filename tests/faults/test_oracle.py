@@ -5,9 +5,10 @@ import json
 import pytest
 
 from realtime.core.position import Position
-from tests.faults.clients import Feed
+from tests.client.protocol import Feed
+from tests.client.watcher import Callback
 from tests.faults.gone import outcome_told
-from tests.faults.oracle import LOG_VARIABLE, Callback, Oracle, Truth, judge, write
+from tests.faults.oracle import LOG_VARIABLE, Oracle, Truth, judge, write
 from tests.faults.report import Row, write_guarantees
 
 TRUTHS = {"a": Truth(10.0, "SUCCESS", 1)}
@@ -144,22 +145,22 @@ def test_an_ending_that_is_published_twice_is_told_twice_within_an_epoch_only():
     failure = {"task_id": "a", "version": 1, "state": "FAILURE", "run": 1, "attempt": 0}
     again = failure | {"version": 2}
     assert feed.replace(Position("e", 1), [failure]) == [failure]
-    assert feed.take(Position("e", 2), 0, again) == [again]
-    assert feed.take(Position("e", 3), 0, again) == [again]
+    assert feed.add_event(Position("e", 2), 0, again) == [again]
+    assert feed.add_event(Position("e", 3), 0, again) == [again]
     assert feed.replace(Position("f", 1), [failure]) == []
     assert feed.replace(Position("g", 0), []) == []
-    assert feed.take(Position("g", 1), 0, failure) == []
-    assert feed.take(Position("g", 2), 0, again) == [again]
+    assert feed.add_event(Position("g", 1), 0, failure) == []
+    assert feed.add_event(Position("g", 2), 0, again) == [again]
 
 
 def test_a_client_notes_what_the_contract_forbids():
     feed = Feed("task:a")
     status = {"task_id": "a", "version": 1, "state": "STARTED", "run": 1, "attempt": 0}
     assert feed.replace(Position("e", 4), [status]) == [status]
-    assert feed.take(Position("e", 6), 1, status | {"version": 2})
+    assert feed.add_event(Position("e", 6), 1, status | {"version": 2})
     for offset, merged in ((6, 0), (8, 0), (5, 0)):
         with pytest.raises(ValueError, match="after"):
-            feed.take(Position("e", offset), merged, status | {"version": 3})
+            feed.add_event(Position("e", offset), merged, status | {"version": 3})
     assert feed.replace(Position("e", 9), [status]) == []
 
 

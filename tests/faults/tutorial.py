@@ -18,7 +18,7 @@ from django.core.asgi import get_asgi_application
 from django.http import HttpResponse
 from django.urls import path
 
-from benchmarks.tutorial import TutorialConsumer
+from tests.tutorial_consumer import TutorialConsumer
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.faults.tutorial_settings")
 django.setup()

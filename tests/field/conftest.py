@@ -12,7 +12,7 @@ from django.test import override_settings
 
 from realtime.web.access.revocation import get_access_checker
 from realtime.web.hub import get_hub
-from tests.sinks import SessionClient
+from tests.client.session import SessionClient
 
 #: Set by `make field`: each situation in full. The suite runs a short form.
 LONG = os.environ.get("FIELD") == "long"

@@ -28,9 +28,11 @@ from realtime import make_token, routing
 from realtime.web.access.tokens import _salt, read_token
 from realtime.web.breaker import PAUSE, layer_breaker
 from realtime.web.paths import from_path, to_path
+from tests.client.over_http import request
+from tests.client.websocket import connect
 from tests.conftest import web_starter
+from tests.publishing import fresh_id, publish_change, secret_of, token_for
 from tests.until import until
-from tests.wire import connect, fresh_id, request, say, secret_of, token_for
 
 SITE = {"ROOT_URLCONF": "tests.field.site"}
 MEMORY = {"STORE": "realtime.store.memory.MemoryStore"}
@@ -182,7 +184,7 @@ async def test_a_visitors_session_renews_the_token_for_a_task_that_it_started(
     browser = Browser(webs("db"))
     task_id = browser.ask("POST", "/start/").json()["id"]
     foreign = fresh_id()
-    say(foreign, "STARTED", owner="somebody")
+    publish_change(foreign, "STARTED", owner="somebody")
     topics = [f"task:{task_id}", "user:me", f"task:{foreign}", f"task:{fresh_id()}"]
     answer = browser.ask("POST", "/realtime/tokens/", body={"topics": topics})
     assert answer.code == 201
@@ -204,7 +206,7 @@ async def test_a_visitors_session_renews_the_token_for_a_task_that_it_started(
 @pytest.mark.integration
 def test_a_leaked_token_cannot_renew_itself(webs: Callable[[str], Any]) -> None:
     web, topic = webs("db"), f"task:{fresh_id()}"
-    say(topic.removeprefix("task:"), "STARTED", owner="somebody")
+    publish_change(topic.removeprefix("task:"), "STARTED", owner="somebody")
     token = token_for(web, topic, "user:somebody")
     for asked in ([topic], ["user:somebody"], [topic, "user:somebody"]):
         answer = request(web, "POST", "/realtime/tokens/", token=token, body={"topics": asked})
@@ -260,7 +262,7 @@ LOGIN_REQUIRED = [
 
 @pytest.mark.django_db(transaction=True)
 async def test_middleware_that_requires_a_login_leaves_the_service_alone(clean_redis: str) -> None:
-    say("t-1", "STARTED")
+    publish_change("t-1", "STARTED")
     token = {"Authorization": f"Bearer {make_token(['task:t-1'])[0]}"}
     with override_settings(MIDDLEWARE=LOGIN_REQUIRED, ALLOWED_HOSTS=["testserver"]):
         for client in (AsyncClient(),):
@@ -289,7 +291,7 @@ async def test_requests_in_transactions_do_not_refuse_the_services_views(
 @pytest.mark.integration
 async def test_without_sessions_and_users_a_token_is_enough(webs: Callable[[str], Any]) -> None:
     web, task_id = webs("bare"), fresh_id()
-    say(task_id, "STARTED", owner="somebody")
+    publish_change(task_id, "STARTED", owner="somebody")
     token = token_for(web, f"task:{task_id}")
     async with connect(web, session="something") as client:
         assert (await client.subscribe(f"task:{task_id}", token=token))["snapshot"]
@@ -395,12 +397,12 @@ def test_any_id_has_one_path_and_comes_back_from_it(task_id: str) -> None:
 @pytest.mark.parametrize("task_id", ["a/b #1?", "..", "nächtlich: 7", "~", "x" * 255])
 def test_a_task_with_any_id_is_read_and_cancelled_over_http(service: Any, task_id: str) -> None:
     task_id = f"{fresh_id()}{task_id}"[-255:]
-    say(task_id, "STARTED")
+    publish_change(task_id, "STARTED")
     token = token_for(service, f"task:{task_id}")
     path = f"/realtime/tasks/{to_path(task_id)}/"
     assert request(service, "GET", path, token=token).json()["status"]["task_id"] == task_id
     assert request(service, "POST", f"{path}cancel/", token=token).json() == {"task_id": task_id}
-    say(task_id, "SUCCESS", result=[1])
+    publish_change(task_id, "SUCCESS", result=[1])
     assert request(service, "GET", f"{path}result/", token=token).json() == [1]
 
 

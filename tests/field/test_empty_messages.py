@@ -11,8 +11,8 @@ import pytest
 from websockets.asyncio.client import connect as open_socket
 
 from project.processes import Process, free_port
+from tests.client.websocket import connect
 from tests.conftest import READY, Service
-from tests.wire import connect
 
 pytestmark = pytest.mark.integration
 

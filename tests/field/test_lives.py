@@ -28,8 +28,8 @@ from realtime.web import recall, views
 from realtime.web.access.revocation import get_access_checker
 from realtime.web.access.tokens import make_token
 from realtime.web.hub import get_hub
+from tests.client.session import SessionClient
 from tests.policies import Gate
-from tests.sinks import SessionClient
 from tests.until import until
 
 #: Asking for a right may close a connection to the database, where the process has one.

@@ -22,10 +22,12 @@ from realtime.ownership import VISITOR_KEY, owner_of_request, owner_of_user
 from realtime.store import get_store
 from realtime.web.access.tokens import read_token
 from realtime.web.breaker import store_breaker
+from tests.client.over_http import request
+from tests.client.websocket import connect
 from tests.conftest import web_starter
 from tests.field.test_access import SITE, Browser
+from tests.publishing import fresh_id, publish_change, secret_of, token_for
 from tests.until import until
-from tests.wire import connect, fresh_id, request, say, secret_of, token_for
 
 NOT_FOUND = {"code": "not_found", "message": "no such task, or not for you"}
 
@@ -170,7 +172,7 @@ async def test_a_visitors_tasks_become_the_users_at_sign_in(
     with secret_of(browser.web):
         visitor = next(each.ident for each in read_token(visitors) if each.kind == "user")
     in_flight = fresh_id()
-    say(in_flight, "PENDING", owner=visitor)
+    publish_change(in_flight, "PENDING", owner=visitor)
     late = request(browser.web, "POST", "/start/", session=before)
     assert late.code == 200, "the old session is nobody's"
     async with connect(browser.web, session=browser.session) as client:
@@ -360,8 +362,8 @@ def test_forgetting_removes_a_task_or_all_of_a_users(clean_redis: str) -> None:
     alice = User.objects.create(username="alice")
     owner = str(alice.pk)
     for task_id in ("a", "b", "c"):
-        say(task_id, "SUCCESS", owner=owner)
-    say("other", "SUCCESS", owner="somebody")
+        publish_change(task_id, "SUCCESS", owner=owner)
+    publish_change("other", "SUCCESS", owner="somebody")
     assert realtime.forget(task_id="a") == 1
     assert realtime.forget(task_id="a") == 0
     assert realtime.status("a") is None
@@ -386,7 +388,7 @@ def test_the_command_forgets_by_name_key_owner_and_task(
         ["--task", "one", "two"],
     ):
         for task_id in ("one", "two"):
-            say(task_id, "SUCCESS", owner=alice.pk)
+            publish_change(task_id, "SUCCESS", owner=alice.pk)
         call_command("forget_realtime", *options)
         assert capsys.readouterr().out == "2 tasks removed\n"
         assert realtime.status("one") is None
@@ -415,7 +417,7 @@ def test_a_deleted_users_tasks_are_removed_unless_somebody_else_has_the_same_own
     with override_settings(REALTIME={**settings.REALTIME, **BY_NAME}):
         first = User.objects.create(username="one of team")
         second = User.objects.create(username="two of team")
-        say("t", "SUCCESS", owner="team")
+        publish_change("t", "SUCCESS", owner="team")
         first.delete()
         assert realtime.status("t") is not None
         second.delete()

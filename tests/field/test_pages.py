@@ -17,7 +17,7 @@ from playwright.async_api import Browser, Page, Request, expect
 
 from tests.browser.conftest import browser, chromium_path, page, watched  # noqa: F401
 from tests.conftest import web_starter
-from tests.wire import fresh_id, say
+from tests.publishing import fresh_id, publish_change
 
 pytestmark = [
     pytest.mark.integration,
@@ -185,7 +185,7 @@ async def test_a_page_whose_session_opens_nothing_says_so_when_its_token_ends(
     warnings: list[str] = []
     tab.on("console", lambda message: warnings.append(message.text))
     task_id = fresh_id()
-    await asyncio.to_thread(say, task_id, "STARTED", owner="somebody")
+    await asyncio.to_thread(publish_change, task_id, "STARTED", owner="somebody")
     await opened(tab, web)
     await tab.evaluate(
         """async id => {
@@ -231,7 +231,7 @@ async def test_a_page_with_more_tasks_than_the_burst_shows_them_all(
 
     def happen() -> None:
         for task_id in ids:
-            say(task_id, "FAILURE", owner="somebody")
+            publish_change(task_id, "FAILURE", owner="somebody")
 
     await asyncio.to_thread(happen)
     await opened(tab, web)
@@ -312,7 +312,7 @@ async def test_an_element_follows_its_attributes_and_leaves_nothing_behind(
     def happen() -> None:
         for number, task_id in enumerate(ids):
             progress = {"current": number, "total": 9, "message": None}
-            say(task_id, "PROGRESS", owner="somebody", progress=progress)
+            publish_change(task_id, "PROGRESS", owner="somebody", progress=progress)
 
     await asyncio.to_thread(happen)
     await opened(tab, web)
@@ -338,8 +338,8 @@ async def test_an_element_follows_its_attributes_and_leaves_nothing_behind(
         await expect(element.locator('[data-part="label"]')).to_have_text(f"Task {number}")
         await expect(element.get_by_role("progressbar")).to_have_accessible_name(f"Task {number}")
     # Only the last one is subscribed to.
-    await asyncio.to_thread(say, ids[0], "FAILURE", owner="somebody")
-    await asyncio.to_thread(say, ids[2], "SUCCESS", owner="somebody")
+    await asyncio.to_thread(publish_change, ids[0], "FAILURE", owner="somebody")
+    await asyncio.to_thread(publish_change, ids[2], "SUCCESS", owner="somebody")
     await expect(text).to_have_text("succeeded")
     await element.evaluate("it => it.removeAttribute('task-id')")
     await expect(text).to_have_text("")
@@ -356,7 +356,7 @@ async def test_elements_survive_what_scripts_of_a_page_do_with_them(
     await opened(tab, web)
     tasks = [await started(tab, tmp_path / str(number)) for number in range(2)]
     odd_id = 'an "id" <b>\'/?#&</script> ünï 😀'
-    await asyncio.to_thread(say, odd_id, "STARTED", owner="somebody")
+    await asyncio.to_thread(publish_change, odd_id, "STARTED", owner="somebody")
     # Before the script.
     query = "&".join(f"id={task['id']}" for task in tasks)
     await tab.route("**/task-progress.js", lambda route: route.abort(), times=1)
@@ -442,7 +442,7 @@ async def test_an_element_speaks_the_pages_language_and_is_read_aloud_seldom(
 
     def progress(current: int | None, message: str | None) -> None:
         said = {"current": current, "total": 55, "message": message}
-        say(task["id"], "PROGRESS", owner="", progress=said)
+        publish_change(task["id"], "PROGRESS", owner="", progress=said)
 
     for current in range(1, 31):
         await asyncio.to_thread(progress, current, None)
@@ -463,7 +463,7 @@ async def test_an_element_speaks_the_pages_language_and_is_read_aloud_seldom(
 async def test_a_page_under_a_path_connects_under_it(webs: Callable[..., Any], tab: Page) -> None:
     web = await asyncio.to_thread(webs, django={"FORCE_SCRIPT_NAME": "/app"})
     task_id = fresh_id()
-    await asyncio.to_thread(say, task_id, "STARTED", owner="somebody")
+    await asyncio.to_thread(publish_change, task_id, "STARTED", owner="somebody")
     await tab.goto(f"{web.url}/app/page/")
     await tab.evaluate(
         """async id => {
@@ -488,7 +488,7 @@ async def test_a_page_that_comes_back_from_the_cache_connects_once_and_is_curren
 ) -> None:
     web = await asyncio.to_thread(webs)
     task_id = fresh_id()
-    await asyncio.to_thread(say, task_id, "STARTED", owner="somebody")
+    await asyncio.to_thread(publish_change, task_id, "STARTED", owner="somebody")
     await opened(tab, web)
     await tab.evaluate(
         "async id => { follow(id, (await (await fetch(`/token/?id=${id}`)).json()).token); }",
@@ -497,7 +497,7 @@ async def test_a_page_that_comes_back_from_the_cache_connects_once_and_is_curren
     await tab.wait_for_function("() => sockets[0]?.readyState === 1")
     await tab.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
     await tab.wait_for_function(f"() => {OPEN} === 0")
-    await asyncio.to_thread(say, task_id, "FAILURE", owner="somebody")
+    await asyncio.to_thread(publish_change, task_id, "FAILURE", owner="somebody")
     await tab.evaluate(
         """() => {
           dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));

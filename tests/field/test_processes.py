@@ -31,8 +31,8 @@ from realtime.ownership import owner_from
 from realtime.store import get_store
 from realtime.worker.publisher import publisher
 from tests.field.pushed_tasks import PlainTask
+from tests.publishing import user
 from tests.until import until
-from tests.wire import user
 
 IN_MEMORY = {"STORE": "realtime.store.memory.MemoryStore"}
 
@@ -238,7 +238,7 @@ def test_each_override_of_the_settings_starts_without_what_waited_before(
         assert until(publisher.waiting)
         layer = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
         with override_settings(REALTIME=IN_MEMORY, CHANNEL_LAYERS=layer):
-            assert publisher.waiting() == 0
+            assert publisher.arrived == 0
             task_id = tell.apply().id
             status = realtime.status(task_id)
             assert status is not None

@@ -17,9 +17,11 @@ from django.test import override_settings
 from websockets.exceptions import InvalidStatus
 
 from realtime.web.access.origins import is_allowed_origin
+from tests.client.over_http import request
+from tests.client.websocket import connect
 from tests.conftest import web_starter
+from tests.publishing import fresh_id, publish_change, token_for
 from tests.until import until
-from tests.wire import connect, fresh_id, request, say, token_for
 
 pytestmark = pytest.mark.integration
 
@@ -64,7 +66,7 @@ async def test_a_site_under_a_path_has_both_whether_the_proxy_keeps_the_path_or_
     under_a_path: Callable[[str], Any], server: str
 ) -> None:
     web, task_id = under_a_path(server), fresh_id()
-    say(task_id, "STARTED")
+    publish_change(task_id, "STARTED")
     token = token_for(web, f"task:{task_id}")
     for prefix in ("/app", ""):
         answer = request(web, "GET", f"{prefix}/realtime/tasks/{task_id}/", token=token)

@@ -37,12 +37,14 @@ from realtime.web import subscriptions as subscriptions_module
 from realtime.web.access import tokens as tokens_module
 from realtime.web.access.tokens import make_token
 from realtime.web.hub import Hub, get_hub
+from tests.client.over_http import request
+from tests.client.session import SessionClient
+from tests.client.watcher import LoopThread
+from tests.client.websocket import connect
 from tests.conftest import speaking_to
-from tests.faults.clients import LoopThread
 from tests.faults.proxy import Proxy
-from tests.sinks import SessionClient
+from tests.publishing import fresh_id, publish_change, publish_progress, token_for
 from tests.until import auntil, until
-from tests.wire import connect, fresh_id, request, say, tell, token_for
 
 #: Asking for a right may close a connection to the database, where the process has one.
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
@@ -70,7 +72,7 @@ def brief_token(topic: str) -> tuple[str, datetime]:
         return make_token([topic])
 
 
-asay = sync_to_async(say, thread_sensitive=False)
+asay = sync_to_async(publish_change, thread_sensitive=False)
 
 
 # A page that stays open longer than its token (P1)
@@ -81,7 +83,7 @@ async def test_a_token_that_ends_ends_nothing_that_the_session_allows(
 ) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "STARTED", owner=people.alice.key)
+    publish_change(task_id, "STARTED", owner=people.alice.key)
     with override_settings(REALTIME={**settings.REALTIME, "TOKEN_AGE": 2}):
         brief = token_for(service, topic)
     async with (
@@ -93,7 +95,7 @@ async def test_a_token_that_ends_ends_nothing_that_the_session_allows(
             assert answer["expires_in"] in (0, 1, 2)
         ended = await stranger.event(topic)
         assert (ended["type"], ended["code"]) == ("unsubscribed", "unauthorized")
-        say(task_id, "SUCCESS", owner=people.alice.key)
+        publish_change(task_id, "SUCCESS", owner=people.alice.key)
         assert (await owner.event(topic))["status"]["state"] == "SUCCESS"
         assert await stranger.has_nothing()
         assert (await owner.subscribe(topic))["expires_in"] is None
@@ -166,8 +168,8 @@ async def test_renewing_a_token_while_events_come_loses_and_doubles_nothing(
         for current in range(count):
             # No further ahead than the history goes, or an answer is a snapshot.
             until(lambda: current - len(seen) < 40)  # noqa: B023
-            tell(task_id, current)
-        say(task_id, "SUCCESS")
+            publish_progress(task_id, current)
+        publish_change(task_id, "SUCCESS")
 
     answer = await client.ask("subscribe", topic=topic, token=token(topic))
     position = Position(answer["epoch"], answer["offset"])
@@ -198,7 +200,7 @@ async def test_a_page_with_25_expired_ids_still_sees_its_running_task_end(
 ) -> None:
     running = fresh_id()
     topic = f"task:{running}"
-    say(running, "STARTED", owner=people.alice.key)
+    publish_change(running, "STARTED", owner=people.alice.key)
     async with connect(service, session=people.alice.session) as client:
         answer = await client.subscribe(topic)
         codes = [(await client.subscribe(f"task:{fresh_id()}")) for _ in range(25)]
@@ -207,7 +209,7 @@ async def test_a_page_with_25_expired_ids_still_sees_its_running_task_end(
         since = {"epoch": answer["epoch"], "offset": answer["offset"]}
         again = await client.subscribe(topic, since=since)
         assert again["recovered"], "what was granted can be asked for again"
-        say(running, "SUCCESS", owner=people.alice.key)
+        publish_change(running, "SUCCESS", owner=people.alice.key)
         assert (await client.event(topic))["status"]["state"] == "SUCCESS"
 
 
@@ -327,7 +329,7 @@ def test_waiting_in_a_synchronous_view_leaves_no_hub_loop_thread_or_connection(
 ) -> None:
     task_id = fresh_id()
     if state:
-        say(task_id, state)
+        publish_change(task_id, state)
     assert wait_in_a_thread(task_id) == state
     before = count_what_remains(clean_redis)
     for _ in range(amount(20, 200)):
@@ -500,7 +502,7 @@ async def test_a_list_arrives_as_one_page_and_the_rest_on_request(
 ) -> None:
     def start() -> None:
         for number in range(130):
-            say(f"task-{number:03}", "STARTED", owner="7")
+            publish_change(f"task-{number:03}", "STARTED", owner="7")
 
     await asyncio.to_thread(start)
     client = await open_client(person(7))
@@ -528,7 +530,7 @@ async def test_a_list_arrives_as_one_page_and_the_rest_on_request(
 def test_a_list_is_read_page_by_page_over_http_too(service: Any, people: Any) -> None:
     owner = f"visitor-{fresh_id()}"
     for number in range(5):
-        say(f"{owner}-{number}/ü", "STARTED", owner=owner)
+        publish_change(f"{owner}-{number}/ü", "STARTED", owner=owner)
     allowed = {"token": token_for(service, f"user:{owner}")}
     path = "/realtime/topics/user:me/"
     first = request(service, "GET", f"{path}?limit=2", **allowed).json()

@@ -16,7 +16,7 @@ from django.template import Context, Template
 from django.test import override_settings
 
 from scripts.node import find_node
-from tests.wire import fresh_id, say, token_for
+from tests.publishing import fresh_id, publish_change, token_for
 
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = ROOT / "static"
@@ -111,7 +111,7 @@ def test_the_documented_script_for_node_shows_the_ending_and_exits(
     file = tmp_path / "watch.mjs"
     file.write_text(script.replace('"./static/', f'"{ROOT}/static/'))
     task_id = fresh_id()
-    say(task_id, "FAILURE", owner="somebody")
+    publish_change(task_id, "FAILURE", owner="somebody")
     node = find_node()
     if node is None:
         pytest.skip("there is no Node 22 or newer")

@@ -27,11 +27,13 @@ from realtime.groups import layer
 from realtime.groups.layer import from_message, get_layer, group_of
 from realtime.store import connection, get_store
 from realtime.web.hub import Hub, Subscription
+from tests.client.over_http import request
+from tests.client.watcher import LoopThread
+from tests.client.websocket import connect
 from tests.conftest import speaking_to
-from tests.faults.clients import LoopThread
 from tests.faults.proxy import Proxy
+from tests.publishing import fresh_id, token_for
 from tests.until import auntil, until
-from tests.wire import connect, fresh_id, request, token_for
 
 pytestmark = pytest.mark.integration
 

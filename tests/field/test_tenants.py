@@ -27,9 +27,9 @@ from realtime.web.access.revocation import get_access_checker
 from realtime.web.access.tokens import make_token
 from realtime.web.hub import get_hub
 from realtime.web.paths import to_path
+from tests.client.session import SessionClient
 from tests.conftest import speaking_to
 from tests.field.test_store import Listener
-from tests.sinks import SessionClient
 
 pytestmark = pytest.mark.integration
 

@@ -35,10 +35,10 @@ from realtime.store import get_store
 from realtime.web.hub import Hub, Subscription
 from realtime.web.reconciler import Reconciler
 from tests import sample_tasks
+from tests.client.octets import HOST
 from tests.conftest import READY, speaking_to
 from tests.field.conftest import LONG
 from tests.field.late_tasks import hold_late
-from tests.raw import HOST
 from tests.statuses import history, states
 from tests.until import until
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from benchmarks.guessing import compare
 from realtime.core.status import Status
 from realtime.web.access.tokens import read_token
-from tests.wire import connect, fresh_id, request, say, secret_of, token_for
+from tests.client.over_http import median_seconds, request
+from tests.client.websocket import connect
+from tests.publishing import fresh_id, publish_change, secret_of, token_for
 
 pytestmark = pytest.mark.integration
 
@@ -39,7 +40,7 @@ async def test_listed_pages_may_connect_too_and_idle_connections_are_sent_away(
         async with connect(service, origin=origin) as client:
             assert client.welcome["type"] == "welcome"
             assert await client.close_code() == 4000
-            (closing,) = client.waiting()
+            (closing,) = client.arrived
             assert (closing["type"], closing["code"], closing["reconnect"]) == (
                 "closing",
                 4000,
@@ -66,7 +67,7 @@ async def test_any_other_address_is_refused(service: Any) -> None:
 
 async def test_the_owner_sees_the_task(service: Any, people: Any) -> None:
     task_id = fresh_id()
-    say(task_id, "PENDING", owner=people.alice.key)
+    publish_change(task_id, "PENDING", owner=people.alice.key)
     async with connect(service, session=people.alice.session) as client:
         answer = await client.subscribe(f"task:{task_id}")
         assert answer["snapshot"][0]["task_id"] == task_id
@@ -75,14 +76,14 @@ async def test_the_owner_sees_the_task(service: Any, people: Any) -> None:
 async def test_a_refused_subscription_gets_no_event(service: Any, people: Any) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "PENDING", owner=people.alice.key)
+    publish_change(task_id, "PENDING", owner=people.alice.key)
     async with (
         connect(service, session=people.alice.session) as alice,
         connect(service, session=people.bob.session) as bob,
     ):
         await alice.subscribe(topic)
         await bob.subscribe(topic)
-        say(task_id, "SUCCESS", owner=people.alice.key)
+        publish_change(task_id, "SUCCESS", owner=people.alice.key)
         assert (await alice.event(topic))["status"]["state"] == "SUCCESS"
         assert await bob.has_nothing()
 
@@ -92,7 +93,7 @@ async def test_staff_with_the_permission_see_everybodys_task(
     service: Any, people: Any, who: str
 ) -> None:
     task_id = fresh_id()
-    say(task_id, "PENDING", owner=people.alice.key)
+    publish_change(task_id, "PENDING", owner=people.alice.key)
     async with connect(service, session=getattr(people, who).session) as client:
         assert (await client.subscribe(f"task:{task_id}"))["type"] == "subscribed"
         answer = await client.subscribe(f"task:{fresh_id()}")
@@ -104,13 +105,15 @@ def test_the_time_of_an_answer_does_not_tell_a_foreign_task_from_none(
 ) -> None:
     foreign = [fresh_id() for _ in range(100)]
     for task_id in foreign:
-        say(task_id, "STARTED", owner=people.alice.key)
+        publish_change(task_id, "STARTED", owner=people.alice.key)
     # `python -m benchmarks.guessing` holds the medians of a thousand to 5 %. A busy machine
     # wavers more than that: here it is a coarse difference, such as another query, that fails.
     ratios = []
     for session in (people.bob.session, people.clerk.session, ""):
         for _ in range(4):
-            one, other = compare(service.url, session, foreign, [fresh_id() for _ in foreign])
+            one, other = median_seconds(
+                service.url, session, foreign, [fresh_id() for _ in foreign]
+            )
             ratios.append(one / other)
             if 0.85 < ratios[-1] < 1.15:
                 break
@@ -125,9 +128,9 @@ async def test_user_me_is_all_that_one_started_newest_first_and_live(
 ) -> None:
     bob = people.bob
     first, second, others = fresh_id(), fresh_id(), fresh_id()
-    say(first, "PENDING", owner=bob.key)
-    say(others, "PENDING", owner=people.alice.key)
-    say(second, "PENDING", owner=bob.key)
+    publish_change(first, "PENDING", owner=bob.key)
+    publish_change(others, "PENDING", owner=people.alice.key)
+    publish_change(second, "PENDING", owner=bob.key)
     async with connect(service, session=bob.session) as client:
         answer = await client.subscribe("user:me")
         ids = [status["task_id"] for status in answer["snapshot"]]
@@ -136,9 +139,9 @@ async def test_user_me_is_all_that_one_started_newest_first_and_live(
         assert answer["topic"] == "user:me"
 
         third = fresh_id()
-        say(others, "SUCCESS", owner=people.alice.key)
-        say(third, "PENDING", owner=bob.key)
-        say(first, "SUCCESS", owner=bob.key)
+        publish_change(others, "SUCCESS", owner=people.alice.key)
+        publish_change(third, "PENDING", owner=bob.key)
+        publish_change(first, "SUCCESS", owner=bob.key)
         events = [await client.event("user:me") for _ in range(2)]
         assert [event["status"]["task_id"] for event in events] == [third, first]
         offset = answer["offset"]
@@ -170,8 +173,8 @@ async def test_somebody_elses_topic_is_not_found_but_for_staff_with_the_permissi
 
 async def test_a_token_lets_a_stranger_see_the_topics_it_names(service: Any) -> None:
     one, two = fresh_id(), fresh_id()
-    say(one, "SUCCESS")
-    say(two, "SUCCESS")
+    publish_change(one, "SUCCESS")
+    publish_change(two, "SUCCESS")
     token = token_for(service, f"task:{one}", f"task:{two}")
     async with connect(service) as client:
         for task_id in (one, two):
@@ -183,8 +186,8 @@ async def test_a_token_for_a_user_is_their_topic_under_both_names_and_each_of_th
     service: Any,
 ) -> None:
     owner, mine, others = f"visitor-{fresh_id()}", fresh_id(), fresh_id()
-    say(mine, "PENDING", owner=owner)
-    say(others, "PENDING", owner="visitor-else")
+    publish_change(mine, "PENDING", owner=owner)
+    publish_change(others, "PENDING", owner="visitor-else")
     token = token_for(service, f"user:{owner}")
     async with connect(service) as client:
         for topic in ("user:me", f"user:{owner}", f"task:{mine}"):
@@ -197,7 +200,7 @@ async def test_a_token_for_a_user_is_their_topic_under_both_names_and_each_of_th
                 "unauthorized",
                 "the token is for another topic",
             )
-        say(mine, "STARTED", owner=owner)
+        publish_change(mine, "STARTED", owner=owner)
         got = {(await client.event())["topic"] for _ in range(3)}
         assert got == {"user:me", f"user:{owner}", f"task:{mine}"}
 
@@ -219,7 +222,7 @@ async def test_a_visitor_sees_by_token_what_they_started_and_their_session_renew
     assert topic.ident.startswith("visitor-")
 
     task_id = fresh_id()
-    say(task_id, "PENDING", owner=topic.ident)
+    publish_change(task_id, "PENDING", owner=topic.ident)
     async with connect(service, session=session) as client:
         answer = await client.subscribe("user:me")
         assert answer["code"] == "unauthorized", "a visitor is not signed in"
@@ -236,7 +239,7 @@ async def test_the_owner_and_staff_with_the_permission_may_cancel(
 ) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "STARTED", owner=people.alice.key)
+    publish_change(task_id, "STARTED", owner=people.alice.key)
     async with connect(service, session=getattr(people, who).session) as client:
         await client.subscribe(topic)
         assert (await client.ask("cancel", task_id=task_id))["type"] == "cancelled"
@@ -247,7 +250,7 @@ async def test_the_owner_and_staff_with_the_permission_may_cancel(
 async def test_who_showed_a_token_for_the_task_may_cancel_it(service: Any) -> None:
     owner, by_task, by_user = f"visitor-{fresh_id()}", fresh_id(), fresh_id()
     for task_id in (by_task, by_user):
-        say(task_id, "STARTED", owner=owner)
+        publish_change(task_id, "STARTED", owner=owner)
     async with connect(service) as client:
         topic = f"task:{by_task}"
         await client.subscribe(topic, token=token_for(service, topic))
@@ -261,7 +264,7 @@ async def test_for_everybody_else_there_is_no_such_task_to_cancel(
     service: Any, people: Any
 ) -> None:
     task_id = fresh_id()
-    version = say(task_id, "STARTED", owner=people.alice.key)
+    version = publish_change(task_id, "STARTED", owner=people.alice.key)
     sessions = ("", people.bob.session, people.clerk.session, people.auditor.session)
     for session in sessions:
         async with connect(service, session=session) as client:

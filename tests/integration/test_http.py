@@ -14,9 +14,11 @@ from asgiref.sync import async_to_sync
 import realtime
 from realtime.core.status import FIELDS
 from realtime.web.access.tokens import read_token
+from tests.client.over_http import Answer, request
+from tests.client.websocket import connect
+from tests.publishing import fresh_id, publish_change, secret_of, token_for
 from tests.sample_tasks import echo, fail, forget, sleep
 from tests.until import until
-from tests.wire import Answer, connect, fresh_id, request, say, secret_of, token_for
 
 pytestmark = pytest.mark.integration
 
@@ -42,8 +44,8 @@ def error_of(answer: Answer) -> str:
 
 def test_the_status_and_its_place_are_what_the_socket_says(service: Any, people: Any) -> None:
     task_id = fresh_id()
-    say(task_id, "PENDING", owner=people.alice.key)
-    say(task_id, "STARTED")
+    publish_change(task_id, "PENDING", owner=people.alice.key)
+    publish_change(task_id, "STARTED")
 
     @async_to_sync
     async def from_socket() -> Any:
@@ -64,7 +66,7 @@ def test_the_status_and_its_place_are_what_the_socket_says(service: Any, people:
 
 def test_a_token_in_the_header_shows_its_task(service: Any) -> None:
     task_id = fresh_id()
-    say(task_id, "SUCCESS", result=[1, "ü"])
+    publish_change(task_id, "SUCCESS", result=[1, "ü"])
     path = f"/realtime/tasks/{task_id}/"
     answer = request(service, "GET", path, token=token_for(service, f"task:{task_id}"))
     assert answer.json()["status"]["result"] == [1, "ü"]
@@ -76,7 +78,7 @@ def test_a_token_in_the_header_shows_its_task(service: Any) -> None:
 
 def test_a_token_in_the_address_shows_nothing(service: Any) -> None:
     task_id = fresh_id()
-    say(task_id, "SUCCESS")
+    publish_change(task_id, "SUCCESS")
     token = token_for(service, f"task:{task_id}")
     assert request(service, "GET", f"/realtime/tasks/{task_id}/?token={token}").code == 404
 
@@ -86,7 +88,7 @@ def test_a_foreign_an_unknown_and_an_impossible_id_get_the_same_bytes(
     service: Any, people: Any, what: str
 ) -> None:
     foreign = fresh_id()
-    say(foreign, "SUCCESS", owner=people.alice.key, result=1)
+    publish_change(foreign, "SUCCESS", owner=people.alice.key, result=1)
     ids = (foreign, fresh_id(), "no-uuid", "*", "a%20b", "%C3%A4", "%7Ba%7D", "x" * 101)
     for session in ("", people.bob.session, people.clerk.session):
         answers = [
@@ -101,7 +103,7 @@ def test_a_foreign_an_unknown_and_an_impossible_id_get_the_same_bytes(
 @pytest.mark.parametrize("what", ["", "result/"])
 def test_a_bad_token_is_unauthorized(service: Any, people: Any, what: str) -> None:
     task_id = fresh_id()
-    say(task_id, "SUCCESS", owner=people.alice.key, result=1)
+    publish_change(task_id, "SUCCESS", owner=people.alice.key, result=1)
     path = f"/realtime/tasks/{task_id}/{what}"
     for token in (
         "forged",
@@ -138,7 +140,7 @@ def test_ten_megabytes_are_no_trouble(service: Any) -> None:
 
 def test_a_result_that_the_backend_does_not_have_comes_from_the_status(service: Any) -> None:
     task_id = fresh_id()
-    say(task_id, "SUCCESS", result={"a": [1]})
+    publish_change(task_id, "SUCCESS", result={"a": [1]})
     token = token_for(service, f"task:{task_id}")
     answer = request(service, "GET", f"/realtime/tasks/{task_id}/result/", token=token)
     assert (answer.code, answer.json()) == (200, {"a": [1]})
@@ -155,7 +157,7 @@ def test_a_task_that_failed_has_no_result(service: Any) -> None:
 
 def test_a_task_that_runs_has_no_result_yet(service: Any) -> None:
     task_id = fresh_id()
-    say(task_id, "STARTED")
+    publish_change(task_id, "STARTED")
     token = token_for(service, f"task:{task_id}")
     answer = request(service, "GET", f"/realtime/tasks/{task_id}/result/", token=token)
     assert (answer.code, error_of(answer)) == (404, "not_found")
@@ -174,7 +176,7 @@ def test_a_task_whose_result_nobody_keeps_answers_null(service: Any) -> None:
 
 def test_the_owner_cancels_over_http(service: Any, people: Any) -> None:
     task_id = fresh_id()
-    say(task_id, "STARTED", owner=people.alice.key)
+    publish_change(task_id, "STARTED", owner=people.alice.key)
     answer = request(
         service, "POST", f"/realtime/tasks/{task_id}/cancel/", session=people.alice.session
     )
@@ -194,7 +196,7 @@ def test_a_real_task_is_revoked_by_a_token_over_http(service: Any) -> None:
 
 def test_nobody_else_cancels(service: Any, people: Any) -> None:
     alice, task_id = people.alice, fresh_id()
-    say(task_id, "STARTED", owner=alice.key)
+    publish_change(task_id, "STARTED", owner=alice.key)
     path = f"/realtime/tasks/{task_id}/cancel/"
     for session in ("", people.bob.session, people.clerk.session, people.auditor.session):
         answer = request(service, "POST", path, session=session)
@@ -210,7 +212,7 @@ def test_cancelling_what_has_ended_is_accepted_and_changes_nothing(
     service: Any, people: Any
 ) -> None:
     task_id = fresh_id()
-    say(task_id, "SUCCESS", owner=people.alice.key, result=1)
+    publish_change(task_id, "SUCCESS", owner=people.alice.key, result=1)
     before = realtime.status(task_id)
     path = f"/realtime/tasks/{task_id}/cancel/"
     assert request(service, "POST", path, session=people.alice.session).code == 202
@@ -222,7 +224,7 @@ def test_cancelling_what_has_ended_is_accepted_and_changes_nothing(
 
 def test_a_user_gets_a_token_for_their_own_topics(service: Any, people: Any) -> None:
     alice, task_id = people.alice, fresh_id()
-    say(task_id, "PENDING", owner=alice.key)
+    publish_change(task_id, "PENDING", owner=alice.key)
     topics = ["user:me", f"user:{alice.key}", f"task:{task_id}"]
     before = datetime.now(UTC)
     answer = request(
@@ -242,7 +244,7 @@ def test_a_user_gets_a_token_for_their_own_topics(service: Any, people: Any) -> 
 
 def test_what_one_may_not_see_one_gets_no_token_for(service: Any, people: Any) -> None:
     foreign = fresh_id()
-    say(foreign, "PENDING", owner=people.alice.key)
+    publish_change(foreign, "PENDING", owner=people.alice.key)
     asked = {
         "a foreign task": (f"task:{foreign}", 404, "not_found"),
         "an unknown task": (f"task:{fresh_id()}", 404, "not_found"),
@@ -332,7 +334,7 @@ def test_a_wrong_method_is_told_the_right_one(service: Any, path: str, allowed: 
 
 def test_head_answers_without_a_body(service: Any) -> None:
     task_id = fresh_id()
-    say(task_id, "SUCCESS", result=1)
+    publish_change(task_id, "SUCCESS", result=1)
     token = token_for(service, f"task:{task_id}")
     for path in (f"/realtime/tasks/{task_id}/", f"/realtime/tasks/{task_id}/result/"):
         answer = request(service, "HEAD", path, token=token)
@@ -357,7 +359,7 @@ def test_without_redis_it_is_alive_not_ready_and_says_so_without_showing_the_ins
     task_id = fresh_id()
     topic = f"task:{task_id}"
     token = token_for(service, topic)
-    say(task_id, "STARTED")
+    publish_change(task_id, "STARTED")
     service.redis.stop()
 
     assert request(service, "GET", "/realtime/healthz").code == 200

@@ -11,7 +11,8 @@ from asgiref.sync import sync_to_async
 from realtime.core.states import TERMINAL
 from realtime.ownership import owner_from
 from tests import sample_tasks
-from tests.wire import connect, fresh_id, token_for
+from tests.client.websocket import connect
+from tests.publishing import fresh_id, token_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 

@@ -16,7 +16,9 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.test import override_settings
 
-from tests.wire import Client, connect, fresh_id, request, say, tell, token_for
+from tests.client.over_http import request
+from tests.client.websocket import Client, connect
+from tests.publishing import fresh_id, publish_change, publish_progress, token_for
 
 pytestmark = pytest.mark.integration
 
@@ -79,14 +81,14 @@ async def change_all(service: Any, *changes: tuple[Any, str]) -> None:
 async def own_task(client: Client, user: Any) -> str:
     """A task of the user, to which the client has subscribed."""
     task_id = fresh_id()
-    say(task_id, "PENDING", owner=user.key)
+    publish_change(task_id, "PENDING", owner=user.key)
     assert (await client.subscribe(f"task:{task_id}"))["type"] == "subscribed"
     return task_id
 
 
 async def assert_closed(client: Client, code: int, *, reconnect: bool) -> None:
     assert await client.close_code() == code
-    *_, closing = client.waiting()
+    *_, closing = client.arrived
     assert (closing["type"], closing["code"], closing["reconnect"]) == ("closing", code, reconnect)
 
 
@@ -106,8 +108,8 @@ async def test_signing_out_closes_the_connections_of_that_session_alone(service:
         )
         assert answer.code == 302
         await assert_closed(here, 4501, reconnect=False)
-        say(task_id, "SUCCESS", owner=user.key)
-        assert not [frame for frame in here.waiting() if frame["type"] == "event"]
+        publish_change(task_id, "SUCCESS", owner=user.key)
+        assert not [frame for frame in here.arrived if frame["type"] == "event"]
         assert await elsewhere.has_nothing()
 
 
@@ -130,8 +132,8 @@ async def test_who_is_not_the_user_any_more_is_closed_whichever_process_changed_
         task_id = await own_task(client, user)
         await change(service, user, code)
         await assert_closed(client, 4501, reconnect=False)
-        say(task_id, "SUCCESS", owner=user.key)
-        assert [frame["type"] for frame in client.waiting()] == ["closing"]
+        publish_change(task_id, "SUCCESS", owner=user.key)
+        assert [frame["type"] for frame in client.arrived] == ["closing"]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ async def test_a_right_that_is_withdrawn_ends_what_was_seen_by_it_and_nothing_el
 ) -> None:
     user = await make_user(service, staff=True, how=how)
     foreign = fresh_id()
-    say(foreign, "PENDING", owner="somebody")
+    publish_change(foreign, "PENDING", owner="somebody")
     async with connect(service, session=user.session) as client:
         own = await own_task(client, user)
         for topic in (f"task:{foreign}", "user:somebody"):
@@ -159,8 +161,8 @@ async def test_a_right_that_is_withdrawn_ends_what_was_seen_by_it_and_nothing_el
         for topic in (f"task:{foreign}", "user:somebody"):
             said = await client.event(topic)
             assert said == {**FORBIDDEN, "topic": topic, "message": said["message"]}
-        say(foreign, "SUCCESS", owner="somebody")
-        say(own, "SUCCESS", owner=user.key)
+        publish_change(foreign, "SUCCESS", owner="somebody")
+        publish_change(own, "SUCCESS", owner=user.key)
         assert (await client.event())["topic"] == f"task:{own}"
         assert await client.has_nothing()
         assert (await client.subscribe(f"task:{foreign}"))["code"] == "not_found"
@@ -169,13 +171,13 @@ async def test_a_right_that_is_withdrawn_ends_what_was_seen_by_it_and_nothing_el
 async def test_a_user_who_is_changed_otherwise_keeps_everything(service: Any) -> None:
     user = await make_user(service, staff=True, how="user")
     foreign = fresh_id()
-    say(foreign, "PENDING", owner="somebody")
+    publish_change(foreign, "PENDING", owner="somebody")
     async with connect(service, session=user.session) as client:
         await own_task(client, user)
         await client.subscribe(f"task:{foreign}")
         await change(service, user, "user.first_name = 'New'; user.save()")
         await change(service, user, "user.user_permissions.set(user.user_permissions.all())")
-        say(foreign, "SUCCESS", owner="somebody")
+        publish_change(foreign, "SUCCESS", owner="somebody")
         assert (await client.event())["status"]["state"] == "SUCCESS"
         assert await client.has_nothing()
 
@@ -195,7 +197,7 @@ async def test_what_no_signal_told_is_seen_at_the_next_look(
     }
     staff, *users = await make_users(service, (True, "user"), *[(False, "")] * len(cases))
     foreign = fresh_id()
-    say(foreign, "PENDING", owner="somebody")
+    publish_change(foreign, "PENDING", owner="somebody")
     async with AsyncExitStack() as stack:
         clerk, *clients = [
             await stack.enter_async_context(connect(service, session=user.session))
@@ -224,8 +226,8 @@ async def test_a_function_may_let_in_more_people_and_is_asked_again(
     )
     user = await make_user(service)
     owned, nobodys = fresh_id(), fresh_id()
-    say(owned, "PENDING", owner="somebody")
-    say(nobodys, "PENDING")
+    publish_change(owned, "PENDING", owner="somebody")
+    publish_change(nobodys, "PENDING")
     async with connect(service, session=user.session) as client:
 
         async def answers(topic: str) -> str:
@@ -265,8 +267,8 @@ async def test_the_function_may_be_asynchronous_and_is_asked_about_strangers_too
 ) -> None:
     service = start_service(WORKERS="1", REALTIME='{"CAN_SUBSCRIBE": "tests.policies.shared"}')
     owned, nobodys = fresh_id(), fresh_id()
-    say(owned, "PENDING", owner="somebody")
-    say(nobodys, "PENDING")
+    publish_change(owned, "PENDING", owner="somebody")
+    publish_change(nobodys, "PENDING")
     async with connect(service) as client:
         assert (await client.subscribe(f"task:{nobodys}"))["type"] == "subscribed"
         assert (await client.subscribe(f"task:{owned}"))["code"] == "not_found"
@@ -287,7 +289,7 @@ def short_token(service: Any, seconds: int, *topics: str) -> str:
 async def test_a_subscription_by_token_ends_with_its_token(service: Any) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "PENDING")
+    publish_change(task_id, "PENDING")
     async with connect(service) as client:
         answer = await client.subscribe(topic, token=short_token(service, 3, topic))
         assert answer["type"] == "subscribed"
@@ -297,7 +299,7 @@ async def test_a_subscription_by_token_ends_with_its_token(service: Any) -> None
             "code": "unauthorized",
             "message": "the token is not valid any more",
         }
-        say(task_id, "SUCCESS")
+        publish_change(task_id, "SUCCESS")
         assert await client.has_nothing()
         assert (await client.ask("cancel", task_id=task_id))["code"] == "not_found"
 
@@ -307,7 +309,7 @@ async def test_a_token_that_is_renewed_in_band_loses_nothing_and_doubles_nothing
 ) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "PENDING")
+    publish_change(task_id, "PENDING")
     enough = threading.Event()
     publishing = asyncio.create_task(sync_to_async(_publish_until)(task_id, enough))
     offsets: list[int] = []
@@ -348,6 +350,6 @@ def _publish_until(task_id: str, enough: threading.Event) -> int:
     number = 0
     while not enough.is_set():
         number += 1
-        tell(task_id, number)
+        publish_progress(task_id, number)
         time.sleep(0.005)
-    return say(task_id, "SUCCESS")
+    return publish_change(task_id, "SUCCESS")

@@ -11,7 +11,9 @@ import pytest
 import redis
 
 from tests import sample_tasks
-from tests.wire import connect, fresh_id, request, token_for
+from tests.client.over_http import request
+from tests.client.websocket import connect
+from tests.publishing import fresh_id, token_for
 
 pytestmark = pytest.mark.integration
 

@@ -20,9 +20,12 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from project.processes import ROOT, free_port
-from tests.raw import DEADLINE, HOST, MIB, Web, answer, frame, handshake, head
+from tests.client.octets import HOST, frame, handshake
+from tests.client.over_http import request
+from tests.client.websocket import connect
+from tests.publishing import fresh_id, publish_change, token_for
+from tests.raw import DEADLINE, MIB, Web, answer, head
 from tests.until import until
-from tests.wire import connect, fresh_id, request, say, token_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -31,7 +34,7 @@ def flood(task_id: str, count: int, size: int = 50_000) -> None:
     """Publish progress, each with so much text."""
     for current in range(count):
         progress = {"current": current, "total": count, "message": "x" * size}
-        assert say(task_id, "PROGRESS", progress=progress)
+        assert publish_change(task_id, "PROGRESS", progress=progress)
 
 
 LOT = 100 * MIB
@@ -51,7 +54,7 @@ def pour(connection: socket.socket, data: bytes) -> int:
 
 def stuck(web: Web, connection: socket.socket, topic: str) -> None:
     """Connect and subscribe, as somebody who will not read."""
-    connection.sendall(handshake(web))
+    connection.sendall(handshake(web.port))
     assert head(connection).startswith(b"HTTP/1.1 101 ")
     token = token_for(web, topic)
     subscribe = {"type": "subscribe", "id": 1, "topic": topic, "token": token}
@@ -122,7 +125,7 @@ async def test_sigterm_under_two_hundred_sockets_closes_each_with_1012(
     async def stay() -> tuple[int, dict[str, Any]]:
         async with connect(web) as client:
             opened.release()
-            return await client.close_code(), client.waiting()[-1]
+            return await client.close_code(), client.arrived[-1]
 
     opened = asyncio.Semaphore(0)
     async with asyncio.TaskGroup() as group:

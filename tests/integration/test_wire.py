@@ -14,8 +14,10 @@ import pytest
 from realtime.core.status import FIELDS
 from realtime.ownership import owned_by
 from tasks.imports import import_csv
+from tests.client.protocol import DEADLINE
+from tests.client.websocket import connect
+from tests.publishing import fresh_id, publish_change, publish_progress, token_for, user
 from tests.sample_tasks import retry_until
-from tests.wire import DEADLINE, connect, fresh_id, say, tell, token_for, user
 
 pytestmark = pytest.mark.integration
 
@@ -66,7 +68,7 @@ async def test_the_same_id_may_come_again(service: Any) -> None:
 
 async def test_unknown_keys_are_ignored(service: Any, session: str) -> None:
     task_id = fresh_id()
-    say(task_id, "PENDING")
+    publish_change(task_id, "PENDING")
     async with connect(service, session=session) as client:
         assert await client.ask("ping", colour="red", nested={"a": [1]}) == {
             "type": "pong",
@@ -85,7 +87,7 @@ async def test_an_unknown_type_is_a_bad_request_that_keeps_its_id(service: Any) 
 
 async def test_answers_come_in_the_order_of_the_questions(service: Any, session: str) -> None:
     known, unknown = fresh_id(), fresh_id()
-    say(known, "PENDING")
+    publish_change(known, "PENDING")
     async with connect(service, session=session) as client:
         await client.send({"type": "subscribe", "id": 1, "topic": f"task:{known}"})
         await client.send({"type": "subscribe", "id": 2, "topic": f"task:{unknown}"})
@@ -103,8 +105,8 @@ async def test_subscribing_answers_with_a_snapshot_and_then_every_event_follows_
 ) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "PENDING", name="tasks.sample")
-    say(task_id, "STARTED")
+    publish_change(task_id, "PENDING", name="tasks.sample")
+    publish_change(task_id, "STARTED")
     async with connect(service, session=session) as client:
         answer = await client.subscribe(topic)
         assert set(answer) == {
@@ -115,8 +117,8 @@ async def test_subscribing_answers_with_a_snapshot_and_then_every_event_follows_
         (status,) = answer["snapshot"]
         assert (status["task_id"], status["state"]) == (task_id, "STARTED")
 
-        tell(task_id, *range(20))
-        say(task_id, "SUCCESS", result=42)
+        publish_progress(task_id, *range(20))
+        publish_change(task_id, "SUCCESS", result=42)
         events = await client.ending(topic)
 
     assert [event["offset"] for event in events] == list(range(3, 24))
@@ -131,8 +133,8 @@ async def test_subscribing_after_the_end_gets_the_ending_at_once(
     service: Any, session: str
 ) -> None:
     task_id = fresh_id()
-    say(task_id, "STARTED")
-    say(task_id, "FAILURE", error={"type": "ValueError", "message": "no"})
+    publish_change(task_id, "STARTED")
+    publish_change(task_id, "FAILURE", error={"type": "ValueError", "message": "no"})
     async with connect(service, session=session) as client:
         answer = await client.subscribe(f"task:{task_id}")
         (status,) = answer["snapshot"]
@@ -150,7 +152,7 @@ async def test_a_token_for_a_task_that_is_not_published_yet_waits_for_its_first_
         answer = await client.subscribe(topic, token=token_for(service, topic))
         assert (answer["type"], answer["snapshot"], answer["offset"]) == ("subscribed", [], 0)
         assert answer["epoch"]
-        say(task_id, "PENDING")
+        publish_change(task_id, "PENDING")
         event = await client.event(topic)
         assert (event["epoch"], event["offset"]) == (answer["epoch"], 1)
         assert event["status"]["state"] == "PENDING"
@@ -161,24 +163,24 @@ async def test_an_event_goes_to_every_connection_that_subscribed(
 ) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "PENDING")
+    publish_change(task_id, "PENDING")
     async with connect(service, session=session) as one, connect(service, session=session) as two:
         await one.subscribe(topic)
         await two.subscribe(topic)
-        say(task_id, "SUCCESS")
+        publish_change(task_id, "SUCCESS")
         assert await one.event() == await two.event()
 
 
 async def test_unsubscribing_stops_the_events(service: Any, session: str) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "PENDING")
+    publish_change(task_id, "PENDING")
     async with connect(service, session=session) as one, connect(service, session=session) as two:
         await one.subscribe(topic)
         await two.subscribe(topic)
         answer = await one.ask("unsubscribe", topic=topic)
         assert answer == {"type": "unsubscribed", "id": 2, "topic": topic}
-        say(task_id, "SUCCESS")
+        publish_change(task_id, "SUCCESS")
         # One process serves both, in one go: once the other has it, nothing more is to come.
         assert (await two.event())["status"]["state"] == "SUCCESS"
         assert await one.has_nothing()
@@ -196,14 +198,14 @@ async def test_subscribing_again_begins_again_and_events_still_come_once(
 ) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "PENDING")
+    publish_change(task_id, "PENDING")
     async with connect(service, session=session) as client:
         await client.subscribe(topic)
         again = await client.subscribe(topic)
         assert (again["type"], again["offset"]) == ("subscribed", 1)
         assert again["snapshot"][0]["state"] == "PENDING"
-        say(task_id, "STARTED")
-        say(task_id, "SUCCESS")
+        publish_change(task_id, "STARTED")
+        publish_change(task_id, "SUCCESS")
         assert [event["offset"] for event in await client.ending(topic)] == [2, 3]
         assert await client.has_nothing()
 
@@ -230,12 +232,12 @@ async def test_the_129th_subscription_is_refused_until_one_ends(service: Any) ->
 async def test_coming_back_gets_every_missed_event_in_order(service: Any, session: str) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "PENDING")
+    publish_change(task_id, "PENDING")
     async with connect(service, session=session) as client:
         before = await client.subscribe(topic)
-    say(task_id, "STARTED")
-    tell(task_id, 1, 2)
-    say(task_id, "SUCCESS", result="done")
+    publish_change(task_id, "STARTED")
+    publish_progress(task_id, 1, 2)
+    publish_change(task_id, "SUCCESS", result="done")
     async with connect(service, session=session) as client:
         since = {"epoch": before["epoch"], "offset": before["offset"]}
         answer = await client.subscribe(topic, since=since)
@@ -254,13 +256,13 @@ async def test_coming_back_when_nothing_was_missed_recovers_nothing(
 ) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "PENDING")
+    publish_change(task_id, "PENDING")
     async with connect(service, session=session) as client:
         first = await client.subscribe(topic)
         since = {"epoch": first["epoch"], "offset": 1}
         answer = await client.subscribe(topic, since=since)
         assert (answer["recovered"], answer["events"], answer["offset"]) == (True, [], 1)
-        say(task_id, "STARTED")
+        publish_change(task_id, "STARTED")
         assert (await client.event(topic))["offset"] == 2
 
 
@@ -278,8 +280,8 @@ async def test_a_place_that_is_none_gets_the_snapshot(
 ) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "PENDING")
-    say(task_id, "STARTED")
+    publish_change(task_id, "PENDING")
+    publish_change(task_id, "STARTED")
     async with connect(service, session=session) as client:
         epoch = (await client.subscribe(topic))["epoch"]
         answer = await client.subscribe(topic, since={"epoch": epoch, **since})
@@ -297,7 +299,7 @@ async def test_recovery_is_whole_or_not_at_all(
     task_id = fresh_id()
     topic = f"task:{task_id}"
     last = MAX_HISTORY_EVENTS + 10
-    tell(task_id, *range(last))
+    publish_progress(task_id, *range(last))
     async with connect(service, session=session) as client:
         epoch = (await client.subscribe(topic))["epoch"]
         answer = await client.subscribe(topic, since={"epoch": epoch, "offset": last - back})
@@ -312,11 +314,11 @@ async def test_recovery_is_whole_or_not_at_all(
 async def test_recovery_works_on_the_topic_of_all_of_ones_tasks(service: Any, people: Any) -> None:
     alice = people.alice
     first, second = fresh_id(), fresh_id()
-    say(first, "PENDING", owner=alice.key)
+    publish_change(first, "PENDING", owner=alice.key)
     async with connect(service, session=alice.session) as client:
         before = await client.subscribe("user:me")
-    say(first, "SUCCESS", owner=alice.key)
-    say(second, "PENDING", owner=alice.key)
+    publish_change(first, "SUCCESS", owner=alice.key)
+    publish_change(second, "PENDING", owner=alice.key)
     async with connect(service, session=alice.session) as client:
         since = {"epoch": before["epoch"], "offset": before["offset"]}
         answer = await client.subscribe("user:me", since=since)
@@ -332,7 +334,7 @@ async def test_every_key_of_the_status_is_there_from_the_first_word(
     service: Any, session: str
 ) -> None:
     task_id = fresh_id()
-    say(task_id, "PENDING")
+    publish_change(task_id, "PENDING")
     async with connect(service, session=session) as client:
         (status,) = (await client.subscribe(f"task:{task_id}"))["snapshot"]
     assert tuple(status) == FIELDS
@@ -344,7 +346,7 @@ async def test_every_key_of_the_status_is_there_from_the_first_word(
 async def test_text_of_a_task_arrives_as_it_was(service: Any, session: str) -> None:
     task_id = fresh_id()
     message = 'Überfällig \u2028 😀 "quoted" \\ </script> \u0000 \r\n'
-    say(task_id, "PROGRESS", progress={"current": 1, "total": 2.5, "message": message})
+    publish_change(task_id, "PROGRESS", progress={"current": 1, "total": 2.5, "message": message})
     async with connect(service, session=session) as client:
         (status,) = (await client.subscribe(f"task:{task_id}"))["snapshot"]
     assert status["progress"] == {"current": 1, "total": 2.5, "message": message}
@@ -352,7 +354,7 @@ async def test_text_of_a_task_arrives_as_it_was(service: Any, session: str) -> N
 
 async def test_a_state_of_the_users_own_is_shown_by_its_name(service: Any, session: str) -> None:
     task_id = fresh_id()
-    say(task_id, "UPLOADING")
+    publish_change(task_id, "UPLOADING")
     async with connect(service, session=session) as client:
         (status,) = (await client.subscribe(f"task:{task_id}"))["snapshot"]
     assert status["state"] == "UPLOADING"
@@ -461,7 +463,7 @@ async def test_a_running_task_is_cancelled_by_its_owner(
 async def test_cancelling_an_ended_task_leaves_it_as_it_is(service: Any, session: str) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
-    say(task_id, "SUCCESS", result=1)
+    publish_change(task_id, "SUCCESS", result=1)
     async with connect(service, session=session) as client:
         before = await client.subscribe(topic)
         answer = await client.ask("cancel", task_id=task_id)

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.client.watcher import Watcher
 from tests.faults.batch import Batch, batch
 from tests.faults.oracle import Verdict
 from tests.faults.stage import require
 from tests.until import until
 
-from .client import RESTART_WAIT, Client
 from .report import Row
 from .stage import LoadStage
 
 MIB, KIB = 2**20, 2**10
+#: Seconds over which clients reconnect after a restart.
+RESTART_WAIT = 15.0
 
 
 def milliseconds(seconds: float) -> str:
@@ -25,7 +27,9 @@ def milliseconds(seconds: float) -> str:
 
 
 @contextmanager
-def connected(stage: LoadStage, clients: Sequence[Client], *, at_once: int = 500) -> Iterator[None]:
+def connected(
+    stage: LoadStage, clients: Sequence[Watcher], *, at_once: int = 500
+) -> Iterator[None]:
     """Let clients run, so many at once, and wait until all their subscriptions stand."""
     ends = []
     try:
@@ -39,7 +43,7 @@ def connected(stage: LoadStage, clients: Sequence[Client], *, at_once: int = 500
             end()
 
 
-def wait_subscribed(clients: Sequence[Client]) -> None:
+def wait_subscribed(clients: Sequence[Watcher]) -> None:
     """Return when all subscriptions of these stand."""
     if not until(lambda: all(one.stands for one in clients), 60):
         away = [one for one in clients if not one.stands]
@@ -55,7 +59,7 @@ class Crowd:
 
     stage: LoadStage
     batch: Batch
-    clients: list[Client]
+    clients: list[Watcher]
     rate: float
     queue: str
 
@@ -97,7 +101,7 @@ def crowd(
             mine = [next(turn) for _ in range(watched)]
             topics = {f"task:{one}": [one] for one in mine}
             wait = RESTART_WAIT if stage.long else 1.5
-            members.append(Client(f"client-{number}", ports, topics, stage.rng, restart_wait=wait))
+            members.append(Watcher(f"client-{number}", ports, topics, stage.rng, restart_wait=wait))
         for start in range(0, clients, 500):
             some = members[start : start + 500]
             made.admit(some)

@@ -11,17 +11,35 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
-from benchmarks.report import percentile
 from realtime.conf import conf
 from realtime.web.access.tokens import make_token
+from tests.client.octets import HOST, frame, handshake
+from tests.client.protocol import Frame
+from tests.client.watcher import Watcher
 from tests.faults.stage import require
+from tests.percentile import percentile
 from tests.until import until
 
-from .client import HOST, TEXT, Timed, frame_bytes, handshake
 from .crowd import MIB, connected, milliseconds
 from .report import Row
 from .stage import LoadStage
+
+
+class Timed(Watcher):
+    """A client that notes how long each message of `tests.load.tasks.publish` was under way."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.delays: list[float] = []
+
+    def receive(self, message: Frame) -> None:
+        """Apply a frame; note the delay of an event."""
+        if message["type"] == "event":
+            text = message["status"]["progress"]["message"]
+            self.delays.append(time.monotonic() - float(text.split()[0]))
+        super().receive(message)
 
 
 class Deaf:
@@ -40,8 +58,9 @@ class Deaf:
         require(
             until(lambda: b'"welcome"' in self.socket.recv(4096, socket.MSG_PEEK)), "no welcome"
         )
-        frame = {"type": "subscribe", "id": 1, "topic": topic, "token": make_token([topic])[0]}
-        self.socket.sendall(frame_bytes(TEXT, json.dumps(frame).encode()))
+        token = make_token([topic])[0]
+        subscribe = {"type": "subscribe", "id": 1, "topic": topic, "token": token}
+        self.socket.sendall(frame(json.dumps(subscribe)))
         self.closed_at: float | None = None
         self.code = 0
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.report import percentile
 from tests.faults.stage import require
+from tests.percentile import percentile
 from tests.until import until
 
 from .crowd import crowd, told

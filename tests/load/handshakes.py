@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks.report import percentile
+from tests.client.octets import HOST, handshake
+from tests.client.watcher import Wire
 from tests.faults.stage import require
+from tests.percentile import percentile
 
-from .client import HOST, Wire, handshake
 from .crowd import milliseconds
 from .report import Row
 from .stage import LoadStage

@@ -10,8 +10,8 @@ from importlib import import_module
 
 from realtime.core.change import Change
 from realtime.store import get_store
+from tests.client.watcher import Watcher
 
-from .client import Client
 from .crowd import KIB, connected
 from .report import Row
 from .stage import LoadStage, cpu_over
@@ -39,7 +39,7 @@ def held(stage: LoadStage, count: int, hold: float, *, signed_in: bool) -> Itera
         clients.append((f"client-{number}", topics, session))
     with stage.serving() as [web]:
         made = [
-            Client(name, [web.port], topics, stage.rng, session=session)
+            Watcher(name, [web.port], topics, stage.rng, session=session)
             for name, topics, session in clients
         ]
         with connected(stage, made[:1]):

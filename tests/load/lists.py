@@ -17,10 +17,10 @@ import redis
 
 from realtime.core.change import Change
 from realtime.store import get_store
+from tests.client.watcher import Watcher
 from tests.faults.stage import require
 from tests.until import until
 
-from .client import Client
 from .crowd import connected, milliseconds
 from .held import sign_in
 from .report import Row
@@ -126,7 +126,7 @@ def lists(stage: LoadStage) -> Iterator[Row]:
     settings = {"MAX_CONNECTIONS_PER_USER": count, "MAX_CONNECTIONS_PER_ADDRESS": count}
     with stage.serving(**settings) as [web]:
         clients = [
-            Client(f"page-{n}", [web.port], {"user:me": []}, stage.rng, session=session)
+            Watcher(f"page-{n}", [web.port], {"user:me": []}, stage.rng, session=session)
             for n, (_, session) in zip(range(count), itertools.cycle(sessions), strict=False)
         ]
         with Measured(stage) as alone:
@@ -172,7 +172,7 @@ def prefer(pid: int) -> None:
         os.setpriority(os.PRIO_PROCESS, pid, -10)
 
 
-async def cut_all(clients: list[Client]) -> None:
+async def cut_all(clients: list[Watcher]) -> None:
     """Cut every connection, and forget what was read: each page loads anew."""
     for one in clients:
         for feed in one.feeds.values():

@@ -18,9 +18,8 @@ import redis
 
 from project.processes import ROOT, Process, free_port
 from project.run import page_answers
+from tests.client.octets import HOST
 from tests.faults.stage import Stage
-
-from .client import HOST
 
 #: Where `tests.load.probe` answers. (To import it would be to serve here.)
 PROBE = "/probe"

@@ -18,15 +18,17 @@ from typing import Any, cast
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import peers
+from benchmarks import machine, peers
 from benchmarks.docs import _machine as machine_lines
 from benchmarks.machine import cpu_time
 from benchmarks.peers import Server
-from benchmarks.report import Table, percentile
-from benchmarks.sockets import LoadError, Sockets, frame, upgrade
+from benchmarks.report import Table
+from benchmarks.sockets import LoadError, Sockets
 from benchmarks.targets import TARGETS, Target, verdicts
 from benchmarks.works import handshakes
 from project.processes import ROOT
+from tests.client.octets import FIN, PONG, frame, handshake
+from tests.percentile import percentile
 
 #: The other tests share the cores with this one; `make bench` holds the whole of each target.
 MARGIN = 2.0
@@ -206,7 +208,7 @@ def text(payload: bytes) -> bytes:
 
 
 def hello(port: int) -> list[tuple[bytes, bytes]]:
-    return [(upgrade("/", port), b"\r\n\r\n"), (frame("subscribe"), b"subscribed")]
+    return [(handshake(port, path="/"), b"\r\n\r\n"), (frame("subscribe"), b"subscribed")]
 
 
 def test_an_event_counts_where_it_arrives_whole_and_pings_are_answered() -> None:
@@ -220,7 +222,7 @@ def test_an_event_counts_where_it_arrives_whole_and_pings_are_answered() -> None
         sockets.idle(0.2)
         sockets.close()
     assert heard[0] == frame("subscribe")
-    assert heard[1] == frame("hi", 10)
+    assert heard[1] == frame("hi", FIN | PONG)
 
 
 def test_another_event_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +239,7 @@ def test_a_refused_handshake_is_no_connection() -> None:
     with server(handshake=b"HTTP/1.1 403 Forbidden\r\n\r\n") as (port, _):
         sockets = Sockets()
         with pytest.raises(LoadError, match="403"):
-            sockets.open(port, [[(upgrade("/", port), b"welcome")]])
+            sockets.open(port, [[(handshake(port, path="/"), b"welcome")]])
         sockets.close()
 
 
@@ -253,7 +255,7 @@ def test_of_a_burst_that_is_late_those_count_that_came(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(handshakes, "BURST", 3)
     monkeypatch.setattr(handshakes, "DEADLINE", 0.5)
-    monkeypatch.setattr(handshakes.machine, "rest", lambda pids: None)
+    monkeypatch.setattr(machine, "rest", lambda pids: None)
     stage = cast(Any, SimpleNamespace(session=""))
     with server(text(b"subscribed")) as (port, _):
         seconds, opened = handshakes._burst(stage, cast(Any, Slow()), Server(port))
