@@ -347,6 +347,8 @@ def test_head_answers_without_a_body(service: Any) -> None:
 
 def test_a_healthy_service_says_so(service: Any) -> None:
     assert request(service, "GET", "/realtime/healthz").body == b"ok\n"
+    # A process that has just started leads a moment later.
+    assert until(lambda: request(service, "GET", "/realtime/readyz").body == b"ready\n")
     answer = request(service, "GET", "/realtime/readyz")
     assert (answer.code, answer.body) == (200, b"ready\n")
 
