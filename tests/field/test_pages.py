@@ -527,9 +527,7 @@ async def test_a_page_says_why_its_handshakes_are_refused(
         tasks.onState(({ reason }) => { if (/\\(|sign/.test(reason)) resolve(reason); });
       });
     }"""
-    assert await tab.evaluate(reason, "/nowhere/ws/") == (
-        "no such service at this address (404)"
-    )
+    assert await tab.evaluate(reason, "/nowhere/ws/") == ("no such service at this address (404)")
     assert "signing in is needed" in await tab.evaluate(reason, "/wall/ws/")
     # One holds the only place, for as long as its page subscribes to something.
     await tab.evaluate(
