@@ -62,7 +62,7 @@ check: dev
 	$(VENV) -m ruff check .
 	$(VENV) -m ruff format --check .
 	$(VENV) -m mypy
-	$(VENV) -m pytest -q -p no:randomly tests/unit/test_arrows.py tests/unit/test_locks.py
+	$(VENV) -m pytest -q -p no:randomly tests/unit/test_structure.py tests/unit/test_locks.py
 	$(VENV) scripts/node.py tsc
 	$(VENV) scripts/node.py build --check
 
