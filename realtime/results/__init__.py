@@ -135,7 +135,7 @@ def _ending(meta: Mapping[str, Any]) -> Ending:
     if meta["status"] == SUCCESS:
         fields |= redaction.result_fields(meta.get("result"))
     else:
-        fields["error"] = redaction.encode_told_error(*error_of(meta))
+        fields["error"] = redaction.encode_error_text(*error_of(meta))
     return Ending(meta["status"], fields, stored_at)
 
 

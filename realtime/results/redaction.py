@@ -42,13 +42,13 @@ def encode_error(exception: object) -> str:
     before Celery wrapped it.
     """
     if isinstance(exception, UnpickleableExceptionWrapper):
-        return encode_told_error(exception.exc_cls_name, _text_of_arguments(exception.exc_args))
+        return encode_error_text(exception.exc_cls_name, _text_of_arguments(exception.exc_args))
     if not isinstance(exception, BaseException):
-        return encode_told_error("Error", exception)
+        return encode_error_text("Error", exception)
     # With its notes, as a traceback ends.
     parts = (exception, *vars(exception).get("__notes__", ()))
     message = "\n".join(map(jsontext.plain_text, parts))
-    return encode_told_error(jsontext.type_name(exception), message)
+    return encode_error_text(jsontext.type_name(exception), message)
 
 
 def encode_failure(exception: object) -> str:
@@ -58,7 +58,7 @@ def encode_failure(exception: object) -> str:
     return encode_error(exception)
 
 
-def encode_told_error(name: object, message: object) -> str:
+def encode_error_text(name: object, message: object) -> str:
     """Return the same of an error that is given as two texts."""
     return jsontext.encode_error(name, _redacted_text(ERROR, message))
 

@@ -26,7 +26,7 @@ from realtime.core.states import FAILURE
 from realtime.core.status import ending
 from realtime.results import redaction
 
-from .messages import carried, text_in
+from .messages import dependents_of, header_text
 from .publisher import publisher
 from .selection import is_pushed
 
@@ -45,14 +45,14 @@ class _Canvas:
         self.owner: str | None = None
         self.announced: set[str] = set()
         #: By the last message.
-        self.carried: tuple[Dependent, ...] = ()
+        self.last_dependents: tuple[Dependent, ...] = ()
         self._changes: list[Change] = []
         self._since = 0.0
         #: The bodies that the messages of each chord name which is being published, the outermost
         #: chord first: by id, with the header of the message.
         self._chords: list[dict[str, tuple[Any, Mapping[str, Any]]]] = []
 
-    def note_body(self, body: Any, header: Mapping[str, Any]) -> None:
+    def add_body(self, body: Any, header: Mapping[str, Any]) -> None:
         task_id = _options(body).get("task_id") if self._chords else None
         if task_id:
             self._chords[-1].setdefault(str(task_id), (body, header))
@@ -64,18 +64,18 @@ class _Canvas:
         try:
             yield
         except BaseException as error:
-            self._break_off(error)
+            self._fail_bodies(error)
             raise
         else:
             # What waits for this chord's body is the body of the one that it is a member of.
             for body, header in self._chords.pop().values():
-                self.note_body(_options(body).get("chord"), header)
+                self.add_body(_options(body).get("chord"), header)
 
-    def _break_off(self, reason: BaseException) -> None:
+    def _fail_bodies(self, reason: BaseException) -> None:
         error = redaction.encode_failure(reason)
         for body, header in self._chords.pop().values():
-            publication, owner = text_in(header, "publication"), text_in(header, "owner")
-            for task_id, name in carried(None, body, publication):
+            publication, owner = header_text(header, "publication"), header_text(header, "owner")
+            for task_id, name in dependents_of(None, body, publication):
                 if not is_pushed(name):
                     continue
                 fields = ending() | {"error": error, "name": jsontext.encode_text(name)}
@@ -143,7 +143,7 @@ def _outermost() -> Iterator[_Canvas]:
     finally:
         _current.reset(token)
         canvas.send()
-        publisher.settle()
+        publisher.read_replies()
 
 
 def publication() -> str:
@@ -152,11 +152,11 @@ def publication() -> str:
     return canvas.publication if canvas is not None else ""
 
 
-def note_body(chain: Any, chord: Any, header: Mapping[str, Any]) -> None:
+def add_body(chain: Any, chord: Any, header: Mapping[str, Any]) -> None:
     """Note the body that waits for a message with this chain's rest (reversed) and this chord."""
     canvas = _current.get()
     if canvas is not None:
-        canvas.note_body(_options(chain[0]).get("chord") if chain else chord, header)
+        canvas.add_body(_options(chain[0]).get("chord") if chain else chord, header)
 
 
 def owner(resolve: Callable[[], str]) -> str:
@@ -169,14 +169,14 @@ def owner(resolve: Callable[[], str]) -> str:
     return canvas.owner
 
 
-def not_yet_announced(dependents: tuple[Dependent, ...]) -> tuple[Dependent, ...]:
+def unannounced(dependents: tuple[Dependent, ...]) -> tuple[Dependent, ...]:
     """Return the tasks that no earlier message of the current canvas carried."""
     canvas = _current.get()
     if canvas is None:
         return dependents
-    if dependents is canvas.carried:
+    if dependents is canvas.last_dependents:
         return ()
-    canvas.carried = dependents
+    canvas.last_dependents = dependents
     new = tuple(each for each in dependents if each.task_id not in canvas.announced)
     canvas.announced.update(each.task_id for each in new)
     return new
@@ -191,4 +191,4 @@ def announce(changes: Sequence[Change]) -> None:
         publisher.publish(changes[0])
     elif changes:
         publisher.send_all(changes)
-        publisher.settle()
+        publisher.read_replies()

@@ -15,7 +15,7 @@ from realtime.core.status import ending
 from realtime.results import stored_endings
 from realtime.store import get_store
 
-from .messages import carried, header_of, text_in
+from .messages import dependents_of, header_of, header_text
 from .publisher import publisher
 from .selection import is_pushed
 
@@ -23,7 +23,7 @@ from .selection import is_pushed
 _ENDED_KEPT: Final = 4096
 
 
-def publish_beside(
+def publish_from_main(
     task_id: str,
     state: str,
     fields: Mapping[str, str],
@@ -38,8 +38,8 @@ def publish_beside(
             task_id=task_id,
             state=state,
             attempt=attempt,
-            publication=text_in(header, "publication"),
-            owner=text_in(header, "owner"),
+            publication=header_text(header, "publication"),
+            owner=header_text(header, "owner"),
             stored=stored,
             fields=fields,
         )
@@ -57,10 +57,10 @@ def end_dependents(request: Any, state: str, error: str) -> None:
     all of them, and of what follows a revoked task not at all. A chord's body always fails.
     """
     header = header_of(request)
-    scope = text_in(header, "publication")
+    scope = header_text(header, "publication")
     body_state = LOST if state == LOST else FAILURE
-    states = dict.fromkeys(carried(None, request.chord, scope), body_state)
-    states |= dict.fromkeys(carried(request.chain, None, scope), state)
+    states = dict.fromkeys(dependents_of(None, request.chord, scope), body_state)
+    states |= dict.fromkeys(dependents_of(request.chain, None, scope), state)
     changes = []
     for (task_id, name), their_state in states.items():
         if not is_pushed(name) or (scope, task_id) in _ended:
@@ -73,7 +73,7 @@ def end_dependents(request: Any, state: str, error: str) -> None:
                 task_id=task_id,
                 state=their_state,
                 publication=scope,
-                owner=text_in(header, "owner"),
+                owner=header_text(header, "owner"),
                 fields=fields,
             )
         )

@@ -48,7 +48,7 @@ def header_of(source: Any) -> Mapping[str, Any]:
     return header if isinstance(header, Mapping) else {}
 
 
-def text_in(header: Mapping[str, Any], key: str) -> str:
+def header_text(header: Mapping[str, Any], key: str) -> str:
     """Return a text of the header, "" for what is none: any process may have published it.
 
     So it is for an owner whom no topic can name. A publication that is no name is hashed.
@@ -72,7 +72,7 @@ def is_excluded(task_id: Any, header: Mapping[str, Any]) -> bool:
     return isinstance(excluded, list | tuple) and task_id in excluded
 
 
-def embedded(body: Any) -> Mapping[str, Any]:
+def embed_of(body: Any) -> Mapping[str, Any]:
     """Return the part of a message's body beside the arguments: ``chain``, ``chord`` and others."""
     embed = body[2] if isinstance(body, (list, tuple)) and len(body) == 3 else None
     return embed if type(embed) is dict or isinstance(embed, Mapping) else {}
@@ -85,7 +85,7 @@ def chord_of(name: object, args: Any, chord: Any) -> Any:
     return chord
 
 
-def carried(chain: Any, chord: Any, scope: str = "") -> tuple[Dependent, ...]:
+def dependents_of(chain: Any, chord: Any, scope: str = "") -> tuple[Dependent, ...]:
     """Return the tasks that wait for the one with this chain's rest (reversed) and chord's body.
 
     ``scope`` names the publication, within which the chord's tasks are found only once.
@@ -148,7 +148,9 @@ def _tasks_in(signature: Any, found: dict[str, str], scope: str) -> None:
         _collect(chain, chord, found, scope)
 
 
-def identity(name: object, headers: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, str]:
+def identity_fields(
+    name: object, headers: Mapping[str, Any], header: Mapping[str, Any]
+) -> dict[str, str]:
     """Return the fields that never change, from a message's headers or a request's attributes."""
     found = {}
     if name and name != ACCUMULATE:  # the name of the task that was replaced by a group stays

@@ -13,9 +13,9 @@ from realtime.core.logs import get_logger
 from realtime.core.states import PROGRESS
 from realtime.results import redaction
 
-from .runs import Run, current_run, entered, note_stray
+from .runs import Run, current_run, entered, warn_of_thread_without_task
+from .serialized_calls import interrupts_task
 from .task import push_state
-from .turns import is_for_the_task
 
 logger = get_logger("realtime.worker")
 
@@ -111,14 +111,14 @@ _opened: Final[ContextVar[tuple[ExitStack, ...]]] = ContextVar("realtime_opened"
 
 def _report(run: Run | None, current: Any, total: Any, message: Any) -> None:
     if run is None:
-        note_stray("set_progress")
+        warn_of_thread_without_task("set_progress")
         return
     if run.finished or not run.is_pushed:
         return
     try:
         run.report(PROGRESS, redaction.encode_progress(current, total, message))
     except Exception as error:
-        if is_for_the_task(error):
+        if interrupts_task(error):
             raise
         logger.exception("progress_not_pushed id=%s", run.task_id)
 
@@ -140,6 +140,6 @@ def _length(rows: Iterable[Any]) -> int | None:
     try:
         return len(rows)  # type: ignore[arg-type]
     except Exception as error:
-        if is_for_the_task(error):
+        if interrupts_task(error):
             raise
         return None

@@ -1,14 +1,13 @@
-"""Publishing without hurting the task.
+"""Publish a process' changes without hurting its tasks.
 
-A change is sent at once. A task's own updates do not wait for the answer: it is read when the
-process sends its next change, and soon by the timer if there is none. Where Redis does not answer,
-the change waits in a bounded queue in memory, and so does every later one, until another thread has
-sent them all in order: a task pays for an absent Redis once, and never more than
-``PUBLISH_TIMEOUT``.
+A change is sent at once. A task's own updates are pipelined: the reply is read when the process
+sends its next change, or by the timer within 0.25 s. While Redis does not answer, changes wait in a
+bounded queue in memory, and one thread sends them in order. So a task pays for an absent Redis
+once, and never more than ``PUBLISH_TIMEOUT``.
 
-No thread waits for another one here (see turns.py): a change that is published while another
-thread waits for Redis, or from a signal handler that interrupted this very module, is sent by
-that thread.
+No thread waits for another one here (see serialized_calls.py). A change that is published while
+another thread waits for Redis is sent by that thread; so is one from a signal handler that
+interrupted this module.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ from realtime.core.topics import is_task_id
 from realtime.store import get_store
 from realtime.store.base import Store
 
-from .timer import started, timer
-from .turns import Turns, is_for_the_task
+from .serialized_calls import SerializedCalls, interrupts_task
+from .timer import start_thread, timer
 
 logger = get_logger("realtime.publisher")
 
 _LOG_INTERVAL: Final = 60.0  # seconds
-_ANSWER_WITHIN: Final = 0.25  # seconds until an answer is read that no later change asked for
+_REPLY_WITHIN: Final = 0.25  # seconds until an answer is read that no later change asked for
 _POLL: Final = 0.005  # seconds between two checks whether all is sent, as the process ends
 _PAUSES: Final = (0.1, 0.2, 0.4, 0.8, 1.0)  # seconds between two attempts to reach Redis
 #: What Redis answers while it can't write now but may later: such a change is kept.
-_PASSING: Final = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "OOM", "READONLY")
+_TEMPORARY: Final = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "OOM", "READONLY")
 
 
 @dataclass(slots=True)
@@ -58,12 +57,12 @@ class Counters:
 
 
 @dataclass(slots=True)
-class Sent:
+class SentChange:
     """A change that was handed to the publisher."""
 
     change: Change
     #: Whether the store is known to have accepted or refused it.
-    seen: bool = False
+    acknowledged: bool = False
 
 
 class _Queue:
@@ -71,31 +70,31 @@ class _Queue:
 
     def __init__(self) -> None:
         self._numbers = count()
-        self._by_worth: tuple[dict[int, Change], ...] = ({}, {}, {})
+        self._by_priority: tuple[dict[int, Change], ...] = ({}, {}, {})
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_worth))
+        return sum(map(len, self._by_priority))
 
     def __bool__(self) -> bool:
-        progress, other, endings = self._by_worth
+        progress, other, endings = self._by_priority
         return bool(other or endings or progress)
 
     def put(self, change: Change, *, room: int) -> bool:
         """Append a change; return False if that cost an older one its place."""
-        worth = {CUSTOM_RANK: 0, TERMINAL_RANK: 2}.get(rank(change.state), 1)
-        self._by_worth[worth][next(self._numbers)] = change
+        priority = {CUSTOM_RANK: 0, TERMINAL_RANK: 2}.get(rank(change.state), 1)
+        self._by_priority[priority][next(self._numbers)] = change
         if len(self) <= room:
             return True
-        least = next(changes for changes in self._by_worth if changes)
+        least = next(changes for changes in self._by_priority if changes)
         del least[next(iter(least))]
         return False
 
     def first(self) -> tuple[int, Change] | None:
-        heads = [next(iter(changes.items())) for changes in self._by_worth if changes]
+        heads = [next(iter(changes.items())) for changes in self._by_priority if changes]
         return min(heads, key=lambda head: head[0], default=None)
 
     def remove(self, number: int) -> None:
-        for changes in self._by_worth:
+        for changes in self._by_priority:
             changes.pop(number, None)
 
 
@@ -111,10 +110,10 @@ class Publisher:
     def reset(self) -> None:
         """Start anew: nothing waits, Redis is there, and nothing was logged."""
         self.counters = Counters()
-        self._turns = Turns()
+        self._calls = SerializedCalls()
         self._queue = _Queue()
         #: What was sent last, and what reads the answers to it: one at most.
-        self._unanswered: deque[tuple[Sequence[Sent], Callable[[], Sequence[int]]]] = deque()
+        self._unread: deque[tuple[Sequence[SentChange], Callable[[], Sequence[int]]]] = deque()
         #: Until when the timer is to read answers anyway, by the monotonic clock.
         self._timed_until = float("-inf")
         self._sender: threading.Thread | None = None
@@ -126,51 +125,51 @@ class Publisher:
         Raises nothing but what the task's own time limit raises.
         """
         sent = self._send(change)
-        self.settle()
-        return sent.seen
+        self.read_replies()
+        return sent.acknowledged
 
-    def send(self, change: Change) -> Sent:
+    def send(self, change: Change) -> SentChange:
         """Do the same, but wait for no answer except to what was sent before."""
         sent = self._send(change)
-        self._answer_later()
+        self._read_replies_soon()
         return sent
 
     def send_all(self, changes: Sequence[Change]) -> None:
         """Send changes in one go, in their order, without waiting for the answers."""
-        batch = [Sent(change) for change in changes if self._is_sendable(change)]
+        batch = [SentChange(change) for change in changes if self._is_sendable(change)]
         if batch:
-            self._turns.call(self._transmit, batch)
-            self._answer_later()
+            self._calls.call(self._transmit, batch)
+            self._read_replies_soon()
 
-    def settle(self) -> None:
+    def read_replies(self) -> None:
         """Read the answers that were not waited for; what failed is kept for later.
 
         Raises as :meth:`publish` does.
         """
-        if self._unanswered:
-            self._turns.call(self._read_answers)
-        elif self._turns:  # a time limit interrupted them
-            self._turns.run()
+        if self._unread:
+            self._calls.call(self._read_reply)
+        elif self._calls:  # a time limit interrupted them
+            self._calls.run()
 
     def flush(self, timeout: float) -> bool:
         """Wait until nothing waits any more, at most ``timeout`` seconds."""
         until = time.monotonic() + timeout
         while True:
-            self.settle()
-            if not (self._turns or self._unanswered or self._queue):
+            self.read_replies()
+            if not (self._calls or self._unread or self._queue):
                 return True
             if time.monotonic() > until:
                 return False
             time.sleep(_POLL)
 
-    def waiting(self) -> int:
+    def queue_size(self) -> int:
         """Return how many changes wait for Redis to come back."""
         return len(self._queue)
 
-    def _send(self, change: Change) -> Sent:
-        sent = Sent(change)
+    def _send(self, change: Change) -> SentChange:
+        sent = SentChange(change)
         if self._is_sendable(change):
-            self._turns.call(self._transmit, (sent,))
+            self._calls.call(self._transmit, (sent,))
         return sent
 
     def _is_sendable(self, change: Change) -> bool:
@@ -180,75 +179,75 @@ class Publisher:
         except Exception:  # noqa: BLE001, S110 - an id that is no text
             pass
         self.counters.failed += 1
-        self._complain(change, ValueError(f"no topic can name the id {change.task_id!r:.100}"))
+        self._log_failure(change, ValueError(f"no topic can name the id {change.task_id!r:.100}"))
         return False
 
     # What only one thread does at a time.
 
-    def _transmit(self, batch: Sequence[Sent]) -> None:
-        if self._unanswered:
-            self._read_answers()
+    def _transmit(self, batch: Sequence[SentChange]) -> None:
+        if self._unread:
+            self._read_reply()
         if self._queue:
-            self._keep(batch)
+            self._enqueue(batch)
             return
         try:
             if len(batch) == 1:
                 answer = get_store().send(batch[0].change)
-                self._unanswered.append((batch, lambda: (answer(),)))
+                self._unread.append((batch, lambda: (answer(),)))
             else:
                 answers = get_store().send_all([sent.change for sent in batch])
-                self._unanswered.append((batch, answers))
+                self._unread.append((batch, answers))
         except Exception as error:
-            if is_for_the_task(error):
+            if interrupts_task(error):
                 raise
-            self._put_aside(batch, error)
-            self._complain(batch[0].change, error)
+            self._handle_failure(batch, error)
+            self._log_failure(batch[0].change, error)
 
-    def _read_answers(self) -> None:
-        if self._unanswered:
-            batch, answer = self._unanswered.popleft()
+    def _read_reply(self) -> None:
+        if self._unread:
+            batch, answer = self._unread.popleft()
             try:
                 versions = answer()
             except BaseException as error:
-                self._put_aside(batch, error)
-                if is_for_the_task(error):
+                self._handle_failure(batch, error)
+                if interrupts_task(error):
                     raise
-                self._complain(batch[0].change, error)
+                self._log_failure(batch[0].change, error)
             else:
                 for sent, version in zip(batch, versions, strict=True):
                     self._count(version)
-                    sent.seen = True
+                    sent.acknowledged = True
 
-    def _put_aside(self, batch: Sequence[Sent], error: BaseException) -> None:
-        if _is_passing(error) or is_for_the_task(error):
-            self._keep(batch)
+    def _handle_failure(self, batch: Sequence[SentChange], error: BaseException) -> None:
+        if _is_temporary(error) or interrupts_task(error):
+            self._enqueue(batch)
         else:
             self.counters.failed += len(batch)
 
-    def _keep(self, batch: Sequence[Sent]) -> None:
+    def _enqueue(self, batch: Sequence[SentChange]) -> None:
         for sent in batch:
             self.counters.queued += 1
             if not self._queue.put(sent.change, room=conf().MAX_QUEUED_CHANGES):
                 self.counters.dropped += 1
         if self._sender is None:
             store = get_store()  # now: it is another one once the settings are overridden
-            self._sender = started(lambda: self._send_waiting(store), "realtime-sender")
+            self._sender = start_thread(lambda: self._send_queued(store), "realtime-sender")
 
     # Threads.
 
-    def _answer_later(self) -> None:
+    def _read_replies_soon(self) -> None:
         now = time.monotonic()
         if now >= self._timed_until:
             # Noted last: a time limit that strikes in between costs one call too many.
-            if timer.call(_ANSWER_WITHIN, self.settle):
-                self._timed_until = now + _ANSWER_WITHIN
+            if timer.call_later(_REPLY_WITHIN, self.read_replies):
+                self._timed_until = now + _REPLY_WITHIN
             else:
-                self.settle()
+                self.read_replies()
 
-    def _send_waiting(self, store: Store) -> None:
+    def _send_queued(self, store: Store) -> None:
         queue, failures = self._queue, 0
         while self._queue is queue:
-            with self._turns.exclusively():
+            with self._calls.paused():
                 head = queue.first()
                 if head is None:
                     self._sender = None
@@ -258,14 +257,14 @@ class Publisher:
                 self._count(store.accept(change))
                 failures = 0
             except Exception as error:  # noqa: BLE001 - the thread outlives whatever happens
-                self._complain(change, error)
-                if _is_passing(error):
+                self._log_failure(change, error)
+                if _is_temporary(error):
                     time.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
                     failures += 1
                     continue
                 self.counters.failed += 1
             # It kept its place until now, so that nothing overtook it.
-            with self._turns.exclusively():
+            with self._calls.paused():
                 queue.remove(number)
 
     def _count(self, version: int) -> None:
@@ -274,12 +273,12 @@ class Publisher:
         else:
             self.counters.stale += 1
 
-    def _complain(self, change: Change, error: BaseException) -> None:
+    def _log_failure(self, change: Change, error: BaseException) -> None:
         now = time.monotonic()
         if now - self._logged < _LOG_INTERVAL:
             return
         self._logged = now
-        if _is_passing(error):
+        if _is_temporary(error):
             what = "Redis does not answer, changes wait in memory"
         else:
             what = f"a change to {change.state} could not be published"
@@ -291,12 +290,12 @@ def _is_unreachable(error: BaseException) -> bool:
     return isinstance(error, RedisError | OSError) and not isinstance(error, ResponseError)
 
 
-def _is_passing(error: BaseException) -> bool:
+def _is_temporary(error: BaseException) -> bool:
     """Return whether the same change may be accepted later."""
     if isinstance(error, OutOfMemoryError | ReadOnlyError):
         return True  # redis-py has removed the code from the text
     if isinstance(error, ResponseError):
-        return str(error).startswith(_PASSING)
+        return str(error).startswith(_TEMPORARY)
     return _is_unreachable(error)
 
 

@@ -34,10 +34,18 @@ from realtime.ownership import current_owner
 from realtime.results import redaction
 
 from . import canvas
-from .messages import HEADER, carried, chord_of, embedded, header_of, identity, text_in
-from .runs import Run, current_run, note_stray
+from .messages import (
+    HEADER,
+    chord_of,
+    dependents_of,
+    embed_of,
+    header_of,
+    header_text,
+    identity_fields,
+)
+from .runs import Run, current_run, warn_of_thread_without_task
 from .selection import excluded, is_pushed, pushed
-from .time_limits import strike_again
+from .time_limits import repeat_soft_timeout
 
 #: MAIN's requests, by task id. It publishes error callbacks, and is notified of failures, without
 #: a current task: their messages are here.
@@ -51,7 +59,7 @@ class _Plan:
     headers: Mapping[str, Any]
     header: Mapping[str, Any]
     announces_itself: bool
-    carried: tuple[Dependent, ...]
+    dependents: tuple[Dependent, ...]
 
 
 #: Between the two signals of one message.
@@ -68,7 +76,7 @@ def on_before_publish(
     try:
         header = _stamp(headers, body)
     except SoftTimeLimitExceeded:
-        strike_again(current_run())
+        repeat_soft_timeout(current_run())
         header = _stamp(headers, body)
     if header:
         headers[HEADER] = header
@@ -84,21 +92,21 @@ def on_after_publish(headers: Mapping[str, Any] | None = None, **_kwargs: Any) -
     try:
         _announce(plan, headers)
     except SoftTimeLimitExceeded:
-        strike_again(current_run())
+        repeat_soft_timeout(current_run())
         _announce(plan, headers)  # twice is harmless
     _plan.set(None)
 
 
 def _announce(plan: _Plan, headers: Mapping[str, Any]) -> None:
-    publication, owner = text_in(plan.header, "publication"), text_in(plan.header, "owner")
+    publication, owner = header_text(plan.header, "publication"), header_text(plan.header, "owner")
     changes = []
     if plan.announces_itself:
-        fields = identity(headers.get("task"), headers, plan.header)
+        fields = identity_fields(headers.get("task"), headers, plan.header)
         eta = jsontext.timestamp_of(headers.get("eta"))
         attempt = headers.get("retries") or 0
         changes.append(_pending(headers["id"], fields, eta, attempt, publication, owner))
-    for task_id, name in canvas.not_yet_announced(plan.carried):
-        fields = identity(name, {**headers, "parent_id": None}, plan.header)
+    for task_id, name in canvas.unannounced(plan.dependents):
+        fields = identity_fields(name, {**headers, "parent_id": None}, plan.header)
         changes.append(_pending(task_id, fields, jsontext.NULL, 0, publication, owner))
     canvas.announce(changes)
 
@@ -123,18 +131,18 @@ def _pending(
 
 def _stamp(headers: Mapping[str, Any], body: Any) -> dict[str, Any]:
     """Return a message's header, and plan what is announced."""
-    run, embed = current_run(), embedded(body)
+    run, embed = current_run(), embed_of(body)
     if run is None:
         inherited = _own_message(headers)
         if inherited is not None:
             return inherited
     elif run.task_id == headers["id"]:
         return _next_message(run, headers, embed)
-    if run is not None and headers["id"] in run.carried:
+    if run is not None and headers["id"] in run.dependent_ids:
         return _carried_message(run)
     scope = canvas.publication() or secrets.token_urlsafe(9)
     chord = chord_of(headers.get("task"), body[0] if embed else (), embed.get("chord"))
-    waiting = carried(embed.get("chain"), chord, scope)
+    waiting = dependents_of(embed.get("chain"), chord, scope)
     if run is not None and any(task_id == run.task_id for task_id, _ in waiting):
         return _replacement(run, headers, waiting)
     is_shown = is_pushed(headers.get("task"))
@@ -148,10 +156,10 @@ def _stamp(headers: Mapping[str, Any], body: Any) -> dict[str, Any]:
         }
     elif run is not None and run.owner:
         header = {"owner": run.owner}  # for the tasks that this one starts
-    if run is not None and run.carried:
-        dependents = tuple(each for each in dependents if each.task_id not in run.carried)
+    if run is not None and run.dependent_ids:
+        dependents = tuple(each for each in dependents if each.task_id not in run.dependent_ids)
     if dependents:
-        canvas.note_body(embed.get("chain"), chord, header)
+        canvas.add_body(embed.get("chain"), chord, header)
     header = _planned(headers, header, waiting, is_shown, dependents)
     if run is not None and not run.is_pushed and "publication" in header:
         header["excluded"] = [run.task_id, *header.get("excluded", ())]
@@ -194,9 +202,9 @@ def _next_message(run: Run, headers: Mapping[str, Any], embed: Mapping[str, Any]
         retry_at = jsontext.timestamp_of(eta) if eta else jsontext.timestamp()
         run.finish(RETRY, retry_fields(_reason(), retry_at))
         return header
-    run.leave()
-    waiting = carried(embed.get("chain"), embed.get("chord"), run.publication)
-    new = tuple(each for each in waiting if each.task_id not in run.carried)
+    run.mark_replaced()
+    waiting = dependents_of(embed.get("chain"), embed.get("chord"), run.publication)
+    new = tuple(each for each in waiting if each.task_id not in run.dependent_ids)
     return _planned(headers, header, waiting, False, pushed(new)) if new else header
 
 
@@ -210,9 +218,9 @@ def _replacement(
     run: Run, headers: Mapping[str, Any], waiting: tuple[Dependent, ...]
 ) -> dict[str, Any]:
     """Return the header of a message that carries the running task's id for later."""
-    run.leave()
+    run.mark_replaced()
     header = {**run.header, "published_at": _now()}
-    known = run.carried | {run.task_id}
+    known = run.dependent_ids | {run.task_id}
     new = tuple(each for each in waiting if each.task_id not in known)
     return _planned(headers, header, waiting, is_pushed(headers.get("task")), pushed(new))
 
@@ -224,9 +232,9 @@ def _owner(run: Run | None, headers: Mapping[str, Any]) -> str:
     if run is not None:
         return run.owner
     if (request := _failed_request(headers.get("parent_id"))) is not None:
-        return text_in(header_of(request.request_dict), "owner")
+        return header_text(header_of(request.request_dict), "owner")
     if threading.current_thread() is not threading.main_thread():
-        note_stray("publish")
+        warn_of_thread_without_task("publish")
     return ""
 
 
@@ -241,7 +249,7 @@ def _failed_request(task_id: Any) -> Any:
     if found is not None:
         return found
     for request in list(received.values()):
-        if any(each.task_id == task_id for each in carried(None, request.chord)):
+        if any(each.task_id == task_id for each in dependents_of(None, request.chord)):
             return request
     return None
 

@@ -25,11 +25,11 @@ from realtime.core.process import process
 from realtime.core.states import CUSTOM_RANK, SUCCESS, TERMINAL_RANK, rank
 
 from .leases import lease
-from .messages import text_in
-from .publisher import Sent, publisher
+from .messages import header_text
+from .publisher import SentChange, publisher
 from .selection import pushed
+from .serialized_calls import SerializedCalls
 from .timer import timer
-from .turns import Turns
 
 logger = get_logger("realtime.worker")
 
@@ -53,7 +53,7 @@ class Reports:
     """
 
     def __init__(self) -> None:
-        self._turns = Turns()
+        self._calls = SerializedCalls()
         self._sent_at = _LONG_AGO
         self._sent_state = ""
         #: How many changes of state may still be sent at once.
@@ -64,13 +64,13 @@ class Reports:
 
     def report(self, state: str, progress: str) -> None:
         """Publish a custom state with its progress, now or as soon as the rate allows."""
-        self._turns.call(
+        self._calls.call(
             self._report, state, {"progress": progress, "updated_at": jsontext.timestamp()}
         )
 
     def release(self) -> None:
         """Publish the report that waits, if there is one."""
-        self._turns.call(self._release)
+        self._calls.call(self._release)
 
     def _report(self, state: str, fields: Fields) -> None:
         rate, now = conf().PROGRESS_RATE, time.monotonic()
@@ -78,7 +78,7 @@ class Reports:
         is_new = state != self._sent_state and self._allowance >= 1
         if now < due and not is_new:
             self._waiting = state, fields
-            if self._timed_in != process.pid and timer.call(due - now, self._ring):
+            if self._timed_in != process.pid and timer.call_later(due - now, self._ring):
                 self._timed_in = process.pid
             return
         if self._waiting is not None and is_new:
@@ -125,10 +125,10 @@ class Run(Reports):
         self.request = request
         self.task_id: str = request.id
         self.header = header
-        self.publication = text_in(header, "publication")
-        self.owner = text_in(header, "owner")
+        self.publication = header_text(header, "publication")
+        self.owner = header_text(header, "owner")
         #: The tasks that the run's message carries for later.
-        self.carried = (
+        self.dependent_ids = (
             frozenset([task_id for task_id, _ in dependents]) if dependents else _NO_TASKS
         )
         #: Whether the run's last state is published: its ending, its retry, or its replacement.
@@ -141,18 +141,18 @@ class Run(Reports):
         self._redelivery_timeout = redelivery_timeout
         self._dependents = pushed(dependents)
         #: The last change that had to announce the run.
-        self._announced: Sent | None = None
+        self._announced: SentChange | None = None
         self._counter = 0
         self._pid = process.pid
 
     def publish(self, state: str, fields: Fields) -> None:
         """Publish that this run is now in ``state``."""
-        self._turns.call(self._publish, state, fields)
+        self._calls.call(self._publish, state, fields)
 
     def finish(self, state: str, fields: Fields) -> None:
         """Publish this run's last state, unless that was done before."""
         if not self.finished:
-            self._turns.call(self._finish, state, fields)
+            self._calls.call(self._finish, state, fields)
 
     def fail(self, state: str, fields: Fields) -> None:
         """Do the same, also where the run asked for a retry, or for another task in its place.
@@ -160,20 +160,20 @@ class Run(Reports):
         That message was not sent then.
         """
         if not self.ended:
-            self._turns.call(self._fail, state, fields)
+            self._calls.call(self._fail, state, fields)
 
     def report(self, state: str, progress: str) -> None:
         if not self.finished and self.is_pushed:
             super().report(state, progress)
 
-    def leave(self) -> None:
+    def mark_replaced(self) -> None:
         """Note that another task goes on under this id."""
         self.release()
         self.finished = True
 
-    def settle(self) -> None:
+    def resume(self) -> None:
         """Make the calls that a time limit interrupted."""
-        self._turns.run()
+        self._calls.run()
 
     def _publish(self, state: str, fields: Fields) -> None:
         self._release()
@@ -211,9 +211,9 @@ class Run(Reports):
             counter = self._counter
         # Until the store has seen a change of this run, each one may be the first that arrives.
         announced = self._announced
-        if announced is not None and not announced.seen:
-            publisher.settle()
-        begins = announced is None or not announced.seen
+        if announced is not None and not announced.acknowledged:
+            publisher.read_replies()
+        begins = announced is None or not announced.acknowledged
         sent = publisher.send(
             Change(
                 task_id=self.task_id,
@@ -352,17 +352,17 @@ def current_run() -> Run | None:
 # Threads that belong to no run.
 
 
-class _Strays:
+class _Warned:
     """Whether it was logged that a thread of a task is not known to be one."""
 
     logged = False
 
 
-def note_stray(what: str) -> None:
+def warn_of_thread_without_task(what: str) -> None:
     """Log, once, that a thread does something for no task while tasks run in this process."""
-    if _Strays.logged or not _active:
+    if _Warned.logged or not _active:
         return
-    _Strays.logged = True
+    _Warned.logged = True
     logger.warning(
         "thread_without_task what=%s thread=%r remedy=%r",
         what,
@@ -374,7 +374,7 @@ def note_stray(what: str) -> None:
 
 def _forget(*, setting: str, **_kwargs: object) -> None:
     if setting == "REALTIME":
-        _Strays.logged = False
+        _Warned.logged = False
         _sender.reports.clear()
 
 

@@ -30,23 +30,23 @@ from realtime.store import get_store
 
 from . import canvas, task
 from .delivery import is_acknowledged_late, redelivery_timeout
-from .endings import end_dependents, publish_beside, stored_success
+from .endings import end_dependents, publish_from_main, stored_success
 from .leases import lease, on_worker_init, on_worker_shutdown
 from .messages import (
     HEADER,
-    carried,
     chord_of,
-    embedded,
+    dependents_of,
+    embed_of,
     header_of,
-    identity,
+    header_text,
+    identity_fields,
     is_excluded,
-    text_in,
 )
 from .publisher import publisher
 from .publishing import on_after_publish, on_before_publish, received, retry_fields
 from .runs import Run, begin, current_run, end, release_reports, run_of
 from .selection import is_pushed, pushed
-from .time_limits import strike_again
+from .time_limits import repeat_soft_timeout
 from .timer import timer
 
 logger = get_logger("realtime.worker")
@@ -76,14 +76,14 @@ def on_received(request: Any = None, **_kwargs: Any) -> None:
     received[request.id] = request
     headers = request.request_dict
     header = header_of(headers)
-    publication = text_in(header, "publication")
+    publication = header_text(header, "publication")
     if not is_pushed(request.task.name, request.task):
         if publication and not is_excluded(request.id, header):
             _withdraw(request.id, publication)
         return
-    embed = embedded(request.message.payload)
+    embed = embed_of(request.message.payload)
     # Not `request.name`, which is the name for the logs where there is one (`shadow`).
-    fields = identity(request.task.name, headers, header) | {
+    fields = identity_fields(request.task.name, headers, header) | {
         "eta": jsontext.timestamp_of(headers.get("eta")),
         "updated_at": jsontext.timestamp(),
     }
@@ -93,10 +93,10 @@ def on_received(request: Any = None, **_kwargs: Any) -> None:
             state=RECEIVED,
             attempt=headers.get("retries") or 0,
             publication=publication,
-            owner=text_in(header, "owner"),
+            owner=header_text(header, "owner"),
             worker=lease.name,
             redelivery_timeout=redelivery_timeout(request.task, begun=False) if lease.name else 0,
-            dependents=pushed(carried(embed.get("chain"), embed.get("chord"), publication)),
+            dependents=pushed(dependents_of(embed.get("chain"), embed.get("chord"), publication)),
             fields=fields,
         )
     )
@@ -107,10 +107,10 @@ def on_unknown(message: Any = None, id: str = "", name: str = "", **_kwargs: Any
     if id:
         error = f'{{"type":"NotRegistered","message":{jsontext.encode_text(name)}}}'
         fields = {"name": jsontext.encode_text(name), **ending(), "error": error}
-        request = Context(message.headers, **embedded(message.payload))
+        request = Context(message.headers, **embed_of(message.payload))
         end_dependents(request, FAILURE, error)
         if is_pushed(name):
-            publish_beside(id, FAILURE, fields, header_of(request))
+            publish_from_main(id, FAILURE, fields, header_of(request))
 
 
 def on_revoked(
@@ -126,8 +126,8 @@ def on_revoked(
     end_dependents(request, REVOKED, error)
     header = header_of(request)
     if is_pushed(request.task, sender):
-        fields = identity(request.task, vars(request), header) | ending() | {"error": error}
-        publish_beside(request.id, REVOKED, fields, header, attempt=request.retries)
+        fields = identity_fields(request.task, vars(request), header) | ending() | {"error": error}
+        publish_from_main(request.id, REVOKED, fields, header, attempt=request.retries)
 
 
 def _withdraw(task_id: str, publication: str, tried: int = 0) -> None:
@@ -142,7 +142,7 @@ def _withdraw(task_id: str, publication: str, tried: int = 0) -> None:
         if not gone and tried + 1 < len(_WITHDRAW_AFTER):
             _withdraw(task_id, publication, tried + 1)
 
-    timer.call(_WITHDRAW_AFTER[tried], withdraw)
+    timer.call_later(_WITHDRAW_AFTER[tried], withdraw)
 
 
 # Running: in the child, but for endings that the child could not publish.
@@ -155,7 +155,7 @@ def on_started(task: Any = None, **_kwargs: Any) -> None:
     except SoftTimeLimitExceeded:
         if run_of(task.request) is None:
             _start(task)
-        strike_again(run_of(task.request))
+        repeat_soft_timeout(run_of(task.request))
 
 
 def _start(task: Any) -> None:
@@ -170,9 +170,9 @@ def _start(task: Any) -> None:
     run = Run(
         request,
         header,
-        identity(task.name, vars(request), header),
+        identity_fields(task.name, vars(request), header),
         redelivery_timeout=redelivery_timeout(task) if lease.name else 0,
-        dependents=carried(request.chain, chord, text_in(header, "publication")),
+        dependents=dependents_of(request.chain, chord, header_text(header, "publication")),
         is_pushed=is_pushed(task.name, task),
     )
     begin(run)
@@ -230,16 +230,16 @@ def _fail_from_main(task: Any, task_id: str, error: str) -> None:
     # MAIN knows that the process is gone, not that it had stored its result before.
     request = received.get(task_id)
     header = header_of(request.request_dict) if request is not None else {}
-    stored = stored_success(task_id, text_in(header, "published_at"))
+    stored = stored_success(task_id, header_text(header, "published_at"))
     if stored is not None:
         if task is None or is_pushed(task.name, task):
-            publish_beside(task_id, SUCCESS, stored, header, stored=True)
+            publish_from_main(task_id, SUCCESS, stored, header, stored=True)
         return
     if request is not None:
         context = request._context  # noqa: SLF001 - as Celery hands it to other signals
         end_dependents(context, FAILURE, error)
     if task is None or is_pushed(task.name, task):
-        publish_beside(task_id, FAILURE, ending() | {"error": error}, header)
+        publish_from_main(task_id, FAILURE, ending() | {"error": error}, header)
 
 
 def on_retry(sender: Any = None, request: Any = None, reason: Any = None, **_kwargs: Any) -> None:
@@ -261,7 +261,7 @@ def on_retry(sender: Any = None, request: Any = None, reason: Any = None, **_kwa
     else:
         state, fields = RETRY, retry_fields(getattr(reason, "exc", None), NULL)
     if is_pushed(request.task, sender):
-        publish_beside(request.id, state, fields, header, attempt=request.retries)
+        publish_from_main(request.id, state, fields, header, attempt=request.retries)
 
 
 def on_postrun(
@@ -271,7 +271,7 @@ def on_postrun(
     run = run_of(task.request)
     if run is None:
         return
-    run.settle()
+    run.resume()
     if not run.finished or state == "REJECTED":
         _publish_rest(run, task, state, retval)
     end(run)

@@ -19,8 +19,8 @@ from realtime.results import redaction
 
 from .messages import is_excluded
 from .publisher import publisher
-from .runs import current_run, note_stray, reports_of
-from .turns import is_for_the_task
+from .runs import current_run, reports_of, warn_of_thread_without_task
+from .serialized_calls import interrupts_task
 
 logger = get_logger("realtime.worker")
 
@@ -70,7 +70,7 @@ def push_state(task_id: Any, own_id: Any, state: Any, meta: Any) -> None:
     try:
         _push(task_id, own_id, state, meta)
     except Exception as error:
-        if is_for_the_task(error):
+        if interrupts_task(error):
             raise
         logger.exception("state_not_pushed id=%.100r", task_id or own_id)
 
@@ -81,7 +81,7 @@ def _push(task_id: Any, own_id: Any, state: Any, meta: Any) -> None:
         run = None
     task_id = task_id or own_id
     if run is None and task_id is None:
-        note_stray("update_state")
+        warn_of_thread_without_task("update_state")
         return
     if run is not None and not run.is_pushed:
         return
@@ -125,7 +125,7 @@ def _get(meta: Mapping[Any, Any], key: str) -> Any:
     try:
         return meta.get(key)
     except Exception as error:
-        if is_for_the_task(error):
+        if interrupts_task(error):
             raise
         return None
 
@@ -134,7 +134,7 @@ def _copy(meta: Mapping[Any, Any]) -> dict[Any, Any]:
     try:
         return dict(meta)
     except Exception as error:
-        if is_for_the_task(error):
+        if interrupts_task(error):
             raise
         return {}
 
@@ -150,5 +150,5 @@ def _outcome(state: str, meta: Mapping[Any, Any]) -> dict[str, str]:
     elif state == FAILURE:
         name, message = _get(meta, "exc_type"), _get(meta, "exc_message")
         name = FAILURE if name is None else name
-        fields["error"] = redaction.encode_told_error(name, "" if message is None else message)
+        fields["error"] = redaction.encode_error_text(name, "" if message is None else message)
     return fields

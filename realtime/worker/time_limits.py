@@ -19,7 +19,7 @@ from .timer import timer
 _AGAIN: Final = 0.005
 
 
-def strike_again(run: Run | None) -> None:
+def repeat_soft_timeout(run: Run | None) -> None:
     """Let the soft time limit of a run strike again in a moment, if the task still runs then."""
     number = pool.SIG_SOFT_TIMEOUT
     if run is None or number is None:
@@ -30,4 +30,4 @@ def strike_again(run: Run | None) -> None:
         if is_active(run) and handler is pool.soft_timeout_sighandler:
             signal.pthread_kill(threading.main_thread().ident or 0, number)
 
-    timer.call(_AGAIN, strike)
+    timer.call_later(_AGAIN, strike)

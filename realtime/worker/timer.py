@@ -36,13 +36,13 @@ class Timer:
         self._calls: SimpleQueue[_Due] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def call(self, seconds: float, function: Callable[[], object]) -> bool:
+    def call_later(self, seconds: float, function: Callable[[], object]) -> bool:
         """Call a function after so many seconds; return False where no thread can do that."""
         self._calls.put((time.monotonic() + seconds, next(self._numbers), function))
         return self._thread is not None or self._start()
 
     def _start(self) -> bool:
-        thread = started(lambda: self._run(self._calls), "realtime-timer")
+        thread = start_thread(lambda: self._run(self._calls), "realtime-timer")
         self._thread = thread
         return thread is not None
 
@@ -60,7 +60,7 @@ class Timer:
                     logger.exception("timer_failed")
 
 
-def started(run: Callable[[], None], name: str) -> threading.Thread | None:
+def start_thread(run: Callable[[], None], name: str) -> threading.Thread | None:
     """Return a thread that runs; None where there can be no more, as when the interpreter ends."""
     thread = threading.Thread(target=run, name=name, daemon=True)
     try:

@@ -216,7 +216,7 @@ def test_a_signal_handler_in_a_task_can_report_progress(monkeypatch: pytest.Monk
         told.append(change.fields["progress"])
         if len(told) == 1:
             signal.raise_signal(signal.SIGUSR1)
-        return SimpleNamespace(seen=True)
+        return SimpleNamespace(acknowledged=True)
 
     monkeypatch.setattr("realtime.worker.runs.publisher.send", send)
     before = signal.signal(signal.SIGUSR1, lambda *_: run.publish("READING", {"progress": "2"}))
@@ -235,10 +235,10 @@ def test_each_override_of_the_settings_starts_without_what_waited_before(
 ) -> None:
     with override_settings(REALTIME={"REDIS_URL": "redis://127.0.0.1:1/0"}):
         publisher.publish(Change(task_id="to-nobody", state="STARTED"))
-        assert until(publisher.waiting)
+        assert until(publisher.queue_size)
         layer = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
         with override_settings(REALTIME=IN_MEMORY, CHANNEL_LAYERS=layer):
-            assert publisher.arrived == 0
+            assert publisher.queue_size() == 0
             task_id = tell.apply().id
             status = realtime.status(task_id)
             assert status is not None
@@ -282,12 +282,12 @@ def test_held_progress_is_sent_in_a_forked_process_too() -> None:
     from realtime.worker.timer import timer
 
     rung = threading.Event()
-    assert timer.call(0, rung.set)
+    assert timer.call_later(0, rung.set)
     assert rung.wait(10)
     child = os.fork()
     if child == 0:
         again = threading.Event()
-        timer.call(0, again.set)
+        timer.call_later(0, again.set)
         os._exit(0 if again.wait(10) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
@@ -301,7 +301,7 @@ def test_progress_of_a_forked_process_is_sent_though_its_parents_was_waiting(
 
     def send(change: Change) -> Any:
         told.append(change.fields["progress"])
-        return SimpleNamespace(seen=True)
+        return SimpleNamespace(acknowledged=True)
 
     monkeypatch.setattr("realtime.worker.runs.publisher.send", send)
     with override_settings(REALTIME={**settings.REALTIME, "PROGRESS_RATE": 1.0}):

@@ -55,7 +55,7 @@ def test_every_text_of_a_task_passes_through_the_function():
         "type": "ValueError",
         "message": "error:a …",
     }
-    assert strict(redaction.encode_told_error("Odd", "a canary"))["message"] == "error:a …"
+    assert strict(redaction.encode_error_text("Odd", "a canary"))["message"] == "error:a …"
     assert strict(encode_progress(1, 2, "a canary"))["message"] == "progress:a …"
     assert strict(encode_progress(1, 2))["message"] is None
     assert encode_result("a canary") == ('"result:a …"', False)

@@ -17,7 +17,7 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from realtime.core.change import Change
 from realtime.store.redis import RedisStore
 from realtime.worker import publisher as module
-from realtime.worker.publisher import Publisher, Sent
+from realtime.worker.publisher import Publisher, SentChange
 from realtime.worker.timer import Timer
 from tests.until import until
 
@@ -56,7 +56,7 @@ def store(monkeypatch):
     store = Store()
     monkeypatch.setattr(module, "get_store", lambda: store)
     monkeypatch.setattr(module, "_PAUSES", (0.01,))
-    monkeypatch.setattr(module, "_ANSWER_WITHIN", 3600)  # but where it is what is tested
+    monkeypatch.setattr(module, "_REPLY_WITHIN", 3600)  # but where it is what is tested
     return store
 
 
@@ -88,22 +88,22 @@ def test_a_change_is_sent_at_once(store, publisher):
 def test_what_is_not_waited_for_is_answered_by_the_next_word(store, publisher):
     store.tells_late = True
     first = publisher.send(change("t", "STARTED"))
-    assert not first.seen
+    assert not first.acknowledged
     second = publisher.send(change("t", "SUCCESS"))
-    assert first.seen
+    assert first.acknowledged
     assert store.accepted == [("t", "STARTED", None)]
-    publisher.settle()
-    assert second.seen
+    publisher.read_replies()
+    assert second.acknowledged
     assert publisher.counters.accepted == 2
 
 
 def test_an_answer_that_nobody_asks_for_is_taken_soon(store, publisher, monkeypatch):
-    monkeypatch.setattr(module, "_ANSWER_WITHIN", 0.01)
+    monkeypatch.setattr(module, "_REPLY_WITHIN", 0.01)
     store.tells_late = True
     store.reachable.clear()
     store.error = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
     publisher.send(change())
-    assert until(publisher.waiting)
+    assert until(publisher.queue_size)
     store.reachable.set()
     assert until(lambda: store.accepted)
     publisher.send(change("another"))
@@ -114,7 +114,7 @@ def test_the_end_of_a_process_waits_for_the_answer(store, publisher):
     store.tells_late = True
     sent = publisher.send(change())
     assert publisher.flush(5)
-    assert sent.seen
+    assert sent.acknowledged
 
 
 @pytest.mark.parametrize("strike", [SoftTimeLimitExceeded(), SystemExit(), KeyboardInterrupt()])
@@ -143,7 +143,7 @@ def test_a_word_waits_where_another_thread_takes_the_answer_to_the_one_before(st
 
     store.send = send
     publisher.send(change("first"))
-    taking = threading.Thread(target=publisher.settle)
+    taking = threading.Thread(target=publisher.read_replies)
     taking.start()
     assert begun.wait(5)
     saying = threading.Thread(target=publisher.send, args=(change("second"),))
@@ -170,7 +170,7 @@ def test_after_one_answer_that_does_not_come_the_others_are_not_waited_for(store
     store.reachable.clear()
     for number in range(3):
         publisher.send(change(f"t{number}"))
-    assert until(lambda: publisher.waiting() == 3)
+    assert until(lambda: publisher.queue_size() == 3)
     assert asked == ["t0"]
     del store.send
 
@@ -188,7 +188,7 @@ def test_a_handler_of_logs_may_publish_where_an_answer_is_taken(store, publisher
         other.join(5)
 
     monkeypatch.setattr(module.logger, "warning", told)
-    publisher.settle()
+    publisher.read_replies()
     assert publisher.flush(5)
     assert store.accepted == [("told", "STARTED", None)]
 
@@ -201,20 +201,20 @@ def test_without_another_thread_the_answer_is_waited_for(store, publisher, monke
     monkeypatch.setattr(module, "timer", Timer())
     with monkeypatch.context() as context:
         context.setattr(threading.Thread, "start", refuse)
-        assert publisher.send(change()).seen
-    assert not publisher.send(change()).seen  # there is one again
+        assert publisher.send(change()).acknowledged
+    assert not publisher.send(change()).acknowledged  # there is one again
 
 
 def test_what_could_not_be_sent_is_sent_in_order_when_redis_is_back(failing, publisher):
     failing.reachable.clear()
     for number in range(50):
         assert not publisher.publish(change(f"t{number}"))
-    assert until(lambda: publisher.waiting() == 50)
+    assert until(lambda: publisher.queue_size() == 50)
     failing.reachable.set()
     publisher.publish(change("last"))
     assert publisher.flush(5)
     assert [task_id for task_id, *_ in failing.accepted] == [f"t{n}" for n in range(50)] + ["last"]
-    assert publisher.waiting() == 0
+    assert publisher.queue_size() == 0
     assert publisher.publish(change("direct"))
 
 
@@ -243,13 +243,13 @@ def test_redis_that_is_full_is_waited_for_and_nonsense_is_not(failing, publisher
     ):
         failing.error = passing
         assert not publisher.publish(change("full"))
-        assert publisher.waiting() == 1
+        assert publisher.queue_size() == 1
         failing.reachable.set()
         assert publisher.flush(5)
         failing.reachable.clear()
     failing.error = ResponseError("ERR wrong number of arguments")
     assert not publisher.publish(change("nonsense"))
-    assert (publisher.waiting(), publisher.counters.failed) == (0, 1)
+    assert (publisher.queue_size(), publisher.counters.failed) == (0, 1)
 
 
 def test_a_fault_of_the_service_is_not_the_tasks(failing, publisher, caplog):
@@ -285,17 +285,17 @@ def test_a_forked_child_starts_with_nothing_of_its_parents(failing, publisher):
     failing.tells_late = True
     publisher.send(change("unanswered"))
     failing.reachable.clear()
-    with publisher._turns.exclusively():  # no lock is left held in the child
-        publisher._keep([Sent(change("waiting"))])
+    with publisher._calls.paused():  # no lock is left held in the child
+        publisher._enqueue([SentChange(change("waiting"))])
         child = os.fork()
         if child == 0:
             failing.accepted.clear()
             failing.reachable.set()
             publisher.send(change("of-the-child"))
-            publisher.settle()
+            publisher.read_replies()
             os._exit(0 if failing.accepted == [("of-the-child", "STARTED", None)] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert publisher.waiting() == 1
+    assert publisher.queue_size() == 1
 
 
 @pytest.fixture
@@ -332,7 +332,7 @@ def test_an_absent_redis_costs_a_task_once_and_at_most_three_tenths_of_a_second(
         publisher = Publisher()
         took, again = (seconds_of(publisher.publish, start) for start in (0, 100))
         assert took < 0.3 + 10 * again
-        assert until(lambda: publisher.waiting() == 200)
+        assert until(lambda: publisher.queue_size() == 200)
         publisher.reset()  # lets the thread end
 
 
@@ -348,7 +348,7 @@ def test_a_redis_that_stops_between_two_words_costs_a_task_as_little(clean_redis
         client.client_pause(60_000, all=False)  # writes wait
         took, again = (seconds_of(publisher.send, start) for start in (0, 100))
         assert took < 0.3 + 10 * again
-        assert until(lambda: publisher.waiting() == 200)
+        assert until(lambda: publisher.queue_size() == 200)
         client.client_unpause()
         assert publisher.flush(10)
         assert store.status("t0").version == 1

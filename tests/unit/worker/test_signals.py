@@ -7,7 +7,7 @@ from celery import Celery, chain, chord, group
 
 from realtime.conf import conf
 from realtime.worker.delivery import redelivery_timeout
-from realtime.worker.messages import carried
+from realtime.worker.messages import dependents_of
 from realtime.worker.signals import on_unknown
 
 app = Celery("messages", set_as_current=False)
@@ -25,7 +25,7 @@ def named(task_id):
 def ids(*signatures, body=None):
     """Who waits for a task whose message carries this: a chain's rest, and a chord's body."""
     rest = [signature.__json__() for signature in reversed(signatures)]
-    return [task_id for task_id, _ in carried(rest, body)]
+    return [task_id for task_id, _ in dependents_of(rest, body)]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def sent(monkeypatch):
 
     def send(change):
         changes.append(change)
-        return SimpleNamespace(seen=True)
+        return SimpleNamespace(acknowledged=True)
 
     monkeypatch.setattr(runs.publisher, "send", send)
     run = runs.Run(SimpleNamespace(id="t", retries=0), {"publication": "p", "owner": "7"}, {})

@@ -9,34 +9,34 @@ import time
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from realtime.worker.turns import Turns
+from realtime.worker.serialized_calls import SerializedCalls
 from tests.until import until
 
 
 def test_a_call_that_comes_during_another_one_is_made_after_it():
-    turns, made = Turns(), []
+    calls, made = SerializedCalls(), []
 
     def outer():
-        turns.call(made.append, "inner")
+        calls.call(made.append, "inner")
         made.append("outer")
 
-    turns.call(outer)
+    calls.call(outer)
     assert made == ["outer", "inner"]
-    assert not turns
+    assert not calls
 
 
 def test_nobody_waits_for_the_thread_that_makes_the_calls():
-    turns, made = Turns(), []
+    calls, made = SerializedCalls(), []
     begun, go_on = threading.Event(), threading.Event()
 
     def slow():
         begun.set()
         assert go_on.wait(10)
 
-    thread = threading.Thread(target=turns.call, args=(slow,))
+    thread = threading.Thread(target=calls.call, args=(slow,))
     thread.start()
     assert begun.wait(10)
-    turns.call(made.append, 1)
+    calls.call(made.append, 1)
     assert made == []
     go_on.set()
     thread.join(10)
@@ -45,7 +45,7 @@ def test_nobody_waits_for_the_thread_that_makes_the_calls():
 
 @pytest.mark.parametrize("error", [SoftTimeLimitExceeded(), SystemExit()])
 def test_a_call_that_a_time_limit_interrupts_is_made_again(error):
-    turns, made = Turns(), []
+    calls, made = SerializedCalls(), []
     strikes = [error]
 
     def strike():
@@ -54,41 +54,41 @@ def test_a_call_that_a_time_limit_interrupts_is_made_again(error):
         made.append(1)
 
     with pytest.raises(type(error)):
-        turns.call(strike)
-    assert turns
-    turns.run()
+        calls.call(strike)
+    assert calls
+    calls.run()
     assert made == [1]
 
 
 def test_a_call_that_fails_does_not_keep_the_others():
-    turns, made = Turns(), []
+    calls, made = SerializedCalls(), []
 
     def fail():
         raise KeyError("a bug")
 
-    turns.call(fail)
-    turns.call(made.append, 1)
+    calls.call(fail)
+    calls.call(made.append, 1)
     assert made == [1]
 
 
 def test_a_forked_process_neither_waits_nor_repeats():
-    turns, made = Turns(), []
+    calls, made = SerializedCalls(), []
 
     def fork():
         child = os.fork()
         if child == 0:
-            turns.call(made.append, 1)
+            calls.call(made.append, 1)
             os._exit(0 if made == [1] else 1)
         return child
 
     children = []
-    turns.call(lambda: children.append(fork()))
+    calls.call(lambda: children.append(fork()))
     assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
     assert made == []
 
 
 def test_a_time_limit_may_strike_anywhere_and_later_calls_are_made():
-    turns, made = Turns(), []
+    calls, made = SerializedCalls(), []
     armed = False
 
     def strike(*_):
@@ -102,50 +102,50 @@ def test_a_time_limit_may_strike_anywhere_and_later_calls_are_made():
             try:
                 signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 60e-6))
                 while armed:
-                    turns.call(int)
+                    calls.call(int)
             except SoftTimeLimitExceeded:
                 armed = False
-            turns.call(made.append, number)
+            calls.call(made.append, number)
             assert made[-1] == number
     finally:
         armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert not turns
+    assert not calls
 
 
 def test_a_thread_makes_the_calls_of_others_for_a_moment_only():
-    turns, makers = Turns(), []
+    calls, makers = SerializedCalls(), []
     all_made = threading.Event()
 
     def feed(left):
         makers.append(threading.get_ident())
         time.sleep(0.001)  # so that they take longer than a moment
         if left:
-            turns.call(feed, left - 1)
+            calls.call(feed, left - 1)
         else:
             all_made.set()
 
-    turns.call(feed, 200)
+    calls.call(feed, 200)
     assert not all_made.is_set()
     assert all_made.wait(30)
     assert set(makers) - {threading.get_ident()}
 
 
 def test_threads_that_add_many_calls_make_them_too():
-    turns, made = Turns(), []
+    calls, made = SerializedCalls(), []
     begun, go_on = threading.Event(), threading.Event()
 
     def hold():
         begun.set()
         assert go_on.wait(30)
 
-    holder = threading.Thread(target=turns.call, args=(hold,))
+    holder = threading.Thread(target=calls.call, args=(hold,))
     holder.start()
     assert begun.wait(10)
     for number in range(70):
-        turns.call(made.append, number)  # none of these waits for ever
+        calls.call(made.append, number)  # none of these waits for ever
     go_on.set()
     holder.join()
-    assert until(lambda: not turns)
+    assert until(lambda: not calls)
     assert made == list(range(70))

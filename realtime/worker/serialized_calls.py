@@ -31,7 +31,7 @@ _MANY: Final = 64
 _WAIT: Final = 0.05
 
 
-class Turns:
+class SerializedCalls:
     """Runs calls one at a time, in the order in which they came."""
 
     __slots__ = ("_calls", "_lock", "_pid", "_try_to_lock")
@@ -74,7 +74,7 @@ class Turns:
                     try:
                         function(*args)
                     except Exception as error:
-                        if is_for_the_task(error):
+                        if interrupts_task(error):
                             raise
                         logger.exception("internal_error function=%s", function.__qualname__)
                     self._calls.popleft()
@@ -88,11 +88,11 @@ class Turns:
             # Check again after the lock is released: a call may have come just before that.
             if not self._calls:
                 return
-            if until and time.monotonic() > until and timer.call(0, self.run):
+            if until and time.monotonic() > until and timer.call_later(0, self.run):
                 return
 
     @contextmanager
-    def exclusively(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """Make no call meanwhile. It waits, and so is for background threads only."""
         with self._lock:
             yield
@@ -103,6 +103,6 @@ class Turns:
         return bool(self._calls)
 
 
-def is_for_the_task(error: BaseException) -> bool:
+def interrupts_task(error: BaseException) -> bool:
     """Return whether an exception is meant for the task: its time limit, the process's end."""
     return isinstance(error, SoftTimeLimitExceeded) or not isinstance(error, Exception)
