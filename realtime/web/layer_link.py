@@ -1,8 +1,8 @@
-"""The hub's two connections: to the channel layer, which brings events, and to the store.
+"""The hub's two connections: to the channel layer, which delivers events, and to the store.
 
-A layer tells nobody that it has lost its connection, and messages with it. A connection that is
-half-open never fails: nothing arrives. So the hub sends a message to itself every second, and asks
-the store something, and makes both connections anew when nothing comes back for a few seconds.
+A layer does not report that it lost its connection, and messages with it. A half-open connection
+never fails: nothing arrives. So the hub sends a heartbeat to itself and a question to the store
+every second, and replaces both connections when no answer comes for a few seconds.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ logger = get_logger("realtime.hub")
 
 #: Seconds that the layer and the store have to answer. A check begins half of it after the last
 #: one, and a quarter of it after one that failed.
-BEAT: Final = 1.0
-#: So many failed checks in a row, and the clients are told: one may be a connection that was cut
-#: and is there again. With the pauses between them that is at most 2.75 s.
-AWAY: Final = 2
-#: So many, and the connections are made anew: at most 4 s.
-REJOIN: Final = 3
+HEARTBEAT: Final = 1.0
+#: Failed checks in a row after which the clients are notified: one may be a connection that was
+#: cut and is there again. With the pauses between them that is at most 2.75 s.
+_FAILURES_UNTIL_AWAY: Final = 2
+#: Failed checks in a row after which the connections are replaced: at most 4 s.
+_FAILURES_UNTIL_RECONNECT: Final = 3
 #: Seconds that joining or leaving one group may take, and ending a connection.
 _TIMEOUT: Final = 3.0
 #: Seconds between two attempts to complete what failed.
 _PAUSE: Final = 0.5
-_BEAT_TYPE: Final = "realtime.beat"
+_HEARTBEAT_TYPE: Final = "realtime.heartbeat"
 
 
-class Owner(Protocol):
-    """What a link is made for: the hub."""
+class LinkUser(Protocol):
+    """What a link calls: the hub."""
 
     def receive(self, message: Any) -> None:
-        """Take a message."""
+        """Receive a message of the layer."""
         ...
 
     def topics(self) -> Collection[str]:
@@ -49,86 +49,86 @@ class Owner(Protocol):
         ...
 
     async def availability_changed(self, available: bool) -> None:
-        """Tell the clients."""
+        """Notify the clients."""
         ...
 
 
 class Link:
-    """One event loop's channel of the layer, and what is known of both connections."""
+    """One event loop's channel of the layer, and the state of both connections."""
 
-    def __init__(self, store: Store, owner: Owner) -> None:
+    def __init__(self, store: Store, user: LinkUser) -> None:
         self._store = store
-        self._owner = owner
+        self._user = user
         self.layer = self._make_layer()
         self.channel = ""
-        #: Whether the layer brings anything: at least what the hub sends to itself.
-        self.hearing = True
-        #: Whether both connections answer, as the clients were told.
+        #: Whether the layer delivers anything: at least the heartbeats.
+        self.is_receiving = True
+        #: Whether both connections answer, as the clients were last notified.
         self.available = True
-        self._heard = asyncio.Event()
-        #: Counts what the store has answered, to anybody.
-        self.answers = 0
-        self.receiving: asyncio.Task[None] | None = None
+        self._received = asyncio.Event()
+        #: Counts the store's answers to all callers.
+        self.answer_count = 0
+        self.receiver: asyncio.Task[None] | None = None
         self._joining: asyncio.Task[None] | None = None
-        self._starting = asyncio.Lock()
+        self._opening = asyncio.Lock()
         #: Topics whose groups could not be left.
-        self._unleft: set[str] = set()
+        self._to_leave: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._checking = False
+        self._is_checking = False
 
-    def begin(self) -> None:
+    def start_checks(self) -> None:
         """Check the connections from now on."""
-        if not self._checking:
-            self._checking = True
+        if not self._is_checking:
+            self._is_checking = True
             self.spawn(self._check_connections())
 
-    async def start(self) -> None:
+    async def open(self) -> None:
         """Open the channel, if there is none. Raises what the layer raises."""
-        self.begin()
-        async with asyncio.timeout(_TIMEOUT), self._starting:
+        self.start_checks()
+        async with asyncio.timeout(_TIMEOUT), self._opening:
             layer = self.layer
             channel = "" if self.channel else await layer.new_channel()
             if channel and layer is self.layer:
                 self.channel = channel
-                self.receiving = self.spawn(self._receive(layer, channel))
+                self.receiver = self.spawn(self._receive(layer, channel))
 
     async def join(self, topic: str) -> None:
         """Receive a topic's events. Raises what the layer raises."""
-        await self.start()
+        await self.open()
         await self.layer.group_add(group_of(topic), self.channel)
 
     async def leave(self, topic: str) -> None:
-        """Receive them no more, if nobody wants them any more."""
+        """Leave the group of a topic that has no subscription left."""
         try:
             async with asyncio.timeout(_TIMEOUT):
                 await self.layer.group_discard(group_of(topic), self.channel)
-                if topic in self._owner.topics():
-                    # Somebody joined while this one left: the group is theirs now.
+                if topic in self._user.topics():
+                    # A subscription joined while this one left: the group is needed again.
                     await self.layer.group_add(group_of(topic), self.channel)
-        except Exception as error:  # noqa: BLE001 - a layer fails in many ways, all the same
+        except Exception as error:  # noqa: BLE001 - layers fail in many ways
             logger.warning("leave_failed topic=%s error=%r", topic, error)
-            self._unleft.add(topic)
+            self._to_leave.add(topic)
 
     async def close(self) -> None:
-        """End everything; the next start begins anew."""
-        self.channel, self._checking = "", False
+        """End everything; the next :meth:`open` starts again."""
+        self.channel, self._is_checking = "", False
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.receiving = self._joining = None
-        self._unleft.clear()
+        self.receiver = self._joining = None
+        self._to_leave.clear()
 
     async def disconnect(self) -> None:
-        """Close both connections, but for a layer in memory, which is everybody's."""
+        """Close both connections, except a layer in memory, which the whole process shares."""
         if self.layer is not get_layer():
-            await self._is_done(self.layer.flush())
+            await self._succeeds(self.layer.flush())
         with suppress(Exception):
             async with asyncio.timeout(_TIMEOUT):
                 await self._store.close()
 
     def spawn(self, coroutine: Any) -> asyncio.Task[Any]:
-        """Run something until it is over, or the link is closed."""
+        """Run a coroutine until it returns, or the link is closed."""
         task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -137,139 +137,140 @@ class Link:
     # Receiving
 
     def _make_layer(self) -> ChannelLayer:
-        def take(message: Any) -> None:
-            if layer is self.layer:  # and not one that was left, whose connection still ends
-                self._take(message)
+        def on_message(message: Any) -> None:
+            if layer is self.layer:  # not a replaced one, whose connection is about to end
+                self._on_message(message)
 
-        layer = make_layer(take)
+        layer = make_layer(on_message)
         return layer
 
     async def _receive(self, layer: ChannelLayer, channel: str) -> None:
-        """Receive from a layer that does not call :meth:`_take` by itself."""
+        """Receive from a layer that does not call :meth:`_on_message` itself."""
         while True:
             try:
                 message = await layer.receive(channel)
-            except Exception as error:  # noqa: BLE001 - whoever can publish can send anything
+            except Exception as error:  # noqa: BLE001 - anybody who can publish can send anything
                 logger.warning("message_unreadable error=%r", error)
                 await asyncio.sleep(0)
                 continue
-            self._take(message)
+            self._on_message(message)
 
-    def _take(self, message: Any) -> None:
-        self._heard.set()
-        self._owner.receive(message)
+    def _on_message(self, message: Any) -> None:
+        self._received.set()
+        self._user.receive(message)
 
     # Checking
 
     async def _check_connections(self) -> None:
-        loop, failed = asyncio.get_running_loop(), 0
+        loop, failures = asyncio.get_running_loop(), 0
         while True:
-            due = loop.time() + (BEAT / 4 if failed else BEAT / 2)
+            due = loop.time() + (HEARTBEAT / 4 if failures else HEARTBEAT / 2)
             await asyncio.sleep(due - loop.time())
             late = loop.time() - due
             began = loop.time()
-            heard, answers = await asyncio.gather(self._is_heard(), self._store_answers())
-            if not (heard and answers) and max(late, loop.time() - began - BEAT) > BEAT / 4:
-                continue  # a process that is too busy to notice an answer learns nothing from this
-            failed = 0 if heard and answers else failed + 1
+            layer_ok, store_ok = await asyncio.gather(self._layer_delivers(), self._store_answers())
+            is_busy = max(late, loop.time() - began - HEARTBEAT) > HEARTBEAT / 4
+            if not (layer_ok and store_ok) and is_busy:
+                continue  # this process may have been too busy to notice an answer
+            failures = 0 if layer_ok and store_ok else failures + 1
             try:
-                await self._judge(failed, heard=heard, answers=answers)
-            except Exception:  # it must go on
+                await self._use_check(failures, layer_ok=layer_ok, store_ok=store_ok)
+            except Exception:  # the checks must go on
                 logger.exception("check_failed")
 
-    async def _judge(self, failed: int, *, heard: bool, answers: bool) -> None:
-        if not heard and self.hearing:
-            logger.warning("layer_deaf")
-        again, self.hearing = heard and not self.hearing, heard
-        if failed >= AWAY or not failed:
-            await self._tell(not failed)
-        if again:
-            self.spawn(self._owner.check_all())
-        if failed and failed % REJOIN == 0:
-            await self.reconnect(heard=heard, answers=answers)
-        for topic in tuple(self._unleft) if heard else ():
-            self._unleft.discard(topic)
-            if topic not in self._owner.topics():
+    async def _use_check(self, failures: int, *, layer_ok: bool, store_ok: bool) -> None:
+        if not layer_ok and self.is_receiving:
+            logger.warning("layer_silent")
+        is_back, self.is_receiving = layer_ok and not self.is_receiving, layer_ok
+        if failures >= _FAILURES_UNTIL_AWAY or not failures:
+            await self._set_available(not failures)
+        if is_back:
+            self.spawn(self._user.check_all())
+        if failures and failures % _FAILURES_UNTIL_RECONNECT == 0:
+            await self.reconnect(layer_ok=layer_ok, store_ok=store_ok)
+        for topic in tuple(self._to_leave) if layer_ok else ():
+            self._to_leave.discard(topic)
+            if topic not in self._user.topics():
                 await self.leave(topic)
 
-    async def _tell(self, available: bool) -> None:
+    async def _set_available(self, available: bool) -> None:
         if available != self.available:
             self.available = available
             logger.warning("store_available=%s", available)
-            await self._owner.availability_changed(available)
+            await self._user.availability_changed(available)
 
-    async def _is_heard(self) -> bool:
-        """Send a message to the own channel; return whether that, or any other, has arrived."""
-        self._heard.clear()
+    async def _layer_delivers(self) -> bool:
+        """Send a heartbeat to the own channel; return whether any message arrives in time."""
+        self._received.clear()
         try:
-            async with asyncio.timeout(BEAT):
-                await self.start()
-                await self.layer.send(self.channel, {"type": _BEAT_TYPE})
-                await self._heard.wait()
-        except Exception:  # noqa: BLE001 - a layer fails in many ways, all the same
-            return self._heard.is_set()
+            async with asyncio.timeout(HEARTBEAT):
+                await self.open()
+                await self.layer.send(self.channel, {"type": _HEARTBEAT_TYPE})
+                await self._received.wait()
+        except Exception:  # noqa: BLE001 - layers fail in many ways
+            return self._received.is_set()
         return True
 
     async def _store_answers(self) -> bool:
-        """Ask the store; return whether that, or anything else, was answered in time."""
-        before = self.answers
+        """Ask the store; return whether it answers this or any other call in time."""
+        before = self.answer_count
         try:
-            async with asyncio.timeout(BEAT):
+            async with asyncio.timeout(HEARTBEAT):
                 await self._store.heads(["ready"])
-        except Exception:  # noqa: BLE001 - it may be away in many ways
-            return self.answers != before
+        except Exception:  # noqa: BLE001 - stores fail in many ways
+            return self.answer_count != before
         return True
 
-    # Connecting anew
+    # Connecting again
 
-    async def reconnect(self, *, heard: bool = False, answers: bool = False) -> None:
-        """Make new connections in place of those that do not answer."""
-        if not answers:
+    async def reconnect(self, *, layer_ok: bool = False, store_ok: bool = False) -> None:
+        """Replace the connections that do not answer."""
+        if not store_ok:
             with suppress(Exception):
                 async with asyncio.timeout(_TIMEOUT):
                     await self._store.close()
-            answers = await self._store_answers()
-        if answers and not heard:
+            store_ok = await self._store_answers()
+        if store_ok and not layer_ok:
             # While even a new connection to the store fails, one to the layer would fail as well.
-            await self._rejoin()
+            await self._replace_layer()
 
-    async def _rejoin(self) -> None:
+    async def _replace_layer(self) -> None:
         """Join every group again, over the connections of a new layer, and leave the old one."""
-        logger.warning("layer_rejoined topics=%d", len(self._owner.topics()))
-        old, receiving, layer = self.layer, self.receiving, self._make_layer()
+        logger.warning("layer_replaced topics=%d", len(self._user.topics()))
+        old, receiver, layer = self.layer, self.receiver, self._make_layer()
         try:
             async with asyncio.timeout(_TIMEOUT):
                 channel = await layer.new_channel()
-        except Exception as error:  # noqa: BLE001 - the next checks start over
-            logger.warning("rejoin_failed error=%r", error)
+        except Exception as error:  # noqa: BLE001 - the next checks try again
+            logger.warning("join_failed error=%r", error)
             if layer is not old:
-                await self._is_done(layer.flush())
+                await self._succeeds(layer.flush())
             return
         # Both at once: a subscription that comes meanwhile joins the new one.
         self.layer, self.channel = layer, channel
-        self._unleft.clear()
-        self.receiving = self.spawn(self._receive(layer, channel))
-        for task in (receiving, self._joining):
+        self._to_leave.clear()
+        self.receiver = self.spawn(self._receive(layer, channel))
+        for task in (receiver, self._joining):
             if task is not None:
                 task.cancel()
         if old is not layer:
-            self.spawn(self._is_done(old.flush()))
-        self._joining = self.spawn(self._join_all(layer, channel, tuple(self._owner.topics())))
+            self.spawn(self._succeeds(old.flush()))
+        self._joining = self.spawn(self._join_all(layer, channel, tuple(self._user.topics())))
 
     async def _join_all(self, layer: ChannelLayer, channel: str, topics: Iterable[str]) -> None:
-        """Join every group, however often one fails, then find out what was lost meanwhile."""
+        """Join every group, each until it succeeds; then find out what was lost meanwhile."""
         for topic in topics:
-            while topic in self._owner.topics():
-                if await self._is_done(layer.group_add(group_of(topic), channel)):
+            while topic in self._user.topics():
+                if await self._succeeds(layer.group_add(group_of(topic), channel)):
                     break
                 await asyncio.sleep(_PAUSE)
-        await self._owner.check_all()
+        await self._user.check_all()
 
-    async def _is_done(self, attempt: Awaitable[None]) -> bool:
+    async def _succeeds(self, attempt: Awaitable[None]) -> bool:
         try:
             async with asyncio.timeout(_TIMEOUT):
                 await attempt
-        except Exception as error:  # noqa: BLE001 - a layer fails in many ways, all the same
-            logger.warning("rejoin_failed error=%r", error)
+        except Exception as error:  # noqa: BLE001 - layers fail in many ways
+            logger.warning("join_failed error=%r", error)
             return False
         return True

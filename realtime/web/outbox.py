@@ -1,9 +1,8 @@
-"""What waits to be sent over one connection.
+"""Frames that wait for one client.
 
-A reader that keeps up gets every event. For one that does not, progress is merged to the newest
-of its task; endings, STARTED and RETRY are never left out. Who takes nothing for too long, or
-leaves more waiting than there is room for, is closed: the history, or a snapshot, brings whoever
-comes back up to date.
+A client that keeps up gets every event. For a slow one, progress is merged to the newest of its
+task; endings, STARTED and RETRY are always sent. A client that accepts nothing for too long, or
+for which too much waits, is closed: when it connects again, it recovers or gets a snapshot.
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ logger = get_logger("realtime.connection")
 class Sink(Protocol):
     """What carries one client's frames: a WebSocket, an event stream, a test."""
 
-    #: Sends a text at once if nothing waits before it, and returns whether it was taken. None
-    #: where a transport cannot do that.
+    #: Writes a text at once if nothing waits before it, and returns whether it did. None for a
+    #: transport that cannot do that.
     write: Callable[[str], bool] | None
 
     async def send(self, text: str) -> None:
-        """Send a frame; return when there is room for the next one."""
+        """Send a frame; return when the transport accepts the next one."""
         ...
 
     async def close(self, code: int) -> None:
-        """End the connection, after all that was sent."""
+        """End the connection, after everything that was sent."""
         ...
 
 
-#: Seconds that the last word to a slow reader may take before it is closed all the same.
-_LAST_WORD: Final = 0.1
+#: Seconds that a slow client has to accept the frame that says why it is closed.
+_CLOSING_TIMEOUT: Final = 0.1
 
 
 class _Reading(NamedTuple):
@@ -66,23 +65,23 @@ _Item = str | _Reading | _Event | CloseCode
 
 
 class Outbox:
-    """An ordered queue of frames, emptied by a task that is there while something waits.
+    """An ordered queue of frames, with a task that sends them while something waits.
 
-    With a ``write``, and while nothing waits, frames do not come to wait at all: the wake-up of a
-    task is a third of what a delivery costs.
+    While the queue is empty, frames are written past it if the sink can: to wake a task up would
+    be a third of a delivery's cost.
     """
 
     __slots__ = (
-        "_emptied",
-        "_limit",
+        "_last_sent_at",
+        "_max_bytes",
+        "_max_events",
         "_number",
-        "_patience",
         "_progress",
         "_room",
         "_sending",
         "_sink",
         "_size",
-        "_taken",
+        "_slow_timeout",
         "_task",
         "_timer",
         "_waiting",
@@ -94,23 +93,23 @@ class Outbox:
         settings = conf()
         self._sink = sink
         self._write = sink.write
-        self._room = settings.MAX_OUTBOX_EVENTS
-        self._limit = settings.MAX_OUTBOX_BYTES
-        self._patience = settings.SLOW_TIMEOUT
+        self._max_events = settings.MAX_OUTBOX_EVENTS
+        self._max_bytes = settings.MAX_OUTBOX_BYTES
+        self._slow_timeout = settings.SLOW_TIMEOUT
         self._number = 0
         self._waiting: dict[int, _Item] = {}
-        #: Bytes that wait.
+        #: The bytes that wait.
         self._size = 0
         #: The number of the progress that waits, for each subscriber and task.
         self._progress: dict[tuple[Cursor, str], int] = {}
         self._task: asyncio.Task[None] | None = None
-        #: There while somebody waits for room: an event is a kilobyte.
-        self._emptied: asyncio.Event | None = None
-        #: When the reader last took something; None while nothing waits to be taken.
-        self._taken: float | None = None
+        #: Made when :meth:`wait_for_room` waits: an event is a kilobyte.
+        self._room: asyncio.Event | None = None
+        #: When the frame that is being sent was given to the sink; None while none is.
+        self._last_sent_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Timeout | None = None
-        #: Whether everything has been said, and what else is put here is for nobody.
+        #: Whether nothing more is sent; what is put here then is dropped.
         self.closed = False
 
     def __len__(self) -> int:
@@ -136,15 +135,15 @@ class Outbox:
             return
         key = cursor, event.task_id
         earlier = self._progress.pop(key, None)
-        crowded = len(self._waiting) >= self._room or self._size >= self._limit // 2
-        if earlier is not None and crowded and earlier in self._waiting:
+        is_crowded = len(self._waiting) >= self._max_events or self._size >= self._max_bytes // 2
+        if earlier is not None and is_crowded and earlier in self._waiting:
             self._size -= _size(self._waiting.pop(earlier))
         number = self._append(_Event(cursor, event))
         if is_mergeable(event.state):
             self._progress[key] = number
 
     def drop(self, topic: str | None = None) -> None:
-        """Leave out what waits, of a topic or at all: its reader may not see it any more."""
+        """Drop what waits, of a topic or all of it: the client may not see it any more."""
         for number, item in tuple(self._waiting.items()):
             if topic is None or (
                 isinstance(item, _Reading | _Event) and item.cursor.topic == topic
@@ -153,18 +152,21 @@ class Outbox:
         for key in tuple(self._progress):
             if topic is None or key[0].topic == topic:
                 del self._progress[key]
-        self._tell_of_room()
+        self._notify_of_room()
 
     def close(self, code: CloseCode, message: str, *, retry_after: int | None = None) -> None:
-        """Say why and close, after all that waits is sent."""
+        """Send the reason and close, after everything that waits."""
         self._append(frames.closing(code, message, retry_after=retry_after))
         self._append(code)
 
-    async def room(self) -> None:
-        """Wait until less than MAX_OUTBOX_BYTES wait: who takes no answers may not ask for more."""
-        while self._size >= self._limit and not self.closed:
-            self._emptied = asyncio.Event()
-            await self._emptied.wait()
+    async def wait_for_room(self) -> None:
+        """Return when fewer than MAX_OUTBOX_BYTES wait.
+
+        A client that does not accept its answers gets no more of its requests read.
+        """
+        while self._size >= self._max_bytes and not self.closed:
+            self._room = asyncio.Event()
+            await self._room.wait()
 
     async def stop(self) -> None:
         """Send nothing more."""
@@ -174,7 +176,7 @@ class Outbox:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        """Send what waits; and where the reader was given up meanwhile, say so and close."""
+        """Send what waits; if the client turned out to be slow meanwhile, close."""
         is_over = True
         try:
             try:
@@ -202,12 +204,12 @@ class Outbox:
             if isinstance(item, CloseCode):
                 await self._sink.close(int(item))
                 return True
-            self._taken = loop.time()
+            self._last_sent_at = loop.time()
             if self._timer is None:
-                self._timer = loop.call_later(self._patience, self._look, loop)
+                self._timer = loop.call_later(self._slow_timeout, self._check_slow, loop)
             await self._sink.send(self._frame(number, item))
-            self._tell_of_room()
-        self._taken = None
+            self._notify_of_room()
+        self._last_sent_at = None
         return False
 
     def _write_now(self, frame: str) -> bool:
@@ -215,27 +217,27 @@ class Outbox:
         return self._is_empty() and self._write is not None and self._write(frame)
 
     def _is_empty(self) -> bool:
-        return not self._waiting and self._taken is None and not self.closed
+        return not self._waiting and self._last_sent_at is None and not self.closed
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """See whether the reader is slow. One timer now and then, not one for each frame."""
+    def _check_slow(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close a slow client. A timer for each frame would cost more than this one."""
         self._timer = None
-        if self._taken is None:
+        if self._last_sent_at is None:
             return
-        left = self._taken + self._patience - loop.time()
+        left = self._last_sent_at + self._slow_timeout - loop.time()
         if left > 0:
-            self._timer = loop.call_later(left, self._look, loop)
+            self._timer = loop.call_later(left, self._check_slow, loop)
         else:
-            self._give_up()
+            self._drop_client()
 
-    def _give_up(self) -> None:
+    def _drop_client(self) -> None:
         self._end()
         if self._sending is not None:
-            self._sending.reschedule(0)  # long ago: now
+            self._sending.reschedule(0)  # a time in the past: it ends now
 
-    def _tell_of_room(self) -> None:
-        if self._emptied is not None:
-            self._emptied.set()
+    def _notify_of_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
 
     def _end(self) -> None:
         self.closed = True
@@ -244,15 +246,15 @@ class Outbox:
         self._waiting.clear()
         self._progress.clear()
         self._size = 0
-        self._tell_of_room()
+        self._notify_of_room()
 
     async def _close_slow(self) -> None:
         logger.info("connection_slow")
-        said = frames.closing(CloseCode.SLOW, "what was sent is not taken")
-        # It waits behind all that was not taken; the server cuts who does not even take this.
+        frame = frames.closing(CloseCode.SLOW, "the client does not read what is sent")
+        # It waits behind all that was not read; the server cuts a client that reads nothing at all.
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_WORD):
-                await self._sink.send(said)
+            async with asyncio.timeout(_CLOSING_TIMEOUT):
+                await self._sink.send(frame)
         await self._sink.close(int(CloseCode.SLOW))
 
     def _frame(self, number: int, item: str | _Reading | _Event) -> str:
@@ -275,9 +277,9 @@ class Outbox:
         number = self._number = self._number + 1
         if self.closed:
             return number
-        if self._size >= self._limit and not isinstance(item, CloseCode):
-            # Nothing of what waits may be left out, so all of it is.
-            self._give_up()
+        if self._size >= self._max_bytes and not isinstance(item, CloseCode):
+            # No frame that waits may be merged or dropped alone, so all are dropped.
+            self._drop_client()
             return number
         self._waiting[number] = item
         self._size += _size(item)
@@ -288,7 +290,7 @@ class Outbox:
 
 @lru_cache(maxsize=1)
 def _frame_of(topic: str, event: Event) -> str:
-    """Return an event's frame, as all who keep up are sent it."""
+    """Return an event's frame. The cache serves all clients of one delivery."""
     return frames.event(topic, event.position, event.text)
 
 

@@ -160,7 +160,7 @@ class ClientSession:
 
     async def admits(self) -> bool:
         """Return whether the client may send a frame now, once it has taken its answers."""
-        await self._outbox.room()
+        await self._outbox.wait_for_room()
         if self._closing or self._outbox.closed:
             return False
         settings = conf()
@@ -270,7 +270,7 @@ class ClientSession:
             fresh, reading, begin = await kept.join(frame)
         except BaseException:
             if earlier is not None and earlier is kept.get(frame.topic) and not earlier.undecided:
-                self._hub.proceed(earlier.grant.topic, earlier.subscription)
+                self._hub.resume(earlier.grant.topic, earlier.subscription)
             raise
         # From here on nothing waits, so that nothing comes between.
         if self._closing:

@@ -11,20 +11,20 @@ from realtime.store.base import PAGE, Reading
 
 from .cursor import Cursor
 
-#: Events that wait for a reading. If more arrive, they are dropped, and the topic is read anew.
+#: Events that wait for a reading. If more arrive they are dropped, and the topic is read again.
 BACKLOG: Final = 256
 
 
 class Subscription:
-    """Delivers a topic's readings and events in order, each once.
+    """Delivers a topic's readings and events to one subscriber, in order and each once.
 
-    Both callbacks are called in the event loop, and must not block. Where one raises, the hub reads
-    the topic anew for this subscription alone.
+    Both callbacks are called in the event loop, and must not block. If one raises, the hub reads
+    the topic again for this subscription alone.
     """
 
     __slots__ = (
         "_backlog",
-        "_lost",
+        "_overflowed",
         "admits",
         "cursor",
         "limit",
@@ -45,15 +45,15 @@ class Subscription:
         self.on_event = on_event
         self.on_reading = on_reading
         self.cursor = cursor or Cursor()
-        #: Whether its reader may see what is the owner's of a reading. Asked before the events of
-        #: a reading are delivered; a reading itself is for ``on_reading`` to judge.
+        #: Whether the subscriber may see the tasks of a reading's owner. Called before the events
+        #: of a reading are delivered; for a reading without events, ``on_reading`` decides.
         self.admits = admits
-        #: Statuses in a reading of a topic of many tasks, at most.
+        #: Statuses in a reading of a list topic, at most.
         self.limit = limit
-        #: What arrives before the reading that it follows; None while it is delivered at once.
+        #: What waits for a reading or for :meth:`resume`; None while events are delivered at once.
         self._backlog: list[Event | Reading] | None = []
-        #: Whether some of that was dropped.
-        self._lost = False
+        #: Whether more arrived than can wait.
+        self._overflowed = False
         #: Whether the hub reads the topic for this subscription alone.
         self.refreshing = False
 
@@ -74,11 +74,11 @@ class Subscription:
         return True
 
     def deliver_reading(self, reading: Reading) -> bool:
-        """Deliver a reading that was made for all subscribers; return as :meth:`deliver` does."""
+        """Deliver a reading that all subscribers get; return as :meth:`deliver` does."""
         if self._backlog is not None:
             return self._defer(reading)
         if reading.total is not None and self.limit != PAGE:
-            return False  # it is a page of another length
+            return False  # its page has another length
         self.cursor.position = reading.position
         self.on_reading(reading)
         return True
@@ -87,11 +87,11 @@ class Subscription:
         if self._backlog is not None and len(self._backlog) < BACKLOG:
             self._backlog.append(item)
         else:
-            self._lost = True
+            self._overflowed = True
         return True
 
     def pause(self) -> None:
-        """Deliver nothing until :meth:`proceed` or :meth:`resume`."""
+        """Deliver nothing until :meth:`resume` or :meth:`restart`."""
         if self._backlog is None:
             self._backlog = []
 
@@ -99,25 +99,25 @@ class Subscription:
         return self._backlog is not None
 
     def begin_at(self, position: Position) -> None:
-        """Note the position of the first reading, which its reader has delivered by itself."""
+        """Set the position of the first reading, which the caller has delivered."""
         self.cursor.position = position
 
-    def resume(self, reading: Reading) -> bool:
+    def restart(self, reading: Reading) -> bool:
         """Deliver a reading, and what arrived after it; return as :meth:`deliver` does."""
-        backlog, lost = self._backlog or [], self._lost
-        self._backlog, self._lost = None, False
+        backlog, overflowed = self._backlog or [], self._overflowed
+        self._backlog, self._overflowed = None, False
         self.cursor.position = reading.position
         self.on_reading(reading)
         if self._is_paused():
-            return True  # by its reader
-        self._backlog, self._lost = backlog, lost
-        return self.proceed()
+            return True  # ``on_reading`` has paused it
+        self._backlog, self._overflowed = backlog, overflowed
+        return self.resume()
 
-    def proceed(self) -> bool:
+    def resume(self) -> bool:
         """Deliver what arrived during a pause; return as :meth:`deliver` does."""
-        backlog, lost = self._backlog or (), self._lost
-        self._backlog, self._lost = None, False
-        if lost:
+        backlog, overflowed = self._backlog or (), self._overflowed
+        self._backlog, self._overflowed = None, False
+        if overflowed:
             return False
         for item in backlog:
             if isinstance(item, Event):

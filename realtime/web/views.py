@@ -195,7 +195,7 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     """Answer whether the process accepts new clients: not without Redis, nor while it drains."""
     if is_draining():
         return error(ErrorCode.INTERNAL, "this process is about to end", status=503)
-    if not get_hub().hearing:
+    if not get_hub().is_receiving:
         return error(ErrorCode.INTERNAL, "the channel layer does not answer", status=503)
     try:
         async with asyncio.timeout(_READY_TIMEOUT):

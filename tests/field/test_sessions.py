@@ -354,7 +354,7 @@ async def test_a_thousand_topics_followed_and_left_leave_nothing_behind(
         topic = f"task:{number}"
         await client.ask("subscribe", topic=topic, token=token(topic))
         await client.ask("unsubscribe", topic=topic)
-    await auntil(lambda: not (hub._suspects or layer.groups))
+    await auntil(lambda: not (hub._rechecks or layer.groups))
     assert (len(kept), outbox._progress, len(outbox)) == (0, {}, 0)
     assert hub._watched == {}
     assert len(kept.granted()) <= 128

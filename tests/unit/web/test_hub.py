@@ -39,7 +39,7 @@ class FaultyLayer(InMemoryChannelLayer):
         self.deaf = False
 
     async def send(self, channel, message):
-        if message["type"] != "realtime.beat" or not self.deaf:
+        if message["type"] != "realtime.heartbeat" or not self.deaf:
             await super().send(channel, message)
 
     async def group_send(self, group, message):
@@ -318,7 +318,7 @@ async def gone_back(world):
         client = await Client().join(hub)
         lasting = len(hub.link._tasks)
         # The looks that follow a join are over.
-        await auntil(lambda: not hub._suspects and len(hub.link._tasks) == lasting)
+        await auntil(lambda: not hub._rechecks and len(hub.link._tasks) == lasting)
         go_back()
         yield client
 
@@ -421,7 +421,7 @@ async def test_what_is_no_event_of_its_topic_is_not_told_and_makes_nobody_deaf(w
     succeed(store)
     await reader.until(lambda told: told)
     assert reader.told == [("event", 2, "SUCCESS")]
-    assert not hub.link.receiving.done()
+    assert not hub.link.receiver.done()
 
 
 @pytest.mark.parametrize("message", [7, None, "type", ["type"], {1: 2}, {"type": ["t"]}])
@@ -516,18 +516,18 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
 
 async def test_a_layer_that_was_deaf_is_noticed_and_caught_up_with_at_once(world, monkeypatch):
     hub, store, layer = world
-    monkeypatch.setattr(link_module, "BEAT", 0.05)
+    monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
     with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
         reader = await Reader().join(hub)
         await at_rest(hub)
         layer.deaf, layer.fault = True, lambda _message: []
         begin(store)
-        await auntil(lambda: not hub.hearing)
+        await auntil(lambda: not hub.is_receiving)
         assert reader.told == []
         layer.deaf = False
         await reader.until(bool)
     assert offsets(reader.told) == [1]
-    assert hub.hearing
+    assert hub.is_receiving
 
 
 async def test_a_gap_is_repaired_at_once_and_not_at_the_next_look(world):
@@ -544,15 +544,15 @@ async def test_a_gap_is_repaired_at_once_and_not_at_the_next_look(world):
 
 async def test_a_layer_that_stays_deaf_is_left_for_a_new_one(world, monkeypatch):
     hub, store, layer = world
-    monkeypatch.setattr(link_module, "BEAT", 0.05)
+    monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
     reader = await Reader().join(hub)
     layer.deaf, layer.fault = True, lambda _message: []
     fresh = FaultyLayer()
     monkeypatch.setattr(link_module, "make_layer", lambda _hear: fresh)
     monkeypatch.setattr(memory_module, "get_layer", lambda: fresh)
-    await auntil(lambda: not hub.hearing)
+    await auntil(lambda: not hub.is_receiving)
     joining = asyncio.create_task(Reader().join(hub, Topic("task", "meanwhile")))
-    await auntil(lambda: hub.hearing)
+    await auntil(lambda: hub.is_receiving)
     await joining
     begin(store)
     await reader.until(bool)
@@ -564,7 +564,7 @@ async def test_a_layer_that_stays_deaf_is_left_for_a_new_one(world, monkeypatch)
 
 async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(world, monkeypatch):
     hub, store, layer = world
-    monkeypatch.setattr(link_module, "BEAT", 0.05)
+    monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
     given, passed = [], []
 
     def make_layer(hear):
@@ -587,7 +587,7 @@ async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(worl
     await auntil(lambda: passed == [0])
     assert offsets(reader.told) == [1]
     hub.link.layer.deaf = True
-    await auntil(lambda: len(given) == 2 and hub.hearing)
+    await auntil(lambda: len(given) == 2 and hub.is_receiving)
     monkeypatch.setattr(store, "heads", lambda _topics: asyncio.Event().wait())
     progress(store, 1)
     await auntil(lambda: passed == [0, 0])
@@ -600,30 +600,30 @@ async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(worl
 
 async def test_a_layer_that_still_brings_something_is_not_deaf(world, monkeypatch):
     hub, store, layer = world
-    monkeypatch.setattr(link_module, "BEAT", 0.05)
+    monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
     await Reader().join(hub)
     begin(store)
     layer.deaf = True  # what the hub sends to itself waits behind much else
     for counter in range(1, 30):
         progress(store, counter)
         await asyncio.sleep(0.02)
-        assert hub.hearing
+        assert hub.is_receiving
 
 
 async def test_who_is_too_busy_to_hear_is_not_taken_to_be_deaf(world, monkeypatch):
     hub, _, layer = world
-    monkeypatch.setattr(link_module, "BEAT", 0.05)
+    monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
     await Reader().join(hub)
     layer.deaf = True
     for _ in range(20):
         await asyncio.sleep(0)
         time.sleep(0.07)  # noqa: ASYNC251 - the loop stands still
-    assert hub.hearing
+    assert hub.is_receiving
 
 
 async def at_rest(hub):
     """Return when the checks that follow a join are over."""
-    await auntil(lambda: not hub._suspects)
+    await auntil(lambda: not hub._rechecks)
     for _ in range(10):  # the last one has begun
         await asyncio.sleep(0)
 
@@ -711,7 +711,7 @@ async def test_a_subscriber_that_always_raises_is_tried_less_and_less_often(worl
     begin_reading()
     monkeypatch.setattr(hub_module.asyncio, "sleep", sleep)
     begin(store)
-    await auntil(lambda: pauses.count(hub_module._LONGEST_PAUSE) > 1)
+    await auntil(lambda: pauses.count(hub_module._MAX_PAUSE) > 1)
     monkeypatch.undo()
     await hub.unsubscribe(TOPIC, subscription)
 
@@ -790,7 +790,7 @@ async def test_a_rejoin_whose_third_group_fails_is_completed_and_the_old_layer_c
     world, monkeypatch
 ):
     hub, store, layer = world
-    monkeypatch.setattr(link_module, "BEAT", 0.05)
+    monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
     readers = [await Reader().join(hub, Topic("task", name)) for name in "abcd"]
     failures = []
 
@@ -816,7 +816,7 @@ async def test_a_rejoin_whose_third_group_fails_is_completed_and_the_old_layer_c
 
 async def test_a_new_layer_that_cannot_be_used_is_closed_and_another_one_tried(world, monkeypatch):
     hub, store, layer = world
-    monkeypatch.setattr(link_module, "BEAT", 0.05)
+    monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
     reader = await Reader().join(hub)
     made, closed = [], []
 
@@ -834,7 +834,7 @@ async def test_a_new_layer_that_cannot_be_used_is_closed_and_another_one_tried(w
 
     monkeypatch.setattr(link_module, "make_layer", make_layer)
     layer.deaf, layer.fault = True, lambda _message: []
-    await auntil(lambda: len(made) == 3 and hub.hearing)
+    await auntil(lambda: len(made) == 3 and hub.is_receiving)
     assert closed == made[:2]
     begin(store)
     await reader.until(bool)
@@ -874,7 +874,7 @@ async def test_every_connection_is_told_once_that_the_store_is_away_and_that_it_
     world, monkeypatch
 ):
     hub, store, _ = world
-    monkeypatch.setattr(link_module, "BEAT", 0.05)
+    monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
     told = []
 
     class Member:

@@ -287,9 +287,9 @@ async def test_who_takes_no_answers_waits_with_the_next_question(reader):
     reader.free.clear()
     outbox.put(json.dumps("x" * 101))
     await asyncio.sleep(0)  # it is on its way
-    await outbox.room()
+    await outbox.wait_for_room()
     outbox.put(json.dumps("x" * 101))
-    asking = asyncio.create_task(outbox.room())
+    asking = asyncio.create_task(outbox.wait_for_room())
     done, _ = await asyncio.wait([asking], timeout=0)
     assert not done
     reader.free.set()

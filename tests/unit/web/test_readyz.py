@@ -33,11 +33,11 @@ async def test_it_says_whether_some_process_reconciles(ask, caplog):
 
 async def test_a_process_that_is_deaf_is_not_ready_until_it_hears_again(ask):
     hub = get_hub()
-    hub.link.hearing = False
+    hub.link.is_receiving = False
     answer = await ask()
     assert answer.status_code == 503
     assert json.loads(answer.content)["error"]["code"] == "internal"
-    hub.link.hearing = True
+    hub.link.is_receiving = True
     assert (await ask()).status_code == 200
 
 
