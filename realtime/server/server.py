@@ -27,9 +27,9 @@ from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 from realtime.conf import conf
 from realtime.core.codes import CloseCode
 from realtime.core.logs import LineFormatter, escaped, get_logger
-from realtime.web.access.limits import connections
 from realtime.web.drain import drain, is_draining
 from realtime.web.reconciler import reconciler
+from realtime.web.registry import is_full
 
 logger = get_logger("realtime.server")
 
@@ -218,7 +218,7 @@ class Request(WebRequest):  # type: ignore[misc]
         if self._is_handshake():
             if is_draining():
                 return self._send_on("The server restarts", seconds=1)
-            if connections.full:  # said before it costs an upgrade and a look at the session
+            if is_full():  # said before it costs an upgrade and a look at the session
                 return self._send_on("No room for more connections", seconds=RETRY_AFTER)
             # Daphne answers 500, with the exception's text.
             if not all(value.isascii() for value in self._values(b"Sec-WebSocket-Protocol")):

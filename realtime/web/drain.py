@@ -1,41 +1,16 @@
-"""The process's own end: it takes no new work, and asks every connection to go elsewhere."""
+"""The orderly end of a process: it accepts nothing new, and asks every client to reconnect."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-
-#: What closes each open connection.
-_closers: set[Callable[[], None]] = set()
-_draining = False
+from .registry import get_registry, process
 
 
 def is_draining() -> bool:
     """Return whether this process is about to end."""
-    return _draining
-
-
-def enter(close: Callable[[], None]) -> None:
-    """Have ``close`` called when the process drains; at once if it already does."""
-    _closers.add(close)
-    if _draining:
-        close()
-
-
-def leave(close: Callable[[], None]) -> None:
-    """Forget a connection that is over."""
-    _closers.discard(close)
+    return process.is_draining
 
 
 async def drain(seconds: float) -> None:
-    """Close every connection, evenly over so many seconds; return at once where there is none.
-
-    Spread, because those who are closed come back elsewhere, and all ask there at first.
-    """
-    global _draining
-    _draining = True
-    closers = list(_closers)
-    for close in closers:
-        if close in _closers:
-            close()
-            await asyncio.sleep(seconds / len(closers) if close is not closers[-1] else 0)
+    """Restart all connections of this event loop, evenly over ``seconds``; those that come too."""
+    process.is_draining = True
+    await get_registry().restart_all(seconds)

@@ -26,13 +26,13 @@ from realtime.store import get_store
 from realtime.store.base import Reading
 
 from .layer_link import Link
-from .members import Member, Members
 from .recall import recall_quietly
 from .rechecks import Rechecks
+from .registry import get_registry
 from .subscription import Subscription
 from .watched_topic import WatchedTopic
 
-__all__ = ["Hub", "Member", "Subscription", "get_hub"]
+__all__ = ["Hub", "Subscription", "get_hub"]
 
 logger = get_logger("realtime.hub")
 
@@ -57,7 +57,6 @@ class Hub:
         self._store = get_store()
         self.link = Link(self._store, self)
         self._watched: dict[str, WatchedTopic] = {}
-        self._members = Members()
         self._rechecks = Rechecks(lambda names: self._spawn(self._check(names)))
         self._is_started = False
         #: Whether the store answered the last call.
@@ -69,16 +68,13 @@ class Hub:
         """Whether the layer delivers anything."""
         return self.link.is_receiving
 
-    def join(self, member: Member) -> None:
-        """Tell a connection from now on whether the store is away."""
-        self._members.add(member)
-        self._start()
-        if not self.link.available:
-            member.store_changed(False)
-
-    def leave(self, member: Member) -> None:
-        """Forget a connection that is over."""
-        self._members.discard(member)
+    def start(self) -> None:
+        """Check the store, the layer and the topics from now on."""
+        if not self._is_started:
+            self._is_started = True
+            self.link.start_checks()
+            self._spawn(self._check_regularly())
+            self._spawn(self._close_with_loop())
 
     async def subscribe(
         self, topic: Topic, subscription: Subscription, since: Position | None = None
@@ -87,7 +83,7 @@ class Hub:
 
         Raises what the layer and the store raise; there is no subscription then.
         """
-        self._start()
+        self.start()
         watched = self._watched.get(str(topic))
         if watched is None:
             watched = self._watched[str(topic)] = WatchedTopic(topic)
@@ -168,13 +164,6 @@ class Hub:
             task.cancel()
         await asyncio.gather(self.link.close(), *recoveries, return_exceptions=True)
 
-    def _start(self) -> None:
-        if not self._is_started:
-            self._is_started = True
-            self.link.start_checks()
-            self._spawn(self._check_regularly())
-            self._spawn(self._close_with_loop())
-
     def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
         return self.link.spawn(coroutine)
 
@@ -206,7 +195,7 @@ class Hub:
 
     async def availability_changed(self, available: bool) -> None:
         """Notify all connections that the store is away or back."""
-        await self._members.tell(available)
+        await get_registry().set_store_available(available)
 
     def receive(self, message: Any) -> None:
         """Receive a message of the layer."""

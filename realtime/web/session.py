@@ -16,14 +16,14 @@ from realtime.core.topics import TASK
 
 from .access.addresses import client_address, warn_of_proxy
 from .access.identity import user_key
-from .access.limits import Bucket, Refusals, Window, connections
+from .access.limits import Bucket, Refusals, Window
 from .access.policy import Refused, authorise_cancel, grant, not_found
 from .access.revocation import get_access_checker
 from .access.sessions import session_fingerprint
 from .cancel import request_cancel
-from .drain import enter, leave
 from .hub import Hub, get_hub
 from .outbox import Outbox, Sink
+from .registry import get_registry
 from .requests import OUTSTANDING, Requests
 from .subscriptions import Subscriptions, listed, seconds_left
 
@@ -71,7 +71,6 @@ class ClientSession:
         "_bad_requests",
         "_bucket",
         "_closing",
-        "_entered",
         "_has_other_key",
         "_hub",
         "_idle",
@@ -97,7 +96,7 @@ class ClientSession:
         self._sink = sink
         self._outbox = Outbox(sink)
         self.subscriptions = Subscriptions(user, self._hub, self._outbox)
-        self._entered = self._closing = self._has_other_key = False
+        self._closing = self._has_other_key = False
         #: Ends the connection; until the first subscription.
         self._idle: asyncio.TimerHandle | None = None
         # Made when they are needed: most connections subscribe once, and are silent then.
@@ -110,7 +109,8 @@ class ClientSession:
 
     async def open(self) -> bool:
         """Welcome the client; or tell it that there is no room, close, and return False."""
-        if full := connections.enter(self.address, self.user_key):
+        registry = get_registry()
+        if full := registry.refusal(self):
             logger.info("connection_refused user=%s address=%s", self.user_key, self.address)
             if full.endswith("an address"):
                 warn_of_proxy(self.scope)
@@ -122,26 +122,22 @@ class ClientSession:
         self._idle = asyncio.get_running_loop().call_later(
             settings.IDLE_TIMEOUT, self.close, CloseCode.IDLE, "nothing was subscribed"
         )
-        self._entered = True
         self._outbox.put(
             frames.welcome(now=timestamp(), ping=settings.PING_INTERVAL, limits=limits(settings))
         )
-        self._hub.join(self)
-        get_access_checker().join(self)
-        enter(self.restart)
+        self._hub.start()
+        if self.user_key:
+            get_access_checker().start()
+        registry.join(self)
         logger.info("connection_opened user=%s", getattr(self.user, "pk", None))
         return True
 
     async def leave(self) -> None:
         """Leave nothing behind."""
         self._closing = True
-        leave(self.restart)
-        if self._entered:
-            connections.leave(self.address, self.user_key)
-            self._end_idling()
-            self._hub.leave(self)
-            get_access_checker().leave(self)
-            await self._outbox.stop()
+        get_registry().leave(self)
+        self._end_idling()
+        await self._outbox.stop()
         if self._requests is not None:
             await self._requests.cancel()
         await self.subscriptions.close()

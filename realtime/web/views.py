@@ -23,7 +23,6 @@ from realtime.store import get_store
 from realtime.store.base import LONGEST_PAGE, PAGE, Reading
 
 from .access.identity import anonymous
-from .access.limits import connections as connections_here
 from .access.origins import is_allowed_origin
 from .access.policy import Refused, authorise, authorise_cancel, grant, grants_of, not_found
 from .access.tokens import make_token
@@ -33,6 +32,7 @@ from .drain import is_draining
 from .hub import get_hub
 from .paths import from_path
 from .recall import arecall, whole_result
+from .registry import is_full
 from .subscriptions import ATTEMPTS, is_anothers, listed
 
 logger = get_logger("realtime.http")
@@ -164,7 +164,7 @@ async def handshake(request: HttpRequest) -> HttpResponse:
     """
     if is_draining():
         return _retry_later(ErrorCode.INTERNAL, "the server restarts")
-    if connections_here.full:
+    if is_full():
         return _retry_later(ErrorCode.LIMIT, "no room for more connections")
     named = request.headers.get("X-Realtime-Origin") or request.headers.get("Origin")
     if named is not None and isinstance(request, ASGIRequest):

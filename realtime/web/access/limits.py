@@ -1,13 +1,10 @@
-"""How many requests, refusals and connections are allowed: a client, a user, an address, all."""
+"""How many requests and refusals one client is allowed."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from typing import Final
-
-from realtime.conf import conf
 
 
 class Window:
@@ -81,46 +78,3 @@ class Bucket:
             return False
         self._tokens -= 1
         return True
-
-
-class Connections:
-    """Counts what is open in this process. It holds no more entries than connections."""
-
-    def __init__(self) -> None:
-        self._open = 0
-        self._by_owner: Counter[str] = Counter()
-        self._by_address: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return self._open
-
-    @property
-    def full(self) -> bool:
-        """Whether there is no room for anybody."""
-        return self._open >= conf().MAX_CONNECTIONS
-
-    def enter(self, address: str, owner: str) -> str:
-        """Count a connection in and return ""; or return why there is no room for it."""
-        settings = conf()
-        if self.full:
-            return "no room for more connections"
-        if owner and self._by_owner[owner] >= settings.MAX_CONNECTIONS_PER_USER:
-            return f"at most {settings.MAX_CONNECTIONS_PER_USER} connections a user"
-        if address and self._by_address[address] >= settings.MAX_CONNECTIONS_PER_ADDRESS:
-            return f"at most {settings.MAX_CONNECTIONS_PER_ADDRESS} connections an address"
-        self._open += 1
-        self._by_owner[owner] += 1
-        self._by_address[address] += 1
-        return ""
-
-    def leave(self, address: str, owner: str) -> None:
-        """Count out a connection that was counted in."""
-        self._open -= 1
-        for counter, key in ((self._by_owner, owner), (self._by_address, address)):
-            counter[key] -= 1
-            if counter[key] <= 0:
-                del counter[key]
-
-
-#: Of this process.
-connections: Final = Connections()

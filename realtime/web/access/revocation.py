@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
@@ -21,8 +21,9 @@ from realtime.conf import conf
 from realtime.core.codes import CloseCode
 from realtime.core.logs import get_logger
 from realtime.groups.layer import access_group, get_layer
+from realtime.web.registry import Connection, get_registry
 
-from .identity import check_users, user_key
+from .identity import check_users
 from .signals import MESSAGE_TYPE
 
 logger = get_logger("realtime.access")
@@ -33,82 +34,32 @@ _BATCH: Final = 20
 _PAUSE: Final = 1.0
 #: Rounds of regular checks in ``ACCESS_INTERVAL``; each checks its share of the connections.
 _ROUNDS: Final = 30
-#: Seconds that a batch waits until its members have used the results.
-_MEMBER_TIMEOUT: Final = 0.25
+#: Seconds that a batch waits until its connections have used the results.
+_CONNECTION_TIMEOUT: Final = 0.25
 #: The part of ``ACCESS_INTERVAL`` in which all are checked; the rest is for checks that take long.
 _MARGIN: Final = 0.8
 
 
-class Member(Protocol):
-    """A connection to be checked. The methods are called in the event loop."""
-
-    #: The fingerprint of its session (``sessions.session_fingerprint``), "" without a session.
-    session: str
-    scope: Any
-
-    @property
-    def user(self) -> Any:
-        """The user as of the last check."""
-        ...
-
-    @property
-    def has_rights(self) -> bool:
-        """Whether it sees anything by a right that can be withdrawn."""
-        ...
-
-    async def user_checked(self, result: Any) -> None:
-        """Use a result of ``identity.check_users``: a user or a close code."""
-        ...
-
-    def sign_out(self) -> None:
-        """End the connection: its session has ended."""
-        ...
-
-    def expect_new_session_key(self) -> None:
-        """Note that the session continues under a key that this connection does not have."""
-        ...
-
-
 class AccessChecker:
-    """The connections of one event loop, a task that receives messages, and one that checks."""
+    """A task that receives messages, and one that checks the connections of an event loop."""
 
     def __init__(self) -> None:
-        #: By user key: two users may have one owner, and a user may have none.
-        self._members: dict[str, set[Member]] = {}
-        self._keys: dict[Member, str] = {}
-        #: In the order of the regular checks.
-        self._queue: dict[Member, None] = {}
+        self._registry = get_registry()
         #: To be checked at once.
-        self._urgent: dict[Member, None] = {}
+        self._urgent: dict[Connection, None] = {}
         #: The calls of ``user_checked`` that have not returned.
-        self._deliveries: dict[Member, asyncio.Task[None]] = {}
+        self._deliveries: dict[Connection, asyncio.Task[None]] = {}
         self._is_urgent = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def join(self, member: Member) -> None:
-        """Check a member from now on, if it has a user: a visitor has no rights to lose."""
-        key = user_key(member.user)
-        if not key:
-            return
-        self._keys[member] = key
-        self._members.setdefault(key, set()).add(member)
-        self._queue[member] = None
+    def start(self) -> None:
+        """Check the registry's connections that have a user from now on."""
         if not self._tasks:
             loop = asyncio.get_running_loop()
             self._tasks = [loop.create_task(each) for each in (self._receive(), self._run())]
 
-    def leave(self, member: Member) -> None:
-        """Check a member no more; also one that never joined."""
-        key = self._keys.pop(member, "")
-        members = self._members.get(key, set())
-        members.discard(member)
-        if not members:
-            self._members.pop(key, None)
-        self._queue.pop(member, None)
-        self._urgent.pop(member, None)
-
     async def close(self) -> None:
-        """End the tasks; the next member to join starts them again."""
+        """End the tasks, until the next start."""
         tasks, self._tasks = [*self._tasks, *self._deliveries.values()], []
         for task in tasks:
             task.cancel()
@@ -135,18 +86,18 @@ class AccessChecker:
         if not isinstance(key, str) or not isinstance(sessions, list):
             return  # anybody who can publish can send anything
         if not key:
-            self._check_soon([member for member in self._queue if member.has_rights])
-        for member in tuple(self._members.get(key, ())):
+            self._check_soon([each for each in self._registry.signed_in() if each.has_rights])
+        for connection in self._registry.of_user(key):
             if not sessions:
-                self._check_soon([member])
-            elif member.session and member.session in sessions:
+                self._check_soon([connection])
+            elif connection.session and connection.session in sessions:
                 if message.get("renewed") is True:
-                    member.expect_new_session_key()
+                    connection.expect_new_session_key()
                 else:
-                    member.sign_out()
+                    connection.sign_out()
 
-    def _check_soon(self, members: Sequence[Member]) -> None:
-        self._urgent.update(dict.fromkeys(members))
+    def _check_soon(self, connections: Sequence[Connection]) -> None:
+        self._urgent.update(dict.fromkeys(connections))
         self._is_urgent.set()
 
     # Checking
@@ -162,51 +113,53 @@ class AccessChecker:
             self._is_urgent.clear()
             now = loop.time()
             share = min(1.0, share + (now - last) / interval)
-            last, count = now, int(share * len(self._queue))
+            signed_in = self._registry.signed_in()
+            last, count = now, int(share * len(signed_in))
             if count:
-                share -= count / len(self._queue)
-            due = [m for m in islice(self._queue, count) if m not in self._urgent]
-            members = [*self._urgent, *due]
+                share -= count / len(signed_in)
+            due = [each for each in islice(signed_in, count) if each not in self._urgent]
+            connections = [*(each for each in self._urgent if each in self._registry), *due]
             self._urgent = {}
-            for start in range(0, len(members), _BATCH):
+            for start in range(0, len(connections), _BATCH):
                 try:
-                    await self._check(members[start : start + _BATCH])
+                    await self._check(connections[start : start + _BATCH])
                 except Exception as error:  # noqa: BLE001 - the next check may succeed
                     logger.warning("access_check_failed error=%r", error)
 
-    async def _check(self, members: Sequence[Member]) -> None:
-        for member in members:
-            if member in self._queue:
-                del self._queue[member]
-                self._queue[member] = None
-        pairs = [(member.scope, member.user) for member in members]
+    async def _check(self, connections: Sequence[Connection]) -> None:
+        for connection in connections:
+            self._registry.mark_checked(connection)
+        pairs = [(connection.scope, connection.user) for connection in connections]
         results = await database_sync_to_async(check_users)(pairs)
-        tasks = [self._deliver(member, each) for member, each in zip(members, results, strict=True)]
-        # A member may call CAN_SUBSCRIBE, which may be slow: the next batch does not wait for it.
+        tasks = [
+            self._deliver(connection, each)
+            for connection, each in zip(connections, results, strict=True)
+        ]
+        # A connection may call CAN_SUBSCRIBE, which may be slow: the next batch does not wait.
         if deliveries := [task for task in tasks if task is not None]:
-            await asyncio.wait(deliveries, timeout=_MEMBER_TIMEOUT)
+            await asyncio.wait(deliveries, timeout=_CONNECTION_TIMEOUT)
 
-    def _deliver(self, member: Member, result: Any) -> asyncio.Task[None] | None:
-        """Call a member with a result; no second time while it uses the last one."""
-        if member in self._deliveries and not isinstance(result, CloseCode):
+    def _deliver(self, connection: Connection, result: Any) -> asyncio.Task[None] | None:
+        """Call a connection with a result; no second time while it uses the last one."""
+        if connection in self._deliveries and not isinstance(result, CloseCode):
             return None
-        task = asyncio.get_running_loop().create_task(_deliver(member, result))
-        self._deliveries[member] = task
-        task.add_done_callback(lambda done: self._delivered(member, done))
+        task = asyncio.get_running_loop().create_task(_deliver(connection, result))
+        self._deliveries[connection] = task
+        task.add_done_callback(lambda done: self._delivered(connection, done))
         return task
 
-    def _delivered(self, member: Member, task: asyncio.Task[None]) -> None:
-        if self._deliveries.get(member) is task:
-            del self._deliveries[member]
+    def _delivered(self, connection: Connection, task: asyncio.Task[None]) -> None:
+        if self._deliveries.get(connection) is task:
+            del self._deliveries[connection]
 
 
-async def _deliver(member: Member, result: Any) -> None:
+async def _deliver(connection: Connection, result: Any) -> None:
     try:
         if isinstance(result, Exception):
             raise result
-        await member.user_checked(result)
+        await connection.user_checked(result)
     except Exception as error:  # noqa: BLE001 - databases fail in many ways
-        logger.warning("access_check_failed user=%s error=%r", user_key(member.user), error)
+        logger.warning("access_check_failed user=%s error=%r", connection.user_key, error)
 
 
 _checkers: WeakKeyDictionary[asyncio.AbstractEventLoop, AccessChecker] = WeakKeyDictionary()

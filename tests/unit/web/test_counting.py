@@ -5,7 +5,8 @@ from django.test import override_settings
 
 from realtime.web.access import limits
 from realtime.web.access.addresses import client_address
-from realtime.web.access.limits import Bucket, Connections, Window
+from realtime.web.access.limits import Bucket, Window
+from realtime.web.registry import Process, Registry
 
 
 @pytest.fixture
@@ -42,6 +43,19 @@ def test_a_window_is_full_at_the_last_one_in_time(clock):
     assert window.add()
 
 
+class Connection:
+    def __init__(self, address, user_key):
+        self.address, self.user_key = address, user_key
+
+
+def enter(registry, connection):
+    """Join as a session does; return why there is no room."""
+    full = registry.refusal(connection)
+    if not full:
+        registry.join(connection)
+    return full
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
@@ -52,37 +66,54 @@ def test_a_window_is_full_at_the_last_one_in_time(clock):
 )
 def test_there_is_room_again_when_somebody_has_left(setting, words):
     with override_settings(REALTIME={setting: 2}):
-        found = Connections()
-        assert [found.enter("192.0.2.1", "7") for _ in range(3)] == ["", "", words]
-        found.leave("192.0.2.1", "7")
-        assert found.enter("192.0.2.1", "7") == ""
+        registry = Registry(Process())
+        first = Connection("192.0.2.1", "7")
+        found = [enter(registry, first)]
+        found += [enter(registry, Connection("192.0.2.1", "7")) for _ in range(2)]
+        assert found == ["", "", words]
+        registry.leave(first)
+        assert enter(registry, Connection("192.0.2.1", "7")) == ""
 
 
 def test_a_process_is_full_when_its_last_place_is_taken():
     with override_settings(REALTIME={"MAX_CONNECTIONS": 1}):
-        counted = Connections()
-        assert not counted.full
-        counted.enter("198.51.100.1", "")
-        assert counted.full
-        counted.leave("198.51.100.1", "")
-        assert not counted.full
+        process = Process()
+        registry, connection = Registry(process), Connection("198.51.100.1", "")
+        assert not process.is_full
+        registry.join(connection)
+        assert process.is_full
+        registry.leave(connection)
+        assert not process.is_full
 
 
 def test_neither_visitors_nor_those_without_an_address_are_one_user_or_one_address():
     with override_settings(
         REALTIME={"MAX_CONNECTIONS_PER_USER": 1, "MAX_CONNECTIONS_PER_ADDRESS": 1}
     ):
-        found = Connections()
-        assert [found.enter("", "") for _ in range(3)] == ["", "", ""]
+        registry = Registry(Process())
+        assert [enter(registry, Connection("", "")) for _ in range(3)] == ["", "", ""]
+
+
+def test_event_loops_are_counted_together():
+    with override_settings(REALTIME={"MAX_CONNECTIONS_PER_USER": 2}):
+        process = Process()
+        one, other = Registry(process), Registry(process)
+        assert [enter(each, Connection("", "7")) for each in (one, other)] == ["", ""]
+        assert (len(one), len(other)) == (1, 1)
+        assert enter(other, Connection("", "7")) == "at most 2 connections a user"
 
 
 def test_nothing_is_kept_of_those_who_are_gone():
-    found = Connections()
-    for number in range(100):
-        found.enter(f"192.0.2.{number}", str(number))
-    for number in range(100):
-        found.leave(f"192.0.2.{number}", str(number))
-    assert (len(found), found._by_owner, found._by_address) == (0, {}, {})
+    process = Process()
+    registry = Registry(process)
+    connections = [Connection(f"192.0.2.{number}", str(number)) for number in range(100)]
+    for connection in connections:
+        registry.join(connection)
+    for connection in connections:
+        registry.leave(connection)
+        registry.leave(connection)  # once is enough
+    assert (process.open, process._by_user, process._by_address) == (0, {}, {})
+    assert (len(registry), registry._by_user, registry._signed_in) == (0, {}, {})
 
 
 def scope(peer, *forwarded):

@@ -6,16 +6,15 @@ from itertools import pairwise
 
 import pytest
 
-from realtime.web import drain as module
-from realtime.web.drain import drain, enter, is_draining, leave
+from realtime.web.drain import drain, is_draining
+from realtime.web.registry import get_registry, process
 
 SPREAD = 0.4  # seconds
 
 
 @pytest.fixture(autouse=True)
 def _as_in_a_fresh_process(monkeypatch):
-    monkeypatch.setattr(module, "_closers", set())
-    monkeypatch.setattr(module, "_draining", False)
+    monkeypatch.setattr(process, "is_draining", False)
 
 
 @pytest.fixture
@@ -25,15 +24,26 @@ def closed():
 
 
 @pytest.fixture
-def connect(closed):
-    def made(number):
-        def close():
-            closed[number] = time.monotonic()
+async def connect(closed):
+    class Connection:
+        address = user_key = ""
 
-        enter(close)
-        return close
+        def __init__(self, number):
+            self.number = number
 
-    return made
+        def restart(self):
+            closed[self.number] = time.monotonic()
+
+    made = []
+
+    def connect(number):
+        made.append(Connection(number))
+        get_registry().join(made[-1])
+        return made[-1]
+
+    yield connect
+    for connection in made:
+        get_registry().leave(connection)
 
 
 async def test_every_connection_is_closed_evenly_over_the_time(connect, closed):
@@ -70,7 +80,7 @@ async def test_the_last_connection_is_not_waited_for(connect, closed):
 
 
 async def test_a_connection_that_is_over_is_not_closed(connect, closed):
-    leave(connect(1))
+    get_registry().leave(connect(1))
     await drain(SPREAD)
     assert not closed
 

@@ -24,6 +24,7 @@ from realtime.web import hub as hub_module
 from realtime.web import layer_link as link_module
 from realtime.web import recall as recall_module
 from realtime.web.hub import Hub, Subscription
+from realtime.web.registry import get_registry
 from realtime.web.subscription import BACKLOG
 from tests.until import auntil
 
@@ -878,14 +879,17 @@ async def test_every_connection_is_told_once_that_the_store_is_away_and_that_it_
     told = []
 
     class Member:
+        address = user_key = ""
+
         def store_changed(self, available):
             told.append(available)
             if len(told) == 1:
                 raise RuntimeError("canary")
 
     members = [Member(), Member()]
+    hub.start()
     for member in members:
-        hub.join(member)
+        get_registry().join(member)
     await auntil(lambda: hub.link.channel)
     real = store.heads
 
@@ -895,7 +899,9 @@ async def test_every_connection_is_told_once_that_the_store_is_away_and_that_it_
     monkeypatch.setattr(store, "heads", away)
     await auntil(lambda: told == [False, False])
     late = Member()
-    hub.join(late)
+    get_registry().join(late)
     assert told == [False] * 3
     monkeypatch.setattr(store, "heads", real)
     await auntil(lambda: told == [False] * 3 + [True] * 3)
+    for member in (*members, late):
+        get_registry().leave(member)

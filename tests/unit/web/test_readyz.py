@@ -7,8 +7,9 @@ from django.conf import settings
 from django.test import RequestFactory, override_settings
 
 from realtime.store import get_store
-from realtime.web import drain, views
+from realtime.web import views
 from realtime.web.hub import get_hub
+from realtime.web.registry import process
 
 
 @pytest.fixture
@@ -42,5 +43,5 @@ async def test_a_process_that_is_deaf_is_not_ready_until_it_hears_again(ask):
 
 
 async def test_a_process_that_is_about_to_end_is_not_ready(ask, monkeypatch):
-    monkeypatch.setattr(drain, "_draining", True)
+    monkeypatch.setattr(process, "is_draining", True)
     assert (await ask()).status_code == 503

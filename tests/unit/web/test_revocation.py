@@ -16,6 +16,7 @@ from realtime.web.access.identity import user_key
 from realtime.web.access.revocation import AccessChecker
 from realtime.web.access.sessions import fingerprint
 from realtime.web.access.signals import MESSAGE_TYPE
+from realtime.web.registry import get_registry
 
 # Looks go through Django's thread for the database, whatever they ask there.
 pytestmark = pytest.mark.django_db
@@ -41,11 +42,11 @@ def key(pk):
 
 
 class Member:
-    scope = None
+    scope, address = None, ""
 
     def __init__(self, owner, session="", has_rights=False):
         self.owner, self.session, self.has_rights = owner, session, has_rights
-        self.user = User(owner)
+        self.user, self.user_key = User(owner), key(owner)
         self.heard = []
         self.told = asyncio.Event()
 
@@ -87,9 +88,12 @@ async def members():
             "last": Member("last"),
         }
         for member in found.values():
-            checker.join(member)
+            get_registry().join(member)
+        checker.start()
         await asyncio.sleep(0)  # the listener joins its group
         yield found
+        for member in found.values():
+            get_registry().leave(member)
         await checker.close()
 
 
@@ -131,12 +135,14 @@ async def test_a_message_that_is_none_disturbs_nobody(members, message):
 
 
 async def test_who_has_left_hears_nothing(members):
-    checker = AccessChecker()
-    member = Member("1")
-    checker.leave(member)  # never joined
-    checker.join(member)
-    checker.leave(member)
-    assert checker._members == {}
+    registry, checker = get_registry(), AccessChecker()
+    member = Member("4")
+    registry.leave(member)  # never joined
+    registry.join(member)
+    checker.start()
+    registry.leave(member)
+    assert (registry.of_user(member.user_key), member in registry) == ((), False)
+    assert member not in registry.signed_in()
     await checker.close()
 
 
@@ -147,7 +153,8 @@ async def test_everybody_is_looked_at_again_in_time_though_one_cannot_be(caplog)
         members = [Member(str(number)) for number in range(47)]
         broken = Member("broken")
         for member in (*members, broken):
-            checker.join(member)
+            get_registry().join(member)
+        checker.start()
         for _ in range(2):
             async with asyncio.timeout(2):
                 await asyncio.gather(*(member.told.wait() for member in members))
@@ -158,7 +165,7 @@ async def test_everybody_is_looked_at_again_in_time_though_one_cannot_be(caplog)
         assert broken.heard == []
         assert "access_check_failed user=User:broken" in caplog.text
         left = members.pop()
-        checker.leave(left)
+        get_registry().leave(left)
         before = len(left.heard)
         await asyncio.gather(*(member.told.wait() for member in members))
         assert len(left.heard) == before
