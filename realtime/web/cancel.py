@@ -1,4 +1,4 @@
-"""Passing on the wish to cancel a task."""
+"""Cancel a task: publish that it is being cancelled, and revoke it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _calls: Final = SlowCalls(_cancel)
 
 
 async def request_cancel(task_id: str) -> None:
-    """Show that a task is being cancelled, and tell every worker; an ended task stays as it is.
+    """Publish that a task is being cancelled, and revoke it; do nothing if it has ended.
 
-    A running task's process gets SIGTERM, a waiting one is skipped when its turn comes. Raises
-    what Celery's broker and the store raise.
+    Revoking sends SIGTERM to the process of a running task; a worker skips a waiting one. Raises
+    what the store and Celery's broker raise.
     """
     await _calls(task_id)

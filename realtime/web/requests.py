@@ -1,4 +1,4 @@
-"""Running one client's requests: apart from the loop that reads its frames, which answers pings."""
+"""One client's requests, run in tasks, so that the loop that reads its frames answers pings."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-#: Seconds in which a request is answered, whatever it has to wait for.
+#: Seconds until a request is answered with an error, if nothing else has answered it.
 TIME_LIMIT: Final = 8.0
-#: Requests of one client that are worked on at once.
+#: Requests of one client that run at once.
 RUNNING: Final = 4
-#: Requests of one client that are not answered yet, at most.
+#: Requests of one client without an answer, at most.
 OUTSTANDING: Final = 256
-#: Seconds that the next frame waits for the answer to the one before it, so that answers come in
-#: the order of the frames as long as nothing is slow.
+#: Seconds that the next frame waits for the answer to this one, so that answers have the order
+#: of the frames unless something is slow.
 _ORDERED: Final = 1.0
 
 
 class Requests:
-    """One client's requests that are not answered yet. Those about one topic stay in order."""
+    """One client's requests without an answer. Requests about one topic run in order."""
 
     __slots__ = ("_last", "_may_run", "_running", "_tasks", "_waiting")
 
     def __init__(self, may_run: Callable[[int], bool]) -> None:
-        #: Whether one more may begin, while so many run.
+        #: Whether another request may begin, given the number of those that run.
         self._may_run = may_run
         self._running = 0
         self._tasks: set[asyncio.Task[None]] = set()
         #: The last request about each topic.
         self._last: dict[str, asyncio.Task[None]] = {}
-        #: Those that wait for their turn.
+        #: Of requests that wait to begin.
         self._waiting: list[asyncio.Future[None]] = []
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     async def run(
-        self, topic: str, work: Callable[[], Awaitable[None]], too_late: Callable[[], None]
+        self, topic: str, work: Callable[[], Awaitable[None]], on_timeout: Callable[[], None]
     ) -> None:
-        """Begin a request; return when it is answered, or others need not wait for it.
+        """Begin a request; return when it is answered, or after a second at most.
 
-        ``too_late`` answers in place of ``work``, which is cancelled after ``TIME_LIMIT``.
+        After ``TIME_LIMIT`` it is cancelled, and ``on_timeout`` answers in its place.
         """
-        running = self._run(self._last.get(topic), work, too_late)
+        running = self._run(self._last.get(topic), work, on_timeout)
         task = asyncio.get_running_loop().create_task(running)
         self._tasks.add(task)
         self._last[topic] = task
@@ -52,7 +52,7 @@ class Requests:
             await asyncio.wait((task,), timeout=_ORDERED)
 
     async def cancel(self) -> None:
-        """End all of them."""
+        """Cancel all requests."""
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -67,17 +67,17 @@ class Requests:
         self,
         before: asyncio.Task[None] | None,
         work: Callable[[], Awaitable[None]],
-        too_late: Callable[[], None],
+        on_timeout: Callable[[], None],
     ) -> None:
         try:
             async with asyncio.timeout(TIME_LIMIT):
                 if before is not None:
                     await asyncio.wait((before,))
-                await self._take_turn(work)
+                await self._run_in_turn(work)
         except TimeoutError:
-            too_late()
+            on_timeout()
 
-    async def _take_turn(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run_in_turn(self, work: Callable[[], Awaitable[None]]) -> None:
         while self._running and not (self._running < RUNNING and self._may_run(self._running)):
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)

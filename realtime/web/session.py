@@ -1,4 +1,4 @@
-"""What one client follows, and by which right; whatever carries its frames."""
+"""One client's session: its subscriptions, requests and limits, without a transport."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from .hub import Hub, get_hub
 from .outbox import Outbox, Sink
 from .registry import get_registry
 from .requests import OUTSTANDING, Requests
-from .subscriptions import Subscriptions, listed, seconds_left
+from .subscriptions import Subscriptions, expires_in, listed
 
 logger = get_logger("realtime.connection")
 
-#: So many frames that are not of the protocol, in so many seconds, end a connection.
+#: The invalid frames within a window of seconds that end a connection.
 BAD_REQUESTS: Final = 5
 BAD_REQUESTS_WINDOW: Final = 10.0
-#: Seconds in which the answer to a request surely brings the browser the session's new cookie.
+#: Seconds after which a browser surely has the session's new cookie, from the response.
 _COOKIE_TIME: Final = 2
-_ENDED: Final = {
+_END_MESSAGES: Final = {
     CloseCode.SIGNED_OUT: "signed out",
     CloseCode.SESSION_EXPIRED: "the session has expired, sign in again",
 }
 
 
 class TooMany(Refused):
-    """Something that may be asked for again, after so many seconds."""
+    """A limit was reached; the client may ask again after ``retry_after`` seconds."""
 
     def __init__(self, message: str, retry_after: int, *, is_refusal: bool = False) -> None:
         super().__init__(ErrorCode.LIMIT, message)
@@ -51,7 +51,7 @@ class TooMany(Refused):
 
 
 def limits(settings: Settings) -> dict[str, float]:
-    """Return what a client must keep to, as ``welcome`` says it."""
+    """Return the limits that the client must obey, for ``welcome``."""
     return {
         "subscriptions": settings.MAX_SUBSCRIPTIONS,
         "frame_bytes": settings.MAX_FRAME_BYTES,
@@ -62,16 +62,16 @@ def limits(settings: Settings) -> dict[str, float]:
 
 
 class ClientSession:
-    """Answers one client's requests, and sends it the events of what it subscribed to.
+    """Answers one client's requests, and sends it the events of its subscriptions.
 
-    It writes to a sink. What has to wait for the store, a database or a backend runs in tasks.
+    It writes to a sink. Calls that wait for the store, a database or a backend run in tasks.
     """
 
     __slots__ = (
         "_bad_requests",
         "_bucket",
         "_closing",
-        "_has_other_key",
+        "_expects_new_key",
         "_hub",
         "_idle",
         "_outbox",
@@ -88,7 +88,7 @@ class ClientSession:
     def __init__(self, scope: Any, sink: Sink) -> None:
         self.scope = scope
         user = scope.get("user")
-        #: What connections are counted by: several users may have one owner, or none.
+        #: Connections are counted by it, not by owner: users may share an owner, or have none.
         self.user_key = user_key(user)
         self.session = session_fingerprint(scope)
         self.address = client_address(scope)
@@ -96,10 +96,10 @@ class ClientSession:
         self._sink = sink
         self._outbox = Outbox(sink)
         self.subscriptions = Subscriptions(user, self._hub, self._outbox)
-        self._closing = self._has_other_key = False
-        #: Ends the connection; until the first subscription.
+        self._closing = self._expects_new_key = False
+        #: Ends the connection, unless the client subscribes.
         self._idle: asyncio.TimerHandle | None = None
-        # Made when they are needed: most connections subscribe once, and are silent then.
+        # Made when they are needed: most clients subscribe once and send nothing more.
         self._requests: Requests | None = None
         self._bucket: Bucket | None = None
         self._bad_requests: Window | None = None
@@ -108,7 +108,7 @@ class ClientSession:
     # Begin and end
 
     async def open(self) -> bool:
-        """Welcome the client; or tell it that there is no room, close, and return False."""
+        """Welcome the client; if there is no room, send the reason, close, and return False."""
         registry = get_registry()
         if full := registry.refusal(self):
             logger.info("connection_refused user=%s address=%s", self.user_key, self.address)
@@ -133,29 +133,29 @@ class ClientSession:
         return True
 
     async def leave(self) -> None:
-        """Leave nothing behind."""
+        """End everything that belongs to the session."""
         self._closing = True
         get_registry().leave(self)
-        self._end_idling()
+        self._stop_idle_timer()
         await self._outbox.stop()
         if self._requests is not None:
             await self._requests.cancel()
         await self.subscriptions.close()
 
     def close(self, code: CloseCode, message: str, *, retry_after: int | None = None) -> None:
-        """Say why, and close, after all that waits is sent."""
+        """Send the reason and close, after everything that waits."""
         if not self._closing:
             self._closing = True
             self._outbox.close(code, message, retry_after=retry_after)
 
     def restart(self) -> None:
-        """Ask the client to connect again: the process ends."""
+        """Close, and ask the client to connect again: the process ends."""
         self.close(CloseCode.RESTART, "server restart")
 
     # Requests
 
-    async def admits(self) -> bool:
-        """Return whether the client may send a frame now, once it has taken its answers."""
+    async def accepts_frame(self) -> bool:
+        """Wait until the client has read its answers; return whether it may send a frame now."""
         await self._outbox.wait_for_room()
         if self._closing or self._outbox.closed:
             return False
@@ -169,27 +169,27 @@ class ClientSession:
         return False
 
     def refuse(self, code: CloseCode, error: ErrorCode, message: str) -> None:
-        """Close the connection for something that the client must not do."""
+        """Answer an error and close: the client broke a limit."""
         self._outbox.put(frames.error(error, message))
         self.close(code, message)
 
     def bad_request(self, message: str, frame_id: int | None) -> None:
-        """Answer something that is no frame of the protocol."""
+        """Answer an invalid frame; too many of them end the connection."""
         self._outbox.put(frames.error(ErrorCode.BAD_REQUEST, message, frame_id=frame_id))
         if self._bad_requests is None:
             self._bad_requests = Window(BAD_REQUESTS, BAD_REQUESTS_WINDOW)
         if self._bad_requests.add():
-            self.close(CloseCode.BAD_REQUESTS, "too many frames that are not of the protocol")
+            self.close(CloseCode.BAD_REQUESTS, "too many invalid frames")
 
     async def receive(self, request: frames.ClientFrame) -> None:
-        """Answer a request. Return soon, whatever its answer has to wait for."""
+        """Answer a request, in a task; return soon, even if the answer takes long."""
         if isinstance(request, frames.Ping):
             self._outbox.put(frames.pong(request.id))
             return
         if self._requests is None:
             self._requests = Requests(lambda running: self._refusals_left > running)
         if len(self._requests) >= OUTSTANDING:
-            message = "too many requests that are not answered yet"
+            message = "too many requests without an answer yet"
             self._answer_error(request.id, TooMany(message, 1))
             return
         if isinstance(request, frames.Cancel):
@@ -197,7 +197,7 @@ class ClientSession:
         else:
             topic = str(request.topic)
         work = functools.partial(self._answer, request)
-        await self._requests.run(topic, work, functools.partial(self._too_late, request.id))
+        await self._requests.run(topic, work, functools.partial(self._answer_timeout, request.id))
         if not len(self._requests or ()):
             self._requests = None  # half a kilobyte
 
@@ -220,9 +220,9 @@ class ClientSession:
             failed = "the service failed, try again"
             self._outbox.put(frames.error(ErrorCode.INTERNAL, failed, frame_id=request.id, ref=ref))
 
-    def _too_late(self, frame_id: int) -> None:
+    def _answer_timeout(self, frame_id: int) -> None:
         ref = secrets.token_hex(4)
-        logger.warning("frame_late ref=%s", ref)
+        logger.warning("frame_timeout ref=%s", ref)
         message = "the service took too long, try again"
         self._outbox.put(frames.error(ErrorCode.INTERNAL, message, frame_id=frame_id, ref=ref))
 
@@ -247,7 +247,7 @@ class ClientSession:
             self.close(CloseCode.RATE, "too many refused requests")
 
     def _check_refusals(self) -> None:
-        """Raise TooMany where so much was refused that nothing more is looked up."""
+        """Raise TooMany after so many refusals that nothing more is looked up."""
         if self._refusals is not None and (retry_after := self._refusals.retry_after):
             raise TooMany("too many refused requests", retry_after, is_refusal=True)
 
@@ -260,24 +260,28 @@ class ClientSession:
             self._check_refusals()
             self._check_room()
         else:
-            # What arrives meanwhile goes to the one that takes its place, or else to this one.
+            # The subscription that replaces it reads what arrives meanwhile; or else this one does.
             earlier.subscription.pause()
         try:
             fresh, reading, begin = await kept.join(frame)
         except BaseException:
-            if earlier is not None and earlier is kept.get(frame.topic) and not earlier.undecided:
+            if (
+                earlier is not None
+                and earlier is kept.get(frame.topic)
+                and not earlier.is_checking_owner
+            ):
                 self._hub.resume(earlier.grant.topic, earlier.subscription)
             raise
-        # From here on nothing waits, so that nothing comes between.
+        # No await from here on, so that no event is put before the answer.
         if self._closing:
             kept.drop(fresh)
             return
-        # The earlier one may have been withdrawn meanwhile, as its token ended; this one was
-        # granted by itself.
+        # The earlier one may have been withdrawn meanwhile, as its token ended; this one has a
+        # grant of its own.
         if kept.get(frame.topic) is None and self._is_full():
             kept.drop(fresh)
             self._check_room()
-        self._end_idling()
+        self._stop_idle_timer()
         kept.put(frame.topic, fresh)
         name = str(frame.topic)
         answer = frames.subscribed(
@@ -287,7 +291,7 @@ class ClientSession:
             reading.texts,
             recovered=reading.recovered,
             listed=listed(reading),
-            expires_in=seconds_left(fresh.grant),
+            expires_in=expires_in(fresh.grant),
         )
         self._outbox.put_reading(fresh.subscription.cursor, reading.position, answer)
         begin()
@@ -308,7 +312,7 @@ class ClientSession:
         self._outbox.put(frames.unsubscribed(frame.id, str(frame.topic)))
 
     async def _send_page(self, frame: frames.Page) -> None:
-        looks = self.subscriptions.looks
+        checks = self.subscriptions.access_checks
         subscribed = self.subscriptions.get(frame.topic)
         if subscribed is None:
             self._check_refusals()
@@ -321,9 +325,9 @@ class ClientSession:
             message = "after must be the next of a snapshot or page"
             self.bad_request(message, frame.id)
             return
-        changed = subscribed is None and looks != self.subscriptions.looks
+        changed = subscribed is None and checks != self.subscriptions.access_checks
         if changed or self.subscriptions.get(frame.topic) is not subscribed:
-            raise not_found()  # withdrawn, or subscribed anew, meanwhile
+            raise not_found()  # withdrawn or replaced meanwhile
         self._outbox.put(frames.page(frame.id, str(frame.topic), texts, following))
 
     async def _cancel(self, frame: frames.Cancel) -> None:
@@ -332,49 +336,50 @@ class ClientSession:
         await request_cancel(frame.task_id)
         self._outbox.put(frames.cancelled(frame.id, frame.task_id))
 
-    # What others tell: the watch over access, and the hub
+    # What the registry's users call: the access checks and the hub
 
     @property
     def user(self) -> Any:
-        """Who the user is, as far as is known."""
+        """The user as of the last access check."""
         return self.subscriptions.user
 
     @property
     def has_rights(self) -> bool:
-        """Whether it sees anything by a right that can be withdrawn."""
+        """Whether a subscription depends on a right that can be withdrawn."""
         return self.subscriptions.has_rights
 
     async def user_checked(self, result: Any) -> None:
-        """Take who the user is by now, and see what they still may."""
-        if result is CloseCode.SIGNED_OUT and self._has_other_key:
-            # The cookie that the browser has by now may be good.
-            message = "the session goes on under another key"
+        """Use the result of an access check: end what the user may not see any more."""
+        if result is CloseCode.SIGNED_OUT and self._expects_new_key:
+            # The browser may have the new cookie by now.
+            message = "the session continues under another key"
             self._outbox.drop()
             self.close(CloseCode.RESTART, message, retry_after=_COOKIE_TIME)
         elif isinstance(result, CloseCode):
-            self._shut_out(result)
+            self._close_at_once(result)
         else:
-            await self.subscriptions.look(result)
+            await self.subscriptions.check_access(result)
 
     def sign_out(self) -> None:
         """Close: the session has ended."""
-        self._shut_out(CloseCode.SIGNED_OUT)
+        self._close_at_once(CloseCode.SIGNED_OUT)
 
     def expect_new_session_key(self) -> None:
-        """Take note that the session goes on under a key that this connection does not have."""
-        self._has_other_key = True
+        """Note that the session continues under a key that this connection does not have."""
+        self._expects_new_key = True
 
-    def _shut_out(self, code: CloseCode) -> None:
+    def _close_at_once(self, code: CloseCode) -> None:
+        """Close, and drop what waits: the client may not see it any more."""
         if not self._closing:
             self._outbox.drop()
-        self.close(code, _ENDED[code])
+        self.close(code, _END_MESSAGES[code])
 
     def store_changed(self, available: bool) -> None:
-        """Tell the client that the store is away, or that it is back."""
+        """Notify the client that the store is away, or that it is back."""
         if not self._closing:
             self._outbox.put(frames.store(available=available))
 
-    def _end_idling(self) -> None:
+    def _stop_idle_timer(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None

@@ -1,7 +1,7 @@
 """Calls that may take long (a result backend, Celery's broker), a few at a time.
 
-They run in threads of the event loop's own pool. A backend that hangs keeps its few threads, and
-no more: everything else that needs one still finds one.
+They run in threads of the event loop's pool. A backend that does not answer blocks its few threads
+and no more: other calls still find a free one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
-#: Threads that one kind of call uses at once, in one event loop.
+#: Threads that one function uses at once, in one event loop.
 THREADS: Final = 4
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ T = TypeVar("T")
 class SlowCalls(Generic[T]):
     """One function with one text as its argument, called in threads.
 
-    Callers that ask for the same argument share the call that is in progress.
+    Callers with the same argument share the call in progress.
     """
 
     def __init__(self, function: Callable[[str], T]) -> None:
@@ -30,9 +30,9 @@ class SlowCalls(Generic[T]):
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
 
     async def __call__(self, argument: str) -> T:
-        """Return what the function returns. Raises what it raises.
+        """Return what the function returns, or raise what it raises.
 
-        A caller that is cancelled leaves the call to finish, so it still counts as one.
+        If the caller is cancelled, the call goes on, and its thread still counts.
         """
         running = asyncio.get_running_loop()
         loop = self._loops.setdefault(running, _Loop())
@@ -49,12 +49,12 @@ class SlowCalls(Generic[T]):
                 return await sync_to_async(self._function, thread_sensitive=False)(argument)
         finally:
             loop.calls.pop(argument, None)
-            if not loop.calls:  # it refers to the event loop, which may end
+            if not loop.calls:  # it would keep the event loop alive
                 self._loops.pop(asyncio.get_running_loop(), None)
 
 
 class _Loop:
-    """What one event loop has in progress."""
+    """The calls in progress in one event loop."""
 
     def __init__(self) -> None:
         self.free = asyncio.Semaphore(THREADS)
@@ -62,6 +62,6 @@ class _Loop:
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Take the exception, which asyncio would log where all callers were cancelled."""
+    """Retrieve the exception, which asyncio would log if all callers were cancelled."""
     if not task.cancelled():
         task.exception()

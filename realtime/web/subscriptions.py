@@ -1,4 +1,4 @@
-"""What one client has subscribed to, and by which right."""
+"""One client's subscriptions, with their grants, and what ends them."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from .outbox import Outbox
 
 logger = get_logger("realtime.connection")
 
-#: So often a request begins anew where the user, or the task's owner, changes meanwhile.
+#: Attempts of a request, each time the user or the task's owner changes meanwhile.
 ATTEMPTS: Final = 3
-#: Seconds in which it is found out whether a subscription may go on.
-_CHECK_TIME: Final = 5.0
-#: Seconds between two attempts to find that out.
+#: Seconds that asking for a grant again may take.
+_GRANT_TIMEOUT: Final = 5.0
+#: Seconds between two attempts to ask for it.
 _PAUSE: Final = 1.0
 _TOKEN_ENDED: Final = "the token is not valid any more"  # noqa: S105
 _MOVED: Final = "the visitor has signed in: the tasks are the user's now"
@@ -46,64 +46,74 @@ _MOVED: Final = "the visitor has signed in: the tasks are the user's now"
 
 @dataclass(slots=True, eq=False)
 class Subscribed:
-    """What a client has subscribed to under one name, and by which right."""
+    """A subscription under the client's name for its topic, and the grant for it."""
 
     grant: Grant
     subscription: Subscription
-    #: The token that was given.
+    #: The token of the request, if any.
     token: str | None = None
     #: Calls when the token ends.
     timer: asyncio.TimerHandle | None = None
-    #: Whether the grant is decided anew. Nothing is delivered before that.
-    undecided: bool = False
+    #: Whether a new grant is being asked for, as the task's owner changed. Nothing is delivered
+    #: before that.
+    is_checking_owner: bool = False
 
 
 class Subscriptions:
-    """One client's subscriptions, and what ends them unasked."""
+    """One client's subscriptions, by the client's names for the topics."""
 
-    __slots__ = ("_by_name", "_hub", "_outbox", "_shown", "_tasks", "_token", "looks", "user")
+    __slots__ = (
+        "_by_name",
+        "_hub",
+        "_last_token",
+        "_outbox",
+        "_tasks",
+        "_token_grants",
+        "access_checks",
+        "user",
+    )
 
     def __init__(self, user: Any, hub: Hub, outbox: Outbox) -> None:
         self.user = user
-        #: How often it was looked at whether the user still is who they were.
-        self.looks = 0
+        #: Counts the access checks, so that a request notices one that happened meanwhile.
+        self.access_checks = 0
         self._hub = hub
         self._outbox = outbox
         self._by_name: dict[Topic, Subscribed] = {}
-        # Made when they are needed: most connections subscribe once, and are silent then.
+        # Made when they are needed: most clients subscribe once and send nothing more.
         self._tasks: set[asyncio.Task[None]] | None = None
-        #: What tokens have granted, for the frames that carry none.
-        self._shown: dict[Topic, Grant] | None = None
-        #: The last token, which many subscriptions share.
-        self._token: str | None = None
+        #: What tokens have granted, for frames that carry no token.
+        self._token_grants: dict[Topic, Grant] | None = None
+        #: The last token: subscriptions that were given equal ones share one text.
+        self._last_token: str | None = None
 
     def __len__(self) -> int:
         return len(self._by_name)
 
     def get(self, name: Topic) -> Subscribed | None:
-        """Return what the client has subscribed to under a name."""
+        """Return the client's subscription under a name."""
         return self._by_name.get(name)
 
     def put(self, name: Topic, fresh: Subscribed) -> None:
-        """Let a subscription take the place of an earlier one of its name, if there is one."""
+        """Add a subscription, in place of the earlier one of its name, if any."""
         self.end(name)
         self._by_name[name] = fresh
         self._watch_token(name, fresh)
 
     def end(self, name: Topic) -> None:
-        """End a subscription; also where there is none."""
+        """End a subscription, if there is one."""
         subscribed = self._by_name.pop(name, None)
         if subscribed is not None:
             self.drop(subscribed)
 
     def drop(self, subscribed: Subscribed) -> None:
-        """End something that is not, or no longer, among the subscriptions."""
+        """End a subscription that is not, or no longer, among these."""
         if subscribed.timer is not None:
             subscribed.timer.cancel()
         self._hub.drop(subscribed.grant.topic, subscribed.subscription)
 
     async def close(self) -> None:
-        """End everything."""
+        """End all subscriptions, and the tasks."""
         tasks = tuple(self._tasks or ())
         for task in tasks:
             task.cancel()
@@ -112,65 +122,70 @@ class Subscriptions:
             self.end(name)
 
     async def join(self, frame: frames.Subscribe) -> tuple[Subscribed, Reading, Callable[[], None]]:
-        """Decide and read; again where the user or the owner changed between the two."""
+        """Ask for a grant and read; again if the user or the owner changed in between.
+
+        Raises Refused. Return the subscription, its first reading, and a call that starts the
+        deliveries; the caller puts the subscription before it waits for anything.
+        """
         name = str(frame.topic)
         for _ in range(ATTEMPTS):
-            looks = self.looks
+            checks = self.access_checks
             granted = await grant(frame.topic, self.user, frame.token)
             cursor = Cursor(name)
             subscription = Subscription(
                 functools.partial(self._outbox.put_event, cursor),
-                _nothing,
+                _ignore,
                 cursor=cursor,
                 limit=frame.limit,
             )
-            fresh = Subscribed(granted, subscription, self._same_token(frame.token))
-            subscription.on_reading = functools.partial(self._take_reading, frame.topic, fresh)
-            subscription.admits = functools.partial(_admits, fresh)
+            fresh = Subscribed(granted, subscription, self._share_token(frame.token))
+            subscription.on_reading = functools.partial(self._send_reading, frame.topic, fresh)
+            subscription.admits = functools.partial(_is_admitted, fresh)
             reading, begin = await self._hub.subscribe(granted.topic, subscription, frame.since)
-            _name_owner(fresh, reading)
+            _note_owner(fresh, reading)
             if reading.moved_to is not None and granted.reason is Reason.TOKEN:
                 self.drop(fresh)
                 raise Refused(ErrorCode.UNAUTHORIZED, _MOVED)
-            if looks == self.looks and not is_anothers(fresh.grant, reading):
-                return fresh, reading, begin  # and nothing may wait before it is put
+            if checks == self.access_checks and not has_other_owner(fresh.grant, reading):
+                return fresh, reading, begin
             self.drop(fresh)
         raise not_found()
 
-    def _same_token(self, token: str | None) -> str | None:
-        if token != self._token:
-            self._token = token
-        return self._token
+    def _share_token(self, token: str | None) -> str | None:
+        if token != self._last_token:
+            self._last_token = token
+        return self._last_token
 
-    # Who may still see what
+    # Grants that end
 
     def granted(self) -> list[Grant]:
-        """Return what tokens that have not ended grant, of the last ones that were given."""
+        """Return what the latest tokens grant that have not ended."""
         now = time.time()
-        shown = {topic: each for topic, each in (self._shown or {}).items() if each.ends > now}
-        self._shown = shown or None
-        return list(shown.values())
+        grants = self._token_grants or {}
+        valid = {topic: each for topic, each in grants.items() if each.ends > now}
+        self._token_grants = valid or None
+        return list(valid.values())
 
     def _watch_token(self, name: Topic, subscribed: Subscribed) -> None:
-        """Remember what a token granted, and look again when it ends."""
+        """Keep what a token granted, and check the subscription when it ends."""
         granted = subscribed.grant
         if granted.reason is not Reason.TOKEN:
             return
         self.granted()
-        shown = self._shown = self._shown or {}
-        shown.pop(granted.topic, None)
-        while len(shown) >= conf().MAX_SUBSCRIPTIONS:
-            del shown[next(iter(shown))]
-        shown[granted.topic] = granted
+        grants = self._token_grants = self._token_grants or {}
+        grants.pop(granted.topic, None)
+        while len(grants) >= conf().MAX_SUBSCRIPTIONS:
+            del grants[next(iter(grants))]
+        grants[granted.topic] = granted
         subscribed.timer = asyncio.get_running_loop().call_later(
             max(0.0, granted.ends - time.time()),
             lambda: self._spawn(self._token_ended(name, subscribed)),
         )
 
     async def _token_ended(self, name: Topic, subscribed: Subscribed) -> None:
-        """Go on by the right of the session, if it allows the topic."""
+        """Continue if the session allows the topic; else withdraw the subscription."""
         try:
-            async with asyncio.timeout(_CHECK_TIME):
+            async with asyncio.timeout(_GRANT_TIMEOUT):
                 granted = await grant(name, self.user)
         except Refused:
             granted = None
@@ -184,25 +199,25 @@ class Subscriptions:
         else:
             subscribed.grant = granted
 
-    def _take_reading(self, name: Topic, subscribed: Subscribed, reading: Reading) -> None:
-        """Send a snapshot that nobody asked for; but not to somebody else than the owner."""
-        if is_anothers(subscribed.grant, reading):
+    def _send_reading(self, name: Topic, subscribed: Subscribed, reading: Reading) -> None:
+        """Send a snapshot unasked; but first ask for a new grant if the owner is another one."""
+        if has_other_owner(subscribed.grant, reading):
             subscribed.subscription.pause()
-            if not subscribed.undecided:
-                subscribed.undecided = True
-                self._spawn(self._decide_anew(name, subscribed, reading))
+            if not subscribed.is_checking_owner:
+                subscribed.is_checking_owner = True
+                self._spawn(self._check_new_owner(name, subscribed, reading))
             return
         text = frames.snapshot(str(name), reading.position, reading.texts, listed(reading))
         self._outbox.put_reading(subscribed.subscription.cursor, reading.position, text)
 
-    async def _decide_anew(self, name: Topic, subscribed: Subscribed, reading: Reading) -> None:
-        """Find out whether a paused subscription may go on, now that the topic has another owner.
+    async def _check_new_owner(self, name: Topic, subscribed: Subscribed, reading: Reading) -> None:
+        """Continue or withdraw a paused subscription, now that the topic has another owner.
 
-        It stays paused while that cannot be found out.
+        It stays paused until the store and the database answer.
         """
         granted = await self._grant_again(name, subscribed)
         if granted is not None and granted.reason is Reason.TOKEN:
-            granted = await self._of_same_life(granted, subscribed.grant.owner)
+            granted = await self._confirm_owner(granted, subscribed.grant.owner)
         if self._by_name.get(name) is not subscribed:
             return
         moved = reading.moved_to is not None
@@ -212,23 +227,23 @@ class Subscriptions:
             if moved:
                 code, message = ErrorCode.UNAUTHORIZED, _MOVED
             elif subscribed.grant.reason is Reason.TOKEN and subscribed.grant.ends < time.time():
-                # It is not known whether the token would still do: the client may renew it.
+                # Nobody can tell whether the token would still be valid: the client may renew it.
                 code, message = ErrorCode.UNAUTHORIZED, _TOKEN_ENDED
             self._withdraw(name, subscribed, code, message)
             return
         if subscribed.timer is not None and granted.reason is not Reason.TOKEN:
             subscribed.timer.cancel()
         subscribed.grant = granted
-        _name_owner(subscribed, reading)
-        subscribed.undecided = False
+        _note_owner(subscribed, reading)
+        subscribed.is_checking_owner = False
         self._hub.refresh(granted.topic, subscribed.subscription)
 
     async def _grant_again(self, name: Topic, subscribed: Subscribed) -> Grant | None:
-        """Return a new grant: by the session, or by the token if that is still good for it."""
+        """Return a new grant, by the session or else by the token; None if both refuse."""
         for token in (None, subscribed.token):
             while True:
                 try:
-                    async with asyncio.timeout(_CHECK_TIME):
+                    async with asyncio.timeout(_GRANT_TIMEOUT):
                         return await grant(name, self.user, token)
                 except Refused:
                     break
@@ -237,10 +252,10 @@ class Subscriptions:
                     await asyncio.sleep(_PAUSE)
         return None
 
-    async def _of_same_life(self, granted: Grant, owner: str | None) -> Grant | None:
-        """Return what a token grants, unless the task was another owner's who did not sign in.
+    async def _confirm_owner(self, granted: Grant, owner: str | None) -> Grant | None:
+        """Return a token's grant if its earlier owner is a visitor who became the new one.
 
-        The store knows when a task changed hands only as long as it keeps the record.
+        The store knows when a task's owner changed only as long as it keeps the record.
         """
         while owner and owner != granted.owner:
             try:
@@ -253,24 +268,24 @@ class Subscriptions:
         return granted
 
     def _withdraw(self, name: Topic, subscribed: Subscribed, code: ErrorCode, message: str) -> None:
-        """End a subscription, unasked."""
+        """End a subscription unasked, and tell the client why."""
         if self._by_name.get(name) is subscribed:
             del self._by_name[name]
-            if self._shown is not None:
-                self._shown.pop(subscribed.grant.topic, None)
+            if self._token_grants is not None:
+                self._token_grants.pop(subscribed.grant.topic, None)
             self.drop(subscribed)
             self._outbox.drop(str(name))
             self._outbox.put(frames.withdrawn(str(name), code, message))
 
     @property
     def has_rights(self) -> bool:
-        """Whether the client sees anything by a right that can be withdrawn."""
+        """Whether a subscription depends on a right that can be withdrawn."""
         return any(each.grant.reason is Reason.RIGHT for each in self._by_name.values())
 
-    async def look(self, user: Any) -> None:
-        """Take who the user is by now, and end what they may not see any more."""
+    async def check_access(self, user: Any) -> None:
+        """Set the user, and end the subscriptions that the user may not have any more."""
         self.user = user
-        self.looks += 1
+        self.access_checks += 1
         message = "the right to see this was withdrawn"
         for name, subscribed in list(self._by_name.items()):
             if not await is_still_granted(subscribed.grant, user):
@@ -284,40 +299,40 @@ class Subscriptions:
         task.add_done_callback(self._tasks.discard)
 
 
-def _nothing(_reading: Reading) -> None:
-    """Stand in until there is somebody to tell."""
+def _ignore(_reading: Reading) -> None:
+    """Stand in for ``on_reading`` until the subscription is complete."""
 
 
 def listed(reading: Reading) -> frames.Listed | None:
-    """Return what goes with a snapshot; None for a topic of one task."""
+    """Return what a list topic's snapshot carries besides; None for a topic of one task."""
     return None if reading.total is None else frames.Listed(reading.total, reading.next)
 
 
-def is_anothers(granted: Grant, reading: Reading) -> bool:
-    """Return whether a reading is of a topic with another owner than the one that was granted."""
+def has_other_owner(granted: Grant, reading: Reading) -> bool:
+    """Return whether a reading's owner is another one than that of the grant."""
     if reading.moved_to is not None:
         return granted.reason is Reason.TOKEN
     return reading.owner is not None and reading.owner != granted.owner
 
 
-def _admits(subscribed: Subscribed, reading: Reading) -> bool:
-    """Return whether a subscription may go on, as far as the owner counts for its grant."""
-    _name_owner(subscribed, reading)
-    return not is_anothers(subscribed.grant, reading)
+def _is_admitted(subscribed: Subscribed, reading: Reading) -> bool:
+    """Return whether a subscription's grant is valid for the owner of a reading."""
+    _note_owner(subscribed, reading)
+    return not has_other_owner(subscribed.grant, reading)
 
 
-def _name_owner(subscribed: Subscribed, reading: Reading) -> None:
-    """Note whose a task is by now that a token named before anybody had published it.
+def _note_owner(subscribed: Subscribed, reading: Reading) -> None:
+    """Set the owner in a token's grant for a task that was not published when it was granted.
 
-    The token is good for whoever owns it; from now on it must be this owner.
+    The token is valid for the first owner, whoever that is, and for no later one.
     """
     granted = subscribed.grant
     if granted.reason is Reason.TOKEN and granted.owner is None:
         subscribed.grant = replace(granted, owner=reading.owner)
 
 
-def seconds_left(granted: Grant) -> int | None:
-    """Return when a grant ends by itself; None for one that does not."""
+def expires_in(granted: Grant) -> int | None:
+    """Return the seconds until a grant ends by itself; None for one that does not."""
     if granted.reason is not Reason.TOKEN:
         return None
     return max(0, math.floor(granted.ends - time.time()))

@@ -33,7 +33,7 @@ from .hub import get_hub
 from .paths import from_path
 from .recall import arecall, whole_result
 from .registry import is_full
-from .subscriptions import ATTEMPTS, is_anothers, listed
+from .subscriptions import ATTEMPTS, has_other_owner, listed
 
 logger = get_logger("realtime.http")
 
@@ -243,7 +243,7 @@ async def _read(request: HttpRequest, topic: Topic, limit: int = PAGE) -> Readin
     for _ in range(ATTEMPTS):
         granted = await grant(topic, user, token)
         reading = await get_store().read(granted.topic, limit=limit)
-        if not is_anothers(granted, reading):
+        if not has_other_owner(granted, reading):
             return reading
     raise not_found()
 

@@ -1,4 +1,4 @@
-"""The WebSocket side of a client's session: the handshake, and messages into requests."""
+"""The WebSocket adapter of a client's session: the handshake, and messages into requests."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .session import ClientSession
 logger = get_logger("realtime.connection")
 
 _Send = Callable[[Any], Awaitable[None]]
-#: In the scope, where the server can send a text past its own queue.
+#: In the scope, if the server can write a text past its own queue.
 WRITE: Final = "realtime.write"
 
 
-class _Socket:
-    """The sink of a WebSocket."""
+class _WebSocketSink:
+    """Sends a session's frames over a WebSocket."""
 
     __slots__ = ("_send", "write")
 
@@ -55,11 +55,11 @@ class TaskConsumer(AsyncConsumer):
         receive: Callable[[], Awaitable[Any]],
         send: _Send,
     ) -> None:
-        """Serve the connection, and leave nothing behind however it ends.
+        """Serve the connection, and end its session however it ends.
 
-        In place of Channels' own way, which waits for each message in a task of its own (for the
-        channel that this has not), and calls each handler by a hop through a thread, which closes
-        database connections; what asks the database here does so by itself.
+        This replaces Channels' own loop. That one waits for each message in a new task, for the
+        channel that this consumer does not have. It also calls each handler through a thread that
+        closes database connections; here the code that asks the database does that.
         """
         self.scope, self.base_send = scope, send
         try:
@@ -68,29 +68,29 @@ class TaskConsumer(AsyncConsumer):
         except StopConsumer:
             pass
         finally:
-            # Channels calls no disconnect handler where a handler failed (channels#1466).
+            # Channels calls no disconnect handler after a handler has failed (channels#1466).
             if self.session is not None:
                 await self.session.leave()
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        """Call the handler."""
+        """Call the handler of a message."""
         await getattr(self, get_handler_name(message))(message)
 
     async def websocket_connect(self, message: dict[str, Any]) -> None:
-        """Accept, if the Origin may connect, and begin; else the handshake gets a 403."""
+        """Open a session, if the Origin is allowed; else answer the handshake with 403."""
         if not is_allowed_origin(self.scope):
             await self.send({"type": "websocket.close"})
             raise StopConsumer
         await self.send({"type": "websocket.accept"})
         write = cast(Callable[[str], bool] | None, self.scope.get(WRITE))
-        self.session = ClientSession(self.scope, _Socket(self.base_send, write))
+        self.session = ClientSession(self.scope, _WebSocketSink(self.base_send, write))
         if not await self.session.open():
             raise StopConsumer
 
     async def websocket_receive(self, message: dict[str, Any]) -> None:
-        """Read one frame, and pass the request on."""
+        """Parse a frame, and let the session answer the request."""
         session = self.session
-        if session is None or not await session.admits():
+        if session is None or not await session.accepts_frame():
             return
         text = message.get("text")
         binary = message.get("bytes") or b""
@@ -98,7 +98,7 @@ class TaskConsumer(AsyncConsumer):
             limit = f"a frame has at most {conf().MAX_FRAME_BYTES} bytes"
             session.refuse(CloseCode.TOO_LARGE, ErrorCode.TOO_LARGE, limit)
         elif text is None:
-            session.bad_request("a frame is a text frame", None)
+            session.bad_request("a frame must be text, not binary", None)
         else:
             try:
                 request = frames.parse(text)
@@ -108,6 +108,6 @@ class TaskConsumer(AsyncConsumer):
                 await session.receive(request)
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
-        """End; what is to be left is left by :meth:`__call__`."""
+        """End; :meth:`__call__` ends the session."""
         logger.info("connection_closed code=%s", message.get("code"))
         raise StopConsumer

@@ -395,7 +395,7 @@ def publish(task_id: str, publication: str, owner: str, *more: str) -> None:
             state=state,
             publication=publication,
             owner=owner,
-            token=f"{publication} runs" if number else "",
+            run_id=f"{publication} runs" if number else "",
             begins=number == 1,
             fields={"name": f'"of {owner}"'},
         )
@@ -443,7 +443,7 @@ asay_more = sync_to_async(
             state="SUCCESS",
             publication=publication,
             owner=owner,
-            token=f"{publication} runs",
+            run_id=f"{publication} runs",
         )
     ),
     thread_sensitive=False,

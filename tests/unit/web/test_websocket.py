@@ -101,7 +101,7 @@ async def test_a_right_that_is_lost_while_subscribing_is_noticed():
     join = hub.subscribe
 
     async def lose_and_join(*args):
-        await subscriptions.look(None)
+        await subscriptions.check_access(None)
         return await join(*args)
 
     hub.subscribe = lose_and_join
