@@ -1,4 +1,4 @@
-"""Sessions, sign-out, tokens and middleware as ordinary projects have them."""
+"""Sessions, sign-outs, tokens and middleware in ordinary projects."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 @pytest.fixture(scope="module")
 def webs(service: Any) -> Iterator[Callable[[str], Any]]:
-    """Web processes of the small site, each started when it is first needed."""
+    """Web processes of the small site, each started when it is first used."""
     bare = {
         **SITE,
         "ROOT_URLCONF": "tests.field.bare_site",
@@ -62,7 +62,7 @@ def webs(service: Any) -> Iterator[Callable[[str], Any]]:
 
         def web(name: str) -> Any:
             if name not in started:
-                # Nothing is found by a regular look: only what the signals announce.
+                # No regular check runs: only signals have an effect.
                 started[name] = start(**given[name], ACCESS_INTERVAL=3600)
             return started[name]
 
@@ -94,7 +94,7 @@ class Browser:
 @pytest.mark.integration
 @pytest.mark.parametrize("engine", ["db", "signed_cookies", "cached_db"])
 @pytest.mark.parametrize("meanwhile", ["/change/", "/cycle/"])
-async def test_a_sign_out_closes_at_once_though_a_view_changed_the_session_before(
+async def test_a_sign_out_closes_at_once_after_a_view_changed_the_session(
     webs: Callable[[str], Any], engine: str, meanwhile: str
 ) -> None:
     browser = Browser(webs(engine))
@@ -108,10 +108,10 @@ async def test_a_sign_out_closes_at_once_though_a_view_changed_the_session_befor
 
 @pytest.mark.integration
 @pytest.mark.parametrize("engine", ["db", "signed_cookies", "cached_db"])
-async def test_a_changed_password_closes_the_other_sessions_and_asks_this_one_to_come_again(
+async def test_a_changed_password_closes_other_sessions_and_reconnects_this_one(
     webs: Callable[[str], Any], engine: str
 ) -> None:
-    """Django gives the session that changed it another key, which its open pages do not have."""
+    """Django gives this session another key, which its open pages do not have."""
     name = f"user-{fresh_id()}"
     browser, elsewhere = Browser(webs(engine)), Browser(webs(engine))
     for each in (browser, elsewhere):
@@ -130,7 +130,7 @@ async def test_a_changed_password_closes_the_other_sessions_and_asks_this_one_to
 
 
 @pytest.mark.integration
-async def test_a_sign_out_leaves_the_users_other_sessions_alone(
+async def test_a_sign_out_keeps_the_users_other_sessions_open(
     webs: Callable[[str], Any],
 ) -> None:
     name = f"user-{fresh_id()}"
@@ -150,7 +150,7 @@ async def test_a_sign_out_leaves_the_users_other_sessions_alone(
 
 @pytest.mark.integration
 @pytest.mark.parametrize("engine", ["db", "signed_cookies"])
-async def test_a_view_that_empties_the_session_before_it_signs_out_closes_at_once_too(
+async def test_a_sign_out_closes_at_once_after_the_view_emptied_the_session(
     webs: Callable[[str], Any], engine: str
 ) -> None:
     browser = Browser(webs(engine))
@@ -161,7 +161,7 @@ async def test_a_view_that_empties_the_session_before_it_signs_out_closes_at_onc
 
 
 @pytest.mark.integration
-async def test_signing_in_as_somebody_else_closes_what_was_open_before(
+async def test_a_sign_in_as_another_user_closes_the_earlier_connections(
     webs: Callable[[str], Any],
 ) -> None:
     browser = Browser(webs("signed_cookies"))
@@ -214,7 +214,7 @@ def test_a_leaked_token_cannot_renew_itself(webs: Callable[[str], Any]) -> None:
 
 
 @pytest.mark.integration
-def test_a_visitors_cookie_that_was_copied_opens_nothing_after_the_sign_in(
+def test_a_copy_of_a_visitors_cookie_grants_nothing_after_the_sign_in(
     webs: Callable[[str], Any],
 ) -> None:
     browser = Browser(webs("signed_cookies"))
@@ -230,11 +230,11 @@ def test_a_visitors_cookie_that_was_copied_opens_nothing_after_the_sign_in(
     assert answer.code == 401
 
 
-# No session for nothing (P19, T24)
+# Sessions begin only when needed (P19, T24)
 
 
 @pytest.mark.integration
-def test_a_public_page_begins_no_session_until_there_is_something_to_watch(
+def test_a_public_page_begins_no_session_until_the_visitor_starts_a_task(
     webs: Callable[[str], Any],
 ) -> None:
     browser = Browser(webs("db"))
@@ -248,7 +248,7 @@ def test_a_public_page_begins_no_session_until_there_is_something_to_watch(
         assert read_token(browser.ask("GET", "/").body.decode().strip("[]")) == {topic}
 
 
-# Middleware that stands before every view (P9)
+# Middleware that applies to every view (P9)
 
 LOGIN_REQUIRED = [
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -261,7 +261,9 @@ LOGIN_REQUIRED = [
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_middleware_that_requires_a_login_leaves_the_service_alone(clean_redis: str) -> None:
+async def test_login_required_middleware_skips_the_services_views(
+    clean_redis: str,
+) -> None:
     publish_change("t-1", "STARTED")
     token = {"Authorization": f"Bearer {make_token(['task:t-1'])[0]}"}
     with override_settings(MIDDLEWARE=LOGIN_REQUIRED, ALLOWED_HOSTS=["testserver"]):
@@ -274,10 +276,10 @@ async def test_middleware_that_requires_a_login_leaves_the_service_alone(clean_r
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_requests_in_transactions_do_not_refuse_the_services_views(
+async def test_the_services_views_work_with_atomic_requests(
     clean_redis: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Django refuses an asynchronous view where ATOMIC_REQUESTS is on."""
+    """Django refuses asynchronous views with ATOMIC_REQUESTS."""
     from django.db import connections
 
     monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
@@ -289,7 +291,7 @@ async def test_requests_in_transactions_do_not_refuse_the_services_views(
 
 
 @pytest.mark.integration
-async def test_without_sessions_and_users_a_token_is_enough(webs: Callable[[str], Any]) -> None:
+async def test_without_sessions_and_users_tokens_grant_access(webs: Callable[[str], Any]) -> None:
     web, task_id = webs("bare"), fresh_id()
     publish_change(task_id, "STARTED", owner="somebody")
     token = token_for(web, f"task:{task_id}")
@@ -308,7 +310,7 @@ async def test_without_sessions_and_users_a_token_is_enough(webs: Callable[[str]
     assert request(web, "POST", "/realtime/tokens/", body={"topics": ["user:me"]}).code == 401
 
 
-def test_check_says_what_does_not_work_without_sessions_and_users() -> None:
+def test_a_check_reports_missing_sessions_and_users() -> None:
     with override_settings(
         INSTALLED_APPS=["channels", "realtime"], AUTH_USER_MODEL="absent.User", MIDDLEWARE=[]
     ):
@@ -320,7 +322,7 @@ def test_check_says_what_does_not_work_without_sessions_and_users() -> None:
 
 
 @pytest.mark.integration
-async def test_the_log_names_the_setting_where_a_proxys_visitors_are_one_address(
+async def test_the_log_names_the_setting_when_all_visitors_have_the_address_of_a_proxy(
     start_web: Callable[..., Any],
 ) -> None:
     web = start_web(MAX_CONNECTIONS_PER_ADDRESS=1)
@@ -363,7 +365,7 @@ def test_saving_users_while_redis_is_away_costs_time_once(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_redis_that_takes_connections_and_never_answers_is_asked_once() -> None:
+def test_a_redis_that_never_answers_costs_time_once() -> None:
     user = User.objects.create(username="alice")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.setblocking(False)
@@ -387,7 +389,7 @@ def test_a_redis_that_takes_connections_and_never_answers_is_asked_once() -> Non
 
 
 @pytest.mark.parametrize("task_id", ["plain-ID_7", "a/b", "..", "a b", "ä", "x/result", "~", "\0"])
-def test_any_id_has_one_path_and_comes_back_from_it(task_id: str) -> None:
+def test_any_id_has_one_path_that_decodes_to_it(task_id: str) -> None:
     assert from_path(to_path(task_id)) == task_id
     assert "/" not in to_path(task_id)
     assert to_path("plain-ID_7") == "plain-ID_7"
@@ -407,7 +409,7 @@ def test_a_task_with_any_id_is_read_and_cancelled_over_http(service: Any, task_i
 
 
 @pytest.mark.integration
-def test_a_malformed_id_is_not_found_in_the_same_bytes_as_an_unknown_one(service: Any) -> None:
+def test_a_malformed_id_gets_the_same_bytes_as_an_unknown_one(service: Any) -> None:
     unknown = request(service, "GET", f"/realtime/tasks/{fresh_id()}/")
     padded = base64.urlsafe_b64encode(b"a b").decode()
     not_canonical = "~YSC"  # two bits too many
@@ -425,7 +427,7 @@ async def own(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def django_application(scope: Any, receive: Any, send: Any) -> None:
-    """Stands for Django."""
+    """Replaces Django."""
 
 
 ROUTER = URLRouter([url_path("chat/", own)])  # type: ignore[arg-type]
@@ -467,12 +469,12 @@ async def test_the_projects_own_sockets_are_served_beside_the_service(
         assert await answer(f"{prefix}/realtime/ws/") == "websocket.accept"
 
 
-# What a request costs that publishes nothing (T24)
+# The cost of a request that publishes no change (T24)
 
 
 @pytest.mark.integration
 @pytest.mark.django_db(transaction=True)
-def test_a_task_that_nobody_can_watch_costs_no_session_and_no_query(
+def test_a_task_that_is_not_pushed_costs_no_session_and_no_query(
     clean_redis: str, django_assert_num_queries: Any
 ) -> None:
     left_out = {"REALTIME": {**settings.REALTIME, "TASKS": ["!tests.sample_tasks.*"]}}
@@ -485,11 +487,11 @@ def test_a_task_that_nobody_can_watch_costs_no_session_and_no_query(
         assert not visitor.cookies
     with override_settings(**SITE, ALLOWED_HOSTS=["testserver"]):
         assert visitor.post("/fire/").status_code == 200
-        assert visitor.cookies, "this one can be watched"
+        assert visitor.cookies, "this task is pushed"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_services_own_views_load_no_user_for_what_they_might_publish(
+def test_the_services_own_views_load_no_user_for_publishing(
     django_assert_num_queries: Any,
 ) -> None:
     client = Client()
@@ -501,10 +503,10 @@ def test_the_services_own_views_load_no_user_for_what_they_might_publish(
         assert client.get("/realtime/healthz").status_code == 200
 
 
-# Tokens carry their age
+# Tokens contain the time at which they were made
 
 
-def test_a_token_carries_the_time_at_which_it_was_made() -> None:
+def test_a_token_contains_the_time_at_which_it_was_made() -> None:
     before = time.time()
     token = make_token(["task:a"])[0]
     content = loads(token, salt=_salt())

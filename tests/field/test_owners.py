@@ -1,4 +1,4 @@
-"""Whose a task is: tenants, visitors who sign in, ids that are published again, and forgetting."""
+"""Owners of tasks: tenants, visitors who sign in, ids that are published again, forgetting."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOT_FOUND = {"code": "not_found", "message": "no such task, or not for you"}
 
 @pytest.fixture(scope="module")
 def webs(service: Any) -> Iterator[Callable[[str], Any]]:
-    """Web processes of the small site by their OWNER function, each started when it is needed."""
+    """Web processes of the small site by OWNER function, each started when it is first used."""
     started: dict[str, Any] = {}
     with web_starter(service) as start:
 
@@ -51,7 +51,7 @@ def webs(service: Any) -> Iterator[Callable[[str], Any]]:
 
 
 @pytest.mark.integration
-async def test_users_of_two_tenants_with_one_primary_key_see_their_own_tasks_alone(
+async def test_users_of_two_tenants_with_one_primary_key_see_only_their_own_tasks(
     webs: Callable[[str], Any],
 ) -> None:
     name = f"user-{fresh_id()}"
@@ -73,7 +73,7 @@ async def test_users_of_two_tenants_with_one_primary_key_see_their_own_tasks_alo
 
 @pytest.mark.integration
 @pytest.mark.parametrize("name", ["nobody", "one of team", "two of team"])
-async def test_a_sign_out_closes_the_users_connections_whoever_owns_their_tasks(
+async def test_a_sign_out_closes_the_users_connections_with_any_owner_function(
     webs: Callable[[str], Any], name: str
 ) -> None:
     browser, colleague = Browser(webs("owner_by_name")), Browser(webs("owner_by_name"))
@@ -106,7 +106,7 @@ BY_NAME = {"OWNER": "tests.policies.owner_by_name"}
         ("owner_later", "alice"),
     ],
 )
-def test_a_function_that_fails_or_returns_what_is_no_owner_means_nobody_and_is_logged(
+def test_an_owner_function_that_fails_or_returns_no_owner_means_nobody_and_is_logged(
     caplog: pytest.LogCaptureFixture, function: str, name: str
 ) -> None:
     with override_settings(REALTIME={"OWNER": f"tests.policies.{function}"}):
@@ -118,13 +118,13 @@ def test_a_function_that_fails_or_returns_what_is_no_owner_means_nobody_and_is_l
 @pytest.mark.parametrize(
     "path", ["tests.policies.owner_later", "tests.policies.absent", "no.where"]
 )
-def test_check_names_an_owner_function_that_cannot_work(path: str) -> None:
+def test_a_check_reports_an_owner_function_that_cannot_work(path: str) -> None:
     with override_settings(REALTIME={"OWNER": path}):
         (found,) = [each for each in run_checks(tags=["realtime"]) if each.id == "realtime.E003"]
     assert "REALTIME['OWNER']" in found.msg
 
 
-def test_nobody_is_an_answer_and_reserved_names_are_nobodys(
+def test_an_owner_function_may_return_none_and_reserved_names_are_hashed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with override_settings(REALTIME=BY_NAME):
@@ -137,7 +137,7 @@ def test_nobody_is_an_answer_and_reserved_names_are_nobodys(
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_function_that_asks_the_database_means_nobody_on_the_event_loop(
+async def test_an_owner_function_that_queries_the_database_means_nobody_on_the_event_loop(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     alice = await User.objects.acreate(username="counts")
@@ -146,7 +146,7 @@ async def test_a_function_that_asks_the_database_means_nobody_on_the_event_loop(
     assert "SynchronousOnlyOperation" in caplog.text
 
 
-def test_a_user_who_is_nobody_is_no_visitor_either() -> None:
+def test_a_user_without_an_owner_is_no_visitor() -> None:
     session = {VISITOR_KEY: "visitor-x"}
     with override_settings(REALTIME=BY_NAME):
         asked: Any = SimpleNamespace(user=user("nobody"), session=session)
@@ -164,8 +164,8 @@ async def test_a_visitors_tasks_become_the_users_at_sign_in(
     task_id = browser.ask("POST", f"/start/?hold={until_file}").json()["id"]
     ended = browser.ask("POST", "/start/").json()["id"]
     body = {"topics": ["user:me", f"task:{task_id}"]}
-    told = browser.ask("POST", "/realtime/tokens/", body=body).json()
-    visitors, before = told["token"], browser.session
+    answer = browser.ask("POST", "/realtime/tokens/", body=body).json()
+    visitors, before = answer["token"], browser.session
     key = browser.sign_in(f"user-{fresh_id()}")
     assert browser.session != before
 
@@ -174,7 +174,7 @@ async def test_a_visitors_tasks_become_the_users_at_sign_in(
     in_flight = fresh_id()
     publish_change(in_flight, "PENDING", owner=visitor)
     late = request(browser.web, "POST", "/start/", session=before)
-    assert late.code == 200, "the old session is nobody's"
+    assert late.code == 200, "the old session has no user"
     async with connect(browser.web, session=browser.session) as client:
         answer = await client.subscribe("user:me")
         assert {status["task_id"] for status in answer["snapshot"]} == {
@@ -196,7 +196,7 @@ async def test_a_visitors_tasks_become_the_users_at_sign_in(
 
 
 class Store:
-    """A store in which a visitor has so many tasks, and that fails so often."""
+    """A store in which a visitor has ``count`` tasks, and whose first calls fail."""
 
     def __init__(self, tasks: int, failures: int = 0) -> None:
         self.tasks, self.failures = tasks, failures
@@ -249,7 +249,7 @@ def test_a_sign_in_succeeds_without_redis_and_later_requests_move_the_tasks(
     assert client.session[VISITOR_KEY] == "visitor-x"
     assert "adopt_failed" in caplog.text
     client.get("/change/")
-    assert len(store.calls) == 1, "Redis is left alone for a while"
+    assert len(store.calls) == 1, "no calls for a while after a failure"
     store_breaker.reset()
     assert client.get("/change/").status_code == 200
     assert store.tasks == 0
@@ -259,7 +259,7 @@ def test_a_sign_in_succeeds_without_redis_and_later_requests_move_the_tasks(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_store_that_does_not_answer_holds_a_sign_in_up_for_a_moment_only(
+def test_a_store_that_does_not_answer_delays_a_sign_in_briefly(
     adopting: Callable[[Store], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import threading
@@ -274,7 +274,7 @@ def test_a_store_that_does_not_answer_holds_a_sign_in_up_for_a_moment_only(
 
     monkeypatch.setattr(store, "adopt", stuck)
     try:
-        # Who waited for it would wait for an hour.
+        # Joining this thread would take an hour.
         assert client.post("/sign-in/alice/").status_code == 200
         assert not released.is_set()
         assert client.session[VISITOR_KEY] == "visitor-x"
@@ -282,7 +282,7 @@ def test_a_store_that_does_not_answer_holds_a_sign_in_up_for_a_moment_only(
         released.set()
 
 
-async def test_the_middleware_moves_them_under_an_async_view_too(
+async def test_the_middleware_continues_an_adoption_after_an_async_view(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store = Store(1)
@@ -337,9 +337,7 @@ async def test_tokens_of_the_earlier_owner_end_when_an_id_is_published_again(
 
 
 @pytest.mark.integration
-def test_the_result_of_an_earlier_publication_is_not_given_to_the_next_owner(
-    service: Any, people: Any
-) -> None:
+def test_the_next_owner_of_an_id_does_not_get_an_earlier_result(service: Any, people: Any) -> None:
     from tests.sample_tasks import echo
 
     result = echo.apply_async(["x" * 10_000])
@@ -358,7 +356,7 @@ def test_the_result_of_an_earlier_publication_is_not_given_to_the_next_owner(
 
 @pytest.mark.integration
 @pytest.mark.django_db(transaction=True)
-def test_forgetting_removes_a_task_or_all_of_a_users(clean_redis: str) -> None:
+def test_forget_removes_a_task_or_all_tasks_of_a_user(clean_redis: str) -> None:
     alice = User.objects.create(username="alice")
     owner = str(alice.pk)
     for task_id in ("a", "b", "c"):
@@ -377,7 +375,7 @@ def test_forgetting_removes_a_task_or_all_of_a_users(clean_redis: str) -> None:
 
 @pytest.mark.integration
 @pytest.mark.django_db(transaction=True)
-def test_the_command_forgets_by_name_key_owner_and_task(
+def test_the_command_forgets_by_user_name_primary_key_owner_and_task(
     clean_redis: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alice = User.objects.create(username="alice")
@@ -399,7 +397,7 @@ def test_the_command_forgets_by_name_key_owner_and_task(
 
 
 def get_broker_emptied() -> None:
-    """Drop what is remembered of ids that were forgotten, so that they can be used again."""
+    """Remove the tombstones of forgotten ids, so that tests can use the ids again."""
     import redis
     from django.conf import settings
 
@@ -409,7 +407,7 @@ def get_broker_emptied() -> None:
 
 @pytest.mark.integration
 @pytest.mark.django_db(transaction=True)
-def test_a_deleted_users_tasks_are_removed_unless_somebody_else_has_the_same_owner(
+def test_a_deleted_users_tasks_are_removed_unless_another_user_has_the_same_owner(
     clean_redis: str,
 ) -> None:
     from django.conf import settings

@@ -104,7 +104,7 @@ def test_an_ending_among_a_hundred_thousand_waiting_tasks_is_found_in_the_next_l
     ended = [ids[0], ids[len(ids) // 2], ids[-1]]
     for task_id in ended:
         backend.store_result(task_id, 7, "SUCCESS")
-    reconciler.reconcile()  # the search goes on beside the looks, where it takes long
+    reconciler.reconcile()  # a long search continues beside the rounds
     assert until(lambda: [state_of(task_id) for task_id in ended] == ["SUCCESS"] * 3, 60)
 
 

@@ -1,5 +1,4 @@
-"""Tenants and projects that share one Redis: what one has, the other never sees; and ids that are
-traps for whatever handles them as text."""
+"""Tenants and projects that share one Redis never see each other's tasks; and unusual task ids."""
 
 from __future__ import annotations
 
@@ -37,7 +36,7 @@ Tenant = contextlib.AbstractContextManager[None]
 
 
 def person(tenant: str) -> Any:
-    """The first user of a tenant: all have the same primary key."""
+    """The first user of a tenant. All of them have the same primary key."""
     return SimpleNamespace(pk=1, tenant=tenant, is_authenticated=True, is_staff=False)
 
 
@@ -46,7 +45,7 @@ def with_settings(**given: Any) -> Any:
 
 
 def tenants_by(what: str, url: str) -> Callable[[str], Tenant]:
-    """Return what enters the settings of tenant "a" or "b", who differ in this alone."""
+    """Return the settings in which the tenants "a" and "b" differ."""
 
     @contextlib.contextmanager
     def enter(tenant: str) -> Iterator[None]:
@@ -66,7 +65,7 @@ def tenants_by(what: str, url: str) -> Callable[[str], Tenant]:
 
 
 class Party:
-    """What one tenant does and sees; every text of its own names it."""
+    """What one tenant publishes and sees; all its texts contain its name."""
 
     def __init__(self, name: str, ids: list[str]) -> None:
         self.name, self.ids = name, ids
@@ -90,7 +89,7 @@ class Party:
                 )
 
     async def look(self, others_ids: list[str], others_token: str) -> int:
-        """See all that this tenant can see, and what it must not; return how much was asked."""
+        """Read all that the tenant may and may not see; return the number of requests."""
         client = await SessionClient(person(self.name)).open()
         http = AsyncClient()
         answer = await client.ask("subscribe", topic="user:me", limit=20)
@@ -107,7 +106,7 @@ class Party:
         for task_id in (*self.ids[:3], *others_ids[:3]):
             answer = await client.ask("subscribe", topic=f"task:{task_id}")
             self.seen.append(json.dumps(answer))
-            # In one project a token of the other's is good for what is the other's.
+            # In one project a token of the other tenant grants the other tenant's topics.
             tried = [own, foreign] if task_id in self.ids else [own]
             for headers in tried:
                 for path in ("", "result/"):
@@ -129,7 +128,7 @@ class Party:
 
 
 @pytest.mark.parametrize("what", ["prefix", "database", "owner"])
-async def test_two_tenants_with_equal_keys_see_nothing_of_each_other(
+async def test_two_tenants_with_equal_primary_keys_see_nothing_of_each_other(
     clean_redis: str, amount: Callable[[int, int], int], what: str
 ) -> None:
     enter, count = tenants_by(what, clean_redis), amount(60, 1000)
@@ -155,7 +154,7 @@ async def test_two_tenants_with_equal_keys_see_nothing_of_each_other(
             await get_hub().close()
             await get_store().close()
     for listener in listeners:
-        await listener.leave()  # they may share a layer
+        await listener.leave()  # the tenants may share a layer
     wrong = 0
     for tenant, other in zip(tenants, reversed(tenants), strict=True):
         wrong += sum(f"of {other.name}" in text for text in tenant.seen)
@@ -164,7 +163,7 @@ async def test_two_tenants_with_equal_keys_see_nothing_of_each_other(
     assert wrong == 0
 
 
-# Ids that are traps
+# Unusual ids
 
 TRAPS = [
     "a b", '"quoted"', "it's", "back\\slash", "\\", "*", "[a-z]?", "{}", "%", "%s%d%1", "%%b()",
@@ -176,7 +175,7 @@ TRAPS = [
 
 
 @pytest.mark.parametrize("store", ["redis", "memory"])
-async def test_an_id_that_is_a_trap_is_shown_cancelled_and_forgotten_like_any_other(
+async def test_an_unusual_id_is_shown_cancelled_and_forgotten_like_any_other(
     clean_redis: str, monkeypatch: pytest.MonkeyPatch, store: str
 ) -> None:
     asked_to_cancel: list[str] = []
@@ -242,7 +241,7 @@ async def test_an_id_that_is_a_trap_is_shown_cancelled_and_forgotten_like_any_ot
             await asyncio.sleep(0)
 
 
-async def test_one_token_holds_all_topics_of_a_page_however_many_and_long(clean_redis: str) -> None:
+async def test_one_token_fits_all_topics_of_a_page(clean_redis: str) -> None:
     client = await SessionClient().open()
     pages = [
         [f"task:{uuid.uuid4()}" for _ in range(128)],

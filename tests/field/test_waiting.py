@@ -230,5 +230,5 @@ async def test_a_task_in_a_purged_queue_expires_and_its_subscribers_get_an_empty
             assert watcher.snapshots[0] == []
         finally:
             await hub.close()
-        await sync_to_async(Reconciler().look)()
+        await sync_to_async(Reconciler().reconcile)()
         assert await sync_to_async(get_store().waiting_ids)() == []

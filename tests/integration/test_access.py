@@ -1,4 +1,4 @@
-"""Who may connect, who may see what, and who may cancel it."""
+"""Who may connect, who may see which topic, and who may cancel which task."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NOT_FOUND = {"code": "not_found", "message": "no such task, or not for you"}
 # The Origin
 
 
-async def test_the_services_own_page_may_connect(service: Any) -> None:
+async def test_the_sites_own_page_may_connect(service: Any) -> None:
     async with connect(service) as client:
         assert client.welcome["type"] == "welcome"
 
 
-async def test_listed_pages_may_connect_too_and_idle_connections_are_sent_away(
+async def test_listed_pages_may_connect_and_idle_connections_are_closed(
     start_service: Callable[..., Any],
 ) -> None:
     service = start_service(
@@ -51,7 +51,7 @@ async def test_listed_pages_may_connect_too_and_idle_connections_are_sent_away(
             pass
 
 
-async def test_any_other_address_is_refused(service: Any) -> None:
+async def test_a_handshake_for_any_other_path_is_refused(service: Any) -> None:
     class Elsewhere:
         url, data_dir = service.url, service.data_dir
         ws_url = service.ws_url.replace("/ws/", "/nowhere/")
@@ -89,9 +89,7 @@ async def test_a_refused_subscription_gets_no_event(service: Any, people: Any) -
 
 
 @pytest.mark.parametrize("who", ["auditor", "boss"])
-async def test_staff_with_the_permission_see_everybodys_task(
-    service: Any, people: Any, who: str
-) -> None:
+async def test_staff_with_the_permission_see_all_tasks(service: Any, people: Any, who: str) -> None:
     task_id = fresh_id()
     publish_change(task_id, "PENDING", owner=people.alice.key)
     async with connect(service, session=getattr(people, who).session) as client:
@@ -100,14 +98,14 @@ async def test_staff_with_the_permission_see_everybodys_task(
         assert answer["code"] == "not_found", "never PENDING of an id nobody published"
 
 
-def test_the_time_of_an_answer_does_not_tell_a_foreign_task_from_none(
+def test_the_time_of_an_answer_does_not_reveal_whether_a_foreign_task_exists(
     service: Any, people: Any
 ) -> None:
     foreign = [fresh_id() for _ in range(100)]
     for task_id in foreign:
         publish_change(task_id, "STARTED", owner=people.alice.key)
-    # `python -m benchmarks.guessing` holds the medians of a thousand to 5 %. A busy machine
-    # wavers more than that: here it is a coarse difference, such as another query, that fails.
+    # `python -m benchmarks.guessing` compares the medians of a thousand to 5 %. A busy machine
+    # varies more than that: this test finds coarse differences only, such as another query.
     ratios = []
     for session in (people.bob.session, people.clerk.session, ""):
         for _ in range(4):
@@ -120,10 +118,10 @@ def test_the_time_of_an_answer_does_not_tell_a_foreign_task_from_none(
         assert 0.85 < ratios[-1] < 1.15, ratios
 
 
-# All that somebody started
+# The topic of a user
 
 
-async def test_user_me_is_all_that_one_started_newest_first_and_live(
+async def test_user_me_has_all_tasks_of_the_user_newest_first_and_live(
     service: Any, people: Any
 ) -> None:
     bob = people.bob
@@ -149,14 +147,14 @@ async def test_user_me_is_all_that_one_started_newest_first_and_live(
         assert {event["epoch"] for event in events} == {answer["epoch"]}
 
 
-async def test_ones_own_topic_also_has_the_name_of_the_user(service: Any, people: Any) -> None:
+async def test_a_users_topic_can_be_subscribed_by_its_ident(service: Any, people: Any) -> None:
     topic = f"user:{people.alice.key}"
     async with connect(service, session=people.alice.session) as client:
         answer = await client.subscribe(topic)
         assert (answer["type"], answer["topic"]) == ("subscribed", topic)
 
 
-async def test_somebody_elses_topic_is_not_found_but_for_staff_with_the_permission(
+async def test_another_users_topic_is_not_found_except_by_staff_with_the_permission(
     service: Any, people: Any
 ) -> None:
     topic = f"user:{people.alice.key}"
@@ -171,7 +169,7 @@ async def test_somebody_elses_topic_is_not_found_but_for_staff_with_the_permissi
 # Tokens
 
 
-async def test_a_token_lets_a_stranger_see_the_topics_it_names(service: Any) -> None:
+async def test_a_token_grants_its_topics_to_a_caller_without_a_session(service: Any) -> None:
     one, two = fresh_id(), fresh_id()
     publish_change(one, "SUCCESS")
     publish_change(two, "SUCCESS")
@@ -182,7 +180,7 @@ async def test_a_token_lets_a_stranger_see_the_topics_it_names(service: Any) -> 
             assert answer["snapshot"][0]["task_id"] == task_id
 
 
-async def test_a_token_for_a_user_is_their_topic_under_both_names_and_each_of_their_tasks(
+async def test_a_token_for_a_user_grants_user_me_the_users_topic_and_each_task(
     service: Any,
 ) -> None:
     owner, mine, others = f"visitor-{fresh_id()}", fresh_id(), fresh_id()
@@ -208,7 +206,7 @@ async def test_a_token_for_a_user_is_their_topic_under_both_names_and_each_of_th
 # Visitors
 
 
-async def test_a_visitor_sees_by_token_what_they_started_and_their_session_renews_it(
+async def test_a_visitor_sees_their_tasks_by_a_token_that_the_session_renews(
     service: Any,
 ) -> None:
     first = request(service, "POST", "/realtime/tokens/", body={"topics": ["user:me"]})
@@ -247,7 +245,7 @@ async def test_the_owner_and_staff_with_the_permission_may_cancel(
         assert (status["state"], status["cancelling"]) == ("STARTED", True)
 
 
-async def test_who_showed_a_token_for_the_task_may_cancel_it(service: Any) -> None:
+async def test_a_client_that_sent_a_token_for_the_task_may_cancel_it(service: Any) -> None:
     owner, by_task, by_user = f"visitor-{fresh_id()}", fresh_id(), fresh_id()
     for task_id in (by_task, by_user):
         publish_change(task_id, "STARTED", owner=owner)
@@ -260,9 +258,7 @@ async def test_who_showed_a_token_for_the_task_may_cancel_it(service: Any) -> No
         assert (await client.ask("cancel", task_id=by_user))["type"] == "cancelled"
 
 
-async def test_for_everybody_else_there_is_no_such_task_to_cancel(
-    service: Any, people: Any
-) -> None:
+async def test_cancelling_is_not_found_for_everybody_else(service: Any, people: Any) -> None:
     task_id = fresh_id()
     version = publish_change(task_id, "STARTED", owner=people.alice.key)
     sessions = ("", people.bob.session, people.clerk.session, people.auditor.session)

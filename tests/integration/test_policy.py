@@ -1,4 +1,4 @@
-"""Who may still see what: what ends a subscription or a connection that was allowed."""
+"""Until when access is granted: what ends a subscription or a connection."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ session = Session.objects.filter(pk={session!r})
 
 
 async def make_user(service: Any, *, staff: bool = False, how: str = "") -> Any:
-    """A user, signed in twice, who sees everything by a right of their own or of their group."""
+    """A user, signed in twice, who may see all tasks by their own permission or their group's."""
     (user,) = await make_users(service, (staff, how))
     return user
 
@@ -92,7 +92,7 @@ async def assert_closed(client: Client, code: int, *, reconnect: bool) -> None:
     assert (closing["type"], closing["code"], closing["reconnect"]) == ("closing", code, reconnect)
 
 
-# At once, by Django's own signals (the regular look comes after 24 s at the earliest)
+# At once, by Django's signals (the regular check comes after 24 s at the earliest)
 
 
 async def test_signing_out_closes_the_connections_of_that_session_alone(service: Any) -> None:
@@ -124,7 +124,7 @@ async def test_signing_out_closes_the_connections_of_that_session_alone(service:
         pytest.param("user.delete()", id="deleted"),
     ],
 )
-async def test_who_is_not_the_user_any_more_is_closed_whichever_process_changed_it(
+async def test_an_invalid_session_is_closed_whichever_process_made_the_change(
     service: Any, code: str
 ) -> None:
     user = await make_user(service)
@@ -147,7 +147,7 @@ async def test_who_is_not_the_user_any_more_is_closed_whichever_process_changed_
         pytest.param("user", "user.is_staff = False; user.save()", id="being staff"),
     ],
 )
-async def test_a_right_that_is_withdrawn_ends_what_was_seen_by_it_and_nothing_else(
+async def test_a_withdrawn_right_ends_the_subscriptions_by_that_right_and_no_others(
     service: Any, how: str, code: str
 ) -> None:
     user = await make_user(service, staff=True, how=how)
@@ -159,8 +159,8 @@ async def test_a_right_that_is_withdrawn_ends_what_was_seen_by_it_and_nothing_el
             assert (await client.subscribe(topic))["type"] == "subscribed"
         await change(service, user, code)
         for topic in (f"task:{foreign}", "user:somebody"):
-            said = await client.event(topic)
-            assert said == {**FORBIDDEN, "topic": topic, "message": said["message"]}
+            frame = await client.event(topic)
+            assert frame == {**FORBIDDEN, "topic": topic, "message": frame["message"]}
         publish_change(foreign, "SUCCESS", owner="somebody")
         publish_change(own, "SUCCESS", owner=user.key)
         assert (await client.event())["topic"] == f"task:{own}"
@@ -168,7 +168,7 @@ async def test_a_right_that_is_withdrawn_ends_what_was_seen_by_it_and_nothing_el
         assert (await client.subscribe(f"task:{foreign}"))["code"] == "not_found"
 
 
-async def test_a_user_who_is_changed_otherwise_keeps_everything(service: Any) -> None:
+async def test_other_changes_of_a_user_end_nothing(service: Any) -> None:
     user = await make_user(service, staff=True, how="user")
     foreign = fresh_id()
     publish_change(foreign, "PENDING", owner="somebody")
@@ -182,10 +182,10 @@ async def test_a_user_who_is_changed_otherwise_keeps_everything(service: Any) ->
         assert await client.has_nothing()
 
 
-# By the regular look, where no signal told
+# By the regular check, without a signal
 
 
-async def test_what_no_signal_told_is_seen_at_the_next_look(
+async def test_a_change_without_a_signal_is_found_by_the_next_check(
     start_service: Callable[..., Any],
 ) -> None:
     service = start_service(WORKERS="1", REALTIME='{"ACCESS_INTERVAL": 0.2}')
@@ -214,10 +214,10 @@ async def test_what_no_signal_told_is_seen_at_the_next_look(
         assert (await clerk.event())["code"] == "forbidden"
 
 
-# A function of the project's own
+# CAN_SUBSCRIBE
 
 
-async def test_a_function_may_let_in_more_people_and_is_asked_again(
+async def test_can_subscribe_may_allow_more_users_and_is_called_again(
     start_service: Callable[..., Any],
 ) -> None:
     service = start_service(
@@ -236,16 +236,16 @@ async def test_a_function_may_let_in_more_people_and_is_asked_again(
 
         async def becomes(name: str) -> None:
             await change(service, user, f"user.first_name = {name!r}; user.save()")
-            # Until this process has heard of it.
+            # Until this process has received the message.
             async with asyncio.timeout(10):
                 while await answers(f"task:{owned}") == before:
-                    pass  # the client paces itself
+                    pass  # the client limits its own rate
 
         before = await answers(f"task:{owned}")
         assert before == "not_found"
         await becomes("friend")
         assert await answers(f"task:{owned}") == "subscribed"
-        assert await answers(f"task:{nobodys}") == "not_found", "the function does not want it"
+        assert await answers(f"task:{nobodys}") == "not_found", "the function refuses it"
         assert await answers("user:somebody") == "not_found"
         assert await answers(f"task:{fresh_id()}") == "not_found", "there is no such task"
 
@@ -262,7 +262,7 @@ async def test_a_function_may_let_in_more_people_and_is_asked_again(
     assert "the policy has failed" in log
 
 
-async def test_the_function_may_be_asynchronous_and_is_asked_about_strangers_too(
+async def test_can_subscribe_may_be_asynchronous_and_is_called_for_visitors_too(
     start_service: Callable[..., Any],
 ) -> None:
     service = start_service(WORKERS="1", REALTIME='{"CAN_SUBSCRIBE": "tests.policies.shared"}')
@@ -275,7 +275,7 @@ async def test_the_function_may_be_asynchronous_and_is_asked_about_strangers_too
         assert (await client.subscribe("user:me"))["code"] == "unauthorized"
     assert request(service, "GET", f"/realtime/tasks/{nobodys}/").code == 200
     answer = request(service, "POST", f"/realtime/tasks/{nobodys}/cancel/")
-    assert answer.code == 404, "cancelling is not its business"
+    assert answer.code == 404, "the function does not allow cancelling"
 
 
 # Tokens
@@ -304,7 +304,7 @@ async def test_a_subscription_by_token_ends_with_its_token(service: Any) -> None
         assert (await client.ask("cancel", task_id=task_id))["code"] == "not_found"
 
 
-async def test_a_token_that_is_renewed_in_band_loses_nothing_and_doubles_nothing(
+async def test_renewing_a_token_in_band_loses_and_duplicates_no_event(
     service: Any,
 ) -> None:
     task_id = fresh_id()
@@ -320,7 +320,7 @@ async def test_a_token_that_is_renewed_in_band_loses_nothing_and_doubles_nothing
         renewed_at = subscribed_at = time.monotonic()
         while True:
             if renewals >= 3 and time.monotonic() - subscribed_at > 4:
-                enough.set()  # it went on for longer than the first token
+                enough.set()  # longer than the first token was valid
             elif time.monotonic() - renewed_at > 0.5:
                 renewed_at, renewals = time.monotonic(), renewals + 1
                 since = {"epoch": epoch, "offset": offset}

@@ -1,4 +1,4 @@
-"""The system checks: a mistake is found at the start, and its remedy said."""
+"""The system checks: each mistake in the settings is reported with its remedy."""
 
 import re
 from pathlib import Path
@@ -25,11 +25,11 @@ def layer(backend=PUBSUB, **config):
     return {"default": {"BACKEND": backend, "CONFIG": config}}
 
 
-def test_the_project_itself_has_no_mistake():
+def test_this_project_passes_all_checks():
     assert found() == {}
 
 
-def test_a_mistake_in_the_setting_is_an_error():
+def test_a_wrong_key_of_the_setting_is_an_error():
     errors = found(REALTIME={"MAX_HISTORY_EVENT": 5})
     assert set(errors) == {"realtime.E001"}
     assert "did you mean 'MAX_HISTORY_EVENTS'?" in errors["realtime.E001"].msg
@@ -45,7 +45,7 @@ def test_a_mistake_in_the_setting_is_an_error():
         {"other": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
     ],
 )
-def test_a_layer_that_receives_what_is_published_is_fine(layers):
+def test_a_layer_that_can_receive_events_passes(layers):
     assert found(CHANNEL_LAYERS=layers) == {}
 
 
@@ -59,14 +59,14 @@ def test_a_layer_that_receives_what_is_published_is_fine(layers):
         (layer(hosts=["redis://a", "redis://b"]), "must have one host"),
     ],
 )
-def test_a_layer_that_would_receive_nothing_is_an_error(layers, words):
+def test_a_layer_that_cannot_receive_events_is_an_error(layers, words):
     errors = found(CHANNEL_LAYERS=layers)
     assert set(errors) == {"realtime.E002"}
     assert words in errors["realtime.E002"].msg
     assert "CHANNEL_LAYER" in errors["realtime.E002"].hint
 
 
-def test_the_layer_that_the_setting_names_is_the_one_that_is_looked_at():
+def test_the_layer_of_the_setting_is_the_one_that_is_checked():
     layers = {
         "default": {"BACKEND": "channels_redis.core.RedisChannelLayer"},
         "realtime": {"BACKEND": PUBSUB},
@@ -74,19 +74,19 @@ def test_the_layer_that_the_setting_names_is_the_one_that_is_looked_at():
     assert found(CHANNEL_LAYERS=layers, REALTIME={"CHANNEL_LAYER": "realtime"}) == {}
 
 
-def test_the_memory_broker_works_with_any_layer():
+def test_the_memory_store_works_with_any_layer():
     memory = {"STORE": "realtime.store.memory.MemoryStore"}
     assert found(CHANNEL_LAYERS=layer("a.layer.Of.MyOwn"), REALTIME=memory) == {}
 
 
-def test_without_the_middleware_there_is_a_warning():
+def test_a_missing_owner_middleware_is_a_warning():
     warnings = found(MIDDLEWARE=[])
     assert set(warnings) == {"realtime.W001"}
     assert "realtime.middleware.OwnerMiddleware" in warnings["realtime.W001"].hint
 
 
 def warnings(monkeypatch, conf, **task):
-    # Without the tasks that other modules share with every app.
+    # Leave out the tasks that other modules share with every app.
     monkeypatch.setattr("celery._state._on_app_finalizers", set())
     app = Celery("checked", broker="redis://", backend="redis://", set_as_current=False)
     app.conf.update(conf)
@@ -129,11 +129,11 @@ LATE = {"task_acks_late": True}
         ({"result_backend": "no.such:Backend"}, {}, set()),
     ],
 )
-def test_celery_settings_that_contradict_each_other_are_named(monkeypatch, conf, task, ids):
+def test_contradicting_celery_settings_are_reported(monkeypatch, conf, task, ids):
     assert set(warnings(monkeypatch, conf, **task)) == ids
 
 
-def test_the_task_that_contradicts_itself_is_named(monkeypatch):
+def test_the_message_names_the_contradicting_task(monkeypatch):
     assert "a.task" in warnings(monkeypatch, {}, reject_on_worker_lost=True)["realtime.W002"]
     late = {"acks_late": True, "time_limit": 9999}
     assert "9999 s (a.task)" in warnings(monkeypatch, {}, **late)["realtime.W003"]
@@ -141,7 +141,7 @@ def test_the_task_that_contradicts_itself_is_named(monkeypatch):
 
 @pytest.mark.parametrize("key", ["CAN_SUBSCRIBE", "REDACT"])
 @pytest.mark.parametrize("path", ["no.such.function", "realtime.conf.nothing", "name", "os.sep"])
-def test_a_path_that_leads_to_no_function_is_an_error(key, path):
+def test_a_path_of_no_function_is_an_error(key, path):
     errors = found(REALTIME={key: path})
     assert set(errors) == {"realtime.E003"}
     assert f"REALTIME[{key!r}]: {path!r}" in errors["realtime.E003"].msg
@@ -168,11 +168,11 @@ def dangers(led=True, **settings):
     return [each.id for each in checks]
 
 
-def test_safe_settings_are_safe():
+def test_safe_settings_pass():
     assert dangers() == []
 
 
-def test_a_store_that_no_process_reconciles_is_found_and_one_that_is_away_is_not():
+def test_a_store_without_a_leader_is_reported_and_an_absent_store_is_not():
     assert dangers(led=False) == ["realtime.W013"]
     assert dangers(led=ConnectionError()) == []
 
@@ -197,17 +197,17 @@ def test_a_store_that_no_process_reconciles_is_found_and_one_that_is_away_is_not
         ({"CSRF_COOKIE_SECURE": False}, ["realtime.W012"]),
     ],
 )
-def test_every_dangerous_setting_is_found_before_strangers_find_it(settings, ids):
+def test_every_dangerous_setting_is_reported(settings, ids):
     assert dangers(**settings) == ids
 
 
 @pytest.mark.parametrize("key", ["accept_content", "result_accept_content"])
-def test_a_celery_that_takes_pickles_is_dangerous(key, monkeypatch):
+def test_a_celery_that_accepts_pickles_is_dangerous(key, monkeypatch):
     monkeypatch.setitem(celery_app.conf, key, ["json", "pickle"])
     assert dangers() == ["realtime.E013"]
 
 
-def test_each_check_has_an_id_of_its_own_which_the_docs_explain() -> None:
+def test_each_check_has_its_own_id_which_the_docs_explain() -> None:
     meant: dict[str, list[str]] = {}
     for path in sorted((ROOT / "realtime").rglob("*.py")):
         for function, ident in re.findall(

@@ -1,4 +1,4 @@
-"""Whose the tasks are that a request starts."""
+"""Who owns the tasks that a request starts."""
 
 import asyncio
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from realtime.ownership import current_owner, owner_of_user
 
 
 def ask(request):
-    """Say whose a task would be that is published now."""
+    """Answer with the owner of a task that would be published now."""
     return JsonResponse({"owner": current_owner()})
 
 
@@ -71,7 +71,7 @@ def _site():
 
 
 class UnderWSGI:
-    """Asks as under WSGI."""
+    """Sends requests as under WSGI."""
 
     def __init__(self):
         self.client = Client()
@@ -88,7 +88,7 @@ class UnderWSGI:
 
 
 class UnderASGI:
-    """Asks as under Daphne."""
+    """Sends requests as under Daphne."""
 
     def __init__(self):
         self.client = AsyncClient()
@@ -113,7 +113,7 @@ VIEWS = pytest.mark.parametrize("address", ["/sync/", "/async/", "/threads/"])
 
 
 @VIEWS
-async def test_a_signed_in_user_owns_what_their_request_starts(site, address):
+async def test_a_signed_in_user_owns_the_tasks_of_a_request(site, address):
     user = await User.objects.acreate(username="alice")
     await site.sign_in(user)
     answer = await site.get(address)
@@ -121,14 +121,14 @@ async def test_a_signed_in_user_owns_what_their_request_starts(site, address):
 
 
 @VIEWS
-async def test_a_visitor_owns_it_under_an_id_that_their_session_keeps(site, address):
+async def test_a_visitor_owns_the_tasks_by_an_id_that_the_session_keeps(site, address):
     first, second = [(await site.get(address)).json()["owner"] for _ in range(2)]
     assert first.startswith("visitor-")
     assert len(first) >= 24
     assert second == first
 
 
-async def test_two_visitors_are_two():
+async def test_two_visitors_are_two_owners():
     owners = {(await UnderASGI().get("/async/")).json()["owner"] for _ in range(2)}
     assert len(owners) == 2
 
@@ -141,25 +141,25 @@ async def test_a_deleted_user_is_a_visitor(site, address):
     assert (await site.get(address)).json()["owner"].startswith("visitor-")
 
 
-async def test_who_starts_nothing_gets_no_session(site):
+async def test_a_visitor_who_starts_no_task_gets_no_session(site):
     answer = await site.get("/nothing/")
     assert not answer.cookies
     assert "Cookie" not in answer.headers.get("Vary", "")
 
 
-async def test_owned_by_says_otherwise_inside(site):
+async def test_owned_by_replaces_the_owner_inside(site):
     user = await User.objects.acreate(username="alice")
     await site.sign_in(user)
     answer = (await site.get("/another/")).json()
     assert answer == {"owner": "5", "nobodys": "", "after": str(user.pk)}
 
 
-async def test_a_page_shows_the_topic_of_what_its_visitor_starts(site):
+async def test_a_page_has_the_topic_of_the_tasks_of_its_visitor(site):
     answer = (await site.get("/topic/")).json()
     assert answer["topic"] == f"user:{answer['owner']}"
 
 
-def test_without_sessions_what_a_visitor_starts_is_nobodys():
+def test_without_sessions_a_visitors_tasks_belong_to_nobody():
     assert OwnerMiddleware(ask)(RequestFactory().get("/")).content == b'{"owner": ""}'
 
 
@@ -168,12 +168,12 @@ async def test_without_sessions_an_async_view_works_too():
     assert (await OwnerMiddleware(ask_async)(request)).content == b'{"owner": ""}'
 
 
-def test_outside_of_a_request_nothing_says_whose_it_is():
+def test_outside_of_a_request_there_is_no_owner():
     OwnerMiddleware(ask)(RequestFactory().get("/"))
     assert current_owner() is None
 
 
-def test_a_request_that_fails_leaves_nothing_behind():
+def test_a_failed_request_leaves_no_owner_behind():
     def fail(request):
         raise RuntimeError("no")
 
@@ -193,19 +193,19 @@ def test_a_request_that_fails_leaves_nothing_behind():
         ("\u00e4", "\u00e4"),
     ],
 )
-def test_a_key_that_fits_into_a_topic_is_the_owner(key, owner):
+def test_a_primary_key_that_fits_into_a_topic_is_the_owner(key, owner):
     assert owner_of_user(SimpleNamespace(is_authenticated=True, pk=key)) == owner
 
 
 @pytest.mark.parametrize(
     "key", ["", "me", "visitor-1", "sha256-1", "x" * 256, "a\n", "\u2028", "\ud800"]
 )
-def test_any_other_key_is_hashed_so_that_it_can_be_nobody_elses(key):
+def test_any_other_primary_key_is_hashed(key):
     owner = owner_of_user(SimpleNamespace(is_authenticated=True, pk=key))
     assert owner.startswith("sha256-")
     assert len(owner) == 71
 
 
-def test_who_is_not_signed_in_is_nobody():
+def test_an_anonymous_user_is_nobody():
     assert owner_of_user(None) == ""
     assert owner_of_user(SimpleNamespace(is_authenticated=False, pk=7)) == ""

@@ -1,4 +1,4 @@
-"""Which page may connect, and who may see and cancel what."""
+"""Which pages may connect, who may see which topic, and who may cancel which task."""
 
 from types import SimpleNamespace
 
@@ -53,7 +53,7 @@ def _hosts():
         ("capacitor://localhost", "example.com", "ws"),
     ],
 )
-def test_the_own_page_and_the_listed_ones_may_connect(origin, host, scheme):
+def test_the_sites_own_page_and_listed_pages_may_connect(origin, host, scheme):
     assert is_allowed_origin(scope(origin, host, scheme=scheme))
 
 
@@ -82,7 +82,7 @@ def test_the_own_page_and_the_listed_ones_may_connect(origin, host, scheme):
         ("http://xexample.com", "example.com", "ws"),
         ("http://[::1", "example.com", "ws"),
         ("http://ex\u00e4mple.com", "example.com", "ws"),
-        # Page and host agree, but it is no host of this site.
+        # Page and host are equal, but the site does not serve that host.
         ("http://evil.example", "evil.example", "ws"),
         ("http://evil.example", "", "ws"),
         # Only as they are listed.
@@ -94,11 +94,11 @@ def test_the_own_page_and_the_listed_ones_may_connect(origin, host, scheme):
         ("https://app.example.evil.example", "example.com", "ws"),
     ],
 )
-def test_any_other_page_may_not(origin, host, scheme):
+def test_any_other_page_may_not_connect(origin, host, scheme):
     assert not is_allowed_origin(scope(origin, host, scheme=scheme))
 
 
-def test_two_origins_or_two_hosts_may_not():
+def test_a_handshake_with_two_origins_or_two_hosts_is_refused():
     twice = scope("http://example.com")
     twice["headers"].append((b"origin", b"http://example.com"))
     assert not is_allowed_origin(twice)
@@ -107,13 +107,13 @@ def test_two_origins_or_two_hosts_may_not():
     assert not is_allowed_origin(twice)
 
 
-def test_any_host_is_the_own_one_where_django_serves_any():
+def test_any_host_is_allowed_where_allowed_hosts_has_a_star():
     with override_settings(ALLOWED_HOSTS=["*"]):
         assert is_allowed_origin(scope("http://anything.example", "anything.example"))
         assert not is_allowed_origin(scope("http://anything.example", "example.com"))
 
 
-def test_a_proxy_that_ends_tls_is_believed_only_in_the_header_the_operator_named():
+def test_the_scheme_of_a_proxy_counts_only_in_the_configured_header():
     page = scope("https://example.com", x_forwarded_proto="https")
     assert not is_allowed_origin(page)
     with override_settings(SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https")):
@@ -142,7 +142,7 @@ ANONYMOUS = SimpleNamespace(pk=None, is_authenticated=False)
 VIEW, CANCEL = "realtime.view_task", "realtime.cancel_task"
 AUDITOR = user(90, staff=True, rights=[VIEW])
 BOSS = user(91, staff=True, rights=[VIEW, CANCEL])
-#: The right without being staff is none.
+#: The permission has no effect without being staff.
 PRETENDER = user(92, rights=[VIEW, CANCEL])
 
 
@@ -186,7 +186,7 @@ async def code_of(awaitable):
         ("user:7", ANONYMOUS, "unauthorized"),
     ],
 )
-async def test_who_sees_what(topic, who, expected):
+async def test_who_may_see_which_topic(topic, who, expected):
     assert await code_of(authorise(Topic.parse(topic), who)) == expected
 
 
@@ -209,13 +209,13 @@ async def test_who_sees_what(topic, who, expected):
         ("user:me", "task:hers", "unauthorized"),
     ],
 )
-async def test_what_a_token_shows_whoever_holds_it(named, topic, expected):
+async def test_which_topics_a_token_grants(named, topic, expected):
     token = make_token([named])[0]
     for who in (None, AUDITOR):
         assert await code_of(authorise(Topic.parse(topic), who, token)) == expected
 
 
-async def test_ones_own_topic_has_the_name_that_the_store_knows():
+async def test_user_me_becomes_the_topic_of_the_user():
     assert await authorise(Topic.parse("user:me"), user()) == Topic("user", "7")
     token = make_token(["user:visitor-x"])[0]
     assert await authorise(Topic.parse("user:me"), None, token) == Topic("user", "visitor-x")
@@ -241,6 +241,6 @@ async def test_ones_own_topic_has_the_name_that_the_store_knows():
         ("unknown", None, ["task:unknown"], "not_found"),
     ],
 )
-async def test_who_cancels_what(task_id, who, granted, expected):
+async def test_who_may_cancel_which_task(task_id, who, granted, expected):
     grants = grants_of(make_token(granted)[0]) if granted else []
     assert await code_of(authorise_cancel(task_id, who, grants)) == expected

@@ -1,4 +1,4 @@
-"""The checks of what is served: what a newcomer forgets is named, with its remedy."""
+"""The checks of what is served: each omission is reported with its remedy."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ STATICFILES = "django.contrib.staticfiles"
 
 
 class OwnConsumer(AsyncJsonWebsocketConsumer):
-    """A consumer of the project's own."""
+    """A project's own consumer."""
 
 
 class WithoutLayer(AsyncConsumer):
-    """One that needs no channel layer."""
+    """A consumer that needs no channel layer."""
 
     channel_layer_alias = None  # type: ignore[assignment]
 
@@ -96,12 +96,12 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, CheckMessa
 Found = Callable[..., dict[str, CheckMessage]]
 
 
-def test_the_project_itself_has_no_mistake(found: Found) -> None:
+def test_this_project_passes_all_checks(found: Found) -> None:
     assert found() == {}
     assert found(DEBUG=True) == {}
 
 
-def test_a_runserver_without_websockets_is_named(
+def test_a_runserver_without_websockets_is_reported(
     found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for app in ("django.core", STATICFILES):
@@ -109,7 +109,7 @@ def test_a_runserver_without_websockets_is_named(
         messages = found(DEBUG=True)
         assert set(messages) == {"realtime.W006"}
         assert "'realtime' first" in str(messages["realtime.W006"].hint)
-        assert found(DEBUG=False) == {}, "nobody uses it where DEBUG is off"
+        assert found(DEBUG=False) == {}, "runserver is not used without DEBUG"
 
 
 @pytest.mark.parametrize("app", ["realtime", "daphne", "their.own"])
@@ -121,21 +121,21 @@ def test_a_runserver_that_serves_websockets_is_fine(
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_a_missing_asgi_application_is_named(found: Found, value: str | None) -> None:
+def test_a_missing_asgi_application_is_reported(found: Found, value: str | None) -> None:
     messages = found(ASGI_APPLICATION=value)
     assert set(messages) == {"realtime.W007"}
     assert "'project.asgi.application'" in str(messages["realtime.W007"].hint)
 
 
 @pytest.mark.parametrize("value", ["no.such.application", f"{HERE}.nothing", "nothing"])
-def test_an_asgi_application_that_cannot_be_imported_is_named(found: Found, value: str) -> None:
+def test_an_asgi_application_that_cannot_be_imported_is_reported(found: Found, value: str) -> None:
     messages = found(ASGI_APPLICATION=value)
     assert set(messages) == {"realtime.W007"}
     assert value in messages["realtime.W007"].msg
 
 
 @pytest.mark.parametrize("name", ["django_application", "only_own"])
-def test_an_application_without_the_service_is_named(found: Found, name: str) -> None:
+def test_an_application_without_the_service_is_reported(found: Found, name: str) -> None:
     messages = found(ASGI_APPLICATION=f"{HERE}.{name}")
     assert set(messages) == {"realtime.W007"}
     assert "routes no WebSocket" in messages["realtime.W007"].msg
@@ -147,7 +147,7 @@ def test_the_service_is_found_however_the_project_routes_to_it(found: Found, nam
     assert found(ASGI_APPLICATION=f"{HERE}.{name}") == {}
 
 
-def test_own_consumers_without_a_channel_layer_are_named(found: Found) -> None:
+def test_own_consumers_without_a_channel_layer_are_reported(found: Found) -> None:
     messages = found(ASGI_APPLICATION=f"{HERE}.theirs_and_own", CHANNEL_LAYERS={})
     assert set(messages) == {"realtime.W015"}
     assert "OwnConsumer" in messages["realtime.W015"].msg
@@ -162,13 +162,13 @@ def test_own_consumers_without_a_channel_layer_are_named(found: Found) -> None:
         ("theirs", {}),
     ],
 )
-def test_a_channel_layer_is_asked_for_only_where_a_consumer_uses_one(
+def test_a_channel_layer_is_required_only_where_a_consumer_uses_one(
     found: Found, name: str, layers: dict[str, Any]
 ) -> None:
     assert found(ASGI_APPLICATION=f"{HERE}.{name}", CHANNEL_LAYERS=layers) == {}
 
 
-def test_a_client_that_no_finder_finds_is_named(found: Found) -> None:
+def test_a_client_that_no_finder_finds_is_reported(found: Found) -> None:
     from django.contrib.staticfiles import finders
 
     finders.get_finder.cache_clear()
@@ -180,9 +180,7 @@ def test_a_client_that_no_finder_finds_is_named(found: Found) -> None:
     assert "AppDirectoriesFinder" in str(messages["realtime.W008"].hint)
 
 
-def test_static_files_that_are_not_installed_are_named(
-    found: Found, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_static_files_are_reported(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("realtime.web.checks.apps.is_installed", lambda name: name != STATICFILES)
     messages = found()
     assert set(messages) == {"realtime.W008"}
@@ -190,7 +188,7 @@ def test_static_files_that_are_not_installed_are_named(
 
 
 @pytest.mark.parametrize("argv", [["celery", "-A", "mysite", "worker"], ["manage.py"], ["x", "me"]])
-def test_where_nothing_is_served_the_application_is_not_imported(
+def test_commands_that_do_not_serve_do_not_import_the_application(
     found: Found, argv: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", argv)
@@ -205,7 +203,7 @@ def test_where_nothing_is_served_the_application_is_not_imported(
         {"USE_X_FORWARDED_PORT": True},
     ],
 )
-def test_a_proxy_that_is_not_counted_is_named(found: Found, proxy: dict[str, Any]) -> None:
+def test_a_proxy_that_is_not_counted_is_reported(found: Found, proxy: dict[str, Any]) -> None:
     messages = found(**proxy)
     assert set(messages) == {"realtime.W009"}
     assert "REALTIME['TRUSTED_PROXIES']" in str(messages["realtime.W009"].hint)
@@ -219,7 +217,7 @@ def test_a_proxy_that_is_not_counted_is_named(found: Found, proxy: dict[str, Any
         "django.contrib.sessions.middleware.SessionMiddleware",
     ],
 )
-def test_an_owner_middleware_that_comes_too_early_is_named(found: Found, after: str) -> None:
+def test_an_owner_middleware_that_comes_too_early_is_reported(found: Found, after: str) -> None:
     messages = found(MIDDLEWARE=["realtime.middleware.OwnerMiddleware", after])
     assert set(messages) == {"realtime.W001"}
     assert after.rpartition(".")[2] in messages["realtime.W001"].msg

@@ -1,4 +1,4 @@
-"""Where the reconciler begins by itself, and where it does not."""
+"""Which processes start the reconciler by themselves."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def reconciler(monkeypatch):
         (["manage.py"], False),
         (["/venv/bin/celery", "-A", "mysite", "worker"], False),
         (["/venv/bin/pytest", "serve"], False),
-        # Its processes are forks: each begins with its first connection.
+        # Its processes are forks: each starts the reconciler at its first connection.
         (["/venv/bin/gunicorn", "--preload", "mysite.asgi:application"], False),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_an_import_begins_it_in_a_server_only(reconciler, monkeypatch, arguments, begins):
+def test_an_import_starts_it_only_in_a_server(reconciler, monkeypatch, arguments, begins):
     monkeypatch.setattr(sys, "argv", arguments)
     reconciler.start_in_server()
     assert bool(reconciler.began) is begins
@@ -56,12 +56,12 @@ def test_an_import_begins_it_in_a_server_only(reconciler, monkeypatch, arguments
     ],
     ids=lambda value: str(value),
 )
-def test_a_connection_begins_it_unless_a_test_made_it(reconciler, scope, begins):
+def test_a_connection_starts_the_reconciler_unless_a_test_made_it(reconciler, scope, begins):
     reconciler.start_if_served(scope)
     assert bool(reconciler.began) is begins
 
 
-def test_a_fork_begins_it_anew_and_one_process_begins_it_once():
+def test_the_reconciler_starts_once_in_each_process_and_again_in_a_fork():
     reconciler = Reconciler()
     reconciler.start()
     thread = reconciler._thread

@@ -1,4 +1,4 @@
-"""How a connection is looked at again: when something was heard of, and all the same if not."""
+"""When the access of a connection is checked: after a message, and regularly without one."""
 
 import asyncio
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from realtime.web.access.sessions import fingerprint
 from realtime.web.access.signals import MESSAGE_TYPE
 from realtime.web.registry import get_registry
 
-# Looks go through Django's thread for the database, whatever they ask there.
+# Checks run in Django's thread for the database.
 pytestmark = pytest.mark.django_db
 
 LAYER = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
@@ -47,21 +47,21 @@ class Member:
     def __init__(self, owner, session="", has_rights=False):
         self.owner, self.session, self.has_rights = owner, session, has_rights
         self.user, self.user_key = User(owner), key(owner)
-        self.heard = []
-        self.told = asyncio.Event()
+        self.calls = []
+        self.called = asyncio.Event()
 
     async def user_checked(self, result):
         assert result == f"now {self.owner}"
-        self.heard.append("check")
-        self.told.set()
+        self.calls.append("check")
+        self.called.set()
 
     def sign_out(self):
-        self.heard.append("out")
-        self.told.set()
+        self.calls.append("out")
+        self.called.set()
 
     def expect_new_session_key(self):
-        self.heard.append("other key")
-        self.told.set()
+        self.calls.append("other key")
+        self.called.set()
 
 
 def check_users(asked):
@@ -72,7 +72,7 @@ def check_users(asked):
 
 @pytest.fixture(autouse=True)
 def users(monkeypatch):
-    """What the database knows of each user."""
+    """Replace the lookup in the database."""
     monkeypatch.setattr(revocation, "check_users", check_users)
 
 
@@ -90,51 +90,51 @@ async def members():
         for member in found.values():
             get_registry().join(member)
         checker.start()
-        await asyncio.sleep(0)  # the listener joins its group
+        await asyncio.sleep(0)  # the checker joins its group
         yield found
         for member in found.values():
             get_registry().leave(member)
         await checker.close()
 
 
-async def tell(members, **message):
-    """Send a message, and wait until one that came after it was heard."""
+async def send(members, **message):
+    """Send a message, and wait until a later message has arrived."""
     for each in (message, {"user": key("last"), "sessions": []}):
         await get_layer().group_send(access_group(), {"type": MESSAGE_TYPE, **each})
     async with asyncio.timeout(5):
-        await members["last"].told.wait()
-    return {name: member.heard for name, member in members.items() if member.heard}
+        await members["last"].called.wait()
+    return {name: member.calls for name, member in members.items() if member.calls}
 
 
-async def test_a_changed_user_is_looked_at_on_every_connection(members):
-    heard = await tell(members, user=key("1"), sessions=[])
-    assert heard == {"alice": ["check"], "alice elsewhere": ["check"], "last": ["check"]}
+async def test_a_changed_user_is_checked_on_every_connection(members):
+    calls = await send(members, user=key("1"), sessions=[])
+    assert calls == {"alice": ["check"], "alice elsewhere": ["check"], "last": ["check"]}
 
 
-async def test_a_session_with_another_key_is_no_session_that_ended(members):
-    heard = await tell(members, user=key("1"), sessions=[fingerprint("here")], renewed=True)
-    assert heard == {"alice": ["other key"], "last": ["check"]}
+async def test_a_session_with_a_new_key_has_not_ended(members):
+    calls = await send(members, user=key("1"), sessions=[fingerprint("here")], renewed=True)
+    assert calls == {"alice": ["other key"], "last": ["check"]}
 
 
-async def test_a_session_that_ended_closes_its_own_connections(members):
-    heard = await tell(members, user=key("1"), sessions=[fingerprint("other"), fingerprint("here")])
-    assert heard == {"alice": ["out"], "last": ["check"]}
+async def test_the_end_of_a_session_closes_its_own_connections(members):
+    calls = await send(members, user=key("1"), sessions=[fingerprint("other"), fingerprint("here")])
+    assert calls == {"alice": ["out"], "last": ["check"]}
 
 
-async def test_changed_rights_of_a_group_concern_those_who_see_more_than_their_own(members):
-    heard = await tell(members, user="", sessions=[])
-    assert heard == {"staff": ["check"], "last": ["check"]}
+async def test_changed_rights_of_a_group_check_those_who_see_topics_by_a_right(members):
+    calls = await send(members, user="", sessions=[])
+    assert calls == {"staff": ["check"], "last": ["check"]}
 
 
 @pytest.mark.parametrize(
     "message", [{}, {"user": None, "sessions": []}, {"user": "1", "sessions": 5}]
 )
-async def test_a_message_that_is_none_disturbs_nobody(members, message):
-    heard = await tell(members, **message)
-    assert set(heard) <= {"staff", "last"}
+async def test_a_malformed_message_does_no_harm(members, message):
+    calls = await send(members, **message)
+    assert set(calls) <= {"staff", "last"}
 
 
-async def test_who_has_left_hears_nothing(members):
+async def test_a_member_that_left_is_forgotten(members):
     registry, checker = get_registry(), AccessChecker()
     member = Member("4")
     registry.leave(member)  # never joined
@@ -146,7 +146,7 @@ async def test_who_has_left_hears_nothing(members):
     await checker.close()
 
 
-async def test_everybody_is_looked_at_again_in_time_though_one_cannot_be(caplog):
+async def test_all_members_are_checked_in_time_though_one_check_fails(caplog):
     often = {**settings.REALTIME, "ACCESS_INTERVAL": 0.5}
     with override_settings(CHANNEL_LAYERS=LAYER, REALTIME=often):
         checker = AccessChecker()
@@ -157,22 +157,22 @@ async def test_everybody_is_looked_at_again_in_time_though_one_cannot_be(caplog)
         checker.start()
         for _ in range(2):
             async with asyncio.timeout(2):
-                await asyncio.gather(*(member.told.wait() for member in members))
+                await asyncio.gather(*(member.called.wait() for member in members))
             for member in members:
-                member.told.clear()
-        counts = [len(member.heard) for member in members]
+                member.called.clear()
+        counts = [len(member.calls) for member in members]
         assert max(counts) - min(counts) <= 1
-        assert broken.heard == []
+        assert broken.calls == []
         assert "access_check_failed user=User:broken" in caplog.text
         left = members.pop()
         get_registry().leave(left)
-        before = len(left.heard)
-        await asyncio.gather(*(member.told.wait() for member in members))
-        assert len(left.heard) == before
+        before = len(left.calls)
+        await asyncio.gather(*(member.called.wait() for member in members))
+        assert len(left.calls) == before
         await checker.close()
 
 
-def test_signing_out_does_not_fail_where_nobody_can_be_told(caplog):
+def test_a_sign_out_succeeds_though_the_message_cannot_be_sent(caplog):
     class User:
         pk, is_authenticated = 7, True
 
@@ -182,13 +182,13 @@ def test_signing_out_does_not_fail_where_nobody_can_be_told(caplog):
 
 
 @pytest.mark.parametrize("user", [None, AnonymousUser()])
-def test_nobody_is_told_of_a_visitor_who_signs_out(user, caplog):
+def test_no_message_is_sent_for_a_visitor_who_signs_out(user, caplog):
     with override_settings(CHANNEL_LAYERS=NO_REDIS):
         user_logged_out.send(sender=type(user), request=None, user=user)
     assert caplog.text == ""
 
 
-async def test_a_member_that_takes_long_to_judge_is_waited_for_by_nobody_but_told_of_its_end(
+async def test_a_slow_member_delays_no_other_and_still_receives_its_end(
     members, monkeypatch
 ):
     slow, found = members["staff"], []
@@ -203,10 +203,10 @@ async def test_a_member_that_takes_long_to_judge_is_waited_for_by_nobody_but_tol
 
     slow.user_checked = user_checked
     for _ in range(3):
-        members["last"].told.clear()
-        heard = await tell(members, user=key("3"), sessions=[])
-        assert "last" in heard
-    assert found == ["now 3"], "it still judges that"
+        members["last"].called.clear()
+        calls = await send(members, user=key("3"), sessions=[])
+        assert "last" in calls
+    assert found == ["now 3"], "it has not returned"
     monkeypatch.setattr(
         revocation, "check_users", lambda asked: [CloseCode.SIGNED_OUT for _ in asked]
     )

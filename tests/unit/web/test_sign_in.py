@@ -1,4 +1,4 @@
-"""Whom handshakes are of: many at once, and each as Django would find them for a request."""
+"""The users of handshakes: many in one lookup, each by Django's rules for a request."""
 
 import asyncio
 
@@ -32,7 +32,7 @@ ENGINES = [
 
 
 class Failing(ModelBackend):
-    """A backend of a project's own, which fails at one user."""
+    """A project's own backend, which fails for one user."""
 
     def get_user(self, user_id):
         if User.objects.get(pk=user_id).username == "broken":
@@ -64,7 +64,7 @@ def names(users):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_each_is_told_their_own_user(engine):
+def test_each_handshake_gets_its_own_user(engine):
     with override_settings(SESSION_ENGINE=engine):
         keys = [session_of("alice"), None, session_of("bob"), "unknown", session_of("alice")]
         User.objects.create(username="gone", is_active=False)
@@ -74,7 +74,7 @@ def test_each_is_told_their_own_user(engine):
         assert [user.is_authenticated for user in users] == [True, False, True, False, True, False]
 
 
-def test_many_cost_two_questions_to_the_database():
+def test_many_lookups_cost_two_queries():
     scopes = [with_session(session_of(f"user{number}")) for number in range(20)]
     with CaptureQueriesContext(
         connection,
@@ -87,13 +87,13 @@ def test_many_cost_two_questions_to_the_database():
     assert len(asked) == 2
 
 
-def test_visitors_cost_none():
+def test_visitors_cost_no_query():
     with CaptureQueriesContext(connection) as asked:
         find_users([with_session(None)])
     assert len(asked) == 0
 
 
-def test_a_session_under_an_older_password_is_nobodys_and_is_left_alone():
+def test_a_session_under_an_older_password_has_no_user_and_is_not_deleted():
     key = session_of("alice")
     alice = User.objects.get(username="alice")
     alice.set_password("another")
@@ -103,7 +103,7 @@ def test_a_session_under_an_older_password_is_nobodys_and_is_left_alone():
     assert Session.objects.filter(session_key=key).exists()
 
 
-def test_a_session_outlives_the_rotation_of_the_key_as_long_as_the_old_one_is_a_fallback():
+def test_a_session_is_valid_while_its_key_is_a_fallback():
     with override_settings(SECRET_KEY="old" * 20):
         key = session_of("alice")
     with override_settings(SECRET_KEY="new" * 20, SECRET_KEY_FALLBACKS=["old" * 20]):
@@ -113,7 +113,7 @@ def test_a_session_outlives_the_rotation_of_the_key_as_long_as_the_old_one_is_a_
     assert Session.objects.filter(session_key=key).exists()
 
 
-def test_one_who_cannot_be_found_is_not_the_others():
+def test_a_failed_lookup_does_not_affect_the_others():
     backend = f"{__name__}.Failing"
     with override_settings(AUTHENTICATION_BACKENDS=[backend]):
         scopes = [with_session(session_of(name, backend)) for name in ("alice", "broken", "bob")]
@@ -123,10 +123,10 @@ def test_one_who_cannot_be_found_is_not_the_others():
         checked = check_users([(scope, alice) for scope in scopes])
         assert names(checked[:1]) == ["alice"]
         assert isinstance(checked[1], OSError)
-        assert checked[2] == CloseCode.SIGNED_OUT, "it is another user's by now"
+        assert checked[2] == CloseCode.SIGNED_OUT, "the session is another user's now"
 
 
-def test_a_session_that_names_no_user_is_not_the_others_either():
+def test_a_session_with_a_broken_user_does_not_affect_the_others():
     broken = session_of("bob")
     session = with_session(broken)["session"]
     session[SESSION_KEY] = "not a number"
@@ -136,13 +136,13 @@ def test_a_session_that_names_no_user_is_not_the_others_either():
     assert alice.username == "alice"
 
 
-def test_a_session_of_a_backend_that_is_no_more_is_nobodys():
+def test_a_session_of_a_removed_backend_has_no_user():
     key = session_of("alice")
     with override_settings(AUTHENTICATION_BACKENDS=[f"{__name__}.Failing"]):
         assert names(find_users([with_session(key)])) == [""]
 
 
-def test_a_session_that_has_expired_is_told_from_one_that_was_ended():
+def test_an_expired_session_is_distinguished_from_an_ended_one():
     expired, ended = session_of("alice"), session_of("alice")
     alice = User.objects.get(username="alice")
     Session.objects.filter(session_key=expired).update(expire_date=timezone.now())
@@ -151,7 +151,7 @@ def test_a_session_that_has_expired_is_told_from_one_that_was_ended():
     assert checked == [CloseCode.SESSION_EXPIRED, CloseCode.SIGNED_OUT]
 
 
-def test_who_is_signed_in_by_something_else_is_looked_up_by_themselves():
+def test_a_user_without_a_session_is_checked_by_primary_key():
     alice = User.objects.create(username="alice")
     assert check_users([({}, alice)]) == [alice]
     User.objects.update(is_active=False)
@@ -159,7 +159,7 @@ def test_who_is_signed_in_by_something_else_is_looked_up_by_themselves():
     assert check_users([({"session": visitor}, alice)]) == [CloseCode.SIGNED_OUT]
 
 
-def test_a_session_that_channels_own_middleware_looked_into_is_looked_at_again():
+def test_a_session_that_channels_middleware_loaded_is_checked():
     key = session_of("alice")
     alice = User.objects.get(username="alice")
     scope = {"session": with_session(key)["session"]}
@@ -169,7 +169,7 @@ def test_a_session_that_channels_own_middleware_looked_into_is_looked_at_again()
     assert check_users([(scope, alice)]) == [CloseCode.SIGNED_OUT]
 
 
-def test_a_session_has_one_name_whoever_looked_into_it_and_whatever_its_key_is():
+def test_the_fingerprint_of_a_session_survives_a_new_key():
     scope = with_session(session_of("alice"))
     find_users([scope])
     by_channels = {"session": with_session(scope["session"].session_key)["session"]}
@@ -183,7 +183,7 @@ def test_a_session_has_one_name_whoever_looked_into_it_and_whatever_its_key_is()
 
 
 @pytest.mark.parametrize("key", ["session\0key", "session\x7fkey", "sessi\xf6nkey"])
-async def test_a_key_that_a_database_would_refuse_is_nobodys(monkeypatch, key):
+async def test_a_session_key_that_a_database_would_refuse_has_no_user(monkeypatch, key):
     asked = []
 
     def found(scopes):
@@ -199,7 +199,7 @@ async def test_a_key_that_a_database_would_refuse_is_nobodys(monkeypatch, key):
     assert asked == [None]
 
 
-async def test_handshakes_that_wait_are_looked_up_together(monkeypatch):
+async def test_waiting_handshakes_share_a_lookup(monkeypatch):
     goes = []
 
     def found(scopes):
@@ -208,10 +208,10 @@ async def test_handshakes_that_wait_are_looked_up_together(monkeypatch):
         return [OSError("broken") if key == "the broken one" else f"user of {key}" for key in keys]
 
     monkeypatch.setattr(identity, "find_users", found)
-    told = {}
+    users = {}
 
     async def inner(scope, receive, send):
-        told[scope["session"].session_key] = scope["user"]
+        users[scope["session"].session_key] = scope["user"]
 
     application = identity.SessionUserMiddleware(inner)
     keys = [*(f"session{number}" for number in range(45)), "the broken one", "who has left"]
@@ -220,14 +220,14 @@ async def test_handshakes_that_wait_are_looked_up_together(monkeypatch):
     tasks[-1].cancel()
     async with asyncio.timeout(5):
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-    assert told == {key: f"user of {key}" for key in keys[:-2]}
+    assert users == {key: f"user of {key}" for key in keys[:-2]}
     assert isinstance(answers[-2], OSError)
     assert isinstance(answers[-1], asyncio.CancelledError)
     assert max(goes) == 20
     assert len(goes) <= 4
 
 
-async def test_an_absent_database_is_each_handshakes_own_error(monkeypatch):
+async def test_each_handshake_raises_the_error_of_an_absent_database(monkeypatch):
     def away(_scopes):
         raise OSError("no database")
 

@@ -1,4 +1,4 @@
-"""Signed tokens, and the template tag that puts one into a page."""
+"""Signed tokens, and the template tag that puts a token into a page."""
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -17,12 +17,12 @@ from realtime.web.access.tokens import make_token, read_token
 TASK = Topic("task", "a-1")
 
 
-def test_a_token_grants_what_it_names_and_nothing_else():
+def test_a_token_grants_its_topics_and_nothing_else():
     token, _ = make_token(["task:a-1", Topic("user", "7")])
     assert read_token(token) == {TASK, Topic("user", "7")}
 
 
-def test_a_token_ends_when_its_age_is_over():
+def test_a_token_ends_after_token_age():
     with override_settings(REALTIME={"TOKEN_AGE": 60}):
         token, ends = make_token([TASK])
     assert timedelta(seconds=58) < ends - datetime.now(UTC) <= timedelta(seconds=60)
@@ -38,7 +38,7 @@ def test_a_token_ends_when_its_age_is_over():
 
 
 @pytest.mark.parametrize("token", ["", "x", "a:b", "a:b:c", ":::", "é:ü:ö", "." * 5000])
-def test_what_is_no_token_grants_nothing(token):
+def test_a_text_that_is_no_token_grants_nothing(token):
     with pytest.raises(TokenError):
         read_token(token)
 
@@ -51,12 +51,12 @@ def test_a_changed_token_grants_nothing():
             read_token(changed)
 
 
-def test_what_was_signed_for_something_else_grants_nothing():
+def test_a_value_signed_for_another_purpose_grants_nothing():
     with pytest.raises(TokenError):
         read_token(signing.dumps({"topics": ["task:a-1"], "ends": 2**40}))
 
 
-def test_a_token_outlives_the_rotation_of_the_key_as_long_as_the_old_one_is_a_fallback():
+def test_a_token_is_valid_while_its_key_is_a_fallback():
     with override_settings(SECRET_KEY="old"):
         token, _ = make_token([TASK])
     with override_settings(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["old"]):
@@ -65,7 +65,7 @@ def test_a_token_outlives_the_rotation_of_the_key_as_long_as_the_old_one_is_a_fa
         read_token(token)
 
 
-def test_a_token_for_what_is_no_topic_is_not_made():
+def test_no_token_is_made_for_a_text_that_is_no_topic():
     with pytest.raises(ValueError, match="topic must be"):
         make_token(["colour:red"])
 
@@ -77,18 +77,18 @@ def render(source, **context):
     return Template("{% load realtime %}" + source).render(Context(context))
 
 
-def test_a_page_gets_a_token_for_the_topics_it_names():
+def test_a_page_gets_a_token_for_its_topics():
     token = render("{% realtime_token topic 'task:b' %}", topic="task:a-1")
     assert read_token(token) == {TASK, Topic("task", "b")}
 
 
-def test_without_a_topic_it_is_for_all_that_the_user_started():
+def test_a_page_without_topics_gets_a_token_for_all_tasks_of_the_user():
     user = SimpleNamespace(is_authenticated=True, pk=7)
     token = render("{% realtime_token %}", request=SimpleNamespace(user=user))
     assert read_token(token) == {Topic("user", "7")}
 
 
-def test_a_visitor_who_has_started_nothing_is_given_no_session():
+def test_a_visitor_who_has_started_no_task_gets_no_session():
     request = SimpleNamespace(user=None, session={})
     assert render("[{% realtime_token %}]", request=request) == "[]"
     assert request.session == {}
