@@ -129,7 +129,7 @@ def test_every_kind_of_topic_is_described() -> None:
 
 
 def test_every_frame_of_a_client_is_described_as_it_is_read() -> None:
-    described = table("docs/protocol.md", "## What a client says")
+    described = table("docs/protocol.md", "## Frames of a client")
     parsed = [frames.parse(example.replace("…", "x")) for example in described]
     assert {type(frame) for frame in parsed} == set(get_args(frames.ClientFrame))
     answers = {bare(answer) for answer, _ in described.values()}
@@ -137,7 +137,7 @@ def test_every_frame_of_a_client_is_described_as_it_is_read() -> None:
 
 
 def server_examples() -> list[dict[str, object]]:
-    text = section(read("docs/protocol.md"), "## What the server says")
+    text = section(read("docs/protocol.md"), "## Frames of the server")
     (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     return [json.loads(line) for line in block.splitlines()]
 
