@@ -20,13 +20,11 @@ from typing import Any, Final
 
 from celery.canvas import chord, group
 
-from realtime.core import jsontext
 from realtime.core.change import Change, Dependent
 from realtime.core.states import FAILURE
-from realtime.core.status import ending
 from realtime.results import redaction
 
-from .messages import dependents_of, header_text
+from .messages import dependents_of, header_text, never_run
 from .publisher import publisher
 from .selection import is_pushed
 
@@ -74,19 +72,11 @@ class _Canvas:
     def _fail_bodies(self, reason: BaseException) -> None:
         error = redaction.encode_failure(reason)
         for body, header in self._chords.pop().values():
-            publication, owner = header_text(header, "publication"), header_text(header, "owner")
+            publication = header_text(header, "publication")
             for task_id, name in dependents_of(None, body, publication):
                 if not is_pushed(name):
                     continue
-                fields = ending() | {"error": error, "name": jsontext.encode_text(name)}
-                change = Change(
-                    task_id=task_id,
-                    state=FAILURE,
-                    publication=publication,
-                    owner=owner,
-                    fields=fields,
-                )
-                self._changes.append(change)
+                self._changes.append(never_run(task_id, name, FAILURE, error, header))
 
     def announce(self, changes: Sequence[Change]) -> None:
         now = time.monotonic()

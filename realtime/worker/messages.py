@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from realtime.core import jsontext
-from realtime.core.change import Dependent
+from realtime.core.change import Change, Dependent
+from realtime.core.status import ending
 from realtime.core.topics import is_ident
 
 from .selection import ACCUMULATE, CHORD_UNLOCK
@@ -166,3 +167,30 @@ def identity_fields(
     if isinstance(published_at, str) and _TIMESTAMP.fullmatch(published_at):
         found["published_at"] = f'"{published_at}"'  # as this service writes it
     return found
+
+
+def change_of(
+    task_id: str,
+    state: str,
+    fields: Mapping[str, str],
+    header: Mapping[str, Any],
+    *,
+    attempt: int | None = None,
+    stored: bool = False,
+) -> Change:
+    """Return a change that no run publishes, with the publication and the owner of a header."""
+    return Change(
+        task_id=task_id,
+        state=state,
+        attempt=attempt,
+        publication=header_text(header, "publication"),
+        owner=header_text(header, "owner"),
+        stored=stored,
+        fields=fields,
+    )
+
+
+def never_run(task_id: str, name: str, state: str, error: str, header: Mapping[str, Any]) -> Change:
+    """Return the ending of a task that waits for one that did not succeed."""
+    fields = ending() | {"error": error, "name": jsontext.encode_text(name)}
+    return change_of(task_id, state, fields, header)

@@ -36,6 +36,7 @@ from realtime.results import redaction
 from . import canvas
 from .messages import (
     HEADER,
+    change_of,
     chord_of,
     dependents_of,
     embed_of,
@@ -49,7 +50,7 @@ from .time_limits import repeat_soft_timeout
 
 #: MAIN's requests, by task id. It publishes error callbacks, and is notified of failures, without
 #: a current task: their messages are here.
-received: Final[WeakValueDictionary[str, Any]] = WeakValueDictionary()
+received_requests: Final[WeakValueDictionary[str, Any]] = WeakValueDictionary()
 
 
 @dataclass(slots=True)
@@ -98,35 +99,23 @@ def on_after_publish(headers: Mapping[str, Any] | None = None, **_kwargs: Any) -
 
 
 def _announce(plan: _Plan, headers: Mapping[str, Any]) -> None:
-    publication, owner = header_text(plan.header, "publication"), header_text(plan.header, "owner")
-    changes = []
+    header, changes = plan.header, []
     if plan.announces_itself:
-        fields = identity_fields(headers.get("task"), headers, plan.header)
+        fields = identity_fields(headers.get("task"), headers, header)
         eta = jsontext.timestamp_of(headers.get("eta"))
         attempt = headers.get("retries") or 0
-        changes.append(_pending(headers["id"], fields, eta, attempt, publication, owner))
+        changes.append(_pending(headers["id"], fields, eta, attempt, header))
     for task_id, name in canvas.unannounced(plan.dependents):
-        fields = identity_fields(name, {**headers, "parent_id": None}, plan.header)
-        changes.append(_pending(task_id, fields, jsontext.NULL, 0, publication, owner))
+        fields = identity_fields(name, {**headers, "parent_id": None}, header)
+        changes.append(_pending(task_id, fields, jsontext.NULL, 0, header))
     canvas.announce(changes)
 
 
 def _pending(
-    task_id: str,
-    fields: dict[str, str],
-    eta: str,
-    attempt: int,
-    publication: str,
-    owner: str,
+    task_id: str, fields: dict[str, str], eta: str, attempt: int, header: Mapping[str, Any]
 ) -> Change:
-    return Change(
-        task_id=task_id,
-        state=PENDING,
-        attempt=attempt,
-        publication=publication,
-        owner=owner,
-        fields=fields | {"eta": eta, "updated_at": jsontext.timestamp()},
-    )
+    fields = fields | {"eta": eta, "updated_at": jsontext.timestamp()}
+    return change_of(task_id, PENDING, fields, header, attempt=attempt)
 
 
 def _stamp(headers: Mapping[str, Any], body: Any) -> dict[str, Any]:
@@ -185,7 +174,7 @@ def _planned(
 
 def _own_message(headers: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the header of a message that MAIN publishes again, as its process was lost."""
-    request = received.get(headers["id"])
+    request = received_requests.get(headers["id"])
     if request is None or not (headers.get("retries") or 0) > (
         request.request_dict.get("retries") or 0
     ):
@@ -243,12 +232,12 @@ def _failed_request(task_id: Any) -> Any:
 
     That is the failed task, or the body of the chord that it was part of.
     """
-    if not task_id or not received:
+    if not task_id or not received_requests:
         return None
-    found = received.get(task_id)
+    found = received_requests.get(task_id)
     if found is not None:
         return found
-    for request in list(received.values()):
+    for request in list(received_requests.values()):
         if any(each.task_id == task_id for each in dependents_of(None, request.chord)):
             return request
     return None

@@ -6,9 +6,9 @@ import pytest
 from celery import Celery, chain, chord, group
 
 from realtime.conf import conf
+from realtime.worker.consuming import on_unknown
 from realtime.worker.delivery import redelivery_timeout
 from realtime.worker.messages import dependents_of
-from realtime.worker.signals import on_unknown
 
 app = Celery("messages", set_as_current=False)
 
@@ -76,7 +76,7 @@ def test_a_task_is_lost_when_nothing_will_deliver_it_again(late, options, second
 )
 def test_what_waits_for_a_task_that_no_worker_knows_fails_with_it(monkeypatch, embed, told):
     changes = []
-    monkeypatch.setattr("realtime.worker.endings.publisher.publish", changes.append)
+    monkeypatch.setattr("realtime.worker.consuming.publisher.publish", changes.append)
     monkeypatch.setattr("realtime.worker.endings.publisher.send_all", changes.extend)
     headers = {"id": "a", "task": "nobody.wrote.this", "realtime": {"owner": "7"}}
     message = SimpleNamespace(headers=headers, payload=([], {}, embed))
