@@ -126,7 +126,7 @@ def _early_redeliveries() -> Iterator[checks.CheckMessage]:
     if visibility < sweep:
         yield checks.Warning(
             f"Celery's visibility_timeout of {visibility} s is shorter than the {sweep} s after"
-            " which a worker looks for messages that are overdue.",
+            " which a worker searches for overdue messages.",
             hint="Set broker_transport_options['unacked_restore_throttle'] = 1.",
             id="realtime.W005",
         )

@@ -36,7 +36,7 @@ logger = get_logger("realtime.http")
 register = template.Library()
 
 _APP_NAME: Final = "realtime"
-#: The element in which the scripts look for the page's configuration.
+#: The id of the element that contains the page's configuration.
 _CONFIG_ID: Final = "realtime-config"
 
 

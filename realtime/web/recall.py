@@ -19,7 +19,7 @@ logger = get_logger("realtime.recall")
 def recall(task_id: str) -> bool:
     """Return whether a task without a record is known, and accept its stored ending if it is.
 
-    Only for callers who may see the task whoever owns it: the backend does not store an owner.
+    Only for callers who may see the task with any owner: the backend does not store the owner.
     """
     try:
         found = stored_endings([task_id]).get(task_id)

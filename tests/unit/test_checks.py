@@ -7,9 +7,11 @@ from unittest import mock
 import pytest
 from celery import Celery
 from django.core.checks import run_checks
+from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from project.celery import app as celery_app
+from realtime import deployment
 from realtime.checks import check_celery
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,6 +201,20 @@ def test_a_store_without_a_leader_is_reported_and_an_absent_store_is_not():
 )
 def test_every_dangerous_setting_is_reported(settings, ids):
     assert dangers(**settings) == ids
+
+
+def test_serve_refuses_the_settings_of_the_same_list_that_expose_everything():
+    exposing = {"DEBUG": True, "SECRET_KEY": "short", "ALLOWED_HOSTS": ["*"]}
+    with override_settings(**SAFE | exposing):
+        refused = [danger.message for danger in deployment.dangers() if danger.refused]
+        with pytest.raises(CommandError) as raised:
+            call_command("serve")
+    assert [message.id for message in refused] == [
+        "realtime.E010",
+        "security.W009",
+        "realtime.E011",
+    ]
+    assert all(message.hint in str(raised.value) for message in refused)
 
 
 @pytest.mark.parametrize("key", ["accept_content", "result_accept_content"])

@@ -1,4 +1,4 @@
-"""``manage.py forget_realtime``: remove what the service keeps of a user or of tasks."""
+"""``manage.py forget_realtime``: remove what the service keeps of a user's tasks or of tasks."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take one of a user, an owner, and tasks."""
+        """Add the arguments: a user, an owner, or tasks."""
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--user", metavar="NAME", help="the user with this name")
         what.add_argument("--user-id", metavar="ID", help="the user with this primary key")
         what.add_argument(
             "--owner",
-            help="the ident of a user: topic, as of a visitor or of a user who was deleted",
+            help="the ident of a user: topic, such as that of a visitor or of a deleted user",
         )
         what.add_argument("--task", metavar="ID", nargs="+", help="tasks by their ids")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Remove, and print how many tasks it were."""
+        """Remove, and print the number of tasks."""
         if options["task"]:
             count = sum(forget(task_id=task_id) for task_id in options["task"])
         elif options["owner"] is not None:

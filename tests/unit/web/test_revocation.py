@@ -188,9 +188,7 @@ def test_no_message_is_sent_for_a_visitor_who_signs_out(user, caplog):
     assert caplog.text == ""
 
 
-async def test_a_slow_member_delays_no_other_and_still_receives_its_end(
-    members, monkeypatch
-):
+async def test_a_slow_member_delays_no_other_and_still_receives_its_end(members, monkeypatch):
     slow, found = members["staff"], []
     ended, never = asyncio.Event(), asyncio.Event()
 
