@@ -20,8 +20,10 @@ def to_path(task_id: str) -> str:
     An id with other characters than ``[A-Za-z0-9_-]`` becomes ``~`` and the base64url of its
     UTF-8, without padding: otherwise a slash or ``..`` in it would change the route.
     """
-    if _PLAIN.fullmatch(task_id):
-        return task_id
+    return task_id if _PLAIN.fullmatch(task_id) else _encode(task_id)
+
+
+def _encode(task_id: str) -> str:
     return _ENCODED + base64.urlsafe_b64encode(task_id.encode()).decode().rstrip("=")
 
 
@@ -36,6 +38,6 @@ def from_path(segment: str) -> str:
         task_id = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise ValueError("not the base64url of UTF-8") from None
-    if _ENCODED + base64.urlsafe_b64encode(task_id.encode()).decode().rstrip("=") != segment:
+    if _encode(task_id) != segment:
         raise ValueError("not the one encoding of this id")
     return task_id

@@ -18,9 +18,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-#: The storeys of `realtime`, from the ground up. A module imports from its own room or from
-#: below. All other rooms are on the top storey.
-STOREYS = [
+#: The levels of `realtime`, the lowest first. A module imports from its own folder and from lower
+#: levels. All other folders and modules are on the top level.
+LEVELS = [
     {"core", "exceptions"},
     {"conf"},
     {"groups", "results"},
@@ -28,7 +28,7 @@ STOREYS = [
     {"worker", "web"},
     {"server"},
 ]
-TOP = len(STOREYS)
+TOP = len(LEVELS)
 #: Modules of the standard library that run code concurrently or reach the network.
 NOT_IN_CORE = {
     *("asyncio", "concurrent", "http", "multiprocessing", "queue", "select", "selectors", "socket"),
@@ -94,34 +94,34 @@ def is_module(name: str) -> bool:
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
-def room(module: str) -> str:
-    """`realtime.store.redis` → `store`; the package itself is the room ``."""
+def folder(module: str) -> str:
+    """`realtime.store.redis` → `store`; for the package itself ``."""
     return module.partition(".")[2].partition(".")[0]
 
 
-def storey(module: str) -> int:
-    return next((i for i, rooms in enumerate(STOREYS) if room(module) in rooms), TOP)
+def level(module: str) -> int:
+    return next((i for i, folders in enumerate(LEVELS) if folder(module) in folders), TOP)
 
 
 def top(module: str) -> str:
     return module.partition(".")[0]
 
 
-def crooked(imports: list[Import]) -> list[Import]:
-    """The imports inside `realtime` that go up, or across a storey."""
+def forbidden(imports: list[Import]) -> list[Import]:
+    """The imports inside `realtime` from a higher level, or from another folder of the same one."""
     return [
         each
         for each in imports
         if top(each.imported) == "realtime"
-        and room(each.importer) != room(each.imported)
-        and storey(each.imported) >= storey(each.importer)
-        and not storey(each.imported) == storey(each.importer) == TOP
-        and {room(each.importer), room(each.imported)} != {"core", "exceptions"}
+        and folder(each.importer) != folder(each.imported)
+        and level(each.imported) >= level(each.importer)
+        and not level(each.imported) == level(each.importer) == TOP
+        and {folder(each.importer), folder(each.imported)} != {"core", "exceptions"}
     ]
 
 
 def test_inside_realtime_imports_go_down_only() -> None:
-    assert crooked(imports_of("realtime")) == []
+    assert forbidden(imports_of("realtime")) == []
 
 
 def test_core_imports_only_the_pure_parts_of_the_standard_library() -> None:
@@ -134,7 +134,7 @@ def test_core_imports_only_the_pure_parts_of_the_standard_library() -> None:
     assert outside == []
 
 
-def test_the_reusable_app_does_not_know_the_project_around_it() -> None:
+def test_realtime_does_not_import_the_project() -> None:
     assert [e for e in imports_of("realtime") if top(e.imported) in ("project", "tasks")] == []
 
 
@@ -144,13 +144,17 @@ def test_tasks_import_only_the_public_names_of_realtime() -> None:
     assert crossing, "no task uses the service: is this test looking in the right place?"
 
 
-def test_there_is_something_to_hold() -> None:
-    rooms = {room(name) for name, _, _ in modules("realtime")}
-    assert set().union(*STOREYS) <= rooms
+def test_the_tests_do_not_import_the_benchmarks() -> None:
+    assert [each for each in imports_of("tests") if top(each.imported) == "benchmarks"] == []
+
+
+def test_every_folder_of_the_levels_exists() -> None:
+    folders = {folder(name) for name, _, _ in modules("realtime")}
+    assert set().union(*LEVELS) <= folders
 
 
 @pytest.mark.parametrize(
-    ("importer", "source", "is_crooked"),
+    ("importer", "source", "is_forbidden"),
     [
         ("realtime.core.status", "from realtime.conf import conf", True),
         ("realtime.core.status", "def late():\n    import realtime.store", True),
@@ -163,9 +167,9 @@ def test_there_is_something_to_hold() -> None:
         ("realtime.urls", "from .web import views", False),
     ],
 )
-def test_these_rules_see_every_way_to_import(importer: str, source: str, is_crooked: bool) -> None:
+def test_the_rule_finds_every_way_to_import(importer: str, source: str, is_forbidden: bool) -> None:
     found = [Import(importer, name) for name in imports_in(source, importer, is_package=False)]
-    assert bool(crooked(found)) is is_crooked
+    assert bool(forbidden(found)) is is_forbidden
 
 
 # Sizes
@@ -305,6 +309,6 @@ def test_private_names_of_libraries_are_used_in_few_places_only() -> None:
         ("user._meta", set()),
     ],
 )
-def test_this_rule_sees_every_way_to_use_a_private_name(source: str, names: set[str]) -> None:
+def test_the_rule_finds_every_way_to_use_a_private_name(source: str, names: set[str]) -> None:
     tree = ast.parse(source)
     assert private_names_in(tree, {"_ours", *names_defined_in(tree)}) == names
