@@ -40,8 +40,8 @@ logger = get_logger("realtime.store")
 SCHEMA: Final = 1
 
 
-#: A script's key, and its arguments.
-Call = tuple[str, Sequence[Any]]
+#: A script's keys, and its other arguments.
+Call = tuple[Sequence[str], Sequence[Any]]
 
 
 class Client:
@@ -77,7 +77,7 @@ class Client:
             while True:
                 self.free.pop().disconnect()
 
-    def send(self, script: Script, calls: Sequence[Call]) -> Callable[[], list[int]]:
+    def send(self, script: Script, calls: Sequence[Call]) -> Callable[[], list[Any]]:
         """Call a script some times, past the pool; return what waits for the answers.
 
         The pool's bookkeeping, and its look at each connection before it is used, cost half as
@@ -87,26 +87,26 @@ class Client:
         client, free = self._get(), self.free
         # redis-py's own looks at each argument first, which takes longer than the rest.
         command = [
-            hiredis.pack_command(("EVALSHA", script.sha, 1, key, *args)) for key, args in calls
+            hiredis.pack_command(("EVALSHA", script.sha, len(keys), *keys, *args))
+            for keys, args in calls
         ]
         try:
             connection = free.pop()
         except IndexError:
             connection = client.connection_pool.make_connection()
 
-        def answer() -> list[int]:
+        def answer() -> list[Any]:
             replies = _receive(connection, command)
             free.append(connection)
             for number, reply in enumerate(replies):
                 if isinstance(reply, NoScriptError):
-                    key, args = calls[number]
                     with self.use():
-                        replies[number] = script.call(client, (key,), args)
+                        replies[number] = script.call(client, *calls[number])
                 elif isinstance(reply, Exception):
                     if is_read_only(reply):
                         self._close_idle(client)
                     raise reply
-            return list(map(int, replies))
+            return replies
 
         # One that failed, or whose answer nobody took, is given up: what is read from it next
         # could be the answer to something else.

@@ -5,26 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from asgiref.sync import async_to_sync
 
-from realtime.conf import conf
-from realtime.core.change import Accepted, Change, decide, forget
+from realtime.core.change import Change
+from realtime.core.decide import Accepted, decide, forget
 from realtime.core.event import Event
 from realtime.core.jsontext import dumps
 from realtime.core.position import Head, Position, next_digest
-from realtime.core.states import (
-    CUSTOM_RANK,
-    PENDING,
-    RECEIVED,
-    STALLED,
-    STARTED,
-    TERMINAL_RANK,
-    rank,
-)
-from realtime.core.status import Status, compose
-from realtime.core.topics import TASK, USER, VISITOR, Topic, topics_of
+from realtime.core.states import PENDING, RECEIVED, STALLED, TERMINAL_RANK, rank
+from realtime.core.status import Status
+from realtime.core.topics import TASK, USER, VISITOR, Topic
 from realtime.groups.layer import get_layer, group_of, to_message
 
 from .base import (
@@ -38,7 +30,7 @@ from .base import (
     Store,
     Waiting,
 )
-from .record import Log, Record, new_epoch
+from .record import Log, Record, new_name
 
 
 class MemoryStore(Store):
@@ -56,77 +48,77 @@ class MemoryStore(Store):
         version = self._accept(change)
         return lambda: version
 
+    # A change in three parts, as in accept.lua: decide, record, apply.
+
     def _accept(self, change: Change) -> int:
         with self._lock:
             record = self._records.get(change.task_id)
             kept = decide(record.kept if record else None, change)
             if kept is None:
                 return 0
-            before = record.kept if record else None
-            fresh = before is not None and kept.lives != before.lives
-            if record is None:
-                record = self._records[change.task_id] = Record(kept)
-            if fresh:
-                record.texts, record.dependents, record.redelivery_timeout = {}, (), 0
-                self._logs.pop(f"{TASK}:{change.task_id}", None)
-            if before is None or fresh or _runs(before) != _runs(kept) or kept.state == STALLED:
-                record.since = time.monotonic()
-            if change.worker:
-                record.redelivery_timeout = change.redelivery_timeout
-            if change.dependents:
-                record.dependents = change.dependents
-            self._set_owner(record, change, before, fresh)
-            record.kept = kept
-            record.version += 1
-            record.texts.setdefault("task_id", dumps(change.task_id))
-            record.texts |= change.fields
-            record.texts |= {
-                "state": dumps(kept.state),
-                "version": str(record.version),
-                "run": str(kept.run),
-                "attempt": str(kept.attempt),
-            }
-            if fresh and record.owner:
-                self._log(f"{USER}:{record.owner}").tasks.pop(change.task_id, None)
-            events = [
-                self._log_event(topic, change.task_id, record)
-                for topic in topics_of(change.task_id, record.owner or "")
-            ]
-            version = record.version
-        for event in events:
-            _send(event)
+            record = self._keep(record, kept, change)
+            version, events = record.version, list(self._apply_all(change.task_id, record))
+        _send(events)
         return version
 
+    def _keep(self, record: Record | None, kept: Accepted, change: Change) -> Record:
+        """Keep the task's record: its owner, life, version and fields."""
+        before = record.kept if record else None
+        ran = record is not None and record.runs
+        if record is None:
+            record = self._records[change.task_id] = Record(kept)
+        new_life = before is None or kept.lives != before.lives
+        if new_life:
+            record.texts = {"task_id": dumps(change.task_id)}
+            record.dependents, record.redelivery_timeout = (), 0
+        # Another owner begins another life too: subscribers of the topic must be authorised anew.
+        if self._set_owner(record, change, before, new_life) or new_life:
+            record.life = new_name()
+        record.keep(kept, change)
+        if new_life or record.runs != ran or kept.state == STALLED:
+            record.since = time.monotonic()
+        return record
+
     def _set_owner(
-        self, record: Record, change: Change, before: Accepted | None, fresh: bool
-    ) -> None:
-        """Give a task to its publication's owner; without one, to the first that is known."""
+        self, record: Record, change: Change, before: Accepted | None, new_life: bool
+    ) -> bool:
+        """Give a task to its publication's owner; without one, to the first that is known.
+
+        Return whether it came to an owner, or to another one.
+        """
         known = before.publication if before else ""
         named = change.publication not in ("", known)
         had = record.owner
         if not (named or had is None or (had == "" and change.owner and not known)):
-            return
+            return False
         record.owner = self._moved.get(change.owner, change.owner)
-        if had == "" and record.owner:
-            self._logs.pop(f"{TASK}:{change.task_id}", None)
-        if had == record.owner or not (fresh or had):
-            return
-        record.owner_since = time.time()
-        self._logs.pop(f"{TASK}:{change.task_id}", None)
+        if had == record.owner or before is None:
+            return False
+        if new_life or had:
+            record.owner_since = time.time()
         if had:
-            self._take_off(had, [change.task_id])
+            self._log(Topic(USER, had)).take_off([change.task_id])
+        return True
 
-    def _take_off(self, owner: str, task_ids: Sequence[str]) -> None:
-        log = self._log(f"{USER}:{owner}")
-        for task_id in task_ids:
-            log.tasks.pop(task_id, None)
-        log.restart()
+    def _apply_all(self, task_id: str, record: Record) -> Iterator[Event]:
+        yield from self._apply(Topic(TASK, task_id), task_id, record)
+        if record.owner:
+            yield from self._apply(Topic(USER, record.owner), task_id, record)
+
+    def _apply(self, topic: Topic, task_id: str, record: Record) -> Iterator[Event]:
+        """Apply a record's status to one topic, unless the topic has it."""
+        log = self._log(topic)
+        if log.has(task_id, record):
+            return
+        if not topic.holds_many and log.is_of_another_life(task_id, record):
+            log = self._logs[str(topic)] = Log()
+        yield log.append(str(topic), task_id, record)
 
     def status(self, task_id: str, *, owner: str | None = None) -> Status | None:
         record = self._known().get(task_id)
         if record is None or owner not in (None, record.owner or ""):
             return None
-        return Status.from_json(compose(record.texts))
+        return Status.from_json(record.text)
 
     def statuses(self, topic: Topic) -> list[Status]:
         with self._lock:
@@ -161,16 +153,16 @@ class MemoryStore(Store):
                 record.redelivery_timeout,
                 record.kept.publication,
                 record.kept.lives > 0,
-                Status.from_json(compose(record.texts)).published_at,
+                Status.from_json(record.text).published_at,
                 record.dependents,
             )
             for task_id, record in self._known().items()
-            if _runs(record.kept)
+            if record.runs
         ]
         return [run for run in found if received or run.state != RECEIVED or not run.alive]
 
     def running_ids(self) -> list[str]:
-        return [task_id for task_id, record in self._known().items() if _runs(record.kept)]
+        return [task_id for task_id, record in self._known().items() if record.runs]
 
     def waiting(self, limit: int) -> list[Waiting]:
         return self.unfinished(self.waiting_ids()[:limit])
@@ -179,7 +171,7 @@ class MemoryStore(Store):
         return [
             task_id
             for task_id, record in self._known().items()
-            if not _runs(record.kept) and record.kept.rank != TERMINAL_RANK
+            if not record.runs and record.kept.rank != TERMINAL_RANK
         ]
 
     def unfinished(self, task_ids: Sequence[str]) -> list[Waiting]:
@@ -190,7 +182,7 @@ class MemoryStore(Store):
                 records[task_id].kept.state,
                 records[task_id].kept.publication,
                 records[task_id].kept.lives > 0,
-                Status.from_json(compose(records[task_id].texts)).published_at,
+                Status.from_json(records[task_id].text).published_at,
             )
             for task_id in task_ids
             if task_id in records and records[task_id].kept.rank != TERMINAL_RANK
@@ -227,7 +219,7 @@ class MemoryStore(Store):
     def _remove(self, task_id: str) -> None:
         self._logs.pop(f"{TASK}:{task_id}", None)
         if owner := self._records[task_id].owner:
-            self._take_off(owner, [task_id])
+            self._log(Topic(USER, owner)).take_off([task_id])
 
     def forget_owner(self, owner: str) -> int:
         with self._lock:
@@ -242,17 +234,16 @@ class MemoryStore(Store):
             if self._moved.get(visitor, owner) != owner:
                 return 0
             mine = [task_id for task_id, record in self._known().items() if record.owner == visitor]
-            listed = self._log(f"{USER}:{visitor}").tasks
-            mine.sort(key=lambda task_id: listed.get(task_id, 0))
+            log = self._log(Topic(USER, visitor))
+            mine.sort(key=lambda task_id: log.tasks.get(task_id, 0))
             if self._moved.get(visitor) != owner or mine:
-                self._take_off(visitor, mine)
+                log.take_off(mine)
             self._moved[visitor] = owner
             for task_id in mine:
                 record = self._records[task_id]
                 record.owner = owner
-                events.append(self._log_event(f"{USER}:{owner}", task_id, record))
-        for event in events:
-            _send(event)
+                events += self._apply(Topic(USER, owner), task_id, record)
+        _send(events)
         return len(mine)
 
     # For the web process.
@@ -278,30 +269,31 @@ class MemoryStore(Store):
 
     async def read_since(self, topic: Topic, head: Head) -> Reading:
         with self._lock:
-            log, ((epoch, offset), digest) = self._log(str(topic)), head
-            reading = self._read(topic, head.position, PAGE)
-            if reading.recovered:
-                for text in reading.texts:
-                    digest = next_digest(digest, text)
-            else:
-                digest = log.digest  # what led here is not kept
-            if epoch == log.epoch and (offset > log.offset or digest != log.digest):
-                log.restart()
-                return self._read(topic, None, PAGE)
-            return reading
+            log, ((epoch, offset), digest) = self._log(topic), head
+            texts = log.missed(head.position)
+            for text in texts or ():
+                digest = next_digest(digest, text)
+            other = texts is not None and digest != log.digest
+            if epoch != log.epoch or not (offset > log.offset or other):
+                return self._read(topic, head.position, PAGE)
+            log.restart()
+            record = None if topic.holds_many else self._known().get(topic.ident)
+            if record is not None:
+                record.life = new_name()
+                log.entries[topic.ident] = record.entry
+            return self._read(topic, None, PAGE)
 
     def _read(self, topic: Topic, since: Position | None, limit: int) -> Reading:
-        log = self._log(str(topic))
-        position, texts = Position(log.epoch, log.offset), None
-        if since is not None and since.epoch == log.epoch:
-            missed = log.offset - since.offset
-            if 0 <= missed <= len(log.texts):
-                texts = list(log.texts)[len(log.texts) - missed :]
+        is_new = str(topic) not in self._logs
+        log, record = self._log(topic), self._known().get(topic.ident)
+        if is_new and record is not None and not topic.holds_many:
+            log.entries[topic.ident] = record.entry  # what this reading shows
+        texts = log.missed(since)
         recovered = texts is not None
         if topic.holds_many:
             page = self._page(topic, None, limit)
             return Reading(
-                position,
+                log.position,
                 recovered,
                 page.texts if texts is None else texts,
                 log.digest,
@@ -309,12 +301,11 @@ class MemoryStore(Store):
                 next=None if recovered else page.next,
                 moved_to=self._moved.get(topic.ident),
             )
-        record = self._known().get(topic.ident)
         if texts is None:
-            texts = [compose(record.texts)] if record else []
+            texts = [record.text] if record else []
         claimed = record and (record.owner or record.kept.publication)
         return Reading(
-            position,
+            log.position,
             recovered,
             texts,
             log.digest,
@@ -337,7 +328,7 @@ class MemoryStore(Store):
 
     async def heads(self, topics: Sequence[str]) -> list[Head | None]:
         logs = [self._logs.get(topic) for topic in topics]
-        return [Head(Position(log.epoch, log.offset), log.digest) if log else None for log in logs]
+        return [log.head if log else None for log in logs]
 
     async def expire(self, topics: Sequence[str]) -> None:
         pass  # nothing expires here
@@ -348,45 +339,31 @@ class MemoryStore(Store):
     def disconnect(self) -> None:
         pass
 
-    def _log(self, topic: str) -> Log:
-        return self._logs.setdefault(topic, Log(new_epoch()))
-
-    def _log_event(self, topic: str, task_id: str, record: Record) -> Event:
-        log, text = self._log(topic), compose(record.texts)
-        log.offset += 1
-        log.digest = next_digest(log.digest, text)
-        log.texts.append(text)
-        log.tasks.setdefault(task_id, log.offset)
-        while len(log.tasks) > conf().MAX_LIST_TASKS:
-            del log.tasks[next(iter(log.tasks))]
-        return Event(topic, Position(log.epoch, log.offset), task_id, record.kept.state, text)
+    def _log(self, topic: Topic) -> Log:
+        return self._logs.setdefault(str(topic), Log())
 
     def _texts(self, topic: Topic) -> list[tuple[int, str]]:
         """Return the statuses of a topic's tasks, newest first, and the offsets they came at."""
         log = self._logs.get(str(topic))
         return [
-            (offset, compose(self._records[task_id].texts))
+            (offset, self._records[task_id].text)
             for task_id, offset in reversed(list(log.tasks.items()) if log else [])
         ]
-
-
-def _runs(kept: Accepted) -> bool:
-    """Return whether a worker runs it, or holds it and is known."""
-    held = kept.rank == rank(RECEIVED) and bool(kept.worker)
-    return held or rank(STARTED) <= kept.rank <= CUSTOM_RANK
 
 
 #: Sending from within an event loop cannot be waited for; the loop holds tasks only weakly.
 _sending: set[asyncio.Task[None]] = set()
 
 
-def _send(event: Event) -> None:
-    layer, group = get_layer(), group_of(event.topic)
+def _send(events: Iterable[Event]) -> None:
+    layer = get_layer()
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        async_to_sync(layer.group_send)(group, to_message(event))
-    else:
-        task = loop.create_task(layer.group_send(group, to_message(event)))
+        for event in events:
+            async_to_sync(layer.group_send)(group_of(event.topic), to_message(event))
+        return
+    for event in events:
+        task = loop.create_task(layer.group_send(group_of(event.topic), to_message(event)))
         _sending.add(task)
         task.add_done_callback(_sending.discard)

@@ -3,48 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from realtime.conf import conf
 from realtime.core.change import Change
-from realtime.core.jsontext import dumps
 from realtime.core.position import Head, Position
-from realtime.core.states import rank
 from realtime.core.status import Status
 from realtime.core.topics import TASK, USER, VISITOR, Topic
 from realtime.groups.layer import group_of
 
 from .base import LONGEST_PAGE, PAGE, Ownership, Page, Reading, Running, Store, Waiting
-from .connection import SCHEMA, Asker, Call, Client, check_schema
-from .scripts import FIELD_NUMBERS, Script
+from .connection import SCHEMA, Asker, Client, check_schema
+from .keys import Keys, random_name
+from .scripts import Script
 from .unfinished import Unfinished, chunks
 
-#: Tasks that are moved or forgotten in one go: Redis serves nobody else meanwhile.
+#: Tasks that one call moves or forgets: Redis serves no other client meanwhile.
 _MOVED: Final = 100
 #: Seconds between two writes by which an event loop's connection notices a failover.
 _WRITE_EVERY: Final = 1.0
+#: Tasks whose owner a process remembers, where their changes do not name it.
+_OWNERS: Final = 1000
 _CURSOR: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 
-
-def _name() -> str:
-    """Return a name that no other count of a topic has, and no other life of a task."""
-    return os.urandom(6).hex()  # not from `random`, which a task may have seeded
+#: Indexes in what read.lua returns.
+_OWNER: Final = 4
+_TOTAL: Final = 5
+_NEXT: Final = 6
+_TEXTS: Final = 8
 
 
 def _head(text: str) -> Head:
-    epoch, offset, *digest = text.split(" ")
-    return Head(Position(epoch, int(offset)), int(*digest))
-
-
-@lru_cache(maxsize=1024)
-def _group(kind: str, ident: str) -> str:
-    return group_of(f"{kind}:{ident}")
+    epoch, offset, digest, *_ = text.split(" ")
+    return Head(Position(epoch, int(offset)), int(digest))
 
 
 def _impatience() -> float:
@@ -59,58 +54,60 @@ class RedisStore(Store):
     """Keeps the truth in Redis, and publishes in the format of the Pub/Sub channel layer."""
 
     def __init__(self) -> None:
-        self._prefix = f"{conf().PREFIX}:"
+        self._keys = Keys(f"{conf().PREFIX}:")
         self._accepting = Script("accept.lua")
         self._reading = Script("read.lua")
         self._forgetting = Script("forget.lua")
         self._adopting = Script("adopt.lua")
+        self._finding_due = Script("due.lua")
         self._expiring = Script("expire.lua")
         #: Only a task's own updates must not wait for a slow Redis.
         self._impatient = Client(_impatience)
         self._patient = Client(_patience)
-        self._unfinished = Unfinished(self._patient, self._prefix)
+        self._unfinished = Unfinished(self._patient, self._keys)
+        #: Owners that the script answered with, by task.
+        self._owners: dict[str, Sequence[str]] = {}
         self._askers: WeakKeyDictionary[asyncio.AbstractEventLoop, Asker] = WeakKeyDictionary()
-        _group.cache_clear()  # other settings, other groups
 
     def accept(self, change: Change) -> int:
-        (version,) = self._patient.send(self._accepting, [self._call(change)])()
-        return version
+        return self._send_all(self._patient, [change])()[0]
 
     def send(self, change: Change) -> Callable[[], int]:
-        answers = self._impatient.send(self._accepting, [self._call(change)])
+        answers = self._send_all(self._impatient, [change])
         return lambda: answers()[0]
 
     def send_all(self, changes: Sequence[Change]) -> Callable[[], Sequence[int]]:
-        return self._impatient.send(self._accepting, list(map(self._call, changes)))
+        return self._send_all(self._impatient, changes)
 
-    def _call(self, change: Change) -> Call:
-        args: list[Any] = [
-            change.task_id,
-            change.state,
-            rank(change.state),
-            "" if change.attempt is None else change.attempt,
-            change.run_id,
-            "1" if change.begins else "",
-            "" if change.counter is None else change.counter,
-            "1" if change.stored else "",
-            change.publication,
-            change.sender,
-            change.owner,
-            _group(TASK, change.task_id),
-            change.owner and _group(USER, change.owner),
-            _name(),
-            change.worker,
-        ]
-        for key, text in change.fields.items():
-            args += (FIELD_NUMBERS.get(key, key), text)
-        if change.worker:
-            args += ["_redelivery_timeout", change.redelivery_timeout]
-        if change.dependents:
-            args += ["_dependents", dumps(change.dependents)]
-        return self._record(change.task_id), args
+    def _send_all(self, client: Client, changes: Sequence[Change]) -> Callable[[], Sequence[int]]:
+        owners, accept = self._owners, self._keys.accept
+        calls = [accept(change, owners.get(change.task_id, ())) for change in changes]
+        answers = client.send(self._accepting, calls)
+
+        def versions() -> Sequence[int]:
+            found = answers()
+            for number, answer in enumerate(found):
+                if not isinstance(answer, int):
+                    found[number] = self._repeat(client, changes[number], answer)
+            return found
+
+        return versions
+
+    def _repeat(self, client: Client, change: Change, answer: Any) -> int:
+        """Accept a change where the script needs the keys of owners that the change does not name.
+
+        Such a change is from beside the run, or its task came to another owner meanwhile.
+        """
+        while not isinstance(answer, int):
+            if len(self._owners) >= _OWNERS:
+                self._owners.clear()
+            others = [owner for owner in answer if owner != change.owner]
+            self._owners[change.task_id] = others
+            (answer,) = client.send(self._accepting, [self._keys.accept(change, others)])()
+        return answer
 
     def status(self, task_id: str, *, owner: str | None = None) -> Status | None:
-        reply = self._ask(Topic(TASK, task_id))
+        reply = self._read_now(Topic(TASK, task_id))
         texts = reply[_TEXTS:]
         if not texts or owner not in (None, reply[_OWNER]):
             return None
@@ -120,40 +117,45 @@ class RedisStore(Store):
         found: list[Status] = []
         after: str | None = ""
         while after is not None:
-            reply = self._ask(topic, limit=LONGEST_PAGE, after=after)
+            reply = self._read_now(topic, after)
             found += map(Status.from_json, reply[_TEXTS:])
             after = reply[_NEXT]
         return found
 
-    def _ask(self, topic: Topic, **page: Any) -> list[Any]:
-        with self._patient.use() as client:
-            return cast(list[Any], self._reading.call(client, *self._question(topic, **page)))
+    def _read_now(self, topic: Topic, after: str = "") -> list[Any]:
+        task_ids: list[str] = []
+        while True:
+            call = self._keys.read(topic, limit=LONGEST_PAGE, after=after, task_ids=task_ids)
+            with self._patient.use() as client:
+                reply = cast(list[Any], self._reading.call(client, *call))
+            if reply[0] is not None:
+                return reply
+            task_ids += reply[1:]
 
     # Looking after what has not ended.
 
     def renew_lease(self, worker: str, seconds: float) -> None:
         with self._patient.use() as client:
             pipeline = client.pipeline(transaction=False)
-            pipeline.set(self._key("lease", worker), 1, px=int(seconds * 1000))
-            pipeline.set(f"{self._prefix}schema", SCHEMA, nx=True)
-            pipeline.get(f"{self._prefix}schema")
+            pipeline.set(self._keys.lease(worker), 1, px=int(seconds * 1000))
+            pipeline.set(self._keys.schema, SCHEMA, nx=True)
+            pipeline.get(self._keys.schema)
             check_schema(pipeline.execute()[-1])
 
     def end_lease(self, worker: str) -> None:
         with self._patient.use() as client:
-            client.delete(self._key("lease", worker))
+            client.delete(self._keys.lease(worker))
 
     def elect(self, candidate: str, seconds: float) -> bool:
-        key = f"{self._prefix}leader"
+        key, milliseconds = self._keys.leader, int(seconds * 1000)
         with self._patient.use() as client:
-            if client.set(key, candidate, nx=True, px=int(seconds * 1000)):
+            if client.set(key, candidate, nx=True, px=milliseconds):
                 return True
-            # Two leaders at once would do no harm: each change of theirs is judged like any other.
-            mine = client.get(key) == candidate
-            return mine and bool(client.pexpire(key, int(seconds * 1000)))
+            # Two leaders at once do no harm: each of their changes is judged like any other.
+            return client.get(key) == candidate and bool(client.pexpire(key, milliseconds))
 
     async def has_leader(self) -> bool:
-        return bool(await self._async().ask("EXISTS", f"{self._prefix}leader"))
+        return bool(await self._async().ask("EXISTS", self._keys.leader))
 
     def running(self, *, received: bool = True) -> list[Running]:
         return self._unfinished.running(received=received)
@@ -173,77 +175,96 @@ class RedisStore(Store):
     # Moving and removing what is kept.
 
     def withdraw(self, task_id: str, publication: str) -> bool:
-        return bool(self._forget([task_id], "1", publication))
+        return self._forget_one(task_id, "1", publication)
 
     def forget(self, task_id: str) -> bool:
-        return bool(self._forget([task_id]))
+        return self._forget_one(task_id)
 
     def forget_owner(self, owner: str) -> int:
-        topic, count = f"{USER}:{owner}", 0
+        _, _, tasks, _, expiry = self._keys.of_topic(Topic(USER, owner))
+        count = 0
         while True:
             with self._patient.use() as client:
-                # Those that the list has no room for are in the other set only.
-                tasks, expiry = self._key("list", topic), self._key("expiry", topic)
+                # Tasks that the list has no room for are in the other set only.
                 found = client.zrange(tasks, 0, _MOVED - 1) or client.zrange(expiry, 0, _MOVED - 1)
                 task_ids = cast(list[str], found)
                 if not task_ids:
                     return count
-                count += self._forget(self._of(owner, task_ids))
-                # Should one of them be somebody else's by now, or have expired.
+                count += self._forget(task_ids, owner)[0]
+                # Should one of them be another owner's by now, or have expired.
                 client.zrem(tasks, *task_ids)
                 client.zrem(expiry, *task_ids)
 
-    def _of(self, owner: str, task_ids: Sequence[str]) -> list[str]:
-        owners = self._unfinished.records(task_ids, ("state", "_owner"))
-        return [task_id for task_id, (_, whose) in owners.items() if whose == owner]
+    def _forget_one(self, task_id: str, *withdraw: str) -> bool:
+        count, other = self._forget([task_id], "", *withdraw)
+        while other is not None:
+            count, other = self._forget([task_id], other, *withdraw)
+        return bool(count)
 
-    def _forget(self, task_ids: Sequence[str], *withdraw: str) -> int:
-        args = [_name(), *(withdraw or ("", "")), *task_ids]
+    def _forget(
+        self, task_ids: Sequence[str], owner: str, *withdraw: str
+    ) -> tuple[int, str | None]:
+        """Forget the tasks of one owner, or of nobody.
+
+        Return how many there were, and the owner of one that is another owner's.
+        """
+        keys = [*self._keys.of_topic(Topic(USER, owner)), self._keys.running, self._keys.waiting]
+        for task_id in task_ids:
+            head, log, record = self._keys.of_topic(Topic(TASK, task_id))
+            keys += (record, head, log)
+        args = [owner, random_name(), *(withdraw or ("", "")), *task_ids]
         with self._patient.use() as client:
-            return int(self._forgetting.call(client, (), args))
+            count, other = self._forgetting.call(client, keys, args)
+            return int(count), other
 
     def adopt(self, visitor: str, owner: str) -> int:
         if not visitor.startswith(VISITOR):
             raise ValueError(f"{visitor!r} is no visitor")
-        args = [visitor, owner, group_of(f"{USER}:{owner}"), _name(), _MOVED]
+        topic = Topic(USER, owner)
+        keys = [
+            self._keys.moved(visitor),
+            *(self._keys.running, self._keys.waiting),
+            *self._keys.of_topic(Topic(USER, visitor)),
+            *self._keys.of_topic(topic),
+        ]
+        args = [visitor, owner, str(topic), group_of(str(topic)), random_name(), _MOVED]
         while True:
             with self._patient.use() as client:
-                moved, seen = self._adopting.call(client, (), args)
-            if moved or not seen:
+                _, *task_ids = self._adopting.call(client, keys, args)
+                if not task_ids:
+                    return 0
+                records = map(self._keys.record, task_ids)
+                moved, *_ = self._adopting.call(client, [*keys, *records], [*args, *task_ids])
+            if moved:
                 return int(moved)
 
     # For the web process.
 
     async def ownership(self, task_id: str) -> Ownership | None:
-        command = ("HMGET", self._record(task_id), "_owner", "_owner_since")
+        command = ("HMGET", self._keys.record(task_id), "_owner", "_owner_since")
         owner, since = await self._async().ask(*command)
         return None if owner is None else Ownership(owner, float(since or 0))
 
     async def moved_to(self, visitor: str) -> str | None:
-        owner = await self._async().ask("HGET", self._key("moved", visitor), "owner")
+        owner = await self._async().ask("HGET", self._keys.moved(visitor), "owner")
         return None if owner is None else str(owner)
 
     async def page(self, topic: Topic, after: str, limit: int) -> Page:
         if not _CURSOR.fullmatch(after):
             raise ValueError("after must be what the last page gave as next")
-        question = self._question(topic, limit=limit, after=after)
-        reply = await self._async().call(self._reading, *question, cost=limit)
+        reply = await self._call_read(topic, limit=limit, after=after)
         return Page(reply[_TEXTS:], int(reply[_TOTAL] or 0), reply[_NEXT])
 
     async def read(
         self, topic: Topic, since: Position | None = None, *, limit: int = PAGE
     ) -> Reading:
-        cost = limit if topic.holds_many else 1
-        question = self._question(topic, since, epoch=_name(), limit=limit)
-        return await self._read(question, cost)
+        return await self._read(topic, since, limit)
 
     async def read_since(self, topic: Topic, head: Head) -> Reading:
-        cost = PAGE if topic.holds_many else 1
-        question = self._question(topic, head.position, epoch=_name(), digest=head.digest)
-        return await self._read(question, cost)
+        return await self._read(topic, head, PAGE)
 
-    async def _read(self, question: tuple[list[str], list[Any]], cost: int) -> Reading:
-        reply = await self._async().call(self._reading, *question, cost=cost)
+    async def _read(self, topic: Topic, since: Position | Head | None, limit: int) -> Reading:
+        reply = await self._call_read(topic, since, epoch=random_name(), limit=limit)
         epoch, offset, digest, recovered, owner, total, after, moved, *texts = reply
         return Reading(
             Position(epoch, int(offset)),
@@ -256,14 +277,25 @@ class RedisStore(Store):
             moved_to=moved,
         )
 
+    async def _call_read(
+        self, topic: Topic, since: Position | Head | None = None, **page: Any
+    ) -> list[Any]:
+        """Call read.lua: for a list first without its tasks, then with those that it answers."""
+        task_ids: list[str] = []
+        while True:
+            keys, args = self._keys.read(topic, since, task_ids=task_ids, **page)
+            cost = max(1, len(task_ids))
+            reply = cast(list[Any], await self._async().call(self._reading, keys, args, cost=cost))
+            if reply[0] is not None:
+                return reply
+            task_ids += reply[1:]
+
     async def heads(self, topics: Sequence[str]) -> list[Head | None]:
-        keys = [self._key("head", topic) for topic in topics]
-        asker = self._async()
-        asked = [asker.ask("MGET", *chunk) for chunk in chunks(keys)]
-        # A replica answers whoever only reads, for ever: a write tells.
+        asker, schema = self._async(), self._keys.schema
+        asked = [asker.ask("MGET", *chunk) for chunk in chunks([*map(self._keys.head, topics)])]
+        # A replica answers a client that only reads, for ever: a write tells.
         if write := time.monotonic() - asker.wrote >= _WRITE_EVERY:
-            name = f"{self._prefix}schema"
-            asked += [asker.ask("SET", name, SCHEMA, "NX"), asker.ask("GET", name)]
+            asked += [asker.ask("SET", schema, SCHEMA, "NX"), asker.ask("GET", schema)]
         found = await asyncio.gather(*asked)
         if write:
             check_schema(found.pop())
@@ -272,8 +304,20 @@ class RedisStore(Store):
         return [_head(text) if text else None for texts in found for text in texts]
 
     async def expire(self, topics: Sequence[str]) -> None:
-        for some in chunks(topics):
-            await self._async().call(self._expiring, (), (_name(), *some))
+        for some in chunks([*map(Topic.parse, topics)]):
+            expiry = [self._keys.of_topic(topic)[-1] for topic in some]
+            for number in await self._async().call(self._finding_due, expiry, ()):
+                await self._expire(some[int(number) - 1])
+
+    async def _expire(self, topic: Topic) -> None:
+        missing: list[str] = []
+        while True:
+            keys = [*self._keys.of_topic(topic), *map(self._keys.record, missing)]
+            args = [topic.ident, random_name(), *missing]
+            found = await self._async().call(self._expiring, keys, args)
+            if not found:
+                return
+            missing += found
 
     async def close(self) -> None:
         asker = self._askers.pop(asyncio.get_running_loop(), None)
@@ -284,46 +328,9 @@ class RedisStore(Store):
         for client in (self._impatient, self._patient):
             client.disconnect()
 
-    def _key(self, kind: str, ident: object) -> str:
-        return f"{self._prefix}{kind}:{ident}"
-
-    def _record(self, task_id: str) -> str:
-        return self._key("task", task_id)
-
-    def _question(
-        self,
-        topic: Topic,
-        since: Position | None = None,
-        *,
-        epoch: str = "",
-        digest: int | None = None,
-        limit: int = PAGE,
-        after: str = "",
-    ) -> tuple[list[str], list[Any]]:
-        tasks = self._key("list", topic) if topic.holds_many else self._record(topic.ident)
-        keys = [self._key("head", topic), self._key("log", topic), tasks]
-        return keys, [
-            str(topic),
-            "1" if topic.holds_many else "",
-            since.epoch if since else "",
-            since.offset if since else 0,
-            epoch,
-            "" if digest is None else digest,
-            min(max(limit, 1), LONGEST_PAGE),
-            after,
-            topic.ident if topic.kind == USER and topic.ident.startswith(VISITOR) else "",
-        ]
-
     def _async(self) -> Asker:
         loop = asyncio.get_running_loop()
         asker = self._askers.get(loop)
         if asker is None:
             asker = self._askers[loop] = Asker()
         return asker
-
-
-#: Places in what `read.lua` returns.
-_OWNER: Final = 4
-_TOTAL: Final = 5
-_NEXT: Final = 6
-_TEXTS: Final = 8

@@ -1,7 +1,8 @@
-"""The Lua files of this folder, as Redis is given them.
+"""The Lua files of this folder, as Redis gets them.
 
-A line ``-- include <file>`` stands for that file. Names in capitals stand for what no call changes:
-``AT.<key>`` for the number of a key in what accept.lua reads, ``RANK.<state>`` for a state's rank.
+A line ``-- include <file>`` stands for that file. Names in capitals are constants: each is replaced
+by its value, since Lua would make a table of them with every call. ``AT.<key>`` is the number of a
+record's key in what the scripts read, ``RANK.<state>`` the rank of a state.
 """
 
 from __future__ import annotations
@@ -17,18 +18,21 @@ import redis
 from redis.exceptions import NoScriptError
 
 from realtime.conf import conf
-from realtime.core.change import PUBLICATIONS_KEPT, RUN_IDS_KEPT, SENDERS_KEPT
+from realtime.core.decide import PUBLICATIONS_KEPT, RUN_IDS_KEPT, SENDERS_KEPT
 from realtime.core.states import CUSTOM_RANK, RECEIVED, STARTED, TERMINAL_RANK, rank
 from realtime.core.status import FIELDS
 from realtime.groups.layer import group_prefix
 
 from .base import PAGE_BYTES
 
-#: What the rule asks of a record with every change, besides the status.
-_RULE: Final = ("_rank", "_counter", "_run_id", "_owner", "_publication", "_extra")
-_KEPT: Final = (*FIELDS, *_RULE)
-#: Where Lua finds each key of a record that it read: it names them by these numbers, as to make a
-#: table of names with each call costs more than all that the table is for.
+#: What the keys of a topic of many tasks begin with, in the order that ``lists.lua`` describes.
+LIST_KEYS: Final = ("head", "log", "list", "versions", "expiry")
+
+#: What is read of a record to show it, and what is read of it with every change.
+_SHOWN: Final = (*FIELDS, "_extra", "_owner")
+_KEPT: Final = (*_SHOWN, "_rank", "_counter", "_run_id", "_publication", "_life")
+#: The number of each key of a record: a table by name, made with each call, would cost more than
+#: all that it is for.
 FIELD_NUMBERS: Final = {key: number for number, key in enumerate(_KEPT, 1)}
 
 _RANKS: Final = {
@@ -63,13 +67,24 @@ def _read(name: str) -> str:
 
 
 def _with_constants(script: str) -> str:
-    """Return a script with what no call changes: tables as its first locals, the rest in place."""
+    """Return a script with its constants: tables as its first locals, all others in place."""
+    constants = _constants()
+    script = re.sub(
+        r"\b[A-Z_]+(\.\w+)?\b",
+        lambda match: _in_lua(constants[match[0]]) if match[0] in constants else match[0],
+        script,
+    )
+    tables = {"KEPT": _KEPT, "READ": _SHOWN}
+    used = (name for name in tables if re.search(rf"\b{name}\b", script))
+    locals_ = (f"local {name} = {{{','.join(map(_in_lua, tables[name]))}}}\n" for name in used)
+    return "".join(locals_) + script
+
+
+def _constants() -> dict[str, str | int]:
     settings, status = conf(), ",".join(f'"{key}":%s' for key in FIELDS)
-    tables: dict[str, Sequence[str]] = {"KEPT": _KEPT, "READ": (*FIELDS, "_extra", "_owner")}
-    values: dict[str, str | int] = {
+    return {
         "FIELDS": len(FIELDS),
         "STATUS": f"{{{status}}}",
-        "PREFIX": f"{settings.PREFIX}:",
         "GROUP_PREFIX": group_prefix(),
         "RECORD_TTL": settings.RECORD_TTL,
         "UNFINISHED_TTL": settings.UNFINISHED_TTL,
@@ -80,20 +95,10 @@ def _with_constants(script: str) -> str:
         "RUN_IDS_KEPT": RUN_IDS_KEPT,
         "PUBLICATIONS_KEPT": PUBLICATIONS_KEPT,
         "SENDERS_KEPT": SENDERS_KEPT,
+        **{kind.upper(): number for number, kind in enumerate(LIST_KEYS)},
+        **{f"AT.{key}": number for key, number in FIELD_NUMBERS.items()},
+        **{f"RANK.{name}": number for name, number in _RANKS.items()},
     }
-    values |= {f"AT.{key}": number for key, number in FIELD_NUMBERS.items()}
-    values |= {f"RANK.{name}": number for name, number in _RANKS.items()}
-    script = re.sub(
-        r"\b[A-Z_]+(\.\w+)?\b",
-        lambda match: _in_lua(values[match[0]]) if match[0] in values else match[0],
-        script,
-    )
-    locals_ = (
-        f"local {name} = {{{','.join(map(_in_lua, table))}}}\n"
-        for name, table in tables.items()
-        if name in script
-    )
-    return "".join(locals_) + script
 
 
 def _in_lua(value: str | int) -> str:

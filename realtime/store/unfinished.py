@@ -11,6 +11,7 @@ from realtime.core.states import RECEIVED, TERMINAL_RANK
 
 from .base import Running, Waiting
 from .connection import Client
+from .keys import Keys
 
 #: Records that are read in one go.
 _CHUNK: Final = 500
@@ -35,16 +36,16 @@ def chunks(items: Sequence[Any], size: int = _CHUNK) -> Iterator[Sequence[Any]]:
 class Unfinished:
     """The lists of tasks that run and that wait, and the records that they lead to."""
 
-    def __init__(self, client: Client, prefix: str) -> None:
+    def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
-        self._prefix = prefix
+        self._keys = keys
         #: The workers of tasks that they have received and not begun, by id and time.
         self._held: dict[tuple[str, float], str] = {}
         self._turn = 0
 
     def running(self, *, received: bool = True) -> list[Running]:
         """Return what :meth:`Store.running` does."""
-        found, members = [], self._members("running")
+        found, members = [], self._members(self._keys.running)
         with self._client.use() as client:
             seconds, microseconds = client.time()
         now = seconds + microseconds / 1e6
@@ -59,7 +60,7 @@ class Unfinished:
         }
         unread = [member for member in members if member not in self._held]
         for chunk in chunks(unread):
-            records = self.records([task_id for task_id, _ in chunk], _RUNNING, "running")
+            records = self.records([task_id for task_id, _ in chunk], _RUNNING, self._keys.running)
             alive = self._alive({worker for *_, worker in records.values() if worker})
             for task_id, since in chunk:
                 if task_id not in records:
@@ -98,25 +99,25 @@ class Unfinished:
 
     def running_ids(self) -> list[str]:
         """Return their ids."""
-        return [task_id for task_id, _ in self._members("running")]
+        return [task_id for task_id, _ in self._members(self._keys.running)]
 
     def waiting(self, limit: int) -> list[Waiting]:
         """Return what :meth:`Store.waiting` does."""
-        name = f"{self._prefix}waiting"
+        key = self._keys.waiting
         with self._client.use() as client:
-            task_ids = cast(list[str], client.zrange(name, 0, limit - 1))
+            task_ids = cast(list[str], client.zrange(key, 0, limit - 1))
             if task_ids:
                 now = int(client.time()[0])
-                client.zadd(name, dict.fromkeys(task_ids, now), xx=True)
-        return self.of(task_ids, name="waiting")
+                client.zadd(key, dict.fromkeys(task_ids, now), xx=True)
+        return self.of(task_ids, of_set=key)
 
     def waiting_ids(self) -> list[str]:
         """Return their ids."""
-        return [task_id for task_id, _ in self._members("waiting")]
+        return [task_id for task_id, _ in self._members(self._keys.waiting)]
 
-    def _members(self, name: str) -> list[tuple[str, float]]:
-        """Return a list's members with their times, oldest first."""
-        key, found = f"{self._prefix}{name}", list[tuple[str, float]]()
+    def _members(self, key: str) -> list[tuple[str, float]]:
+        """Return a set's members with their times, oldest first."""
+        found: list[tuple[str, float]] = []
         with self._client.use() as client:
             # In pages: Redis serves nobody else meanwhile. As the list changes, an id may come
             # twice, or be missing until the next time.
@@ -124,11 +125,11 @@ class Unfinished:
                 found += cast(list[tuple[str, float]], page)
         return found
 
-    def of(self, task_ids: Sequence[str], name: str = "") -> list[Waiting]:
+    def of(self, task_ids: Sequence[str], of_set: str = "") -> list[Waiting]:
         """Return those that have not ended; take those that expired off a list."""
         found = []
         for chunk in chunks(task_ids):
-            for task_id, record in self.records(chunk, (*_WAITS, "_rank"), name).items():
+            for task_id, record in self.records(chunk, (*_WAITS, "_rank"), of_set).items():
                 state, publication, lives, published, ranked = record
                 if int(ranked) != TERMINAL_RANK:
                     again, published_at = _again(lives), json.loads(published or "null")
@@ -138,17 +139,17 @@ class Unfinished:
         return found
 
     def records(
-        self, task_ids: Sequence[str], keys: Sequence[str], name: str = ""
+        self, task_ids: Sequence[str], fields: Sequence[str], of_set: str = ""
     ) -> dict[str, list[Any]]:
         """Return some keys of each record, `state` first; take those that expired off a list."""
         with self._client.use() as client:
             pipeline = client.pipeline(transaction=False)
             for task_id in task_ids:
-                pipeline.hmget(f"{self._prefix}task:{task_id}", keys)
+                pipeline.hmget(self._keys.record(task_id), fields)
             records = dict(zip(task_ids, pipeline.execute(), strict=True))
             gone = [task_id for task_id, (state, *_) in records.items() if state is None]
-            if gone and name:
-                client.zrem(f"{self._prefix}{name}", *gone)
+            if gone and of_set:
+                client.zrem(of_set, *gone)
         for task_id in gone:
             del records[task_id]
         return records
@@ -157,7 +158,7 @@ class Unfinished:
         with self._client.use() as client:
             pipeline = client.pipeline(transaction=False)
             for worker in workers:
-                pipeline.exists(f"{self._prefix}lease:{worker}")
+                pipeline.exists(self._keys.lease(worker))
             return {w for w, stands in zip(workers, pipeline.execute(), strict=True) if stands}
 
 

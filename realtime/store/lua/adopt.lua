@@ -1,62 +1,71 @@
--- Make the tasks of a visitor an owner's, some at a time, and note that those to come are theirs.
+-- Make a visitor's tasks an owner's, some at a time, and note that later ones are the owner's too.
 --
--- Before this text stand, as locals, what is the same for every call: see scripts.py.
+-- KEYS[1]  to whom the visitor's tasks were moved
+-- KEYS[2]  the running tasks                KEYS[3]  the waiting tasks
+-- KEYS[4…] the five keys of the visitor's topic, KEYS[9…] those of the owner's: see lists.lua
+-- KEYS[14…] the records of the tasks in ARGV
 -- ARGV[1]  the visitor                      ARGV[2]  the owner
--- ARGV[3]  the group of the owner's topic   ARGV[4]  a new name, for an epoch
--- ARGV[5]  tasks at a time
--- Returns  {how many tasks were moved, how many were looked at}
+-- ARGV[3]  the owner's topic                ARGV[4]  its group
+-- ARGV[5]  a random name, for an epoch      ARGV[6]  tasks at a time
+-- ARGV[7…] the tasks to move; none, to find them
+-- Returns  {how many tasks were moved, the next task, …}
 
 local call = redis.call
--- include common.lua
--- include status.lua
+local function library()
+  -- include lists.lua
+  return {take_off = take_off, listed = listed}
+end
 
-local visitor, owner, group, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local limit = tonumber(ARGV[5])
-local from, to, moved = 'user:' .. visitor, 'user:' .. owner, PREFIX .. 'moved:' .. visitor
-local known = call('HGET', moved, 'owner')
+local visitor, owner, topic, group, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local limit, from, k, many = tonumber(ARGV[6]), 4, 9, true
+local known = call('HGET', KEYS[1], 'owner')
 if known and known ~= owner then
-  return {0, 0} -- somebody else's since then, whoever has a copy of the visitor's session
+  return {0} -- another owner's since then: a copy of the visitor's session signed in
 end
-call('HSET', moved, 'owner', owner, 'group', group)
-call('EXPIRE', moved, UNFINISHED_TTL)
+call('HSET', KEYS[1], 'owner', owner)
+call('EXPIRE', KEYS[1], UNFINISHED_TTL)
 
--- Those that the list has no room for go first: they are older.
-local task_ids, on_list = {}, {}
-local oldest = call('ZRANGE', PREFIX .. 'list:' .. from, 0, -1)
-for _, task_id in ipairs(oldest) do
-  on_list[task_id] = true
-end
-for _, task_id in ipairs(call('ZRANGE', PREFIX .. 'expiry:' .. from, 0, #oldest + limit)) do
-  if #task_ids < limit and not on_list[task_id] then
-    task_ids[#task_ids + 1] = task_id
+local oldest = call('ZRANGE', KEYS[from + LIST], 0, -1)
+if #ARGV == 6 then
+  -- Tasks that the list has no room for go first: they are older.
+  local answer, on_list = {0}, {}
+  for _, task_id in ipairs(oldest) do
+    on_list[task_id] = true
   end
-end
-for i = 1, math.min(limit - #task_ids, #oldest) do
-  task_ids[#task_ids + 1] = oldest[i]
-end
-
-local count = 0
-for _, task_id in ipairs(task_ids) do
-  local key = PREFIX .. 'task:' .. task_id
-  if call('HGET', key, '_owner') == visitor then
-    count = count + 1
-    call('HSET', key, '_owner', owner, '_group', group)
-    if on_list[task_id] then
-      local topic, group, status = to, ARGV[3], status_of(key)
-      local state = string.sub(call('HGET', key, 'state'), 2, -2)
-      local packed = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
-        'state', state, 'status', status)
-      local hash = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
-      local fresh, is_new, ttl_of_head = false, false, UNFINISHED_TTL
-      -- include apply.lua
-      call('ZADD', PREFIX .. 'list:' .. to, 'NX', offset, task_id)
+  for _, task_id in ipairs(call('ZRANGE', KEYS[from + EXPIRY], 0, #oldest + limit)) do
+    if #answer <= limit and not on_list[task_id] then
+      answer[#answer + 1] = task_id
     end
-    listed(to, task_id, math.max(call('TTL', key), 1))
+  end
+  for i = 1, math.min(limit + 1 - #answer, #oldest) do
+    answer[#answer + 1] = oldest[i]
+  end
+  if #answer == 1 and not known then
+    library().take_off(from, {''}, name) -- a page that watches it learns that it moved
+  end
+  return answer
+end
+
+local task_ids, count = {unpack(ARGV, 7)}, 0
+for i, task_id in ipairs(task_ids) do
+  local record_key = 13 + i
+  local record = call('HMGET', KEYS[record_key], unpack(KEPT))
+  if record[AT._owner] == visitor then
+    count = count + 1
+    call('HSET', KEYS[record_key], '_owner', owner)
+    local ttl = math.max(call('TTL', KEYS[record_key]), 1)
+    if call('ZSCORE', KEYS[from + LIST], task_id) then
+      local life, version = record[AT._life], tonumber(record[AT.version])
+      -- include status.lua
+      local packed = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
+        'state', string.sub(record[AT.state], 2, -2), 'status', status)
+      local hash = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
+      local ttl_changed, head_ttl = false, UNFINISHED_TTL
+      -- include apply.lua
+    else
+      library().listed(k, task_id, ttl)
+    end
   end
 end
-if #task_ids > 0 then
-  take_off(from, task_ids, name)
-elseif not known then
-  take_off(from, {''}, name) -- a page that watches it learns that it moved
-end
-return {count, #task_ids}
+library().take_off(from, task_ids, name)
+return {count}

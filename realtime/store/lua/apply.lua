@@ -1,21 +1,53 @@
--- One topic's share of an event: its head, its log and its group. Not a function, as common.lua
--- says why; whoever includes it has `topic`, `group`, `status`, `hash`, `packed` and `name`, a new
--- epoch for a topic that has none, or, if it is `fresh`, is to count anew; `is_new`
--- where what was counted before cannot be this task's; and `ttl_of_head`.
-local head, log = PREFIX .. 'head:' .. topic, PREFIX .. 'log:' .. topic
-local epoch, offset, digest = string.match(call('GET', head) or '', '^([^ ]+) (%d+) ?(%d*)$')
-if fresh or not epoch or (is_new and offset ~= '0') then
-  epoch, offset, digest = name, 0, 0
-  call('DEL', log, PREFIX .. 'list:' .. topic) -- nothing of an older count may stay
+-- Apply a status to one topic: its head, its log, its list, and the message to its group.
+--
+-- Idempotent by (life, version): what the topic already has of the task changes nothing. It can run
+-- in the call that keeps the record, in a later one, or again after a crash, in version order. Not a
+-- function: making one costs as much as a short command.
+--
+-- Takes  `k`, the number of the topic's first key: see lists.lua; `many`, for a topic of many tasks;
+--        `topic`, `group`, `task_id`, `life`, `version`, `status`; `hash`, a number made of the
+--        status, and `packed`, what the messages of all topics share; `name`, for a new epoch;
+--        `ttl`, of the record, `ttl_changed` and `head_ttl`
+local epoch, offset, digest, had_life, had_version = string.match(
+  call('GET', KEYS[k]) or '', '^([^ ]+) (%d+) (%d+) ?([^ ]*) ?(%d*)$')
+if many then
+  had_life, had_version = string.match(
+    call('HGET', KEYS[k + VERSIONS], task_id) or '', '^([^ ]+) (%d+)$')
 end
-offset = tonumber(offset) + 1
-digest = (31 * (tonumber(digest) or 0) + hash) % 2^32 -- as next_digest() of core/position.py
-call('SET', head, string.format('%s %d %d', epoch, offset, digest), 'EX', ttl_of_head)
--- Cut now and then: whoever reads takes it for as short as it should be.
-if call('RPUSH', log, status) >= MAX_HISTORY_EVENTS + 16 then
-  call('LTRIM', log, -MAX_HISTORY_EVENTS, -1)
+if had_life ~= life or tonumber(had_version) < version then
+  if not epoch or (not many and had_life ~= life and (had_life ~= '' or offset ~= '0')) then
+    epoch, offset, digest = name, 0, 0
+    call('DEL', KEYS[k + LOG]) -- nothing of an older count may stay
+    if many then
+      call('DEL', KEYS[k + LIST], KEYS[k + VERSIONS])
+      had_life = nil
+    end
+  end
+  offset = tonumber(offset) + 1
+  digest = (31 * tonumber(digest) + hash) % 2^32 -- as next_digest() of core/position.py
+  if many then
+    call('SET', KEYS[k], string.format('%s %d %d', epoch, offset, digest), 'EX', head_ttl)
+  else
+    call('SET', KEYS[k],
+      string.format('%s %d %d %s %d', epoch, offset, digest, life, version), 'EX', head_ttl)
+  end
+  -- Cut now and then: readers take no more than MAX_HISTORY_EVENTS.
+  if call('RPUSH', KEYS[k + LOG], status) >= MAX_HISTORY_EVENTS + 16 then
+    call('LTRIM', KEYS[k + LOG], -MAX_HISTORY_EVENTS, -1)
+  end
+  call('EXPIRE', KEYS[k + LOG], HISTORY_TTL)
+  -- "\135" begins a map of seven pairs in MessagePack: four of them are packed already.
+  call('PUBLISH', GROUP_PREFIX .. group,
+    "\135" .. cmsgpack.pack('topic', topic, 'epoch', epoch, 'offset', offset) .. packed)
+  if many then
+    call('HSET', KEYS[k + VERSIONS], task_id, life .. ' ' .. version)
+    if had_life ~= life then -- to the top
+      call('ZADD', KEYS[k + LIST], offset, task_id)
+    end
+    if not had_life then
+      library().listed(k, task_id, ttl)
+    elseif had_life ~= life or ttl_changed then
+      call('ZADD', KEYS[k + EXPIRY], call('TIME')[1] + ttl, task_id)
+    end
+  end
 end
-call('EXPIRE', log, HISTORY_TTL)
--- "\135" begins a map of seven pairs in MessagePack: four of them are packed already.
-call('PUBLISH', GROUP_PREFIX .. group,
-  "\135" .. cmsgpack.pack('topic', topic, 'epoch', epoch, 'offset', offset) .. packed)

@@ -1,19 +1,22 @@
--- Take off topics' lists the tasks whose records have expired. A topic that had some goes on in a new
--- epoch, so that whoever watches it reads it again.
+-- Remove expired tasks from the list of one topic. If the list had one, the topic begins a new epoch,
+-- so that its subscribers read it again.
 --
--- Before this text stand, as locals, what is the same for every call: see scripts.py.
--- ARGV[1]  a new name, for an epoch         ARGV[2…] topics of many tasks
--- Returns  how many tasks were taken off
+-- KEYS[1…] the five keys of the topic: see lists.lua
+-- KEYS[6…] the records of the tasks in ARGV
+-- ARGV[1]  the owner that the topic is about  ARGV[2]  a random name, for an epoch
+-- ARGV[3…] tasks
+-- Returns  the tasks whose records are not in KEYS, without a change; {} once it is done
 
 local call = redis.call
--- include common.lua
+-- include lists.lua
+-- include expired.lua
 
-local total = 0
-for i = 2, #ARGV do
-  local _, shown = remove_expired(ARGV[i], 100)
-  if shown > 0 then
-    take_off(ARGV[i], {''}, ARGV[1])
-    total = total + shown
-  end
+local keys = {}
+for i = 3, #ARGV do
+  keys[ARGV[i]] = i + 3
 end
-return total
+local _, removed, missing = remove_expired(1, ARGV[1], keys, 100)
+if removed > 0 then
+  take_off(1, {''}, ARGV[2])
+end
+return missing or {}

@@ -1,43 +1,45 @@
--- Remove all that is kept of some tasks: their records and topics, and their entries in lists.
+-- Remove everything that is kept of some tasks: their records and topics, and their entries in lists.
 --
--- What remains of a forgotten one is a record without a status, for as long as its message or its
--- stored result may be about: accept.lua finds what they still bring stale.
+-- A forgotten task leaves a record without a status, as long as its message or its stored result may
+-- exist: accept.lua refuses by it what the task's publications still send.
 --
--- Before this text stand, as locals, what is the same for every call: see scripts.py.
--- ARGV[1]  a new name, for an epoch         ARGV[2]  "1" to withdraw: only a task of which nothing
--- ARGV[3]  … but this publication is known, and of which nothing remains
--- ARGV[4…] task ids
--- Returns  how many tasks there were
+-- KEYS[1…] the five keys of an owner's topic: see lists.lua
+-- KEYS[6]  the running tasks                KEYS[7]  the waiting tasks
+-- KEYS[8…] of each task its record, and the head and the log of its topic
+-- ARGV[1]  the owner, or ""                 ARGV[2]  a random name, for an epoch
+-- ARGV[3]  "1" to withdraw: only a task of which nothing is known but its publication
+-- ARGV[4]  … which must be this one; and nothing remains of the task
+-- ARGV[5…] tasks
+-- Returns  {how many tasks were removed, the owner of one that is another owner's: left as it is}
 
 local call = redis.call
--- include common.lua
+-- include lists.lua
 
-local withdrawn = ARGV[2] == '1'
-local removed, by_owner = 0, {}
-for i = 4, #ARGV do
-  local task_id, key = ARGV[i], PREFIX .. 'task:' .. ARGV[i]
-  local kept = call('HMGET', key, 'state', '_rank', '_owner', '_publication',
-    '_publications', '_run_ids', '_lives')
-  local state, rank, owner, publication = unpack(kept, 1, 4)
-  local only_published = state == '"PENDING"' and rank == '0' and (publication or '') == ARGV[3]
-  if state and (only_published or not withdrawn) then
-    removed = removed + 1
-    local topic = 'task:' .. task_id
-    call('DEL', key, PREFIX .. 'head:' .. topic, PREFIX .. 'log:' .. topic)
-    call('ZREM', PREFIX .. 'waiting', task_id)
-    call('ZREM', PREFIX .. 'running', task_id)
-    if owner and owner ~= '' then
-      by_owner[owner] = by_owner[owner] or {}
-      table.insert(by_owner[owner], task_id)
-    end
+local withdrawn, removed, others = ARGV[3] == '1', {}, false
+for i = 5, #ARGV do
+  local task_id, record = ARGV[i], 8 + 3 * (i - 5)
+  local state, rank, owner, publication, publications, run_ids, lives = unpack(call('HMGET',
+    KEYS[record], 'state', '_rank', '_owner', '_publication', '_publications', '_run_ids', '_lives'))
+  owner = owner or ''
+  local only_published = state == '"PENDING"' and rank == '0' and (publication or '') == ARGV[4]
+  if not state or (withdrawn and not only_published) then
+    -- Nothing to remove.
+  elseif owner ~= '' and owner ~= ARGV[1] then
+    others = owner
+  else
+    removed[#removed + 1] = task_id
+    call('DEL', KEYS[record], KEYS[record + 1], KEYS[record + 2])
+    call('ZREM', KEYS[6], task_id)
+    call('ZREM', KEYS[7], task_id)
     if not withdrawn then
-      call('HSET', key, '_publication', publication or '', '_publications', kept[5] or '',
-        '_run_ids', kept[6] or '', '_lives', kept[7] or '0')
-      call('EXPIRE', key, tonumber(rank) == RANK.TERMINAL and RECORD_TTL or UNFINISHED_TTL)
+      call('HSET', KEYS[record], '_publication', publication or '',
+        '_publications', publications or '', '_run_ids', run_ids or '', '_lives', lives or '0')
+      call('EXPIRE', KEYS[record],
+        tonumber(rank) == RANK.TERMINAL and RECORD_TTL or UNFINISHED_TTL)
     end
   end
 end
-for owner, task_ids in pairs(by_owner) do
-  take_off('user:' .. owner, task_ids, ARGV[1])
+if #removed > 0 and ARGV[1] ~= '' then
+  take_off(1, removed, ARGV[2])
 end
-return removed
+return {#removed, others}

@@ -1,53 +1,81 @@
--- Read one topic: what was missed since a position, if every event of it is kept; else the current
--- statuses, one page of them. A topic without events is given its epoch, so that its first event
--- follows on.
+-- Read one topic: the events since a position, if the log has every one of them; else the current
+-- statuses, one page of them. A topic without events gets its epoch, so that its first event follows.
 --
--- Whoever gives a digest was told by this store that it stood at the asked position. If it now stands
--- before it, or came here another way, it went back: the topic goes on in a new epoch. (Its offsets
--- go on too, since the list of its tasks is sorted by them.)
+-- A caller that gives a digest has the asked position from this store. If the topic is now before it,
+-- or came to it by other events, the store went back: the topic begins a new epoch, and a task's
+-- record a new life. (Offsets go on, since lists are sorted by them.)
 --
--- Before this text stand, as locals, what is the same for every call: see scripts.py.
--- KEYS[1]  the topic's position             KEYS[2]  its log
--- KEYS[3]  the task's record, or the list of the topic's tasks
--- ARGV[1]  the topic                        ARGV[2]  "1" for a topic of many tasks
+-- KEYS[1]  the topic's head                 KEYS[2]  its log
+-- KEYS[3]  the task's record; or, for a topic of many tasks, KEYS[1…5]: see lists.lua
+-- KEYS[6…] for many: if ARGV[9], to whom the visitor's tasks were moved; the records of ARGV[10…]
+-- ARGV[1]  "1" for a topic of many tasks    ARGV[2]  the owner that such a topic is about
 -- ARGV[3]  epoch of the asked position, or ""
--- ARGV[4]  offset of the asked position     ARGV[5]  epoch for a topic that needs one, or ""
--- ARGV[6]  digest of the asked position, "" where a client says where it stands
+-- ARGV[4]  offset of the asked position     ARGV[5]  a random name, for an epoch; "" for none
+-- ARGV[6]  digest at the asked position, "" where a client gave it
 -- ARGV[7]  statuses in a page, at most      ARGV[8]  where the page continues, "" for the first
--- ARGV[9]  the visitor that the topic is about, or ""
--- Returns  {epoch, offset, digest, "1" if recovered, owner, total, next, moved to, text, …}
+-- ARGV[9]  "1" if the topic is a visitor's  ARGV[10…] tasks
+-- Returns  {epoch, offset, digest, "1" if recovered, owner, total, next, moved to, text, …};
+--          or {nil, task, …}: the call is to be repeated with these tasks' records as well
 
 local call = redis.call
--- include common.lua
--- include status.lua
+-- include lists.lua
+-- include expired.lua
 
-local topic, many, limit = ARGV[1], ARGV[2] == '1', tonumber(ARGV[7])
-local head = call('GET', KEYS[1]) or ''
-local epoch, offset, digest = string.match(head, '^([^ ]+) (%d+) ?(%d*)$')
+local many, owner, limit = ARGV[1] == '1', ARGV[2], tonumber(ARGV[7])
+local keys, first = {}, ARGV[9] == '1' and 7 or 6
+for i = 10, #ARGV do
+  keys[ARGV[i]] = first + i - 10
+end
+local function repeat_with(task_ids)
+  return {false, unpack(task_ids)}
+end
+
+-- Return the status of a record and its owner; nil for one that expired or was forgotten.
+local function status_of(record_key)
+  local record = call('HMGET', KEYS[record_key], unpack(READ))
+  if not record[1] then
+    return nil
+  end
+  -- include status.lua
+  return status, record[AT._owner]
+end
+
+if many then
+  local due, _, missing
+  repeat -- of each 1,000 some were renewed, and all are removed in the end
+    due, _, missing = remove_expired(1, owner, keys, 1000)
+    if missing then
+      return repeat_with(missing)
+    end
+  until due < 1000
+end
+
+local epoch, offset, digest, version = string.match(
+  call('GET', KEYS[1]) or '', '^([^ ]+) (%d+) (%d+)(.*)$')
 offset, digest = tonumber(offset) or 0, tonumber(digest) or 0
 if not epoch then
   epoch = ARGV[5]
   if epoch ~= '' then
-    call('SET', KEYS[1], epoch .. ' 0 0', 'EX', RECORD_TTL)
+    local life = not many and call('HMGET', KEYS[3], '_life', 'version') or {}
+    version = life[1] and ' ' .. life[1] .. ' ' .. life[2] or ''
+    call('SET', KEYS[1], epoch .. ' 0 0' .. version, 'EX', RECORD_TTL)
     call('DEL', KEYS[2])
   end
 end
 
-local owner, total, moved = false, false, false
+local shown_owner, total, moved = false, false, false
 if many then
-  -- Of each 1,000 some were renewed, and all are over at last.
-  while remove_expired(topic, 1000) == 1000 do end
-  total = call('ZCARD', KEYS[3])
-  if ARGV[9] ~= '' then
-    moved = call('HGET', PREFIX .. 'moved:' .. ARGV[9], 'owner')
+  total = call('ZCARD', KEYS[1 + LIST])
+  if ARGV[9] == '1' then
+    moved = call('HGET', KEYS[6], 'owner')
   end
 else
-  local whose = call('HMGET', KEYS[3], '_owner', '_publication')
-  -- It may be anybody's where no publication has said whose it is.
-  owner = (whose[1] ~= '' or whose[2]) and whose[1]
+  local kept = call('HMGET', KEYS[3], '_owner', '_publication')
+  -- A task without a publication may still be anybody's.
+  shown_owner = (kept[1] ~= '' or kept[2]) and kept[1]
 end
-local answer = {epoch, offset, digest, '0', owner, total, false, moved}
-local NEXT = 7
+local answer = {epoch, offset, digest, '0', shown_owner, total, false, moved}
+local TOTAL, NEXT = 6, 7
 
 if ARGV[3] ~= '' and ARGV[3] == epoch then
   local missed, texts = offset - tonumber(ARGV[4]), {}
@@ -65,7 +93,11 @@ if ARGV[3] ~= '' and ARGV[3] == epoch then
   end
   if went_back then
     answer[1] = ARGV[5]
-    call('SET', KEYS[1], string.format('%s %d %d', ARGV[5], offset, digest), 'KEEPTTL')
+    if version ~= '' and call('HGET', KEYS[3], '_life') then
+      version = ' ' .. ARGV[5] .. ' ' .. call('HGET', KEYS[3], 'version')
+      call('HSET', KEYS[3], '_life', ARGV[5])
+    end
+    call('SET', KEYS[1], string.format('%s %d %d%s', ARGV[5], offset, digest, version), 'KEEPTTL')
     call('DEL', KEYS[2])
   elseif whole then
     answer[4] = '1'
@@ -77,26 +109,34 @@ if ARGV[3] ~= '' and ARGV[3] == epoch then
 end
 
 if not many then
-  answer[#answer + 1] = (status_of(KEYS[3]))
+  answer[#answer + 1] = (status_of(3))
   return answer
 end
 
 local from, count, bytes, last = ARGV[8] == '' and '+inf' or '(' .. ARGV[8], 0, 0, nil
 while not answer[NEXT] do
-  local found = call('ZREVRANGEBYSCORE', KEYS[3], from, '-inf', 'WITHSCORES',
-    'LIMIT', 0, limit - count + 1)
+  local found, missing = call('ZREVRANGEBYSCORE', KEYS[1 + LIST], from, '-inf', 'WITHSCORES',
+    'LIMIT', 0, limit - count + 1), {}
   if #found == 0 then
     break
   end
   for i = 1, #found, 2 do
+    if not keys[found[i]] then
+      missing[#missing + 1] = found[i]
+    end
+  end
+  if #missing > 0 then
+    return repeat_with(missing)
+  end
+  for i = 1, #found, 2 do
     local task_id = found[i]
-    local text, whose = status_of(PREFIX .. 'task:' .. task_id)
+    local text, whose = status_of(keys[task_id])
     from = '(' .. found[i + 1]
     -- Redis had no room for it, or is an older copy; or it expired, and its id is another's now.
-    if not text or topic ~= 'user:' .. (whose or '') then
-      call('ZREM', KEYS[3], task_id)
-      call('ZREM', PREFIX .. 'expiry:' .. topic, task_id)
-      answer[6] = answer[6] - 1
+    if not text or owner ~= whose then
+      unlist(1, {task_id})
+      call('ZREM', KEYS[1 + EXPIRY], task_id)
+      answer[TOTAL] = answer[TOTAL] - 1
     elseif count == limit or (count > 0 and bytes + #text > PAGE_BYTES) then
       answer[NEXT] = last
       break

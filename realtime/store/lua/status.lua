@@ -1,17 +1,14 @@
--- Reads one status; common.lua goes before it.
-
--- Return the text of the status that a record holds, and whose it is; nil where there is none.
-local function status_of(record)
-  local texts = call('HMGET', record, unpack(READ))
-  if not texts[1] then -- no task_id: it has expired, or the task was forgotten
-    return nil
-  end
-  texts[AT.truncated] = texts[AT.truncated] or 'false'
-  texts[AT.cancelling] = texts[AT.cancelling] or 'false'
-  for i = 1, FIELDS do
-    texts[i] = texts[i] or 'null'
-  end
-  local text = string.format(STATUS, unpack(texts, 1, FIELDS))
-  local extra = texts[FIELDS + 1]
-  return extra and with_extra(text, extra, record) or text, texts[FIELDS + 2]
+-- Compose the JSON text of a status. core/status.py does the same.
+--
+-- Takes  `record`, fields by number; `record_key`, the number of its key
+-- Gives  `status`
+record[AT.truncated] = record[AT.truncated] or 'false'
+record[AT.cancelling] = record[AT.cancelling] or 'false'
+for i = 1, FIELDS do
+  record[i] = record[i] or 'null'
+end
+local status = string.format(STATUS, unpack(record, 1, FIELDS))
+for field in string.gmatch(record[AT._extra] or '', '[^ ]+') do
+  local value = call('HGET', KEYS[record_key], field) or 'null'
+  status = string.sub(status, 1, -2) .. ',"' .. field .. '":' .. value .. '}'
 end

@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.core.change import (
-    PUBLICATIONS_KEPT,
-    RUN_IDS_KEPT,
-    SENDERS_KEPT,
-    Change,
-    decide,
-    forget,
-)
+from realtime.core.change import Change
+from realtime.core.decide import PUBLICATIONS_KEPT, RUN_IDS_KEPT, SENDERS_KEPT, decide, forget
 from realtime.core.states import SUCCESS, TERMINAL
 
 CASES = json.loads((Path(__file__).parents[2] / "cases" / "acceptance.json").read_text())

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from realtime.core.change import Accepted, Change, decide
+from realtime.core.change import Change
+from realtime.core.decide import Accepted, decide
 from realtime.core.position import Position, Step, step
 from realtime.core.states import SUCCESS, TERMINAL
 

@@ -1,0 +1,137 @@
+"""The keys that the store has in Redis, and a script's arguments about a change or a topic."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from realtime.core.change import Change
+from realtime.core.frames import LONGEST_PAGE
+from realtime.core.jsontext import dumps
+from realtime.core.position import Head, Position
+from realtime.core.states import rank
+from realtime.core.topics import TASK, USER, VISITOR, Topic
+from realtime.groups.layer import group_of
+
+from .connection import Call
+from .scripts import FIELD_NUMBERS, LIST_KEYS
+
+
+class Keys:
+    """Names keys. What a topic or a task is called comes last, since it may be any text."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self.running, self.waiting = f"{prefix}running", f"{prefix}waiting"
+        self.leader, self.schema = f"{prefix}leader", f"{prefix}schema"
+        # Most changes are of a task and an owner that an earlier change was of.
+        self._task = lru_cache(maxsize=1024)(self._make_task)
+        self._owner = lru_cache(maxsize=1024)(self._make_owner)
+
+    def record(self, task_id: str) -> str:
+        """Return the key of a task's record."""
+        return f"{self._prefix}task:{task_id}"
+
+    def lease(self, worker: str) -> str:
+        """Return the key of a worker's lease."""
+        return f"{self._prefix}lease:{worker}"
+
+    def moved(self, visitor: str) -> str:
+        """Return the key of the owner to whom a visitor's tasks were moved."""
+        return f"{self._prefix}moved:{visitor}"
+
+    def head(self, topic: object) -> str:
+        """Return the key of a topic's head."""
+        return f"{self._prefix}head:{topic}"
+
+    def of_topic(self, topic: Topic) -> list[str]:
+        """Return a topic's keys: as ``lists.lua`` has them, or head, log and record of a task."""
+        if topic.holds_many:
+            return [f"{self._prefix}{kind}:{topic}" for kind in LIST_KEYS]
+        return [self.head(topic), f"{self._prefix}log:{topic}", self.record(topic.ident)]
+
+    def accept(self, change: Change, others: Sequence[str]) -> Call:
+        """Return what accept.lua is called with; ``others`` are owners besides the change's."""
+        owner = change.owner
+        task_keys, topic_args = self._task(change.task_id)
+        keys = list(task_keys)
+        args: list[Any] = [
+            change.task_id,
+            change.state,
+            rank(change.state),
+            "" if change.attempt is None else change.attempt,
+            change.run_id,
+            "1" if change.begins else "",
+            "" if change.counter is None else change.counter,
+            "1" if change.stored else "",
+            change.publication,
+            change.sender,
+            owner,
+            change.worker,
+            random_name(),
+            *topic_args,
+        ]
+        owners = (owner, *others) if owner else others
+        args.append(len(owners))
+        for each in owners:
+            owner_keys, owner_args = self._owner(each)
+            keys += owner_keys
+            args += owner_args
+        if owner.startswith(VISITOR):
+            keys.append(self.moved(owner))
+        for field, text in change.fields.items():
+            args += (FIELD_NUMBERS.get(field, field), text)
+        if change.worker:
+            args += ("_redelivery_timeout", change.redelivery_timeout)
+        if change.dependents:
+            args += ("_dependents", dumps(change.dependents))
+        return keys, args
+
+    def read(
+        self,
+        topic: Topic,
+        since: Position | Head | None = None,
+        *,
+        epoch: str = "",
+        limit: int,
+        after: str = "",
+        task_ids: Sequence[str] = (),
+    ) -> Call:
+        """Return what read.lua is called with; ``task_ids`` are those whose records it may read."""
+        keys = self.of_topic(topic)
+        visitor = topic.ident if topic.holds_many and topic.ident.startswith(VISITOR) else ""
+        if visitor:
+            keys.append(self.moved(visitor))
+        keys += map(self.record, task_ids)
+        digest: int | str = ""
+        if isinstance(since, Head):
+            since, digest = since
+        return keys, [
+            "1" if topic.holds_many else "",
+            topic.ident if topic.holds_many else "",
+            since.epoch if since else "",
+            since.offset if since else 0,
+            epoch,
+            digest,
+            min(max(limit, 1), LONGEST_PAGE),
+            after,
+            "1" if visitor else "",
+            *task_ids,
+        ]
+
+    def _make_task(self, task_id: str) -> tuple[Sequence[str], Sequence[str]]:
+        topic = Topic(TASK, task_id)
+        head, log, record = self.of_topic(topic)
+        name = str(topic)
+        return (record, self.running, self.waiting, head, log), (name, group_of(name))
+
+    def _make_owner(self, owner: str) -> tuple[Sequence[str], Sequence[str]]:
+        topic = Topic(USER, owner)
+        return self.of_topic(topic), (owner, str(topic), group_of(str(topic)))
+
+
+def random_name() -> str:
+    """Return a name that no other epoch of a topic has, and no other life of a task."""
+    return os.urandom(6).hex()  # not from `random`, which a task may have seeded
