@@ -13,13 +13,7 @@ from django.core.management import call_command
 from django.db import connections
 
 from project.uploads import TOO_LARGE
-from realtime.server.server import Server, serve
-
-
-class ProjectServer(Server):
-    """The service's server, with this project's words."""
-
-    too_large = TOO_LARGE
+from realtime.serving import serve
 
 
 def main() -> None:
@@ -31,7 +25,7 @@ def main() -> None:
     from project.asgi import application
 
     host, port = os.environ.get("HOST") or "127.0.0.1", int(os.environ.get("PORT") or 8000)
-    serve(application, host, port, server_class=ProjectServer)
+    serve(application, host, port, too_large=TOO_LARGE)
 
 
 if __name__ == "__main__":

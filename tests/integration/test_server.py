@@ -175,7 +175,7 @@ LIFESPAN = """
 import asyncio, os, sys
 import django
 django.setup()
-from realtime.server.server import serve
+from realtime.serving import serve
 
 async def application(scope, receive, send):
     if scope["type"] == "lifespan":

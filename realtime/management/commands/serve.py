@@ -32,6 +32,6 @@ class Command(BaseCommand):
         if refused := [danger.message for danger in dangers() if danger.refused]:
             lines = [f"  {message.msg} {message.hint}" for message in refused]
             raise CommandError("\n".join(["These settings are too dangerous to serve:", *lines]))
-        from realtime.server.server import serve  # only now: it chooses Twisted's reactor
+        from realtime.serving import serve  # only now: it chooses Twisted's reactor
 
         serve(get_default_application(), found["host"] or "127.0.0.1", int(found["port"]))

@@ -1,0 +1,141 @@
+"""The server without the rest of the service, and with libraries that are not as they were."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+from project.processes import Process, free_port, hold_environment
+from tests.client.octets import HOST
+from tests.raw import DEADLINE
+from tests.until import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+#: An import that the server must do without.
+FORBIDDEN = """
+import sys
+
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        ours = name.startswith("realtime.")
+        allowed = name.split(".")[1:2] in (["server"], ["core"]) if ours else True
+        if not allowed or name.split(".")[0] in ("django", "channels", "celery", "redis"):
+            raise ImportError(f"{name} is not to be imported")
+
+sys.meta_path.insert(0, Forbidden())
+"""
+
+#: `python -c ECHO PORT [library old new]`: send everything back.
+ECHO = """
+import sys
+if sys.argv[2:]:
+    from tests.renamed import rename
+    rename(*sys.argv[2:])
+from realtime.server.options import Options
+from realtime.server.server import serve
+
+async def echo(scope, receive, send):
+    if scope["type"] == "http":
+        body = (await receive())["body"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+        return
+    while (message := await receive())["type"] != "websocket.disconnect":
+        if message["type"] == "websocket.connect":
+            await send({"type": "websocket.accept"})
+        else:
+            await send({**message, "type": "websocket.send"})
+
+serve(echo, "127.0.0.1", int(sys.argv[1]), Options(max_body_bytes=1000))
+"""
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., tuple[Process, int]]]:
+    """Start a program; return its process and its port."""
+    hold_environment()
+    with ExitStack() as stack:
+
+        def begin(program: str, *arguments: str) -> tuple[Process, int]:
+            port = free_port()
+            command = [sys.executable, "-c", program, str(port), *arguments]
+            process = Process("server", command, env={"PATH": "", "PYTHONPATH": "."})
+            stack.callback(process.kill)
+            process.start()
+            process.wait_ready(lambda: "Listening on TCP" in process.log(), timeout=DEADLINE)
+            return process, port
+
+        yield begin
+
+
+def post(port: int, body: bytes) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(HOST, port, timeout=DEADLINE)
+    try:
+        connection.request("POST", "/", body)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+async def echoed(port: int, *messages: str | bytes) -> list[str | bytes]:
+    """Send messages one by one; return what comes back for each."""
+    async with connect(f"ws://{HOST}:{port}/", compression=None, proxy=None) as socket:
+        replies: list[Any] = []
+        for message in messages:
+            await socket.send(message)
+            replies.append(await socket.recv())
+        return replies
+
+
+MESSAGES = ["a", b"\x00\xff", "ä" * 40_000, b"x" * 70_000]
+
+
+async def test_it_serves_any_application_without_django_and_the_rest_of_the_service(
+    start: Callable[..., tuple[Process, int]],
+) -> None:
+    process, port = start(FORBIDDEN + ECHO)
+    assert post(port, b"hello") == (200, b"hello")
+    assert post(port, b"x" * 1001) == (413, b"The request is too large.\n")
+    assert await echoed(port, *MESSAGES, "") == [*MESSAGES, ""]
+    os.kill(process.pid, signal.SIGTERM)
+    assert until(lambda: process.returncode is not None, DEADLINE)
+    assert process.returncode == 0
+    assert "library_unknown" not in process.log()
+    assert "Traceback" not in process.log()
+
+
+@pytest.mark.parametrize(
+    ("renamed", "place"),
+    [
+        (("daphne", "http_factory", "http_maker"), "server"),
+        (("daphne", "application_instance", "application_task"), "server"),
+        (("twisted", "gotLength", "got_length"), "http"),
+        (("daphne", "serverClose", "server_close"), "websocket"),
+        (("autobahn", "CONFIG_ATTRS", "OPTIONS"), "fast_websocket"),
+        (("autobahn", "_dataReceived", "_data_received"), "fast_websocket"),
+        (("autobahn", "send_queue", "outgoing"), "fast_websocket"),
+        (("twisted", "_tempDataBuffer", "_pending"), "fast_websocket"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[1],
+)
+async def test_where_a_library_has_changed_its_own_way_serves_and_one_line_tells(
+    start: Callable[..., tuple[Process, int]], renamed: tuple[str, ...], place: str
+) -> None:
+    process, port = start(ECHO, *renamed)
+    assert post(port, b"hello") == (200, b"hello")
+    assert await echoed(port, *MESSAGES) == MESSAGES
+    lines = [line for line in process.log().splitlines() if "library_unknown" in line]
+    assert len(lines) == 1
+    assert f"library_unknown place={place} " in lines[0]
+    assert renamed[1] in lines[0]
+    assert "Traceback" not in process.log()
