@@ -1,1 +1,14 @@
-"""Access: who it is, what they may see, until when, from where and how much."""
+"""Access to the service. Each module decides one question.
+
+=============  ====================================================================
+identity       Who is the user, at the handshake and at each later check?
+sessions       Which session is it, and how do messages between processes name it?
+policy         May the user see this topic, or cancel this task?
+tokens         What does a token grant?
+revocation     Until when does a grant hold? ``signals`` sends the changes.
+origins        From which page?
+addresses      From which address?
+limits         How many requests? ``web/registry.py`` counts the connections.
+adoption       Whose are a visitor's tasks after the sign-in? See ``ownership.py``.
+=============  ====================================================================
+"""
