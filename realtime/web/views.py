@@ -26,9 +26,9 @@ from .access.identity import anonymous
 from .access.origins import is_allowed_origin
 from .access.policy import Refused, authorise, authorise_cancel, grant, grants_of, not_found
 from .access.tokens import make_token
-from .answers import answers, bearer, error
 from .cancel import request_cancel
 from .drain import is_draining
+from .endpoint import bearer, endpoint, error
 from .hub import get_hub
 from .paths import from_path
 from .recall import arecall, whole_result
@@ -45,7 +45,7 @@ _RETRY_AFTER: Final = 5
 _READY_TIMEOUT: Final = 2.0
 
 
-@answers("GET", "HEAD")
+@endpoint("GET", "HEAD")
 async def task(request: HttpRequest, task_id: str) -> HttpResponse:
     """Answer with a task's status and its position."""
     topic = _task_topic(task_id)
@@ -59,7 +59,7 @@ async def task(request: HttpRequest, task_id: str) -> HttpResponse:
     return HttpResponse(text, content_type="application/json")
 
 
-@answers("GET", "HEAD")
+@endpoint("GET", "HEAD")
 async def topic(request: HttpRequest, topic: str) -> HttpResponse:
     """Answer with a page of a topic's tasks: the first page, or the one after another."""
     named = _named_topic(topic)
@@ -82,7 +82,7 @@ async def topic(request: HttpRequest, topic: str) -> HttpResponse:
     )
 
 
-@answers("GET", "HEAD")
+@endpoint("GET", "HEAD")
 async def result(request: HttpRequest, task_id: str) -> HttpResponse:
     """Answer with a task's whole result, as JSON."""
     granted = await grant(_task_topic(task_id), await _user(request), bearer(request))
@@ -95,7 +95,7 @@ async def result(request: HttpRequest, task_id: str) -> HttpResponse:
     return HttpResponse(text, content_type="application/json")
 
 
-@answers("POST", by_token=True)
+@endpoint("POST", by_token=True)
 async def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
     """Request that a task is cancelled."""
     topic, token = _task_topic(task_id), bearer(request)
@@ -107,14 +107,14 @@ async def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
     return JsonResponse({"task_id": topic.ident}, status=202)
 
 
-@answers("GET", "HEAD", "POST")
+@endpoint("GET", "HEAD", "POST")
 async def no_task(request: HttpRequest, path: str) -> HttpResponse:
     """Answer for a path that names no task as for a missing task."""
     await _authorise_task(request, "~")
     raise not_found()
 
 
-@answers("POST")
+@endpoint("POST")
 async def tokens(request: HttpRequest) -> HttpResponse:
     """Answer with a token for those topics that the caller's session or CAN_SUBSCRIBE allows.
 
@@ -155,7 +155,7 @@ async def tokens(request: HttpRequest) -> HttpResponse:
     return JsonResponse(answer, status=201)
 
 
-@answers("GET", "HEAD")
+@endpoint("GET", "HEAD")
 async def handshake(request: HttpRequest) -> HttpResponse:
     """Answer why a WebSocket would be refused: a browser does not report it to the page.
 
@@ -184,13 +184,13 @@ def _retry_later(code: ErrorCode, message: str) -> HttpResponse:
     return refusal
 
 
-@answers("GET", "HEAD")
+@endpoint("GET", "HEAD")
 async def healthz(request: HttpRequest) -> HttpResponse:
     """Answer that the process is alive."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
-@answers("GET", "HEAD")
+@endpoint("GET", "HEAD")
 async def readyz(request: HttpRequest) -> HttpResponse:
     """Answer whether the process accepts new clients: not without Redis, nor while it drains."""
     if is_draining():

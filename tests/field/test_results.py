@@ -24,8 +24,7 @@ from realtime.core.change import Change
 from realtime.core.topics import Topic
 from realtime.store import get_store
 from realtime.store.unfinished import Unfinished
-from realtime.web import answers as answers_module
-from realtime.web import ending_search
+from realtime.web import ending_search, endpoint
 from realtime.web import recall as recall_module
 from realtime.web import reconciler as module
 from realtime.web.access.tokens import make_token
@@ -336,7 +335,7 @@ async def test_requests_for_results_are_answered_and_few_wait_for_a_backend_that
 ) -> None:
     backend = Stuck()
     read_from(backend, monkeypatch)
-    monkeypatch.setattr(answers_module, "TIME_LIMIT", 0.3)
+    monkeypatch.setattr(endpoint, "TIME_LIMIT", 0.3)
     ids = [uuid() for _ in range(2 * THREADS)]
     for task_id in ids:
         fields = {"truncated": "true"}

@@ -42,7 +42,7 @@ _STATUS: Final = {
 }
 
 
-def answers(*methods: str, by_token: bool = False) -> Callable[[View[P]], View[P]]:
+def endpoint(*methods: str, by_token: bool = False) -> Callable[[View[P]], View[P]]:
     """Allow these methods only, and answer a refusal or a failure with an error object.
 
     With ``by_token`` a request that carries a token needs no CSRF token, and its session is
