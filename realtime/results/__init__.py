@@ -1,9 +1,20 @@
-"""Celery's result backend, read as data, and never more than that.
+"""Read Celery's result backend as data: endings by task id, endings since a time, whole results.
 
-Celery would import and build the exception that a failed task's data names
-(celery/backends/base.py, ``exception_to_python``), and unpickle what an older one left in a
-database (celery/backends/database, ``_decode_stored_result``): here what is stored is decoded by
-the serializers that are accepted, and nothing in it is believed to be code.
+========================  ==========================  =========================
+kind of backend           endings and results by id   endings since a time
+========================  ==========================  =========================
+key-value (Redis, …)      one ``mget`` per PAGE ids   none
+SQLAlchemy                one query per PAGE ids      one query, in pages
+django-celery-results     one query per PAGE ids      one query, in pages
+others, or none           none                        none
+========================  ==========================  =========================
+
+"None" means that the functions return nothing. They raise what the backend raises.
+
+Celery itself would import and build the exception that a stored failure names
+(celery/backends/base.py, ``exception_to_python``), and unpickle what an older release stored in a
+database (celery/backends/database, ``_decode_stored_result``). Here the accepted serializers decode
+what is stored, and nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -31,13 +42,13 @@ __all__ = [
     "is_readable",
     "is_searchable",
     "is_unique",
+    "stored_ending",
     "stored_endings",
-    "stored_metas",
     "stored_result",
 ]
 
 _ENDINGS: Final = (SUCCESS, FAILURE, REVOKED)
-#: Versions of UUIDs of which no two are equal: the others are made from a name.
+#: Versions of UUIDs that are unique; the others are derived from a name.
 _UNIQUE_VERSIONS: Final = frozenset({1, 4, 6, 7})
 
 
@@ -47,29 +58,29 @@ class Ending(NamedTuple):
     state: str
     #: The fields of the status, as JSON text by key.
     fields: dict[str, str]
-    #: When the backend stored it; None where that is not stored.
+    #: When the backend stored it; None where the backend stores no time.
     stored_at: datetime | None
 
-    def is_of(self, task_id: str, *, again: bool, published_at: str | None) -> bool:
-        """Return whether this is the ending of the publication that is known of the task.
+    def belongs_to(self, task_id: str, *, again: bool, published_at: str | None) -> bool:
+        """Return whether this is the ending of the task's current publication.
 
-        ``again`` means that the id was published before. A random id that was published once has
-        one ending at most, and no clock decides. Of any other id the backend may still store an
-        earlier ending: believe the one that was stored after the task was published. (Of a task
-        whose publisher does not know this service, nobody knows when that was.)
+        ``again`` means that the id was published before. A unique id that was published once has
+        one ending at most, so no clock is compared. For any other id the backend may still store
+        the ending of an earlier publication: then the ending must have been stored after
+        ``published_at``. That time is None if the publisher does not use this service.
         """
         if not again and (is_unique(task_id) or published_at is None):
             return True
         published = jsontext.moment_of(published_at)
         if self.stored_at is None or published is None:
             return False
-        # The other time has milliseconds, and MySQL stores whole seconds in Celery's own table.
+        # `published` has milliseconds, and MySQL stores whole seconds in Celery's own table.
         step = timedelta(milliseconds=1) if self.stored_at.microsecond else timedelta(seconds=-1)
         return self.stored_at - step >= published
 
 
 def is_unique(task_id: str) -> bool:
-    """Return whether an id was made at random, as Celery makes them, and so belongs to one task."""
+    """Return whether an id belongs to one task only: a random UUID, as Celery makes them."""
     try:
         return uuid.UUID(task_id).version in _UNIQUE_VERSIONS
     except ValueError:
@@ -77,44 +88,41 @@ def is_unique(task_id: str) -> bool:
 
 
 def is_readable(backend: type) -> bool:
-    """Return whether a class of result backends can be asked about many tasks, as data."""
+    """Return whether this service can read a class of result backends."""
     return reader_of(backend) is not None
 
 
 def is_searchable() -> bool:
-    """Return whether the backend can list what ended since a time: whether it is a database."""
+    """Return whether :func:`ended_since` works: the backend is a database."""
     reader = reader_of(type(current_app.backend))
     return reader is not None and reader.ended is not None
 
 
-def stored_metas(task_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """Return what the backend stores of these tasks, by id: "status", "result", "date_done".
-
-    Of a backend that :func:`is_readable` denies, and of none, nothing is returned. The backend is
-    asked about :data:`PAGE` tasks at once. Raises what the backend raises.
-    """
-    backend = current_app.backend
-    reader = reader_of(type(backend))
-    metas: dict[str, Mapping[str, Any]] = {}
-    if reader is not None:
-        for start in range(0, len(task_ids), PAGE):
-            metas |= dict(reader.metas(backend, task_ids[start : start + PAGE]))
-    return metas
+def stored_ending(task_id: str) -> Ending | None:
+    """Return the stored ending of one task; None if there is none."""
+    return stored_endings([task_id]).get(task_id)
 
 
 def stored_endings(task_ids: Sequence[str]) -> dict[str, Ending]:
-    """Return the endings that the backend stores of these tasks, by id."""
+    """Return the stored endings of many tasks, by id; tasks without one are left out."""
     return {
         task_id: _ending(meta)
-        for task_id, meta in stored_metas(task_ids).items()
+        for task_id, meta in _metas(task_ids).items()
         if meta.get("status") in _ENDINGS
     }
 
 
-def ended_since(since: datetime) -> Iterator[Sequence[Row]]:
-    """Yield, in pages, what a database stored since a time of endings, without their results.
+def stored_result(task_id: str) -> tuple[bool, Any]:
+    """Return whether the backend stores a readable result of a successful task, and that result."""
+    meta = _metas([task_id]).get(task_id, {})
+    result = meta.get("result")
+    return meta.get("status") == SUCCESS and result is not UNREADABLE, result
 
-    The times are those of the workers' clocks. Of other backends nothing is yielded.
+
+def ended_since(since: datetime) -> Iterator[Sequence[Row]]:
+    """Yield pages of the endings that a database has stored since a time, without their results.
+
+    The stored times come from the workers' clocks.
     """
     backend = current_app.backend
     reader = reader_of(type(backend))
@@ -122,11 +130,15 @@ def ended_since(since: datetime) -> Iterator[Sequence[Row]]:
         yield from reader.ended(backend, since, _ENDINGS)
 
 
-def stored_result(task_id: str) -> tuple[bool, Any]:
-    """Return whether the backend stores a result of a task that succeeded, and that result."""
-    meta = stored_metas([task_id]).get(task_id, {})
-    result = meta.get("result")
-    return meta.get("status") == SUCCESS and result is not UNREADABLE, result
+def _metas(task_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Return the backend's data of these tasks, by id: "status", "result", "date_done"."""
+    backend = current_app.backend
+    reader = reader_of(type(backend))
+    metas: dict[str, Mapping[str, Any]] = {}
+    if reader is not None:
+        for start in range(0, len(task_ids), PAGE):
+            metas |= dict(reader.metas(backend, task_ids[start : start + PAGE]))
+    return metas
 
 
 def _ending(meta: Mapping[str, Any]) -> Ending:
@@ -140,7 +152,7 @@ def _ending(meta: Mapping[str, Any]) -> Ending:
 
 
 def _moment(done: Any) -> datetime | None:
-    """Return a time that was stored, with its time zone: UTC where none was stored."""
+    """Return a stored time with its time zone, which is UTC if none was stored."""
     try:
         moment = datetime.fromisoformat(done) if isinstance(done, str) else done
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,7 +1,7 @@
-"""A reader for each kind of result backend: what it stores of many tasks, in one query.
+"""Readers for each kind of result backend, which read many tasks in one query.
 
-A key-value store is asked by id. A database is also asked for what ended since a time, which costs
-less than to name 100,000 tasks that wait.
+A key-value store is read by id. A database can also be searched for endings since a time, which
+costs less than a query that names 100,000 waiting tasks.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
-#: Tasks that one query names, and rows that are read at once.
+#: Tasks in one query, and rows that are read at once.
 PAGE: Final = 1000
 
 
 class _Unreadable:
-    """A result that no accepted serializer can read, such as a pickle. JSON cannot say it."""
+    """Stands for a result that no accepted serializer can read, such as a pickle."""
 
     def __str__(self) -> str:
         return "it cannot be read as data"
@@ -31,7 +31,7 @@ UNREADABLE: Final = _Unreadable()
 
 
 class Row(NamedTuple):
-    """An ending in a database, without its result."""
+    """An ending that a database stores, without its result."""
 
     task_id: str
     stored_at: datetime | None
@@ -41,17 +41,18 @@ _Metas = Iterable[tuple[str, Mapping[str, Any]]]
 
 
 class Reader(NamedTuple):
-    """What one kind of backend can be asked."""
+    """The queries for one kind of backend."""
 
+    #: The stored data of tasks, by id.
     metas: Callable[[Any, Sequence[str]], _Metas]
-    #: What was stored since a time in one of these states; None where only ids can be asked for.
+    #: The rows that were stored since a time in one of these states; None if it reads by id only.
     ended: Callable[[Any, datetime, Sequence[str]], Iterator[Sequence[Row]]] | None = None
 
 
 def reader_of(backend: type) -> Reader | None:
     """Return the reader for a class of backends; None where there is none."""
     if getattr(backend, "mget", None) is BaseKeyValueStoreBackend.mget:
-        return None  # it says that it cannot (S3)
+        return None  # not implemented (S3)
     names = (f"{kind.__module__}.{kind.__qualname__}" for kind in backend.__mro__)
     return next((_READERS[name] for name in names if name in _READERS), None)
 
@@ -62,7 +63,7 @@ def reader_of(backend: type) -> Reader | None:
 def _from_keys(backend: Any, task_ids: Sequence[str]) -> _Metas:
     keys = [backend.get_key_for_task(task_id) for task_id in task_ids]
     payloads = backend.mget(keys)
-    if isinstance(payloads, Mapping):  # as Memcached's clients answer
+    if isinstance(payloads, Mapping):  # from Memcached's clients
         payloads = [payloads.get(key) for key in keys]
     for task_id, payload in zip(task_ids, payloads, strict=True):
         meta = _decoded(backend.decode, payload) if payload else None
@@ -70,14 +71,14 @@ def _from_keys(backend: Any, task_ids: Sequence[str]) -> _Metas:
             yield task_id, meta
 
 
-# Celery's own tables: the times are those of the app's time zone, without naming it.
+# Celery's own tables. They store local times of the app's time zone.
 
 
 def _from_sqlalchemy(backend: Any, task_ids: Sequence[str]) -> _Metas:
-    from sqlalchemy import LargeBinary, type_coerce  # there, since the backend is
+    from sqlalchemy import LargeBinary, type_coerce  # installed, as the backend needs it
 
     row = backend.task_cls
-    # Until 5.7 Celery has this column unpickled when it is read.
+    # Before 5.7 Celery unpickles this column when it is read.
     result = type_coerce(row.result, LargeBinary)
     with closing(backend.ResultSession()) as session:
         done = _done(session, row)
@@ -93,16 +94,16 @@ def _ended_in_sqlalchemy(
     row, zone = backend.task_cls, backend.app.timezone
     with closing(backend.ResultSession()) as session:
         rows = session.query(row.task_id, _done(session, row))
-        # Passed as Celery passes the times that it stores, so the driver treats both alike.
+        # Passed as Celery passes the times that it stores, so the driver converts both alike.
         rows = rows.filter(row.date_done >= _earliest(since, zone), row.status.in_(states))
         for page in session.execute(rows.statement).partitions(PAGE):
             yield [Row(task_id, aware(at, zone)) for task_id, at in page]
 
 
 def _done(session: Any, row: Any) -> Any:
-    """Return the column of times; with their time zone where the database knows it.
+    """Return the column of times, with the time zone if the database has it.
 
-    PostgreSQL converts a time to the session's zone when it is stored without one.
+    PostgreSQL converts a time without a zone to the session's zone.
     """
     from sqlalchemy import DateTime, cast
 
@@ -111,8 +112,8 @@ def _done(session: Any, row: Any) -> Any:
     return row.date_done
 
 
-# The tables of django-celery-results: with ``USE_TZ = False`` the times are those of Django's
-# time zone, without naming it.
+# The tables of django-celery-results. With ``USE_TZ = False`` they store local times of Django's
+# time zone.
 
 
 def _from_django(backend: Any, task_ids: Sequence[str]) -> _Metas:
@@ -124,7 +125,7 @@ def _from_django(backend: Any, task_ids: Sequence[str]) -> _Metas:
             at = aware(row.date_done, timezone.get_default_timezone())
             yield row.task_id, _meta(row.status, result, at, row.traceback)
     finally:
-        close_old_connections()  # the thread that asks is none of a request's
+        close_old_connections()  # Django does so only for the threads of requests
 
 
 def _ended_in_django(
@@ -150,9 +151,9 @@ def _ended_in_django(
 
 
 def aware(moment: datetime | None, zone: tzinfo) -> datetime | None:
-    """Return a stored time with the zone that it was written in.
+    """Return a stored local time with its zone.
 
-    In the hour that a zone repeats in autumn, the later reading that is not in the future.
+    A zone repeats an hour in autumn. In it, return the later time that is not in the future.
     """
     if moment is None or moment.tzinfo is not None:
         return moment
@@ -161,9 +162,9 @@ def aware(moment: datetime | None, zone: tzinfo) -> datetime | None:
 
 
 def _earliest(since: datetime, zone: tzinfo) -> datetime:
-    """Return the earliest time that clocks of a zone have shown since a moment.
+    """Return the earliest local time that clocks of a zone have shown since a moment.
 
-    In autumn that may be an hour before the moment itself.
+    In autumn that may be an hour before the moment.
     """
     local, now = since.astimezone(zone), datetime.now(zone)
     back = (local.utcoffset() or timedelta()) - (now.utcoffset() or timedelta())
@@ -177,11 +178,11 @@ def _meta(status: str, result: Any, done: datetime | None, traceback: Any) -> di
 def _decoded(decode: Callable[..., Any], *stored: Any) -> Any:
     try:
         return decode(*stored)
-    except Exception:  # noqa: BLE001 - one that cannot be read must not hide the others
+    except Exception:  # noqa: BLE001 - one unreadable result must not hide the others
         return UNREADABLE
 
 
-#: By the names of classes, since two of them come with packages that may not be there.
+#: By class name, since two of the classes belong to optional packages.
 _READERS: Final[Mapping[str, Reader]] = {
     "celery.backends.base.BaseKeyValueStoreBackend": Reader(_from_keys),
     "celery.backends.database.DatabaseBackend": Reader(_from_sqlalchemy, _ended_in_sqlalchemy),

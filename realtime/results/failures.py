@@ -1,7 +1,7 @@
-"""The type and the message of a stored failure: the same that its exception had when it was raised.
+"""The type and the message of a stored failure, equal to those of the exception that was raised.
 
-The exception is not made again. Celery stores its class's name and its arguments, and the text of
-its traceback, which ends with ``str(exception)``.
+The exception is not built again. Celery stores the name of its class, its arguments, and the text
+of its traceback, which ends with ``str(exception)``.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-#: What Celery stores of an exception that cannot be pickled, nor any class that it is derived
-#: from: its arguments are (module, class, arguments, text).
+#: The class that Celery stores if neither an exception nor any of its base classes can be pickled.
+#: Its arguments are (module, class, arguments, text).
 _WRAPPER: Final = "UnpickleableExceptionWrapper"
 
 
 def error_of(meta: Mapping[str, Any]) -> tuple[str, object]:
-    """Return the type and the message of a failure, from what the backend stores of the task."""
+    """Return the type and the message of a failure, from the backend's data of the task."""
     result = meta.get("result")
     if not isinstance(result, Mapping):
         return meta["status"], result
@@ -23,10 +23,10 @@ def error_of(meta: Mapping[str, Any]) -> tuple[str, object]:
     arguments, traceback = result.get("exc_message", ""), meta.get("traceback")
     if name == _WRAPPER and isinstance(arguments, list | tuple) and len(arguments) == 4:
         module, name, arguments, _ = arguments
-        traceback = None  # of the wrapper
+        traceback = None  # it is the wrapper's
     name, module = str(name), str(module)
-    said = _last_line(traceback, module, name)
-    message = _text_of(arguments, module, name) if said is None else said
+    last_line = _last_line(traceback, module, name)
+    message = _text_of(arguments, module, name) if last_line is None else last_line
     return name.rpartition(".")[2], message
 
 
@@ -40,7 +40,7 @@ def _last_line(traceback: object, module: str, name: str) -> str | None:
 
 
 def _text_of(arguments: object, module: str, name: str) -> object:
-    """Return what ``str()`` of an exception with these arguments would be."""
+    """Return what ``str()`` returns of an exception with these arguments."""
     if not isinstance(arguments, Sequence) or isinstance(arguments, str):
         return arguments
     if module == "billiard.exceptions" and name.endswith("TimeLimitExceeded"):

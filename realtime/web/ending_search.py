@@ -89,7 +89,9 @@ class EndingSearch:
             return
         for task in get_store().unfinished(list(endings)):
             ending, run = endings[task.task_id], runs.get(task.task_id)
-            if not ending.is_of(task.task_id, again=task.again, published_at=task.published_at):
+            if not ending.belongs_to(
+                task.task_id, again=task.again, published_at=task.published_at
+            ):
                 continue
             begun = task.state not in (PENDING, RECEIVED, RETRY)
             # A stored failure may be an earlier run's, unless there was no earlier run.

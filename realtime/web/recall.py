@@ -7,7 +7,7 @@ from typing import Final
 from realtime.core.change import Change
 from realtime.core.jsontext import dumps
 from realtime.core.logs import get_logger
-from realtime.results import is_unique, stored_endings, stored_result
+from realtime.results import is_unique, stored_ending, stored_result
 from realtime.results.redaction import encode_result
 from realtime.store import get_store
 
@@ -22,7 +22,7 @@ def recall(task_id: str) -> bool:
     Only for callers who may see the task with any owner: the backend does not store the owner.
     """
     try:
-        found = stored_endings([task_id]).get(task_id)
+        found = stored_ending(task_id)
     except Exception as error:  # noqa: BLE001 - each backend fails in its own way
         logger.warning("recall_failed task=%s error=%r", task_id, error)
         return False
@@ -59,8 +59,8 @@ def _whole_result(task_id: str) -> str | None:
         return dumps(status.result)
     if status.run > 1 or not is_unique(task_id):
         again = status.run > 1 and status.published_at is not None
-        ending = stored_endings([task_id]).get(task_id)
-        if ending and not ending.is_of(task_id, again=again, published_at=status.published_at):
+        ending = stored_ending(task_id)
+        if ending and not ending.belongs_to(task_id, again=again, published_at=status.published_at):
             return None
     found, value = stored_result(task_id)
     return encode_result(value)[0] if found else None

@@ -8,7 +8,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from realtime.core.states import FAILURE, LOST, SUCCESS
-from realtime.results import stored_endings
+from realtime.results import stored_ending
 from realtime.store import get_store
 
 from .messages import dependents_of, header_of, header_text, never_run
@@ -50,7 +50,7 @@ def end_dependents(request: Any, state: str, error: str) -> None:
 def stored_success(task_id: str, published_at: str) -> dict[str, str] | None:
     """Return the fields of a success, if the result backend stores one of this publication."""
     try:
-        found = stored_endings([task_id]).get(task_id)
+        found = stored_ending(task_id)
     except Exception:  # noqa: BLE001 - each backend fails in its own way
         return None
     if found is None or found.state != SUCCESS:
@@ -59,5 +59,5 @@ def stored_success(task_id: str, published_at: str) -> dict[str, str] | None:
         again = any(known.again for known in get_store().unfinished([task_id]))
     except (RedisError, OSError):
         again = False
-    is_its_own = found.is_of(task_id, again=again, published_at=published_at or None)
+    is_its_own = found.belongs_to(task_id, again=again, published_at=published_at or None)
     return found.fields if is_its_own else None

@@ -198,14 +198,14 @@ def test_an_ending_recalled_while_the_id_is_published_again_does_not_end_the_new
     backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend.store_result("nightly", "Monday's", "SUCCESS")
-    read = recall_module.stored_endings
+    read = recall_module.stored_ending
 
-    def slow(ids: list[str]) -> Any:
-        found = read(ids)
+    def slow(task_id: str) -> Any:
+        found = read(task_id)
         publish("nightly", state="PENDING", attempt=0)
         return found
 
-    monkeypatch.setattr(recall_module, "stored_endings", slow)
+    monkeypatch.setattr(recall_module, "stored_ending", slow)
     assert recall_module.recall("nightly")
     assert state_of("nightly") == "PENDING"
 

@@ -589,11 +589,10 @@ async def test_a_result_backend_that_does_not_answer_holds_up_no_ping_and_no_sub
 ) -> None:
     released = threading.Event()
 
-    def stored_endings(task_ids: Any) -> dict[str, Any]:
+    def stored_ending(task_id: Any) -> None:
         released.wait(60)
-        return {}
 
-    monkeypatch.setattr(recall_module, "stored_endings", stored_endings)
+    monkeypatch.setattr(recall_module, "stored_ending", stored_ending)
     try:
         for number in range(20):  # more than a process has threads for it
             topic = f"task:{number}"

@@ -28,7 +28,6 @@ from realtime.results import (
     is_searchable,
     redaction,
     stored_endings,
-    stored_metas,
     stored_result,
 )
 from realtime.results.backends import aware
@@ -84,7 +83,7 @@ def test_endings_of_many_tasks_are_read_at_once(backend):
     )
     assert stored_result("good") == (True, {"rows": 3})
     assert stored_result("bad")[0] is False
-    assert stored_metas([]) == {}
+    assert stored_endings([]) == {}
 
 
 def test_an_exception_that_a_result_names_is_neither_imported_nor_made(backend, monkeypatch):
@@ -223,14 +222,16 @@ def test_only_of_an_id_that_is_used_again_does_the_clock_decide():
     random, named = str(uuid.uuid4()), str(uuid.uuid5(uuid.NAMESPACE_URL, "nightly"))
     for task_id, again in ((random, True), (named, False), ("nightly", False)):
         endings = (earlier, later, whole, unknown)
-        believed = [each.is_of(task_id, again=again, published_at=published) for each in endings]
+        believed = [
+            each.belongs_to(task_id, again=again, published_at=published) for each in endings
+        ]
         assert believed == [False, True, True, False]
-        assert later.is_of(task_id, again=again, published_at=None) is not again
-    assert earlier.is_of(random, again=False, published_at=published)
-    assert unknown.is_of(random, again=False, published_at=None)
+        assert later.belongs_to(task_id, again=again, published_at=None) is not again
+    assert earlier.belongs_to(random, again=False, published_at=published)
+    assert unknown.belongs_to(random, again=False, published_at=None)
     for none in ("yesterday", "", "9" * 5000, "0001-01-01T00:00:00+14:00"):
-        assert not later.is_of("nightly", again=False, published_at=none)
-    assert later.is_of("nightly", again=False, published_at="2026-11-28T12:00:00")
+        assert not later.belongs_to("nightly", again=False, published_at=none)
+    assert later.belongs_to("nightly", again=False, published_at="2026-11-28T12:00:00")
 
 
 # How it failed
