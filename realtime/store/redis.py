@@ -19,7 +19,7 @@ from realtime.groups.layer import group_of
 from .base import LONGEST_PAGE, PAGE, Ownership, Page, Reading, Running, Store, Waiting
 from .connection import SCHEMA, Asker, Client, check_schema
 from .keys import Keys, random_name
-from .scripts import Script
+from .scripts import load
 from .unfinished import Unfinished, chunks
 
 #: Tasks that one call moves or forgets: Redis serves no other client meanwhile.
@@ -55,12 +55,12 @@ class RedisStore(Store):
 
     def __init__(self) -> None:
         self._keys = Keys(f"{conf().PREFIX}:")
-        self._accepting = Script("accept.lua")
-        self._reading = Script("read.lua")
-        self._forgetting = Script("forget.lua")
-        self._adopting = Script("adopt.lua")
-        self._finding_due = Script("due.lua")
-        self._expiring = Script("expire.lua")
+        self._accepting = load("accept.lua")
+        self._reading = load("read.lua")
+        self._forgetting = load("forget.lua")
+        self._adopting = load("adopt.lua")
+        self._finding_due = load("due.lua")
+        self._expiring = load("expire.lua")
         #: Only a task's own updates must not wait for a slow Redis.
         self._impatient = Client(_impatience)
         self._patient = Client(_patience)

@@ -44,10 +44,10 @@ _RANKS: Final = {
 
 
 class Script:
-    """A Lua file, called by its hash."""
+    """A Lua script, called by its hash."""
 
-    def __init__(self, name: str) -> None:
-        self.source = _with_constants(_read(name))
+    def __init__(self, text: str) -> None:
+        self.source = _with_constants(_with_includes(text))
         # The commands are spelled out instead of using register_script(): the same script is
         # called through a synchronous and through an asynchronous client.
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
@@ -60,10 +60,20 @@ class Script:
             return client.execute_command("EVAL", self.source, len(keys), *keys, *args)
 
 
-def _read(name: str) -> str:
-    """Return a file's text, with the files in it that it includes."""
-    text = files(__package__).joinpath("lua", name).read_text()
-    return re.sub(r"^ *-- include (\S+)$", lambda match: _read(match[1]), text, flags=re.MULTILINE)
+def load(name: str) -> Script:
+    """Return the script of a Lua file."""
+    return Script(f"-- include {name}")
+
+
+def _with_includes(text: str) -> str:
+    """Return a text with the files in it that it includes."""
+    lua = files(__package__).joinpath("lua")
+    return re.sub(
+        r"^ *-- include (\S+)$",
+        lambda match: _with_includes(lua.joinpath(match[1]).read_text()),
+        text,
+        flags=re.MULTILINE,
+    )
 
 
 def _with_constants(script: str) -> str:
