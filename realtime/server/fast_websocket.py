@@ -21,7 +21,8 @@ from daphne.ws_protocol import WebSocketFactory
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.tcp import Connection
 
-from .relied_on import Part, are_known
+from realtime.core.relied_on import Part, are_known
+
 from .websocket import CLOSE_TIMEOUT, RELIED_ON, Socket
 
 _RELIED_ON: Final = (
@@ -40,9 +41,11 @@ _RELIED_ON: Final = (
 
 def configure(factory: WebSocketFactory) -> WebSocketFactory:
     """Let Daphne's factory make the best WebSockets whose libraries are known; return it."""
-    if not are_known("websocket", "autobahn", RELIED_ON):
+    instead = "Daphne's WebSocketProtocol serves, without backpressure"
+    if not are_known("websocket", "autobahn", RELIED_ON, instead=instead):
         return factory
-    fast = are_known("fast_websocket", "autobahn", _RELIED_ON)
+    instead = "the WebSocket of autobahn and Twisted serves, more slowly"
+    fast = are_known("fast_websocket", "autobahn", _RELIED_ON, instead=instead)
     # A class of this factory's own: the fast one keeps the factory's options.
     factory.protocol = type("Socket", (FastSocket if fast else Socket,), {})
     # A close code where the protocol allows one, instead of a reset. autobahn offers no

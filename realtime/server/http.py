@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from daphne.http_protocol import HTTPFactory, WebRequest, http
 
+from realtime.core.relied_on import Part, are_known
+
 from .flow import Flow
 from .options import Options
-from .relied_on import Part, are_known
 
 #: Seconds that an idle connection is kept for the next request.
 KEEP_ALIVE: Final = 60.0
@@ -54,7 +55,9 @@ _RELIED_ON: Final = (
 
 def http_factory(server: Any, shipped: HTTPFactory) -> HTTPFactory:
     """Return what makes the server's HTTP connections: Daphne's own where it is unknown."""
-    return RequestFactory(server) if are_known("http", "daphne", _RELIED_ON) else shipped
+    instead = "Daphne's HTTPFactory serves, without bounds of time and of a body's size"
+    known = are_known("http", "daphne", _RELIED_ON, instead=instead)
+    return RequestFactory(server) if known else shipped
 
 
 class Channel(http.HTTPChannel):  # type: ignore[misc]

@@ -28,13 +28,13 @@ from daphne.ws_protocol import WebSocketFactory
 
 from realtime.core.codes import CloseCode
 from realtime.core.logs import LineFormatter, escaped, get_logger
+from realtime.core.relied_on import Part, are_known
 
 from .fast_websocket import configure
 from .flow import Inbox
 from .http import http_factory
 from .lifespan import Lifespan, LifespanError
 from .options import Options
-from .relied_on import Part, are_known
 from .websocket import Socket
 
 logger = get_logger("realtime.server")
@@ -207,7 +207,8 @@ def serve(application: Any, host: str, port: int, options: Options | None = None
     interface = host.strip("[]").replace(":", r"\:")
     endpoints = [f"tcp:port={port}:interface={interface}:backlog={BACKLOG}"]
     options.on_start()
-    if not are_known("server", "daphne", _RELIED_ON):
+    instead = "Daphne's Server serves, without limits, lifespan and drain"
+    if not are_known("server", "daphne", _RELIED_ON, instead=instead):
         DaphneServer(application, endpoints=endpoints).run()
         return
     server = Server(

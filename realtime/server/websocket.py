@@ -19,8 +19,9 @@ from autobahn.websocket.protocol import WebSocketServerProtocol as AutobahnServe
 from daphne.server import reactor
 from daphne.ws_protocol import WebSocketProtocol
 
+from realtime.core.relied_on import Part
+
 from .flow import Flow
-from .relied_on import Part
 
 #: Seconds that the client has for its part of a close, before the connection is cut.
 CLOSE_TIMEOUT: Final = 3.0

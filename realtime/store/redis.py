@@ -17,7 +17,7 @@ from realtime.core.topics import TASK, USER, VISITOR, Topic
 from realtime.groups.layer import group_of
 
 from .base import LONGEST_PAGE, PAGE, Ownership, Page, Reading, Running, Store, Waiting
-from .connection import SCHEMA, Asker, Client, check_schema
+from .connection import SCHEMA, AsyncClient, Client, check_schema
 from .keys import Keys, random_name
 from .scripts import load
 from .unfinished import Unfinished, chunks
@@ -67,7 +67,9 @@ class RedisStore(Store):
         self._unfinished = Unfinished(self._patient, self._keys)
         #: Owners that the script answered with, by task.
         self._owners: dict[str, Sequence[str]] = {}
-        self._askers: WeakKeyDictionary[asyncio.AbstractEventLoop, Asker] = WeakKeyDictionary()
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = (
+            WeakKeyDictionary()
+        )
 
     def accept(self, change: Change) -> int:
         return self._send_all(self._patient, [change])()[0]
@@ -155,7 +157,7 @@ class RedisStore(Store):
             return client.get(key) == candidate and bool(client.pexpire(key, milliseconds))
 
     async def has_leader(self) -> bool:
-        return bool(await self._async().ask("EXISTS", self._keys.leader))
+        return bool(await self._async().execute("EXISTS", self._keys.leader))
 
     def running(self, *, received: bool = True) -> list[Running]:
         return self._unfinished.running(received=received)
@@ -242,11 +244,11 @@ class RedisStore(Store):
 
     async def ownership(self, task_id: str) -> Ownership | None:
         command = ("HMGET", self._keys.record(task_id), "_owner", "_owner_since")
-        owner, since = await self._async().ask(*command)
+        owner, since = await self._async().execute(*command)
         return None if owner is None else Ownership(owner, float(since or 0))
 
     async def moved_to(self, visitor: str) -> str | None:
-        owner = await self._async().ask("HGET", self._keys.moved(visitor), "owner")
+        owner = await self._async().execute("HGET", self._keys.moved(visitor), "owner")
         return None if owner is None else str(owner)
 
     async def page(self, topic: Topic, after: str, limit: int) -> Page:
@@ -291,16 +293,18 @@ class RedisStore(Store):
             task_ids += reply[1:]
 
     async def heads(self, topics: Sequence[str]) -> list[Head | None]:
-        asker, schema = self._async(), self._keys.schema
-        asked = [asker.ask("MGET", *chunk) for chunk in chunks([*map(self._keys.head, topics)])]
+        client, schema = self._async(), self._keys.schema
+        asked = [
+            client.execute("MGET", *chunk) for chunk in chunks([*map(self._keys.head, topics)])
+        ]
         # A replica answers a client that only reads, for ever: a write tells.
-        if write := time.monotonic() - asker.wrote >= _WRITE_EVERY:
-            asked += [asker.ask("SET", schema, SCHEMA, "NX"), asker.ask("GET", schema)]
+        if write := time.monotonic() - client.wrote >= _WRITE_EVERY:
+            asked += [client.execute("SET", schema, SCHEMA, "NX"), client.execute("GET", schema)]
         found = await asyncio.gather(*asked)
         if write:
             check_schema(found.pop())
             found.pop()
-            asker.wrote = time.monotonic()
+            client.wrote = time.monotonic()
         return [_head(text) if text else None for texts in found for text in texts]
 
     async def expire(self, topics: Sequence[str]) -> None:
@@ -320,17 +324,17 @@ class RedisStore(Store):
             missing += found
 
     async def close(self) -> None:
-        asker = self._askers.pop(asyncio.get_running_loop(), None)
-        if asker is not None:
-            await asker.close()
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.close()
 
     def disconnect(self) -> None:
         for client in (self._impatient, self._patient):
             client.disconnect()
 
-    def _async(self) -> Asker:
+    def _async(self) -> AsyncClient:
         loop = asyncio.get_running_loop()
-        asker = self._askers.get(loop)
-        if asker is None:
-            asker = self._askers[loop] = Asker()
-        return asker
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = AsyncClient()
+        return client

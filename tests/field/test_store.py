@@ -445,7 +445,7 @@ async def test_a_later_schema_is_logged_once_and_everything_goes_on(
     clean_redis: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = get_store()
-    monkeypatch.setattr(connection, "_complained", False)
+    monkeypatch.setattr(connection, "_warned", False)
     with redis.Redis.from_url(clean_redis) as client:
         store.renew_lease("w", 60)
         assert client.get("realtime:schema") == b"1"

@@ -518,7 +518,7 @@ def test_a_refusal_of_redis_is_raised_and_the_connection_goes_on(clean_redis):
         client.delete("realtime:task:t")
     for number in range(200):
         assert store.accept(Change(task_id=f"t{number}", state="PENDING")) == 1
-    assert len(store._patient.free) == 1
+    assert len(store._patient.connections.idle) == 1
 
 
 def test_many_threads_have_as_many_connections_and_no_more(clean_redis):
@@ -528,7 +528,7 @@ def test_many_threads_have_as_many_connections_and_no_more(clean_redis):
     with ThreadPoolExecutor(8) as pool:
         changes = (Change(task_id=f"t{n}", state="PENDING", owner="42") for n in range(2000))
         assert all(pool.map(store.accept, changes))
-    assert 1 <= len(store._patient.free) <= 8
+    assert 1 <= len(store._patient.connections.idle) <= 8
     assert len(store.statuses(Topic("user", "42"))) == 1000
 
 
