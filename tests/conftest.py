@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,13 +24,14 @@ import redis
 from django.test import override_settings
 
 from project.celery import app as celery_app
-from project.processes import ROOT, Process, free_port, hold_environment
+from project.processes import Process, free_port, hold_environment
 from project.redis_server import embedded_redis
 from project.run import page_answers, web_command, worker_answers, worker_command
 from realtime.worker.publisher import publisher
 from tests.client.octets import HOST
 from tests.people import People, make_people
 from tests.raw import DEADLINE, Web
+from tests.shell import Shell
 
 #: Seconds that a process has to become ready, on a machine that is busy.
 READY = 120.0
@@ -47,6 +46,50 @@ hypothesis.settings.load_profile("shared")
 def pytest_configure() -> None:
     """Keep `.venv` as it is until the tests are over."""
     hold_environment()
+
+
+#: The files that take longest, slowest first: begun last, one of them would run alone.
+SLOWEST = (
+    "integration/test_faults_short.py",
+    "browser/test_page.py",
+    "field/test_pages.py",
+    "integration/test_server.py",
+    "integration/test_run.py",
+    "field/test_store.py",
+    "field/test_sessions.py",
+    "integration/test_pools.py",
+    "field/test_odd_projects.py",
+    "integration/test_policy.py",
+    "attacks/test_handshakes.py",
+    "integration/test_worker.py",
+    "integration/test_load_short.py",
+    "test_benchmarks.py",
+    "integration/test_reconciler.py",
+    "field/test_waiting.py",
+    "unit/web/test_hub.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slowest files first; within them, and after them, the order stays random."""
+
+    def place(item: pytest.Item) -> int:
+        path = str(item.path)
+        return next((n for n, name in enumerate(SLOWEST) if path.endswith(name)), len(SLOWEST))
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process whole files, so that a module's fixtures are made once."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -149,15 +192,11 @@ class Service:
     worker: Process
     web: Process
     node: str  #: the worker's name
+    shell: Shell
 
-    def manage(self, *arguments: str) -> str:
-        """Run a command of `manage.py` on this service's database and Redis; its output."""
-        command = [sys.executable, "manage.py", *arguments]
-        done = subprocess.run(
-            command, cwd=ROOT, env=self.web.env, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"manage.py {arguments}: {done.stdout}{done.stderr}"
-        return done.stdout
+    def run_code(self, code: str) -> str:
+        """Run code in another process of the same project; return what it printed."""
+        return self.shell.run(code)
 
     def wait_ready(self) -> None:
         """Return when both answer, at the start and after a restart."""
@@ -294,6 +333,7 @@ def launch(data_dir: Path, redis_url: str, server: Process | None, env: dict[str
         worker=worker,
         web=web,
         node=node,
+        shell=Shell(full),
     )
     try:
         worker.start()
@@ -306,7 +346,8 @@ def launch(data_dir: Path, redis_url: str, server: Process | None, env: dict[str
 
 
 def stop(running: Service) -> None:
-    # Not in order: nothing is left to be finished, and a worker takes seconds to say goodbye.
+    # Killed: nothing is left to be finished, and a worker takes two seconds to end by itself.
+    running.shell.close()
     running.web.kill()
     running.worker.kill()
 

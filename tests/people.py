@@ -49,5 +49,5 @@ class People:
 
 def make_people(service: Any) -> People:
     """Make the users, and sign each in."""
-    made = json.loads(service.manage("shell", "-c", _MAKE_PEOPLE).splitlines()[-1])
+    made = json.loads(service.run_code(_MAKE_PEOPLE).splitlines()[-1])
     return People(**{name: Person(*given) for name, given in made.items()})

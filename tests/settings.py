@@ -7,7 +7,7 @@ import json
 import os
 
 from project.settings import *  # noqa: F403
-from project.settings import REALTIME
+from project.settings import INSTALLED_APPS, REALTIME
 
 #: All the clients of all the tests come from one address, and some prepare for long before they
 #: subscribe.
@@ -17,3 +17,6 @@ REALTIME = REALTIME | PATIENT | json.loads(os.environ.get("REALTIME", "{}"))
 
 # Settings of Django itself that a test gives its web process.
 globals().update(json.loads(os.environ.get("DJANGO", "{}")))
+
+if os.environ.get("CONSTANTS"):
+    INSTALLED_APPS = [*INSTALLED_APPS, "tests.constants.Constants"]

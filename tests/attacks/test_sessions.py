@@ -49,7 +49,7 @@ async def test_a_session_that_does_not_count_any_more_or_never_did_is_nobodys(
     own = fresh_id()
     publish_change(own, "PENDING", owner=alice.key)
     code = _MAKE_SESSIONS.format(key=alice.key)
-    sessions = json.loads(service.manage("shell", "-c", code).splitlines()[-1])
+    sessions = json.loads(service.run_code(code).splitlines()[-1])
     sessions |= {
         "none": "",
         "forged": "forged0000000000000000000000000",

@@ -20,12 +20,12 @@ DEADLINE = 60.0  #: seconds
 
 
 class Firefox:
-    """One tab of a Firefox."""
+    """A Firefox, and the tab of one visitor."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._numbers = itertools.count(1)
-        self.tab = ""
+        self.tab = self.user_context = ""
 
     async def command(self, method: str, **params: Any) -> Any:
         """Return a command's result. Raises AssertionError with what Firefox says of a bad one."""
@@ -36,6 +36,19 @@ class Firefox:
                 pass
         assert said["type"] == "success", said
         return said["result"]
+
+    @asynccontextmanager
+    async def visitor(self) -> AsyncIterator[None]:
+        """Open a tab that shares nothing with the tabs before it."""
+        context = (await self.command("browser.createUserContext"))["userContext"]
+        self.user_context = context
+        made = await self.command("browsingContext.create", type="tab", userContext=context)
+        self.tab = made["context"]
+        await self.command("browsingContext.activate", context=self.tab)  # timers run slowly else
+        try:
+            yield
+        finally:
+            await self.command("browser.removeUserContext", userContext=context)
 
     async def open(self, url: str) -> None:
         """Show a page, and return when it is loaded."""
@@ -62,7 +75,7 @@ class Firefox:
 
 @asynccontextmanager
 async def firefox(path: str, profile: Path) -> AsyncIterator[Firefox]:
-    """Start a Firefox with one tab, and end it."""
+    """Start a Firefox, and end it."""
     process = await asyncio.create_subprocess_exec(
         *(path, "--headless", "--no-remote", "--remote-debugging-port", "0"),
         *("--profile", str(profile)),
@@ -79,8 +92,6 @@ async def firefox(path: str, profile: Path) -> AsyncIterator[Firefox]:
         async with connect(url, max_size=None, ping_interval=None, proxy=None) as socket:
             started = Firefox(socket)
             await started.command("session.new", capabilities={})
-            made = await started.command("browsingContext.create", type="tab")
-            started.tab = made["context"]
             yield started
     finally:
         with suppress(ProcessLookupError):

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,11 +36,20 @@ def firefox_path() -> str:
     return found
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def page(firefox_path: str, service: Any, tmp_path: Path) -> AsyncIterator[Firefox]:
-    """The service's page in Firefox; nothing on it may have been refused by its policy."""
-    async with firefox(firefox_path, tmp_path) as started:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def started(
+    firefox_path: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Firefox]:
+    """A Firefox for all tests; to start one takes seconds."""
+    async with firefox(firefox_path, tmp_path_factory.mktemp("firefox")) as started:
         await started.command("script.addPreloadScript", functionDeclaration=WATCH)
+        yield started
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(started: Firefox) -> AsyncIterator[Firefox]:
+    """A fresh visitor's page; its policy may have refused nothing on it."""
+    async with started.visitor():
         yield started
         assert await started.evaluate("window.violations") == []
 
@@ -49,7 +57,8 @@ async def page(firefox_path: str, service: Any, tmp_path: Path) -> AsyncIterator
 async def sign_in(page: Firefox, service: Any, session: str) -> None:
     host = urlsplit(service.url).hostname
     cookie = {"name": "sessionid", "domain": host, "value": {"type": "string", "value": session}}
-    await page.command("storage.setCookie", cookie=cookie)
+    partition = {"type": "storageKey", "userContext": page.user_context}
+    await page.command("storage.setCookie", cookie=cookie, partition=partition)
     await page.open(service.url)
     await page.until(LIVE)
 

@@ -238,7 +238,7 @@ async def test_signed_in_person_has_tasks_of_their_own(service, page):
         "User.objects.filter(username='ada').exists()"
         " or User.objects.create_user('ada', password='engine-1843')"
     )
-    await asyncio.to_thread(service.manage, "shell", "-c", make)
+    await asyncio.to_thread(service.run_code, make)
 
     async def sign_in(password: str) -> None:
         await page.get_by_label("Name").fill("ada")
@@ -288,7 +288,9 @@ async def test_bad_upload_is_answered_beside_its_form(
 
 async def test_page_is_honest_while_the_worker_or_the_server_is_away(start_service, watched):
     service, page = start_service(), watched.page
-    await asyncio.to_thread(service.worker.stop)
+    await asyncio.to_thread(service.worker.kill)
+    # The least wait before each reconnect.
+    await page.add_init_script("Math.random = () => 0.05")
     await open_live(page, service.url)
     await keep_words(page)
     await form(page, "Import a CSV file").get_by_label("Take it slowly").uncheck()

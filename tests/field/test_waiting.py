@@ -37,6 +37,7 @@ from realtime.web.reconciler import Reconciler
 from tests import sample_tasks
 from tests.client.octets import HOST
 from tests.conftest import READY, speaking_to
+from tests.constants import BRIEF_LEASES
 from tests.field.conftest import LONG
 from tests.field.late_tasks import hold_late
 from tests.statuses import history, states
@@ -44,6 +45,8 @@ from tests.until import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
+#: Not by a call, which would come after the fixtures.
+IN_LONG = pytest.mark.skipif(not LONG, reason="in the long form")
 NODE = "worker@same-name"
 #: Seconds that a lease lasts, and until it is believed to be gone, on a machine that is busy.
 PATIENT = 60.0
@@ -83,7 +86,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "HOST": HOST,
             "DJANGO_SETTINGS_MODULE": "tests.field.brief_settings",
             "CELERY_IMPORTS": "tests.sample_tasks,tests.field.late_tasks",
-            "REALTIME": json.dumps({"LOST_TIMEOUT": 2, "RECONCILE_INTERVAL": 0.5}),
+            "REALTIME": json.dumps({"LOST_TIMEOUT": 1, "RECONCILE_INTERVAL": 0.5}),
+            "CONSTANTS": BRIEF_LEASES,
         }
         command = [sys.executable, "-m", "daphne", "-b", HOST, "-p", str(port)]
         web = Process("web", [*command, "tests.field.own_router:application"], env=env)
@@ -147,11 +151,10 @@ def test_what_waits_for_a_lost_task_is_lost_with_it(
     assert killed[which][-1:] == ["LOST"]
 
 
+@IN_LONG
 def test_a_worker_that_starts_again_under_its_name_keeps_no_task_of_the_dead_one_alive(
     site: Site, killed: dict[str, str], tmp_path: Path
 ) -> None:
-    if not LONG:
-        pytest.skip("in the long form")
     worker = site.start_worker()
     task_id = sample_tasks.hold.delay(str(tmp_path / "never")).id
     assert in_state(task_id, "STARTED")
@@ -165,12 +168,17 @@ TERM_AS_QUIT = {"signal": "SIGTERM", "REMAP_SIGTERM": "SIGQUIT"}
 SOFT = {"signal": "SIGQUIT", "SOFT_SHUTDOWN": "1"}
 
 
-@pytest.mark.parametrize("how", [QUIT, TERM_AS_QUIT, SOFT], ids=["cold", "remapped", "soft"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(QUIT, id="cold"),
+        pytest.param(TERM_AS_QUIT, id="remapped", marks=IN_LONG),
+        pytest.param(SOFT, id="soft", marks=IN_LONG),
+    ],
+)
 def test_after_a_cold_shutdown_each_task_ends_or_runs_again(
     site: Site, killed: dict[str, str], tmp_path: Path, how: dict[str, str]
 ) -> None:
-    if how is not QUIT and not LONG:
-        pytest.skip("in the long form")
     worker = site.start_worker(**how)
     release = tmp_path / "go"
     last = chain(sample_tasks.hold.si(str(release)), sample_tasks.add.si(1, 2)).apply_async()

@@ -62,7 +62,7 @@ async def make_user(service: Any, *, staff: bool = False, how: str = "") -> Any:
 async def make_users(service: Any, *kinds: tuple[bool, str]) -> list[Any]:
     """Several: whether staff, and by which right."""
     code = [_MAKE.format(name=fresh_id(), staff=staff, how=how) for staff, how in kinds]
-    printed = await sync_to_async(service.manage)("shell", "-c", "\n".join(code))
+    printed = await sync_to_async(service.run_code)("\n".join(code))
     found = [json.loads(line) for line in printed.splitlines()[-len(kinds) :]]
     return [SimpleNamespace(key=key, session=one, other=other) for key, one, other in found]
 
@@ -75,7 +75,7 @@ async def change(service: Any, user: Any, code: str) -> None:
 async def change_all(service: Any, *changes: tuple[Any, str]) -> None:
     """Run code for each of these users there."""
     given = [_CHANGE.format(key=user.key, session=user.session) + code for user, code in changes]
-    await sync_to_async(service.manage)("shell", "-c", "\n".join(given))
+    await sync_to_async(service.run_code)("\n".join(given))
 
 
 async def own_task(client: Client, user: Any) -> str:
@@ -186,9 +186,9 @@ async def test_other_changes_of_a_user_end_nothing(service: Any) -> None:
 
 
 async def test_a_change_without_a_signal_is_found_by_the_next_check(
-    start_service: Callable[..., Any],
+    service: Any, start_web: Callable[..., Any]
 ) -> None:
-    service = start_service(WORKERS="1", REALTIME='{"ACCESS_INTERVAL": 0.2}')
+    web = await asyncio.to_thread(start_web, ACCESS_INTERVAL=0.2)
     cases = {
         "users.update(is_active=False)": (4501, False),
         "users.update(password='other')": (4501, False),
@@ -200,7 +200,7 @@ async def test_a_change_without_a_signal_is_found_by_the_next_check(
     publish_change(foreign, "PENDING", owner="somebody")
     async with AsyncExitStack() as stack:
         clerk, *clients = [
-            await stack.enter_async_context(connect(service, session=user.session))
+            await stack.enter_async_context(connect(web, session=user.session))
             for user in (staff, *users)
         ]
         await clerk.subscribe(f"task:{foreign}")
@@ -218,17 +218,16 @@ async def test_a_change_without_a_signal_is_found_by_the_next_check(
 
 
 async def test_can_subscribe_may_allow_more_users_and_is_called_again(
-    start_service: Callable[..., Any],
+    service: Any, start_web: Callable[..., Any]
 ) -> None:
-    service = start_service(
-        WORKERS="1",
-        REALTIME='{"CAN_SUBSCRIBE": "tests.policies.friends", "MAX_REFUSALS_PER_MINUTE": 1000}',
+    web = await asyncio.to_thread(
+        start_web, CAN_SUBSCRIBE="tests.policies.friends", MAX_REFUSALS_PER_MINUTE=1000
     )
     user = await make_user(service)
     owned, nobodys = fresh_id(), fresh_id()
     publish_change(owned, "PENDING", owner="somebody")
     publish_change(nobodys, "PENDING")
-    async with connect(service, session=user.session) as client:
+    async with connect(web, session=user.session) as client:
 
         async def answers(topic: str) -> str:
             answer = await client.subscribe(topic)
@@ -257,15 +256,15 @@ async def test_can_subscribe_may_allow_more_users_and_is_called_again(
             assert withdrawn[0]["code"] == "forbidden"
             before = "not_found"
             await becomes("friend")
-    log = service.web.log()
+    log = web.process.log()
     assert "can_subscribe_failed" in log
     assert "the policy has failed" in log
 
 
 async def test_can_subscribe_may_be_asynchronous_and_is_called_for_visitors_too(
-    start_service: Callable[..., Any],
+    start_web: Callable[..., Any],
 ) -> None:
-    service = start_service(WORKERS="1", REALTIME='{"CAN_SUBSCRIBE": "tests.policies.shared"}')
+    service = await asyncio.to_thread(start_web, CAN_SUBSCRIBE="tests.policies.shared")
     owned, nobodys = fresh_id(), fresh_id()
     publish_change(owned, "PENDING", owner="somebody")
     publish_change(nobodys, "PENDING")

@@ -15,6 +15,7 @@ from realtime.core.change import Change
 from realtime.store import get_store
 from realtime.web.reconciler import Reconciler
 from tests import sample_tasks
+from tests.constants import BRIEF_LEASES
 from tests.statuses import history, reached, states, wait
 from tests.until import until
 
@@ -156,15 +157,17 @@ def test_records_that_expired_are_forgotten_by_the_lists(reconciler, clean_redis
         assert client.zcard("realtime:running") == 0
 
 
+SOON = {"RECONCILE_INTERVAL": 0.5}
+BRIEF = {"CONSTANTS": BRIEF_LEASES}
+
+
 def kill(process):
     """Kill a worker and its children at once, as a machine that fails does."""
     os.killpg(os.getpgid(process.pid), signal.SIGKILL)
 
 
 def test_a_whole_worker_that_dies_is_stalled_then_lost(start_service, tmp_path):
-    service = start_service(
-        DJANGO_SETTINGS_MODULE="tests.settings", REALTIME=json.dumps({"LOST_TIMEOUT": 5})
-    )
+    service = start_service(REALTIME=json.dumps({"LOST_TIMEOUT": 1, **SOON}), **BRIEF)
     task_id = sample_tasks.hold.delay(str(tmp_path / "never")).id
     reached(task_id, "STARTED")
     kill(service.worker)
@@ -177,7 +180,7 @@ def test_a_whole_worker_that_dies_is_stalled_then_lost(start_service, tmp_path):
 
 
 def test_a_worker_that_pauses_is_stalled_and_goes_on(start_service, tmp_path):
-    service = start_service()
+    service = start_service(REALTIME=json.dumps(SOON), **BRIEF)
     release = tmp_path / "go"
     task_id = sample_tasks.hold.delay(str(release)).id
     reached(task_id, "STARTED")
