@@ -4,7 +4,7 @@ FROM python:3.13-slim
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 
-# First what seldom changes. The lock's hashes say exactly which files are meant.
+# Layers that seldom change come first. The lock has the hash of every file.
 COPY requirements/runtime.lock requirements/
 RUN pip install --no-cache-dir --require-hashes -r requirements/runtime.lock
 
@@ -15,7 +15,7 @@ COPY tasks tasks
 COPY samples samples
 COPY static static
 
-# What is written goes to /data, and nothing runs as root.
+# All data is in /data, and no process runs as root.
 RUN useradd --system --uid 1000 --home-dir /data app && install -d -o app -g app /data
 USER app
 ENV DATA_DIR=/data HOST=0.0.0.0 PORT=8000

@@ -1,12 +1,12 @@
-# make run    the service, on this machine    (HOST, PORT, REDIS_URL, WORKERS, DATA_DIR)
-# make test   all tests, in random order      (ARGS="-k name" picks some)
-# make field  what ordinary projects do, in full (tests/field)
-# make faults what is promised, under every fault (docs/guarantees.md)
-# make load   what one web process holds, and how it ends (docs/guarantees.md)
-# make bench  what is claimed about speed, measured (docs/performance.md)
-# make audit  known vulnerabilities, secrets, requests of every kind (docs/security.md)
-# make check  what can be said without running it
-# make build  the bundles of the JavaScript client (static/realtime)
+# make run    runs the service on this machine  (HOST, PORT, REDIS_URL, WORKERS, DATA_DIR)
+# make test   runs all tests in random order    (ARGS="-k name" selects some)
+# make field  runs situations of ordinary projects in full (tests/field)
+# make faults tests the guarantees under every fault (docs/guarantees.md)
+# make load   loads, restarts and kills web processes (docs/guarantees.md)
+# make bench  measures speed and memory (docs/performance.md)
+# make audit  searches for vulnerabilities and secrets, sends requests of every kind (docs/security.md)
+# make check  runs the linters, the type checkers and the import rules
+# make build  builds the bundles of the JavaScript client (static/realtime)
 PYTHON ?= python3
 VENV := .venv/bin/python
 
@@ -16,45 +16,45 @@ VENV := .venv/bin/python
 run: runtime
 	@exec $(VENV) -m project.run --with-parent
 
-# DATA_DIR is emptied: the tests make a folder of their own.
+# An empty DATA_DIR: the tests make their own folder.
 test: dev
 	@$(VENV) scripts/node.py install
 	@DATA_DIR= CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" \
 	FIREFOX="$$($(PYTHON) scripts/browser.py firefox)" $(VENV) -m pytest -n 2 $(ARGS)
 
-# Every fault of the catalogue, at most 3 minutes; LONG=1 does more of each, at most 45.
+# Runs every fault of the catalogue in at most 3 minutes, and with LONG=1 more of each in at most 45.
 faults: dev
 	@$(VENV) -m tests.faults $(if $(LONG),--long --write) $(ARGS)
 
-# Situations of ordinary projects, each in full; the suite runs a short form of them.
+# Runs each situation of ordinary projects in full; `make test` runs a short form.
 field: dev
 	@DATA_DIR= CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" FIELD=long $(VENV) -m pytest -n 2 --timeout 1200 tests/field $(ARGS)
 
-# What a web process holds, and how it ends: 20 minutes of a machine that does nothing else.
-# ARGS="--only cd" picks some, ARGS=--write updates the docs, ARGS=--short does a little of each.
+# Loads web processes, for 20 minutes on a machine that does nothing else.
+# ARGS="--only cd" selects some, ARGS=--write updates the docs, ARGS=--short does a little of each.
 load: dev
 	@$(VENV) -m tests.load $(ARGS)
 
-# All of it, some 35 minutes; ARGS="--only delivery" picks some, ARGS=--write updates the docs.
+# Measures everything in some 35 minutes; ARGS="--only delivery" selects some, ARGS=--write updates the docs.
 bench: benchenv
 	@CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" $(VENV) -m benchmarks $(ARGS)
 
-# The targets that need no browser and no crowd, at most 2 minutes: ratios, not times.
+# Measures the ratios that need no browser and few sockets, in at most 2 minutes.
 bench-quick: benchenv
 	@$(VENV) -m benchmarks --quick $(ARGS)
 
-# This tree beside an earlier commit, work by work, in pairs: make compare BASE=5a36f98
+# Compares this tree with an earlier commit, in interleaved pairs: make compare BASE=5a36f98
 compare: dev
 	@$(VENV) -m benchmarks.pairs --base $(BASE) $(ARGS)
 
 machine: dev
 	EXAMPLES=10000 $(VENV) -m pytest -q --timeout 1800 tests/unit/core/test_machine.py
 
-# Other releases of Celery, redis-py and Django than those of the lock.
+# Runs the tests with other releases of the libraries than those of the lock.
 matrix: dev
 	$(VENV) scripts/matrix.py
 
-# Known vulnerabilities, secrets in the tree, requests of every kind. It needs the network.
+# Searches for known vulnerabilities and secrets, and sends requests of every kind. It needs the network.
 audit: dev
 	$(VENV) scripts/audit.py
 
@@ -66,7 +66,7 @@ check: dev
 	$(VENV) scripts/node.py tsc
 	$(VENV) scripts/node.py build --check
 
-# What ships of the JavaScript client, from its sources.
+# Builds the committed files of the JavaScript client from its sources.
 build: dev
 	$(VENV) scripts/node.py build
 
@@ -74,7 +74,7 @@ fix: dev
 	$(VENV) -m ruff check --fix .
 	$(VENV) -m ruff format .
 
-# The newest versions that the .in files allow, for every platform, without addresses.
+# Locks the newest versions that the .in files allow, for every platform, without addresses.
 lock: dev
 	$(VENV) scripts/lock.py
 

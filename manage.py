@@ -1,4 +1,4 @@
-"""Django's command line for the project that runs here."""
+"""Django's command line for the project of `make run`."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The Django project that runs here: the service in use, with a page to watch real tasks."""
+"""The Django project of `make run`: a page that shows real tasks live."""
 
 from project.celery import app as celery_app
 

@@ -6,7 +6,7 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-# Before anything that touches models, and so before the routing is imported.
+# Before the import of the routing, which imports models.
 django_application = get_asgi_application()
 
 from realtime import routing  # noqa: E402

@@ -1,11 +1,11 @@
-"""A task in words, for the page. `static/demo/page.js` says the same things live."""
+"""The texts of a task on the page. `static/demo/cards.js` makes the same texts live."""
 
 import json
 from typing import Any
 
 from realtime import Status
 
-#: What people call the tasks.
+#: The tasks' names on the page.
 NAMES = {
     "tasks.imports.import_csv": "CSV import",
     "tasks.images.make_thumbnails": "Thumbnails",
@@ -14,7 +14,7 @@ NAMES = {
     "tasks.upstream.fetch_rates": "Exchange rates",
 }
 
-#: State: the word for it, and its look. Any other state is a running task's own word.
+#: By state: its text and its tone. Any other state is a running task's own.
 STATES = {
     "PENDING": ("waiting", "quiet"),
     "RECEIVED": ("received", "quiet"),
@@ -28,17 +28,17 @@ STATES = {
     "LOST": ("lost", "bad"),
 }
 SHOWN = 100  #: cards on the page, the newest
-SHORT = 12  #: lines; a result of at most so many is shown at once
+SHORT = 12  #: lines; a result with at most so many is shown open
 
 
-def words() -> dict[str, Any]:
-    """The same tables for the script."""
+def texts() -> dict[str, Any]:
+    """Return the same tables for the script."""
     return {"names": NAMES, "states": STATES, "shown": SHOWN, "short": SHORT}
 
 
 def card(status: Status) -> dict[str, Any]:
-    """What the template shows of a task."""
-    word, look, at = _state(status)
+    """Return what the template shows of a task."""
+    state, tone, at = _state(status)
     result = status.result
     bad_rows = result.get("bad_rows") if isinstance(result, dict) else None
     if bad_rows:
@@ -47,8 +47,8 @@ def card(status: Status) -> dict[str, Any]:
     return {
         "id": status.task_id,
         "name": NAMES.get(status.name or "", status.name or "Task"),
-        "word": word,
-        "look": look,
+        "state": state,
+        "tone": tone,
         "at": at,
         "published_at": status.published_at or "",
         "tries": _tries(status),
@@ -64,10 +64,10 @@ def card(status: Status) -> dict[str, Any]:
 
 
 def _state(status: Status) -> tuple[str, str, str | None]:
-    """The word for the state, its look, and the time that belongs to the word."""
+    """Return the state's text, its tone, and the time that belongs to the text."""
     if status.cancelling and not status.terminal:
         return "cancelling", "warn", None
-    # A worker receives the next attempt at once, and holds it until its time.
+    # A worker receives the next attempt at once, and waits until it is due.
     if status.state in ("RETRY", "RECEIVED") and status.retry_at:
         return "retrying at", "warn", status.retry_at
     if status.state == "RECEIVED" and status.eta:
@@ -85,7 +85,7 @@ def _tries(status: Status) -> str:
 
 
 def _progress(status: Status) -> dict[str, Any] | None:
-    """The progress bar: None where nothing runs; without `max` where how far is not known."""
+    """Return the progress bar: None if no task runs; without `max` if the total is unknown."""
     if status.terminal or status.state in ("PENDING", "RECEIVED", "RETRY", "STALLED"):
         return None
     if status.progress is None:

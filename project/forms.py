@@ -1,4 +1,4 @@
-"""The four forms of the page, and what is wrong with what comes in."""
+"""The four forms of the page, with their checks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tasks.images import ImageError, check_image
 from tasks.imports import CsvError, inspect
 
 SAMPLES = Path(settings.BASE_DIR) / "samples"
-SLOW_SECONDS = 6.0  #: how long a task takes at least when it is to be watched
+SLOW_SECONDS = 6.0  #: the shortest time of a task that runs slowly
 
 
 class StartForm(forms.Form):
-    """What starts a task: own files, or the sample's, and whether to go slowly."""
+    """Starts a task with uploaded files or the sample's, slowly if the visitor wants so."""
 
     sample_files: ClassVar[list[Path]]
 
@@ -29,7 +29,7 @@ class StartForm(forms.Form):
     slow = forms.BooleanField(required=False)
 
     def clean(self) -> dict[str, Any]:
-        """Check the files, unless it is the sample that is wanted."""
+        """Check the files, unless the sample was chosen."""
         data = super().clean() or {}
         if data.get("sample"):
             # An empty file field beside the sample button is fine.
@@ -39,9 +39,9 @@ class StartForm(forms.Form):
 
     @contextmanager
     def sources(self) -> Iterator[list[tuple[Path, str]]]:
-        """The files to work on, each with what its owner calls it.
+        """Yield the paths of the files, each with the name that the visitor gave it.
 
-        Uploaded ones are stored, and removed again if what is done with them here fails.
+        Uploaded files are stored, and removed again if the block raises an exception.
         """
         if self.cleaned_data["sample"]:
             yield [(path, path.name) for path in self.sample_files]
@@ -49,7 +49,7 @@ class StartForm(forms.Form):
         stored: list[tuple[Path, str]] = []
         try:
             for upload in self.cleaned_data["uploads"]:
-                # One by one, so that none is forgotten when the next cannot be stored.
+                # One by one: all must be removed if the next one cannot be stored.
                 stored.append((store(upload), upload.name or "file"))  # noqa: PERF401
             yield stored
         except BaseException:
@@ -58,12 +58,12 @@ class StartForm(forms.Form):
             raise
 
     def pace(self, steps: int) -> float:
-        """Seconds to wait at each of so many steps."""
+        """Return the seconds to wait at each of so many steps."""
         return min(SLOW_SECONDS / max(steps, 1), 1.0) if self.cleaned_data["slow"] else 0.0
 
 
 class FilesField(forms.FileField):
-    """A field of one or more files; its value is a list of them."""
+    """A field of one or more files. Its value is a list."""
 
     def __init__(self, *, at_most: int) -> None:
         self.at_most = at_most
@@ -71,7 +71,7 @@ class FilesField(forms.FileField):
         super().__init__(widget=widget, error_messages=_MESSAGES)
 
     def clean(self, data: Any, initial: Any = None) -> list[UploadedFile[bytes]]:
-        """Refuse nothing at all, too many, an empty one, or too much in sum."""
+        """Refuse no file, too many files, an empty one, or too many bytes in sum."""
         given = data if isinstance(data, list) else [data]
         if len(given) > self.at_most:
             raise ValidationError(f"At most {self.at_most} files at once, please.")
@@ -93,12 +93,12 @@ class _FilesInput(forms.FileInput):
 
 
 class CsvForm(StartForm):
-    """Starts something on one CSV file."""
+    """Starts a task with one CSV file."""
 
     uploads = FilesField(at_most=1)
 
     def clean_uploads(self) -> list[UploadedFile[bytes]]:
-        """Refuse what is no text."""
+        """Refuse files that are not text."""
         files: list[UploadedFile[bytes]] = self.cleaned_data["uploads"]
         for upload in files:
             upload.seek(0)
@@ -133,7 +133,7 @@ class ThumbnailsForm(StartForm):
     uploads = FilesField(at_most=MAX_FILES)
 
     def clean_uploads(self) -> list[UploadedFile[bytes]]:
-        """Refuse what is no image, by a look at its header."""
+        """Refuse files that are not images, by their headers."""
         files: list[UploadedFile[bytes]] = self.cleaned_data["uploads"]
         for upload in files:
             upload.seek(0)
@@ -145,6 +145,6 @@ class ThumbnailsForm(StartForm):
 
 
 class RatesForm(forms.Form):
-    """Starts asking the flaky service."""
+    """Starts requests to the flaky service."""
 
     outcome = forms.ChoiceField(choices=[("recovers", "recovers"), ("fails", "fails")])

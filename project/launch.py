@@ -1,8 +1,7 @@
 """Start a program that ends when its parent does: `python launch.py PARENT_PID PROGRAM ARGS…`.
 
-A small program of its own, and not a `preexec_fn`, because Python code between fork and
-exec is unsafe in a process that has threads. It imports next to nothing: it is run before
-each service.
+This is a program, and not a `preexec_fn`, because Python code between fork and exec is unsafe in
+a process that has threads. It imports almost nothing, since it runs before each service.
 """
 
 import os
@@ -13,18 +12,17 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """Ask Linux for a SIGKILL at the moment the parent process is gone, however it went.
+    """Let Linux send SIGKILL to this process when its parent ends in any way.
 
-    The wish outlives `exec` and not `fork` (Celery makes it for its prefork children by
-    itself). Elsewhere than on Linux there is no such thing,
-    and an orderly end of the parent has to do.
+    The setting survives `exec` but not `fork` (Celery makes it for its prefork children). Other
+    systems have no such setting: there only an orderly end of the parent ends the child.
     """
     if sys.platform != "linux":
         return
     import ctypes
 
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # It may have died before the wish was made.
+    # The parent may have ended before the call.
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -19,9 +19,9 @@ POLICY = "; ".join(
 
 
 class ContentSecurityPolicyMiddleware:
-    """Let a page load and do only what comes from here.
+    """Allow pages to load and request only resources of this site.
 
-    The other headers (nosniff, the referrer policy) are Django's `SecurityMiddleware`'s.
+    Django's `SecurityMiddleware` sets the other headers (nosniff, the referrer policy).
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

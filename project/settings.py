@@ -4,10 +4,10 @@
 |---|---|
 | DATA_DIR | `.data` beside manage.py: database, secret key, uploads, the embedded Redis's file |
 | REDIS_URL | the server that `make run` started on this DATA_DIR, else redis://127.0.0.1:6379/0 |
-| HOST | 127.0.0.1: where the page is served, and one of the allowed hosts |
+| HOST | 127.0.0.1: the address that serves the page, and one of the allowed hosts |
 | CELERY_BROKER_URL, CELERY_RESULT_BACKEND | REDIS_URL |
 | CELERY_IMPORTS | none; more modules with tasks, separated by commas |
-| DJANGO_SECRET_KEY | made once, kept in DATA_DIR/secret_key |
+| DJANGO_SECRET_KEY | made once, stored in DATA_DIR/secret_key |
 | DJANGO_DEBUG | off; `1` turns it on |
 | DJANGO_ALLOWED_HOSTS | none besides HOST and those of the loopback; separated by commas |
 | DJANGO_CSRF_TRUSTED_ORIGINS | none; separated by commas, with the scheme |
@@ -20,7 +20,7 @@ from django.core.management.utils import get_random_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("DATA_DIR") or BASE_DIR / ".data").resolve()
-# Uploads are nobody else's business.
+# Uploads are private to this user.
 DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
@@ -29,12 +29,12 @@ def _listed(name: str) -> list[str]:
 
 
 def _secret_key() -> str:
-    """The kept key; made at the first start, readable by its owner only."""
+    """Return the stored key. It is made at the first start, readable by its owner only."""
     path = DATA_DIR / "secret_key"
     fresh = path.with_name(f"secret_key.{os.getpid()}")
     if not path.exists():
-        # Web and worker may start together: a whole file is linked into place, and the
-        # first one to do it wins.
+        # Web and worker may start together: link a complete file into place. The first one
+        # to do so wins.
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(get_random_secret_key())
@@ -50,8 +50,8 @@ def _secret_key() -> str:
 def _redis_url() -> str:
     if given := os.environ.get("REDIS_URL"):
         return given
-    # `make run` leaves the address of its embedded server here while it runs, so that
-    # `manage.py` in another terminal reaches the same one.
+    # While `make run` runs, its server's address is in this file, so that `manage.py` in
+    # another terminal connects to the same server.
     running = DATA_DIR / "redis_url"
     return running.read_text().strip() if running.exists() else "redis://127.0.0.1:6379/0"
 
@@ -65,7 +65,7 @@ ALLOWED_HOSTS = sorted(
 CSRF_TRUSTED_ORIGINS = _listed("DJANGO_CSRF_TRUSTED_ORIGINS")
 
 INSTALLED_APPS = [
-    "realtime",  # first: Django takes its `runserver`
+    "realtime",  # first: Django uses the `runserver` of the first app
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -107,8 +107,8 @@ DATABASES = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DATA_DIR / "db.sqlite3",
         "OPTIONS": {
-            # Readers do not wait for a writer, and a writer waits its turn from the start
-            # instead of failing half-way.
+            # Readers do not wait for a writer, and a writer waits at its start instead of
+            # failing later.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
             "transaction_mode": "IMMEDIATE",
             "timeout": 10,
@@ -141,7 +141,7 @@ REDIS_URL = _redis_url()
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        # redis-py gives up a read after 5 s by default, and a subscriber waits for longer.
+        # By default redis-py ends a read after 5 s, but a subscriber waits for longer.
         "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}]},
     }
 }

@@ -1,7 +1,7 @@
-"""Uploaded files: how large they may be, and where they are kept.
+"""Uploaded files: their size limits and their storage.
 
-They lie in MEDIA_ROOT (`DATA_DIR/uploads`), what tasks make of them in `DATA_DIR/results`;
-nothing here removes them.
+Uploads are in MEDIA_ROOT (`DATA_DIR/uploads`), and the files that tasks make in
+`DATA_DIR/results`. Nothing removes them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ MAX_BYTES = 10_000_000  #: of all files of one upload together
 MAX_FILES = 10
 TOO_LARGE = f"That is more than {MAX_BYTES // 1_000_000} MB. Nothing was started."
 
-# The boundaries, the names and the other fields of the form.
+# For the boundaries, the names and the other fields of the form.
 _ROOM_FOR_THE_FORM = 64 * 1024
 
 
 def is_too_large(request: HttpRequest) -> bool:
-    """Say whether a request announces more than an upload may have; its body is not read.
+    """Return whether a request's length exceeds an upload's, without reading its body.
 
-    What announces no length has no files for Django either.
+    Without a length Django reads no files either.
     """
     try:
         announced = int(request.META.get("CONTENT_LENGTH") or 0)
@@ -34,7 +34,7 @@ def is_too_large(request: HttpRequest) -> bool:
 
 
 def store(upload: UploadedFile[bytes]) -> Path:
-    """Keep an uploaded file in MEDIA_ROOT under a random name and return its path."""
+    """Store an uploaded file in MEDIA_ROOT under a random name, and return its path."""
     folder = Path(settings.MEDIA_ROOT)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / uuid4().hex

@@ -1,4 +1,4 @@
-"""The page: forms that start tasks, and the tasks that one has started."""
+"""The page: forms that start tasks, and the tasks of this user or visitor."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -18,7 +18,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect, ensure_csrf_
 from django.views.decorators.http import require_POST, require_safe
 from kombu.exceptions import OperationalError
 
-from project.cards import SHOWN, card, words
+from project.cards import SHOWN, card, texts
 from project.forms import ImportForm, RatesForm, ReportForm, ThumbnailsForm
 from project.uploads import MAX_BYTES, MAX_FILES, TOO_LARGE, is_too_large
 from realtime import tasks_of
@@ -32,7 +32,7 @@ from tasks.upstream import fetch_rates
 @require_safe
 @ensure_csrf_cookie
 def page(request: HttpRequest) -> HttpResponse:
-    """The page as it stands now."""
+    """Render the page with the present tasks."""
     return _page(request)
 
 
@@ -41,7 +41,7 @@ def _page(
 ) -> HttpResponse:
     context = {
         "cards": [card(status) for status in islice(tasks_of(request), SHOWN)],
-        "words": words(),
+        "texts": texts(),
         "errors": errors or {},
         "max_bytes": MAX_BYTES,
         "max_files": MAX_FILES,
@@ -53,10 +53,10 @@ def _page(
 @csrf_exempt
 @require_POST
 def start(request: HttpRequest, kind: str) -> HttpResponse:
-    """Start a task; answers 303 to the page, or 201 and the ids to a script.
+    """Start a task; return 303 to the page, or 201 and the ids to a script.
 
-    Looks at the length before anything reads the body, and the check for forged requests
-    reads it: so that check is the inner view's.
+    The length is checked before anything reads the body. The CSRF check reads the body, so the
+    inner view has it.
     """
     if kind not in STARTERS:
         raise Http404
@@ -104,13 +104,13 @@ def _start_report(form: ReportForm) -> list[str]:
     with form.sources() as [(path, name)]:
         pace = form.pace(_lines(path))
         body = start_report(str(path), name=name, into=_results(), pace=pace)
-    # What a chord's body comes after is the group of its parts.
+    # The parent of a chord's body is the group of its parts.
     parts = cast(GroupResult, body.parent)
     return [*(part.id for part in parts.results or []), body.id]
 
 
 def _start_rates(form: RatesForm) -> list[str]:
-    # Of this seed the first two calls fail and the third does not.
+    # With this seed the first two calls fail and the third succeeds.
     probability = 1.0 if form.cleaned_data["outcome"] == "fails" else 0.6
     return [fetch_rates.delay(seed=23, failure_probability=probability).id]
 
@@ -134,7 +134,7 @@ STARTERS: dict[str, tuple[type[forms.Form], Callable[[Any], list[str]]]] = {
 
 @require_POST
 def cancel(request: HttpRequest, task_id: UUID) -> HttpResponse:
-    """Ask for a task of one's own to be cancelled; anybody else's is not found."""
+    """Request the cancellation of the visitor's own task; another task is not found."""
     if not any(status.task_id == str(task_id) for status in tasks_of(request)):
         raise Http404
     async_to_sync(request_cancel)(str(task_id))
@@ -152,5 +152,5 @@ def _first_error(form: forms.Form) -> str:
 
 
 def _back() -> HttpResponseRedirect:
-    # 303: the browser asks for the page with GET, whatever it sent before.
+    # 303: the browser requests the page with GET, after any method.
     return HttpResponseRedirect(reverse("page"), status=303)

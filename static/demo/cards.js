@@ -1,6 +1,6 @@
 /**
- * The list of cards. `project/cards.py` says the same things when the page is rendered, and
- * gives the words.
+ * The list of cards. `project/cards.py` makes the same texts when the page is rendered, and passes
+ * their tables to this script.
  */
 
 import { isTerminal } from "../realtime/client.js";
@@ -10,15 +10,15 @@ import { isTerminal } from "../realtime/client.js";
 
 /**
  * @typedef {{names: Record<string, string>, states: Record<string, [string, string]>,
- *   shown: number, short: number}} Words
+ *   shown: number, short: number}} Texts
  */
 
-/** @type {Words} */
-const words = JSON.parse(document.getElementById("words")?.textContent ?? "");
-const { shown, short } = words;
-// Maps, because a task may be called anything, `constructor` too.
-const names = new Map(Object.entries(words.names));
-const states = new Map(Object.entries(words.states));
+/** @type {Texts} */
+const texts = JSON.parse(document.getElementById("texts")?.textContent ?? "");
+const { shown, short } = texts;
+// Maps, since a task may have any name, `constructor` included.
+const names = new Map(Object.entries(texts.names));
+const states = new Map(Object.entries(texts.states));
 
 export class Cards {
   #list;
@@ -27,7 +27,7 @@ export class Cards {
   /** By task id. @type {Map<string, HTMLElement>} */
   #cards = new Map();
 
-  /** As many cards as there are at most. */
+  /** The most cards. */
   shown = shown;
 
   /** @param {HTMLElement} list */
@@ -61,13 +61,13 @@ export class Cards {
   }
 
   /**
-   * Shows these tasks and no others.
+   * Shows exactly these tasks.
    * @param {Status[]} tasks
    */
   replace(tasks) {
-    const there = new Set(tasks.map((status) => status.task_id));
+    const present = new Set(tasks.map((status) => status.task_id));
     for (const [id, card] of this.#cards) {
-      if (there.has(id)) continue;
+      if (present.has(id)) continue;
       card.remove();
       this.#cards.delete(id);
     }
@@ -76,7 +76,7 @@ export class Cards {
   }
 
   /**
-   * Shows a task as it now is. Returns what there is to say aloud: its state, if that is new.
+   * Shows a task. Returns the text to announce: its state, if that is new.
    * @param {Status} status
    * @returns {string | null}
    */
@@ -84,15 +84,15 @@ export class Cards {
     const isNew = !this.has(status.task_id);
     const card = this.#card(status);
     if (isNew) card.classList.add("new");
-    const before = part(card, "word").textContent;
+    const before = part(card, "state").textContent;
     this.#fill(card, status);
     this.#bound();
-    const word = part(card, "word").textContent;
-    return word === before && !isNew ? null : `${part(card, "name").textContent}: ${word}`;
+    const state = part(card, "state").textContent;
+    return state === before && !isNew ? null : `${part(card, "name").textContent}: ${state}`;
   }
 
   /**
-   * The card of a task, made in its place where there is none: newest first.
+   * Returns the card of a task. A new card is inserted by age, the newest first.
    * @param {Status} status
    */
   #card(status) {
@@ -111,7 +111,7 @@ export class Cards {
     return card;
   }
 
-  /** Keeps as many cards as are shown, the newest, and says so where there are none. */
+  /** Removes the oldest cards beyond the limit, and shows a note if there are none. */
   #bound() {
     for (const card of [...this.#list.children].slice(shown)) {
       card.remove();
@@ -128,27 +128,27 @@ export class Cards {
   #fill(card, status) {
     const { task_id: id, attempt, run, progress, error, truncated } = status;
     const hasEnded = isTerminal(status);
-    const { word, look, at } = describe(status);
-    card.dataset.look = look;
+    const { text, tone, at } = describe(status);
+    card.dataset.tone = tone;
     const name = names.get(status.name ?? "") ?? status.name ?? "Task";
-    say(card, "name", name);
-    say(card, "cancel-name", name);
+    setPart(card, "name", name);
+    setPart(card, "cancel-name", name);
     part(card, "name").id = `name-${id}`;
     part(card, "article").setAttribute("aria-labelledby", `name-${id}`);
     part(card, "progress").setAttribute("aria-labelledby", `name-${id}`);
-    say(card, "word", word);
+    setPart(card, "state", text);
     showTime(card, "at", at);
-    // The first one: a retry is published anew, and the cards stay where they are.
+    // Only the first time: a retry is published again, and the cards keep their order.
     if (part(card, "published").hidden) showTime(card, "published", status.published_at);
     const tries = [];
     if (attempt > 0) tries.push(`attempt ${attempt + 1}`);
     if (run > 1) tries.push(`run ${run}`);
-    say(card, "tries", tries.join(", "));
+    setPart(card, "tries", tries.join(", "));
     this.#bar(card, status);
-    say(card, "message", progress?.message ?? "");
+    setPart(card, "message", progress?.message ?? "");
     part(card, "error").hidden = error === null;
-    say(card, "error-type", error?.type ?? "");
-    say(card, "error-message", error?.message ?? "");
+    setPart(card, "error-type", error?.type ?? "");
+    setPart(card, "error-message", error?.message ?? "");
     this.#result(card, status.result);
     part(card, "truncated").hidden = !truncated;
     part(card, "whole").hidden = false;
@@ -171,12 +171,12 @@ export class Cards {
     const { current = null, total = null } = progress ?? {};
     if (current === null || !total) {
       bar.removeAttribute("value");
-      say(card, "percent", current === null ? "" : String(current));
+      setPart(card, "percent", current === null ? "" : String(current));
       return;
     }
     bar.max = total;
     bar.value = current;
-    say(card, "percent", `${Math.floor((100 * current) / total)} %`);
+    setPart(card, "percent", `${Math.floor((100 * current) / total)} %`);
   }
 
   /**
@@ -201,24 +201,24 @@ export class Cards {
 }
 
 /**
- * The word for a task's state, its look, and the time that belongs to the word.
+ * Returns the text for a task's state, its tone, and the time that belongs to the text.
  * @param {Status} status
- * @returns {{word: string, look: string, at: string | null}}
+ * @returns {{text: string, tone: string, at: string | null}}
  */
 function describe(status) {
   const { state, retry_at: retryAt, eta } = status;
   if (status.cancelling && !isTerminal(status)) {
-    return { word: "cancelling", look: "warn", at: null };
+    return { text: "cancelling", tone: "warn", at: null };
   }
-  // A worker receives the next attempt at once, and holds it until its time.
+  // A worker receives the next attempt at once, and waits until it is due.
   if ((state === "RETRY" || state === "RECEIVED") && retryAt !== null) {
-    return { word: "retrying at", look: "warn", at: retryAt };
+    return { text: "retrying at", tone: "warn", at: retryAt };
   }
   if (state === "RECEIVED" && eta !== null) {
-    return { word: "starts at", look: "quiet", at: eta };
+    return { text: "starts at", tone: "quiet", at: eta };
   }
-  const [word, look] = states.get(state) ?? ["running", "busy"];
-  return { word, look, at: null };
+  const [text, tone] = states.get(state) ?? ["running", "busy"];
+  return { text, tone, at: null };
 }
 
 /**
@@ -230,19 +230,19 @@ function part(card, name) {
 }
 
 /**
- * Puts a text in its place, which is hidden while there is none.
+ * Sets the text of a part, which is hidden while it is empty.
  * @param {HTMLElement} card
  * @param {string} name
  * @param {string} text
  */
-function say(card, name, text) {
-  const place = part(card, name);
-  setText(place, text);
-  place.hidden = text === "";
+function setPart(card, name, text) {
+  const element = part(card, name);
+  setText(element, text);
+  element.hidden = text === "";
 }
 
 /**
- * Sets a text if it is another one: setting it again would be announced, and undo a selection.
+ * Sets a text if it differs: to set it again would announce it, and remove the user's selection.
  * @param {Element | null} element
  * @param {string} text
  */
@@ -264,7 +264,7 @@ function showTime(card, name, moment) {
 }
 
 /**
- * The time of day of a moment, where the person is.
+ * Returns the time of day in the browser's time zone.
  * @param {string} moment
  */
 export function clock(moment) {

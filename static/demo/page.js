@@ -1,6 +1,6 @@
 /**
- * The demo page, live: shows the tasks as they change, and sends the forms without a reload.
- * Everything that comes from a task is shown as text.
+ * The demo page: shows the tasks live, and sends the forms without a reload. Everything that comes
+ * from a task is shown as text.
  */
 
 import { connect } from "../realtime/client.js";
@@ -11,9 +11,9 @@ const starts = /** @type {HTMLElement} */ (document.querySelector(".starts"));
 const cards = new Cards(list);
 const client = connect();
 
-/* The connection, as it is */
+/* The connection */
 
-/** Why there is no subscription although there is a connection. */
+/** Why the subscription failed; empty if it did not. */
 let problem = "";
 let isSubscribed = false;
 
@@ -31,17 +31,17 @@ function showConnection() {
 
 /**
  * @param {string} state
- * @param {string} word Announced.
- * @param {string} why Only shown.
+ * @param {string} text Shown, and read aloud.
+ * @param {string} reason Only shown.
  */
-function show(state, word, why) {
-  const place = /** @type {HTMLElement} */ (document.getElementById("connection"));
-  place.dataset.state = state;
-  setText(document.getElementById("connection-word"), word);
-  setText(document.getElementById("connection-why"), why);
+function show(state, text, reason) {
+  const connection = /** @type {HTMLElement} */ (document.getElementById("connection"));
+  connection.dataset.state = state;
+  setText(document.getElementById("connection-state"), text);
+  setText(document.getElementById("connection-reason"), reason);
 }
 
-/* The subscription: the client renews the page's token, and gets one where the page has none */
+/* The subscription: the client renews the page's token, or gets one if the page has none */
 
 const topic = client.topic("user:me", { token: list.dataset.token || undefined, limit: cards.shown });
 client.onState(showConnection);
@@ -60,32 +60,32 @@ topic.onError((error) => {
   showConnection();
 });
 
-/* What is said aloud: changes of state, a few at a time */
+/* Announcements for screen readers: changes of state, a few at a time */
 
 /** @type {string[]} */
-let news = [];
+let changes = [];
 
 /** @param {string} text */
 function announce(text) {
-  news.push(text);
-  if (news.length > 1) return;
+  changes.push(text);
+  if (changes.length > 1) return;
   setTimeout(() => {
-    const text = news.length > 3 ? `${news.length} changes; last: ${news.at(-1)}` : news.join(". ");
+    const text = changes.length > 3 ? `${changes.length} changes; last: ${changes.at(-1)}` : changes.join(". ");
     setText(document.getElementById("news"), text);
-    news = [];
+    changes = [];
   }, 700);
 }
 
 /* The forms */
 
-/** Tasks just started here, whose card is to get the focus. @type {Set<string>} */
+/** Tasks that this page has just started: their cards get the focus. @type {Set<string>} */
 const started = new Set();
 
 /** @param {string} id */
 function focusStarted(id) {
   if (!started.delete(id)) return;
   started.clear();
-  // Not when the person has gone on to something else meanwhile.
+  // Not if the user has moved the focus meanwhile.
   const active = document.activeElement;
   if (active === null || active === document.body || active.closest(".starts button")) {
     cards.focus(id);
@@ -131,7 +131,7 @@ async function start(form, submitter) {
     for (const id of answer.tasks) started.add(id);
     for (const id of answer.tasks) if (cards.has(id)) focusStarted(id);
   } catch {
-    refuse(form, "The service did not answer. Look at your tasks before trying again.");
+    refuse(form, "The service did not answer. Check your tasks before you try again.");
   } finally {
     form.ariaBusy = null;
   }
@@ -150,14 +150,14 @@ function send(form, data) {
 }
 
 /**
- * Says beside the form what was wrong; nothing where the message is empty.
+ * Shows an error at the form; hides it if the message is empty.
  * @param {HTMLFormElement} form
  * @param {string} message
  */
 function refuse(form, message) {
-  const place = /** @type {HTMLElement} */ (form.querySelector(".problem"));
-  place.hidden = message === "";
-  place.textContent = message;
+  const problem = /** @type {HTMLElement} */ (form.querySelector(".problem"));
+  problem.hidden = message === "";
+  problem.textContent = message;
   const input = /** @type {HTMLInputElement | null} */ (form.querySelector("input[type=file]"));
   if (input === null) return;
   if (message === "") input.removeAttribute("aria-invalid");
@@ -173,10 +173,10 @@ async function cancel(form) {
   form.ariaBusy = "true";
   try {
     const response = await send(form, new FormData(form));
-    // What is there no longer has ended, and its card will say so.
+    // A task that is not found has ended, and its card will show that.
     if (!response.ok && response.status !== 404) throw new Error(`HTTP ${response.status}`);
   } catch {
-    announce("The service did not answer: not cancelled");
+    announce("The service did not answer: the task was not cancelled");
     form.ariaBusy = null;
   }
 }
@@ -184,11 +184,11 @@ async function cancel(form) {
 document.addEventListener("click", (event) => {
   const button = /** @type {HTMLElement} */ (event.target);
   const id = /** @type {HTMLElement | null} */ (button.closest("li.task"))?.dataset.id;
-  if (button.dataset.part === "whole" && id !== undefined) getWhole(id);
+  if (button.dataset.part === "whole" && id !== undefined) getResult(id);
 });
 
 /** @param {string} id */
-async function getWhole(id) {
+async function getResult(id) {
   try {
     const response = await fetch(client.resultUrl(id), {
       headers: { Authorization: `Bearer ${await client.requestToken(["user:me"])}` },
@@ -196,11 +196,11 @@ async function getWhole(id) {
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
     cards.showResult(id, await response.json());
   } catch {
-    announce("The whole result is not to be had now");
+    announce("The complete result is not available now");
   }
 }
 
-// Times that came with the page are in UTC, for want of knowing better.
+// The server rendered times in UTC: show them in the browser's time zone.
 for (const time of /** @type {NodeListOf<HTMLTimeElement>} */ (
   document.querySelectorAll("time[datetime]")
 )) {

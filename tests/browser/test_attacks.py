@@ -138,7 +138,7 @@ async def test_markup_in_everything_that_a_task_says_is_shown_as_text(
         [{"name": "sessionid", "value": people.bob.session, "url": service.url}]
     )
     await page.goto(service.url)
-    await expect(page.locator("#connection-word")).to_have_text("live")
+    await expect(page.locator("#connection-state")).to_have_text("live")
     key, runs, fails, ends = people.bob.key, fresh_id(), fresh_id(), fresh_id()
     progress = {"current": 1, "total": 2, "message": EVIL}
 
@@ -159,4 +159,4 @@ async def test_markup_in_everything_that_a_task_says_is_shown_as_text(
         assert await page.evaluate("window.hit") is None
         # And once more, as the server renders it.
         await page.reload()
-        await expect(page.locator("#connection-word")).to_have_text("live")
+        await expect(page.locator("#connection-state")).to_have_text("live")

@@ -24,7 +24,7 @@ WATCH = """() => {
       window.violations.push(`${effectiveDirective} ${blockedURI}`);
     });
 }"""
-LIVE = 'document.querySelector("#connection-word")?.textContent === "live"'
+LIVE = 'document.querySelector("#connection-state")?.textContent === "live"'
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +94,7 @@ async def test_a_task_is_shown_live_from_its_start_to_its_result_in_firefox_too(
         """[...document.querySelectorAll("form button")]
           .find(it => it.textContent.trim() === "Use the sample").click()"""
     )
-    state = "document.querySelector('#tasks > li [data-part=\"word\"]')?.textContent"
+    state = "document.querySelector('#tasks > li [data-part=\"state\"]')?.textContent"
     await page.until(f'{state} === "succeeded"')
 
 

@@ -25,12 +25,12 @@ def cards(page: Page) -> Locator:
     return page.locator("#tasks > li")
 
 
-def word(card: Locator) -> Locator:
-    return card.locator('[data-part="word"]')
+def state(card: Locator) -> Locator:
+    return card.locator('[data-part="state"]')
 
 
 def connection(page: Page) -> Locator:
-    return page.locator("#connection-word")
+    return page.locator("#connection-state")
 
 
 def a_file(name: str, content: str | bytes) -> Any:
@@ -43,17 +43,17 @@ async def open_live(page: Page, url: str) -> None:
     await expect(connection(page)).to_have_text("live")
 
 
-async def keep_words(page: Page) -> None:
-    """Keep, from now on, what each card says of its state, by task id, in `window.words`."""
+async def record_states(page: Page) -> None:
+    """Record each text of a card's state from now on, by task id, in `window.states`."""
     await page.evaluate(
         """() => {
-          window.words = {};
+          window.states = {};
           new MutationObserver(() => {
             for (const card of document.querySelectorAll("#tasks > li")) {
-              const words = (window.words[card.dataset.id] ??= []);
+              const states = (window.states[card.dataset.id] ??= []);
               const { innerText } = card.querySelector(".state");
-              const word = innerText.replace(/\\s+/g, " ").trim();
-              if (words.at(-1) !== word) words.push(word);
+              const state = innerText.replace(/\\s+/g, " ").trim();
+              if (states.at(-1) !== state) states.push(state);
             }
           }).observe(document.getElementById("tasks"),
             { childList: true, subtree: true, characterData: true });
@@ -63,17 +63,17 @@ async def keep_words(page: Page) -> None:
 
 async def test_import_of_the_sample_is_shown_from_waiting_to_its_result(service, page):
     await open_live(page, service.url)
-    await keep_words(page)
+    await record_states(page)
     await start(page, "Import a CSV file", "Use the sample").click()
     card = cards(page).first
-    await expect(word(card)).to_have_text("running")
+    await expect(state(card)).to_have_text("running")
     bar = card.get_by_role("progressbar", name="CSV import")
     await expect(bar).to_have_js_property("max", 313)
     await expect(card.locator("article")).to_be_focused()
-    await expect(word(card)).to_have_text("succeeded")
-    [words] = (await page.evaluate("window.words")).values()
+    await expect(state(card)).to_have_text("succeeded")
+    [states] = (await page.evaluate("window.states")).values()
     # A fast worker may be heard before the one who published.
-    assert [word for word in words if word not in ("waiting", "received")] == [
+    assert [state for state in states if state not in ("waiting", "received")] == [
         "running",
         "succeeded",
     ]
@@ -94,10 +94,10 @@ async def test_own_file_is_imported_under_its_own_name(service, page):
         .get_by_label("A CSV file")
         .set_input_files(a_file("own.csv", "a,b\n1,2\n3\n"))
     )
-    await form(page, "Import a CSV file").get_by_label("Take it slowly").uncheck()
+    await form(page, "Import a CSV file").get_by_label("Run slowly").uncheck()
     await start(page, "Import a CSV file", "Start").click()
     card = cards(page).first
-    await expect(word(card)).to_have_text("succeeded")
+    await expect(state(card)).to_have_text("succeeded")
     await expect(card.locator("pre")).to_contain_text('"file": "own.csv"')
     await expect(card.locator("tbody tr")).to_have_text("31 cells instead of 2")
 
@@ -108,13 +108,13 @@ async def test_thumbnails_and_the_report_end_with_what_was_made(service, page):
         ("Make thumbnails", "Use the samples"),
         ("Build a report", "Use the sample"),
     ]:
-        await form(page, name).get_by_label("Take it slowly").uncheck()
+        await form(page, name).get_by_label("Run slowly").uncheck()
         await start(page, name, button).click()
     thumbnails = cards(page).filter(has_text="Thumbnails")
-    await expect(word(thumbnails)).to_have_text("succeeded")
+    await expect(state(thumbnails)).to_have_text("succeeded")
     await expect(thumbnails.locator("pre")).to_contain_text('"size": "640x427"')
     report = cards(page).filter(has_text="Report: putting it together")
-    await expect(word(report)).to_have_text("succeeded")
+    await expect(state(report)).to_have_text("succeeded")
     await expect(report.locator("pre")).to_contain_text("most often “United States” (29 times)")
     await expect(cards(page).filter(has_text="Report: reading columns")).to_have_count(4)
 
@@ -122,11 +122,11 @@ async def test_thumbnails_and_the_report_end_with_what_was_made(service, page):
 async def test_reload_loses_nothing_and_goes_on_live(service, page):
     await open_live(page, service.url)
     await start(page, "Import a CSV file", "Use the sample").click()
-    await expect(word(cards(page).first)).to_have_text("running")
+    await expect(state(cards(page).first)).to_have_text("running")
     await page.reload(wait_until="commit")
     await expect(cards(page)).to_have_count(1)
     await expect(connection(page)).to_have_text("live")
-    await expect(word(cards(page).first)).to_have_text("succeeded")
+    await expect(state(cards(page).first)).to_have_text("succeeded")
     await page.reload()
     await expect(cards(page)).to_have_count(1)
     await expect(cards(page).first.locator("pre")).to_contain_text('"bad": 5')
@@ -134,28 +134,28 @@ async def test_reload_loses_nothing_and_goes_on_live(service, page):
 
 async def test_retries_are_shown_with_their_time_and_end_well_or_badly(service, page):
     await open_live(page, service.url)
-    await keep_words(page)
+    await record_states(page)
     name = "Ask a service that often fails"
     await start(page, name, "Retries, then succeeds").click()
     await expect(cards(page)).to_have_count(1)
     await start(page, name, "Fails for good").click()
     await expect(cards(page)).to_have_count(2)
     fails, recovers = cards(page).first, cards(page).last
-    await expect(word(recovers)).to_have_text("succeeded")
+    await expect(state(recovers)).to_have_text("succeeded")
     await expect(recovers.locator('[data-part="tries"]')).to_have_text("attempt 3")
     await expect(recovers.locator("pre")).to_contain_text('"calls": 3')
-    await expect(word(fails)).to_have_text("failed")
+    await expect(state(fails)).to_have_text("failed")
     await expect(fails.locator('[data-part="tries"]')).to_have_text("attempt 4")
     await expect(fails.locator('[data-part="error"]')).to_have_text(
         "UpstreamError 503 Service Unavailable (call 4)"
     )
-    seen = await page.evaluate("window.words")
+    seen = await page.evaluate("window.states")
     times = 0
     for card, retries in [(recovers, 2), (fails, 3)]:
-        words = seen[await card.get_attribute("data-id")]
+        states = seen[await card.get_attribute("data-id")]
         # The wait is random, and one of no time at all has no time to show.
-        told = [re.fullmatch(r"retrying( at \d\d:\d\d:\d\d)?", word) for word in words]
-        assert sum(match is not None for match in told) == retries, words
+        told = [re.fullmatch(r"retrying( at \d\d:\d\d:\d\d)?", state) for state in states]
+        assert sum(match is not None for match in told) == retries, states
         times += sum(match is not None and match[1] is not None for match in told)
     assert times > 0
 
@@ -164,10 +164,10 @@ async def test_running_task_is_cancelled_and_focus_stays_on_its_card(service, pa
     await open_live(page, service.url)
     await start(page, "Import a CSV file", "Use the sample").click()
     card = cards(page).first
-    await expect(word(card)).to_have_text("running")
+    await expect(state(card)).to_have_text("running")
     button = card.get_by_role("button", name="Cancel")
     await button.click()
-    await expect(word(card)).to_have_text("cancelled")
+    await expect(state(card)).to_have_text("cancelled")
     await expect(button).to_be_hidden()
     await expect(card.locator("article")).to_be_focused()
 
@@ -189,10 +189,10 @@ async def test_whole_page_is_used_with_the_keyboard_alone(service, page):
     await page.keyboard.press("Enter")
     card = cards(page).first
     await expect(card.locator("article")).to_be_focused()
-    await expect(word(card)).to_have_text("running")
+    await expect(state(card)).to_have_text("running")
     await tab_to(card.get_by_role("button", name="Cancel"))
     await page.keyboard.press("Space")
-    await expect(word(card)).to_have_text("cancelled")
+    await expect(state(card)).to_have_text("cancelled")
 
 
 async def test_markup_from_a_file_is_shown_as_text(service, page):
@@ -203,10 +203,10 @@ async def test_markup_from_a_file_is_shown_as_text(service, page):
         .get_by_label("A CSV file")
         .set_input_files(a_file(f"{EVIL}.csv", content))
     )
-    await form(page, "Import a CSV file").get_by_label("Take it slowly").uncheck()
+    await form(page, "Import a CSV file").get_by_label("Run slowly").uncheck()
     await start(page, "Import a CSV file", "Start").click()
     card = cards(page).first
-    await expect(word(card)).to_have_text("succeeded")
+    await expect(state(card)).to_have_text("succeeded")
     for _ in range(2):
         await expect(card.locator("pre")).to_contain_text(f'"file": "{EVIL}.csv"')
         await expect(card.locator("tbody")).to_contain_text(f"n is no number: {EVIL}")
@@ -223,11 +223,11 @@ async def test_result_too_large_to_be_pushed_is_fetched_on_demand(service, page)
         .get_by_label("A CSV file")
         .set_input_files(a_file("wide.csv", f"{names}\n{','.join('1' * 60)}\n"))
     )
-    await form(page, "Import a CSV file").get_by_label("Take it slowly").uncheck()
+    await form(page, "Import a CSV file").get_by_label("Run slowly").uncheck()
     await start(page, "Import a CSV file", "Start").click()
     card = cards(page).first
     await expect(card).to_contain_text("The result is too large to be pushed.")
-    await card.get_by_role("button", name="Get the whole of it").click()
+    await card.get_by_role("button", name="Get the complete result").click()
     await expect(card.locator("pre")).to_contain_text('"name": "column 59"')
     await expect(card.locator("pre")).to_be_focused()
 
@@ -248,12 +248,12 @@ async def test_signed_in_person_has_tasks_of_their_own(service, page):
     await page.goto(service.url)
     await page.get_by_role("link", name="Sign in").click()
     await sign_in("wrong")
-    await expect(page.get_by_role("alert")).to_have_text("The name or the password is not right.")
+    await expect(page.get_by_role("alert")).to_have_text("The name or the password is wrong.")
     await sign_in("engine-1843")
     await expect(connection(page)).to_have_text("live")
-    await form(page, "Import a CSV file").get_by_label("Take it slowly").uncheck()
+    await form(page, "Import a CSV file").get_by_label("Run slowly").uncheck()
     await start(page, "Import a CSV file", "Use the sample").click()
-    await expect(word(cards(page).first)).to_have_text("succeeded")
+    await expect(state(cards(page).first)).to_have_text("succeeded")
     await page.get_by_role("button", name="Sign out").click()
     await expect(connection(page)).to_have_text("live")
     await expect(cards(page)).to_have_count(0)
@@ -292,10 +292,10 @@ async def test_page_is_honest_while_the_worker_or_the_server_is_away(start_servi
     # The least wait before each reconnect.
     await page.add_init_script("Math.random = () => 0.05")
     await open_live(page, service.url)
-    await keep_words(page)
-    await form(page, "Import a CSV file").get_by_label("Take it slowly").uncheck()
+    await record_states(page)
+    await form(page, "Import a CSV file").get_by_label("Run slowly").uncheck()
     await start(page, "Import a CSV file", "Use the sample").click()
-    await expect(word(cards(page))).to_have_text("waiting")
+    await expect(state(cards(page))).to_have_text("waiting")
     await expect(cards(page).get_by_role("progressbar")).to_be_hidden()
     assert watched.complaints == []
 
@@ -310,28 +310,30 @@ async def test_page_is_honest_while_the_worker_or_the_server_is_away(start_servi
     service.web.start()
     await asyncio.to_thread(service.wait_ready)
     await expect(connection(page)).to_have_text("live", timeout=60_000)
-    await expect(word(cards(page))).to_have_text("succeeded")
-    [words] = (await page.evaluate("window.words")).values()
-    assert (words[0], words[-1]) == ("waiting", "succeeded")
+    await expect(state(cards(page))).to_have_text("succeeded")
+    [states] = (await page.evaluate("window.states")).values()
+    assert (states[0], states[-1]) == ("waiting", "succeeded")
 
 
 async def test_everything_works_without_javascript(service, browser: Browser):
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
     await page.goto(service.url)
-    await form(page, "Import a CSV file").get_by_label("Take it slowly").uncheck()
+    await form(page, "Import a CSV file").get_by_label("Run slowly").uncheck()
     await start(page, "Import a CSV file", "Use the sample").click()
     await page.wait_for_url(f"{service.url}/")
     deadline = time.monotonic() + 60
-    while await word(cards(page)).inner_text() != "succeeded" and time.monotonic() < deadline:
+    while await state(cards(page)).inner_text() != "succeeded" and time.monotonic() < deadline:
         await page.reload()
     await expect(cards(page).locator("tbody tr")).to_have_count(5)
     await start(page, "Import a CSV file", "Use the sample").click()
     await cards(page).first.get_by_role("button", name="Cancel").click()
     deadline = time.monotonic() + 60
-    while await word(cards(page).first).inner_text() != "cancelled" and time.monotonic() < deadline:
+    while (
+        await state(cards(page).first).inner_text() != "cancelled" and time.monotonic() < deadline
+    ):
         await page.reload()
-    await expect(word(cards(page).first)).to_have_text("cancelled")
+    await expect(state(cards(page).first)).to_have_text("cancelled")
     await start(page, "Build a report", "Start").click()
     await expect(form(page, "Build a report").get_by_role("alert")).to_have_text(
         "Choose a file first, or use the sample."
@@ -352,9 +354,9 @@ async def test_visitor_does_not_see_the_tasks_of_another(service, page, browser:
 
 async def test_page_fits_its_window_in_both_colour_schemes(service, page, tmp_path):
     await open_live(page, service.url)
-    await form(page, "Import a CSV file").get_by_label("Take it slowly").uncheck()
+    await form(page, "Import a CSV file").get_by_label("Run slowly").uncheck()
     await start(page, "Import a CSV file", "Use the sample").click()
-    await expect(word(cards(page).first)).to_have_text("succeeded")
+    await expect(state(cards(page).first)).to_have_text("succeeded")
     await cards(page).first.locator("summary").click()
     for scheme, width in [("light", 1180), ("dark", 1180), ("light", 360), ("dark", 360)]:
         await page.emulate_media(color_scheme=scheme)

@@ -287,17 +287,19 @@ async def test_a_tab_that_is_refused_says_so_on_the_page_and_in_the_console(
     cookie = {"name": "sessionid", "value": people.alice.session, "url": web.url}
     await tab.context.add_cookies([cookie])
     await tab.goto(web.url)
-    await expect(tab.locator("#connection-word")).to_have_text("live")
+    await expect(tab.locator("#connection-state")).to_have_text("live")
     other = await tab.context.new_page()
     warnings: list[str] = []
     other.on("console", lambda message: warnings.append(message.text))
     await other.goto(web.url)
-    await expect(other.locator("#connection-why")).to_contain_text("at most 1 connections a user")
-    await expect(other.locator("#connection-word")).to_have_text("offline")
+    await expect(other.locator("#connection-reason")).to_contain_text(
+        "at most 1 connections a user"
+    )
+    await expect(other.locator("#connection-state")).to_have_text("offline")
     assert any("at most 1 connections a user (1013)" in warning for warning in warnings), warnings
     await tab.close()
     await other.bring_to_front()
-    await expect(other.locator("#connection-word")).to_have_text("live", timeout=60_000)
+    await expect(other.locator("#connection-state")).to_have_text("live", timeout=60_000)
 
 
 # P5, N5, N6
@@ -553,10 +555,10 @@ async def test_a_page_says_that_updates_are_delayed_while_redis_is_away(
 ) -> None:
     service = await asyncio.to_thread(start_service, WORKERS="1")
     await tab.goto(service.url)
-    word = tab.locator("#connection-word")
+    word = tab.locator("#connection-state")
     await expect(word).to_have_text("live")
     await asyncio.to_thread(service.redis.stop)
     await expect(word).to_have_text("delayed")
-    await expect(tab.locator("#connection-why")).to_contain_text("cannot reach its store")
+    await expect(tab.locator("#connection-reason")).to_contain_text("cannot reach its store")
     await asyncio.to_thread(service.redis.start)
     await expect(word).to_have_text("live", timeout=60_000)

@@ -47,7 +47,7 @@ def own_tasks(monkeypatch):
 
 @pytest.fixture
 def started(monkeypatch, own_tasks, settings, tmp_path):
-    """What was started, as (arguments, keywords); nothing really is."""
+    """The tasks that would start, as (arguments, keywords)."""
     settings.MEDIA_ROOT = tmp_path / "uploads"
     calls = []
 
@@ -81,7 +81,7 @@ def test_page_holds_no_inline_code_or_style_and_no_outside_address(client, own_t
     assert "<style" not in page
     assert " style=" not in page
     assert " onclick" not in page
-    assert page.count("<script") == 4  # two modules; the configuration and the words are JSON
+    assert page.count("<script") == 4  # two modules; the configuration and the texts are JSON
     assert page.count('<script type="module" src="') == 2
     assert "//" not in page.replace("</", "")
 
@@ -201,18 +201,18 @@ def test_only_own_tasks_are_cancelled(client, own_tasks, monkeypatch):
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_every_state_is_a_word_and_only_what_has_not_ended_can_be_cancelled(
+def test_every_state_has_a_text_and_only_unfinished_tasks_can_be_cancelled(
     client, own_tasks, state
 ):
     own_tasks.append(status(state=state))
     page = client.get("/").content.decode().split("<template")[0]
-    assert f'data-part="word">{STATES[state][0]}</span>' in page
+    assert f'data-part="state">{STATES[state][0]}</span>' in page
     ended = state in ("SUCCESS", "FAILURE", "REVOKED", "LOST")
     assert (f'action="/cancel/{ID}/" hidden' in page) == ended
 
 
 @pytest.mark.parametrize(
-    ("fields", "word", "at"),
+    ("fields", "state", "at"),
     [
         ({"state": "RETRY", "retry_at": "T"}, "retrying at", "T"),
         ({"state": "RETRY", "retry_at": None}, "retrying", None),
@@ -223,9 +223,9 @@ def test_every_state_is_a_word_and_only_what_has_not_ended_can_be_cancelled(
         ({"state": "REVOKED", "cancelling": True}, "cancelled", None),
     ],
 )
-def test_word_says_what_happens_next(fields, word, at):
+def test_the_text_of_the_state_has_the_next_step(fields, state, at):
     shown = card(status(**fields))
-    assert (shown["word"], shown["at"]) == (word, at)
+    assert (shown["state"], shown["at"]) == (state, at)
 
 
 @pytest.mark.parametrize(
