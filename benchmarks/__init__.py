@@ -1,1 +1,1 @@
-"""What is claimed about speed, measured: ``make bench``."""
+"""Measurements of the claims about speed: ``make bench``."""

@@ -1,7 +1,7 @@
-"""Measure this service beside what people would pick instead, in one run on one machine.
+"""Compare this service with other solutions, in one run on one machine.
 
-Everything is real and started here: Redis, prefork workers, web servers. What was measured is
-kept in benchmarks/results/; the exit code is 1 where something is less than it should at least be.
+This command starts real processes: Redis, prefork workers, web servers. The results are stored in
+benchmarks/results/. The exit code is 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .report import Table
 from .stage import FULL, QUICK, stage
 from .targets import TARGETS, verdicts
 
-#: In the order in which they are measured.
+#: In the order of measuring.
 WORKS = (
     *("publish", "tasks", "delivery", "own", "handshakes", "idle"),
     *("latency", "browser", "polling", "scaling", "store"),
 )
-#: Those whose targets `--quick` looks at.
+#: The works that `--quick` measures.
 QUICK_WORKS = ("publish", "tasks", "delivery", "own")
 RESULTS = Path(__file__).with_name("results")
 
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
 
 
 def measure(chosen: tuple[str, ...] | list[str], *, quick: bool) -> dict[str, Table]:
-    """Do the works that are chosen; print and keep what each found."""
+    """Measure the chosen works; print and store the results of each."""
     tables: dict[str, Table] = {}
     with stage(QUICK if quick else FULL) as there:
         on = machine.describe(there.redis_url)
@@ -74,7 +74,7 @@ def measure(chosen: tuple[str, ...] | list[str], *, quick: bool) -> dict[str, Ta
 
 
 def told(on: dict[str, Any]) -> list[str]:
-    """Say where and with what it was measured."""
+    """Return the lines that name the machine and the versions."""
     versions = ", ".join(f"{name} {version}" for name, version in on["versions"].items())
     return [
         f"{on['date']}, {on['cpu']}, {on['cores']} cores, load {on['load']}, commit {on['commit']}",
@@ -83,7 +83,7 @@ def told(on: dict[str, Any]) -> list[str]:
 
 
 def keep(table: Table, on: dict[str, Any]) -> None:
-    """Keep a work's figures, with where they are from."""
+    """Store a work's figures, with the machine and the versions."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"on": on, **table.as_json()}, ensure_ascii=False, indent=1)
     (RESULTS / f"{table.name}.json").write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The Celery app of a worker that is measured: BENCHMARKS_WAY says what listens to its signals."""
+"""The Celery app of a measured worker: BENCHMARKS_WAY selects the receivers of its signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing what was measured into `docs/performance.md`, between its markers, and the plots."""
+"""Writes the results into `docs/performance.md`, between its markers, and draws the plots."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PAGE = ROOT / "docs" / "performance.md"
 IMAGES = ROOT / "docs" / "images"
 _MARKED = re.compile(r"(<!-- (\w+): .*? -->\n).*?(<!-- end -->)", re.DOTALL)
 
-#: By way, always the same colour and mark.
-_LOOKS = {
+#: The colour and mark of each way.
+_STYLES = {
     peers.REALTIME: ("#0b7a3b", "o"),
     peers.TUTORIAL: ("#c0392b", "s"),
     peers.CORE: ("#e67e22", "v"),
@@ -30,7 +30,7 @@ _LOOKS = {
 
 
 def write(results: Path, names: tuple[str, ...]) -> None:
-    """Write every work whose results are kept into the page, and draw the plots."""
+    """Write every work with stored results into the page, and draw the plots."""
     kept = {
         name: json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
         for name in names
@@ -58,7 +58,7 @@ def write(results: Path, names: tuple[str, ...]) -> None:
 
 
 def _machine(kept: Mapping[str, Any]) -> list[str]:
-    """Say when, where and with what it was measured; of each run, where it was not in one."""
+    """Return the lines with time, machine and versions; of each run if there were several."""
     runs: dict[str, list[str]] = {}
     for name, text in kept.items():
         on = text["on"]
@@ -74,14 +74,14 @@ def _machine(kept: Mapping[str, Any]) -> list[str]:
 
 
 def _plot(tables: Mapping[str, Table]) -> None:
-    """Draw what has a size to be drawn over; nothing where matplotlib is not installed."""
+    """Draw the plots; none if matplotlib is not installed."""
     try:
         import matplotlib as mpl
     except ImportError:
         print("matplotlib is not installed: no plots")
         return
     mpl.use("svg")
-    # The same figures make the same file; and text stays text.
+    # Equal figures must make an equal file, and text must stay text.
     mpl.rcParams.update({"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.size": 10})
     for name, plots in _PLOTS.items():
         for draw, column, case, file in plots:
@@ -102,7 +102,7 @@ def _curves(table: Table, column: str, _case: str, file: str) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
-    for way, (colour, mark) in _LOOKS.items():
+    for way, (colour, mark) in _STYLES.items():
         sizes = [int(case) for case, of in table.rows if of == way]
         if sizes:
             middles = [table.median(way, column, size) for size in sizes]
@@ -138,7 +138,7 @@ def _save(figure: Any, file: str) -> None:
     pyplot.close(figure)
 
 
-#: By work: how it is drawn, what of it, and where.
+#: By work: the kind of plot, its columns, and its file.
 _PLOTS = {
     "publish": ((_bars, "wall p50 µs", "", "performance-publish.svg"),),
     "tasks": ((_bars, "tasks/s", "no-op", "performance-tasks.svg"),),

@@ -1,8 +1,8 @@
-"""Whether the time of an answer tells a foreign task from one that does not exist.
+"""Measures whether the time of an answer distinguishes a foreign task from an unknown one.
 
     python -m benchmarks.guessing
 
-Both get the same bytes. A signed-in user asks for a thousand of each, in turns; the medians must
+Both get the same bytes. A signed-in user requests a thousand of each, in turns; the medians must
 be within 5 % of each other.
 """
 
@@ -14,12 +14,12 @@ import uuid
 from tests.client.over_http import median_seconds
 
 ROUNDS = 1000
-#: The larger median over the smaller one, at most.
+#: The largest ratio of the two medians.
 TOLERANCE = 1.05
 
 
 def main() -> int:
-    """Measure, print, and return 1 if the medians are further apart than they may be."""
+    """Measure, print, and return 1 if the ratio exceeds the tolerance."""
     from .peers import REALTIME, peer_named
     from .stage import QUICK, stage
 

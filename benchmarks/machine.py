@@ -1,4 +1,4 @@
-"""What the machine says: who runs on which core, and what a process has used (Linux)."""
+"""The machine: which process runs on which core, and the CPU time that it uses (Linux)."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ PACKAGES = (
     *("uvicorn", "uvloop", "python-socketio", "django-eventstream", "celery-progress"),
     "websockets",
 )
-#: Sockets that one process may need.
+#: The most sockets of one process.
 FILES = 20_000
 #: Seconds to wait for a process to sleep, before its CPU time is read.
 SETTLING = 0.5
-#: Each in its own: what is measured, and what puts load on it. With one core they share it.
+#: The measured server and the load have separate cores; with one core they share it.
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORES = CORES[:1]
 LOAD_CORES = CORES[1:] or CORES
 
 
 def prepare() -> None:
-    """Make this process fit to be the load: on its own cores, and with room for sockets."""
+    """Prepare this process as the load: on its own cores, and with enough descriptors."""
     os.sched_setaffinity(0, LOAD_CORES)
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
@@ -45,14 +45,14 @@ def prepare() -> None:
 def cpu_time(pids: Iterable[int]) -> float:
     """Return the CPU time, of all threads, that processes have used, in µs.
 
-    A process that runs is waited for first, half a second at most.
+    This first waits until the processes sleep, half a second at most.
     """
     return sum(_cpu_time(pid) for pid in pids) / 1000
 
 
 def _cpu_time(pid: int) -> int:
-    # Seen from another process, its clock has what a thread ran since the last tick (4 ms) only
-    # once the thread sleeps or is stopped.
+    # To another process, the clock includes a thread's time since the last tick (4 ms) only when
+    # the thread sleeps or is stopped.
     until = time.monotonic() + SETTLING
     while state(pid) == "R" and time.monotonic() < until:
         time.sleep(0.0002)
@@ -61,13 +61,13 @@ def _cpu_time(pid: int) -> int:
 
 
 def memory(pids: Iterable[int]) -> float:
-    """Return what processes hold in memory (RSS), in KiB. The kernel's socket buffers are not."""
+    """Return the memory of processes (RSS) in KiB, without the kernel's socket buffers."""
     texts = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
     return sum(float(re.findall(r"VmRSS:\s+(\d+) kB", text)[0]) for text in texts)
 
 
 def stolen() -> Callable[[], float]:
-    """Return what says which part of the processors' time others on the host have had since."""
+    """Return a function for the share of CPU time that others on the host have used since."""
     taken, total = _ticks()
 
     def since() -> float:
@@ -78,19 +78,19 @@ def stolen() -> Callable[[], float]:
 
 
 def _ticks() -> tuple[int, int]:
-    # proc(5): user nice system idle iowait irq softirq steal; what follows is in user and nice.
+    # proc(5): user nice system idle iowait irq softirq steal; later ones are in user and nice.
     ticks = [int(text) for text in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
     return ticks[7], sum(ticks)
 
 
 def state(pid: int) -> str:
-    """Return what a process is at, in one letter: "R" runs, "T" is stopped (proc(5))."""
-    # The name, in parentheses, may hold anything.
+    """Return the state of a process as one letter: "R" runs, "T" is stopped (proc(5))."""
+    # The name, in parentheses, may contain any character.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def rest(pids: Iterable[int], *, timeout: float = 60.0) -> None:
-    """Return when processes have nothing more to do: under 5 % of a core for 0.2 s."""
+    """Return when processes are idle: under 5 % of a core for 0.2 s."""
     pids = list(pids)
     deadline = time.monotonic() + timeout
     while True:
@@ -101,7 +101,7 @@ def rest(pids: Iterable[int], *, timeout: float = 60.0) -> None:
 
 
 def describe(redis_url: str) -> dict[str, Any]:
-    """Say when, where and with what it is measured."""
+    """Return the time, the machine and the versions."""
     with redis.Redis.from_url(redis_url) as client:
         info = client.info("server")
     name = "valkey" if "valkey_version" in info else "redis"
@@ -112,7 +112,7 @@ def describe(redis_url: str) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
-        # To the minute: works that have it in common were measured in one run.
+        # To the minute: works with the same time were measured in one run.
         "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "cpu": _cpu_model(),
         "cores": len(CORES),

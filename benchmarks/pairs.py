@@ -1,4 +1,4 @@
-"""Compare this tree with an earlier commit: the same works on both, in turn, pair by pair.
+"""Compares this tree with an earlier commit: the same works on both, in interleaved pairs.
 
     python -m benchmarks.pairs --base COMMIT [--pairs 20] [--only publish,no-op,delivery]
 
@@ -25,7 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-#: What a round of each work measures. Less is better.
+#: The figure of a round of each work. Less is better.
 WORKS = {
     "publish": "CPU µs a publish",
     "no-op": "ms a no-op task",
@@ -75,9 +75,9 @@ Ask = Callable[[str], float]
 
 @contextmanager
 def side(tree: Path) -> Iterator[Ask]:
-    """Start a process that measures one tree; yield what asks it for a round."""
+    """Start a process that measures one tree; yield a function that returns a round's figure."""
     env = {**os.environ, "PYTHONPATH": str(tree)}
-    # Without -P this file's own folder, and so this tree, would be imported from.
+    # Without -P Python would import from this file's folder, and so from this tree.
     command = [sys.executable, "-P", __file__, "--side"]
     process = subprocess.Popen(
         command, cwd=tree, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -112,7 +112,7 @@ def pairs(sides: Sequence[Ask], work: str, count: int) -> Iterator[tuple[float, 
 
 
 def report(work: str, rounds: Sequence[tuple[float, float]], base: str) -> bool:
-    """Print a work's ratio; return whether its interval does not lie above the limit."""
+    """Print a work's ratio; return whether its interval is not above the limit."""
     logs = [math.log(now / before) for now, before in rounds]
     least, most = interval(logs)
     mean = math.exp(sum(logs) / len(logs))
@@ -135,14 +135,14 @@ def interval(logs: Sequence[float]) -> tuple[float, float]:
     return math.exp(means[RESAMPLES * 25 // 1000]), math.exp(means[RESAMPLES * 975 // 1000])
 
 
-# One side: only names of `benchmarks` that both trees have.
+# The measuring process uses only names of `benchmarks` that both trees have.
 
 
 def serve() -> int:
-    """Answer each line of the input, which names a work, with a round's figure."""
+    """Read names of works, one per line, and print a round's figure for each."""
     from benchmarks.stage import QUICK, stage
 
-    # What libraries print must not stand between the answers.
+    # Libraries must not print between the figures.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     with stage(QUICK) as there:

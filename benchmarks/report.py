@@ -1,4 +1,4 @@
-"""The figures: what each round measured, and the tables that are made of it."""
+"""The figures of each round, and the tables of them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from typing import Any, Self
 
 @dataclass
 class Table:
-    """One work, done in several ways, several times each."""
+    """One work, measured with several ways, several times each."""
 
     name: str
     title: str
-    #: What a round measures, with its unit.
+    #: The figures of a round, with their units.
     columns: Sequence[str]
-    #: What the cases are, as "sockets"; empty where there is but one.
+    #: The name of the cases, such as "sockets"; empty if there is only one.
     cases: str = ""
-    #: By case and way, for each round a number for each column; None where there is none.
+    #: By case and way, for each round the number of each column, or None.
     rows: dict[tuple[str, str], list[list[float | None]]] = field(default_factory=dict)
-    #: What was not measured, by way, and why: left out on purpose, not installed, or failed.
+    #: Why a way was not measured: left out on purpose, not installed, or failed.
     missing: dict[str, str] = field(default_factory=dict)
-    #: The part of the processors' time that went to others on the same host meanwhile; None where
-    #: that is not known.
+    #: The share of CPU time that others on the host used meanwhile; None if unknown.
     stolen: float | None = None
 
     def add(self, way: str, figures: Iterable[float | None], case: object = "") -> None:
-        """Take a round's figures."""
+        """Add a round's figures."""
         self.rows.setdefault((str(case), way), []).append(list(figures))
 
     def values(self, way: str, column: str, case: object = "") -> list[float]:
@@ -44,7 +43,7 @@ class Table:
         return median(values)
 
     def lines(self) -> list[str]:
-        """Return it in Markdown: the median, and behind it the least and the most."""
+        """Return the table in Markdown: the median, followed by the minimum and the maximum."""
         heads = ["way", *([self.cases] if self.cases else []), *self.columns]
         cells = [
             [way, *([case] if self.cases else []), *map(_cell, zip(*rounds, strict=True))]
@@ -53,14 +52,14 @@ class Table:
         return grid(heads, cells)
 
     def notes(self) -> list[str]:
-        """Return what was not measured, and what disturbed it, in sentences."""
+        """Return sentences on what was not measured, and on other load of the host."""
         notes = [f"Not measured: {way}, {why}." for way, why in self.missing.items()]
         if self.stolen is not None and self.stolen >= 0.01:
             notes.append(f"Meanwhile {self.stolen:.0%} of the CPU time went to others on the host.")
         return notes
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as it is kept."""
+        """Return the table as it is stored."""
         rows = [
             {"way": way, "case": case, "rounds": rounds}
             for (case, way), rounds in self.rows.items()
@@ -77,7 +76,7 @@ class Table:
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
-        """Read what was kept."""
+        """Read a stored table."""
         rows = {(row["case"], row["way"]): row["rounds"] for row in kept["rows"]}
         names = ("name", "title", "cases", "missing", "stolen")
         known = {name: kept[name] for name in names if name in kept}
@@ -85,7 +84,7 @@ class Table:
 
 
 def grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a Markdown table whose columns stand under each other; numbers to the right."""
+    """Return a Markdown table with aligned columns; numbers are aligned to the right."""
     widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
 
     def line(row: Sequence[str]) -> str:
@@ -100,7 +99,7 @@ def grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Return a figure with three digits that mean something."""
+    """Return a figure with three significant digits."""
     if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

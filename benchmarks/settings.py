@@ -1,4 +1,4 @@
-"""The settings of all that is measured: the project's, for clients that come from one address.
+"""The settings of all measured processes: the project's, for clients with one address.
 
 BENCHMARKS_WAY says whose project it is: for any but ours, the service is not installed.
 """
@@ -23,9 +23,9 @@ globals()["REALTIME"] = {
     "MAX_CONNECTIONS_PER_USER": 100_000,
 }
 globals()["CHANNEL_LAYERS"] = {
-    # As the layer's own documentation has it, but for two things without which it would not be
-    # there to be measured: redis-py 8 gives up an idle read after 5 s, and refuses a 101st
-    # connection, of which the layer wants one for each socket.
+    # As in the layer's documentation, with two exceptions without which it does not work here:
+    # redis-py 8 ends an idle read after 5 s, and refuses a 101st connection, while the layer needs
+    # one for each socket.
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
         "CONFIG": {"hosts": [{**_HOSTS[0], "max_connections": 100_000}]},

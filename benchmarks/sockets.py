@@ -1,7 +1,7 @@
-"""The load: thousands of connections that take what they are sent.
+"""The load: thousands of connections that receive frames.
 
-One loop over epoll, and no more work for a frame than to know it: a client library would use
-several times the CPU time of the server that is measured.
+One loop over epoll, which only recognises each frame: a client library would use several times the
+CPU time of the measured server.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from collections.abc import Callable, Sequence
 
 from tests.client.octets import CLOSE, FIN, PING, PONG, frame
 
-#: What is sent, and what has to be in the answer before the next is sent.
+#: Each text to send, and the text that its answer must contain before the next is sent.
 Hello = Sequence[tuple[bytes, bytes]]
 
-#: Seconds for all sockets to come, and for one event to reach them all.
+#: Seconds for all sockets to connect, and for one event to reach them all.
 DEADLINE = 120.0
-#: Handshakes under way at once where nothing else is said: Daphne as shipped lets 50 wait.
+#: Concurrent handshakes by default: Daphne as shipped lets 50 wait.
 AT_ONCE = 20
-#: Seconds until one that was lost on the way comes again.
+#: Seconds until a connection that was lost while connecting is tried again.
 PAUSE = 0.5
 _CHUNK = 256 * 1024
 
 
 class LoadError(Exception):
-    """A connection did not do what it should have; the text says what it did."""
+    """A connection behaved unexpectedly; the message has the details."""
 
 
 class LateError(LoadError):
-    """Some had not come when the time was up."""
+    """Some sockets had not connected at the deadline."""
 
 
 class Group(list["Socket"]):
     """Sockets that were opened together."""
 
-    #: Why one of them is gone.
+    #: Why one of them was lost.
     lost = ""
 
 
@@ -53,7 +53,7 @@ class Socket:
     def __init__(self, port: int, hello: Hello, stream: bool, group: Group) -> None:
         self._port, self._said = port, hello
         self.group = group
-        self.stream = stream  #: plain bytes, and no frames
+        self.stream = stream  #: plain bytes without frames
         self.taken = 0
         self.is_ready = False
         self.ready_at = 0.0
@@ -68,7 +68,7 @@ class Socket:
         self.buffer = b""
         self.link = socket.socket()
         self.link.setblocking(False)
-        # No TIME_WAIT, of which there would be tens of thousands.
+        # Without TIME_WAIT, which tens of thousands of sockets would have.
         self.link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.link.connect_ex(("127.0.0.1", self._port))
         return self.link.fileno()
@@ -84,7 +84,7 @@ class Sockets:
         self._arrivals: list[float] = []
         self._coming = 0
         self._attempts = 1
-        #: Who comes again, and when.
+        #: Sockets that connect again, and when.
         self._again: deque[tuple[float, Socket]] = deque()
 
     def __len__(self) -> int:
@@ -101,10 +101,11 @@ class Sockets:
         deadline: float = DEADLINE,
         group: Group | None = None,
     ) -> Group:
-        """Open a connection for each hello; return them when the last one has had its answers.
+        """Open a connection for each hello; return them when all have their answers.
 
-        They come to a group of their own, or to the one that is given. One that is lost on the way
-        comes again a moment later, if it may. Raises LateError when the deadline has passed.
+        The sockets join a new group, or the given one. A socket that is lost while connecting
+        connects again a moment later, as often as `attempts` allows. Raises LateError after the
+        deadline.
         """
         self._attempts = attempts
         opened = Group() if group is None else group
@@ -125,9 +126,9 @@ class Sockets:
     def deliver(
         self, marker: str, tell: Callable[[str], None], to: Group, *, count: int = 0
     ) -> list[float]:
-        """Tell what holds the marker, wait until all have it; return the seconds of each.
+        """Send an event with the marker, wait until all have received it; return their seconds.
 
-        With a count, so many of them.
+        With a count, wait for so many arrivals.
         """
         self.expect(marker)
         began = time.perf_counter()
@@ -135,12 +136,12 @@ class Sockets:
         return [at - began for at in self.take(count or len(to), to)]
 
     def expect(self, marker: str) -> None:
-        """Look for this from now on."""
+        """Recognise frames with this marker from now on."""
         self._marker = marker.encode()
         self._arrivals = []
 
     def take(self, count: int, of: Group) -> list[float]:
-        """Return the moments of so many arrivals."""
+        """Return the times of so many arrivals."""
         until = time.monotonic() + DEADLINE
         while len(self._arrivals) < count:
             self._turn(of)
@@ -224,7 +225,7 @@ class Sockets:
         del self._by_fd[fd]
         one.link.close()
         if one.is_ready and self._attempts > 1:
-            return  # it has come, which is all that is asked
+            return  # it has connected, which is all that is measured
         if one.is_ready or one.attempts >= self._attempts:
             one.group.lost = f"a connection was lost: {why}, after {one.buffer[-300:]!r}"
             return

@@ -1,4 +1,4 @@
-"""What everything is measured on: a Redis, a database with a user, servers and workers."""
+"""What all works use: a Redis, a database with a user, servers and workers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from . import machine
 from .peers import Missing, Peer, Server
 from .report import Table
 
-#: Sessions of the one user who watches: who looks at many at once is not to find them all the same.
+#: Sessions of the one user of all clients: several, so that no cache helps with the session.
 SESSIONS = 300
 
 
 @dataclass
 class Size:
-    """How much is measured."""
+    """The size of a measurement."""
 
     rounds: int = 5
-    seconds: float = 0.4  #: of a round, where it is time that ends one
+    seconds: float = 0.4  #: of a round that ends by time
     calls: int = 300  #: publishes a round
     quick: bool = False
 
@@ -39,7 +39,7 @@ QUICK = Size(rounds=3, seconds=0.3, calls=100, quick=True)
 
 @dataclass
 class Stage:
-    """What a work is given."""
+    """The stage of a work: it starts servers and workers."""
 
     size: Size
     directory: Path
@@ -50,18 +50,18 @@ class Stage:
 
     @property
     def session(self) -> str:
-        """A session of the user who watches; each time another of a few hundred."""
+        """The cookie of the user's next session, of a few hundred."""
         return next(self._sessions)
 
     def close(self) -> None:
-        """End what a work has started."""
+        """End the processes that a work has started."""
         self._stack.close()
         gc.collect()  # it is off while something is measured
 
     def serve(self, peer: Peer, *, name: str = "") -> Server:
         """Start a way's server on the core for servers, and wait until it answers."""
         port = free_port()
-        # Not by its port: the same one may be free again.
+        # Not by the port, which another server may have had before.
         directory = Path(mkdtemp(dir=self.directory))
         command = peer.command(port, directory)
         process = self._process(
@@ -72,7 +72,7 @@ class Stage:
         return Server(port, pids)
 
     def serve_all(self, peers: Sequence[Peer], table: Table) -> dict[Peer, Server]:
-        """Start what is installed; the table says what is not."""
+        """Start the ways that are installed; note the others in the table."""
         servers = {}
         for peer in peers:
             try:
@@ -84,7 +84,7 @@ class Stage:
         return servers
 
     def worker(self, way: str, queue: str, *options: str, children: int = 1) -> Process:
-        """Start a worker of a way, on all cores; it takes from its own queue only."""
+        """Start a worker of a way, on all cores, which consumes its own queue only."""
         from project.run import worker_answers, worker_command
 
         node = f"{queue}@benchmarks"
@@ -128,7 +128,7 @@ def stage(size: Size) -> Iterator[Stage]:
 
 
 def _furnished(size: Size, directory: Path, url: str, server: Process) -> Stage:
-    # Only now: the settings are read when they are imported.
+    # Imported here, since importing reads the settings.
     import django
 
     django.setup()

@@ -1,4 +1,4 @@
-"""What this service should at least be, and what it aims at: ratios within one run."""
+"""The targets of this service: ratios within one run, with a minimum and an aim."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Tables = Mapping[str, Table]
 
 @dataclass(frozen=True)
 class Target:
-    """One claim on a work. `found` raises KeyError where a figure that it needs is missing."""
+    """One target of a work. `found` raises KeyError if a figure that it needs is missing."""
 
     claim: str
     work: str
@@ -31,10 +31,10 @@ class Target:
 
 
 def _ratio(column: str, ours: str, theirs: str, *cases: str) -> Callable[[Table], float]:
-    """Return what takes the ratio of the medians; the worst one where there are several cases."""
+    """Return a function for the ratio of the medians; the worst one if there are several cases."""
 
     def found(table: Table) -> float:
-        # The quick form has not every case: one that nobody has a figure for was not tried.
+        # The quick form has fewer cases: a case without any figure was not measured.
         known = {case for case, _ in table.rows}
         tried = [case for case in cases or ("",) if case in known]
         if not tried:

@@ -1,4 +1,4 @@
-"""The tasks that are measured, and those that measure from inside a worker."""
+"""The measured tasks, and the tasks that measure inside a worker."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from .peers.base import Tell
 from .sample import next_message
 
 _WARM_UP = 20
-#: Seconds after each of those that warm up before a pace.
+#: Seconds after each warm-up event.
 _PAUSE = 0.01
-#: Calls over which Redis' commands are counted.
+#: Calls for which Redis' commands are counted.
 _COUNTED = 20
 
 
 @app.task(name="no-op")
 def no_op() -> float:
-    """Do nothing; return when it was done."""
+    """Return the time."""
     return time.monotonic()
 
 
 @app.task(name="50 ms")
 def nap() -> float:
-    """Take 50 ms; return when they were over."""
+    """Work for 50 ms; return the time of the end."""
     time.sleep(0.05)
     return time.monotonic()
 
 
 @app.task(bind=True)
 def publish(self: Any, way: str, calls: int) -> dict[str, float]:
-    """Publish so many times from a task; return what a call cost, in µs and Redis commands."""
+    """Publish so many times from a task; return the cost of a call, in µs and Redis commands."""
     peer = peer_named(way)
     ident = peer.ident()
     tell = peer.publisher(ident, self)
@@ -75,7 +75,7 @@ def _commands(tell: Tell) -> tuple[float, float]:
                 sent = inside = 0
             if command["command"] == "ECHO end":
                 return sent / _COUNTED, inside / _COUNTED
-            # A worker asks its broker for tasks all the time.
+            # A worker polls its broker for tasks all the time.
             if not command["command"].startswith(("ECHO", "BRPOP", "PING")):
                 inside += command["client_type"] == "lua"
                 sent += command["client_type"] != "lua"
@@ -84,13 +84,13 @@ def _commands(tell: Tell) -> tuple[float, float]:
 
 @app.task(bind=True)
 def pace(self: Any, way: str, ident: str, count: int, gap: float) -> list[tuple[str, float, float]]:
-    """Publish at a pace; return each message with when, by the monotonic clock and the wall's.
+    """Publish at a pace; return each message with its times by the monotonic and the wall clock.
 
     Some are told before, to warm: clients get them too, but they are not returned.
     """
     tell = peer_named(way).publisher(ident, self)
     for _ in range(_WARM_UP):
-        # Who counts rows does not count these; and they sort before them.
+        # These are not counted as rows, and sort before them.
         tell(next_message().replace("row", "new"))
         time.sleep(_PAUSE)
     told = []

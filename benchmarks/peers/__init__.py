@@ -1,4 +1,4 @@
-"""The ways to tell a browser of a task: ours, what else people would pick, and the floors."""
+"""The ways to push a task to a browser: this service, other solutions, and the floors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A floor: one PUBLISH in the worker, and a server that does nothing but pass it on."""
+"""A floor: one PUBLISH in the worker, and a server that only passes the message on."""
 
 from __future__ import annotations
 

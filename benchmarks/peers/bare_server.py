@@ -1,4 +1,4 @@
-"""The least that Python can do: a frame is made once, and written to each socket."""
+"""The least work for Python: a frame is made once, and written to each socket."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ subscriber = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"], socket_timeou
 
 
 class Watcher(asyncio.Protocol):
-    """One socket: the handshake names the task, and nothing that follows is read."""
+    """One socket: the handshake names the task, and later data is ignored."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is there."""
+        """Store the transport."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.topic = ""
 
     def data_received(self, data: bytes) -> None:
-        """Take the handshake, which comes in one piece here."""
+        """Read the handshake, which arrives in one piece here."""
         if not self.topic:
             self.topic = data.split(b" ", 2)[1].decode().lstrip("/")
             key = data.split(b"Sec-WebSocket-Key: ", 1)[1].split(b"\r\n", 1)[0]
@@ -44,7 +44,7 @@ class Watcher(asyncio.Protocol):
         )
 
     def connection_lost(self, error: Exception | None) -> None:
-        """It is gone."""
+        """Unsubscribe."""
         watchers[self.topic].discard(self.transport)
 
 

@@ -1,4 +1,4 @@
-"""What every way has: a publisher, and where clients are served, a server and its hello."""
+"""The base of every way: a publisher and, for ways with clients, a server and its hello."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from typing import Any, ClassVar
 
 from benchmarks.sockets import Hello
 
-#: Tells a progress message.
+#: Publishes a progress message.
 Tell = Callable[[str], None]
 
 
 class Missing(Exception):
-    """A way cannot be measured here; the text says why."""
+    """A way cannot be measured here; the message has the reason."""
 
 
 @dataclass
 class Server:
-    """A server that runs; what it costs is what these processes cost."""
+    """A running server; its cost is that of these processes."""
 
     port: int
     pids: list[int] = field(default_factory=list)
 
 
 class Peer:
-    """One way. What is called in a worker runs in a process with BENCHMARKS_WAY=`way`."""
+    """One way. Its calls in a worker run in a process with BENCHMARKS_WAY=`way`."""
 
-    #: Modules without which it is not measured.
+    #: Modules that it needs.
     needs: ClassVar[tuple[str, ...]] = ()
-    #: Whose project its processes are; see settings.py.
+    #: The project of its processes; see settings.py.
     way = "peer"
-    #: Whether its clients get a plain stream, and no WebSocket's frames.
+    #: Whether its clients get a plain stream instead of WebSocket frames.
     stream = False
-    #: Processes that the server starts by itself and that do its work.
+    #: Whether the server starts processes that do its work.
     forks = False
 
     def __init__(self, name: str) -> None:
@@ -51,32 +51,32 @@ class Peer:
                 raise Missing(f"{module} is not installed")
 
     def command(self, port: int, directory: Path) -> list[str]:
-        """Return what serves it."""
+        """Return the command of its server."""
         raise NotImplementedError
 
     def environment(self, port: int) -> Mapping[str, str]:
-        """Return what its server finds in the environment besides."""
+        """Return additional environment variables of its server."""
         return {"BENCHMARKS_WAY": self.way}
 
     def answers(self, port: int) -> bool:
-        """Whether it serves."""
+        """Return whether its server accepts connections."""
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     def ident(self) -> str:
-        """Return the id of a task that nobody has spoken of yet."""
+        """Return the id of a new task."""
         return str(uuid.uuid4())
 
     def hello(self, server: Server, ident: str, cookie: str) -> Hello:
-        """Return what a client says to be told of a task."""
+        """Return the texts by which a client subscribes to a task."""
         raise NotImplementedError
 
     def publisher(self, ident: str, task: Any = None) -> Tell:
-        """Return what tells of a task, as a worker would call it; `task` is the one it runs in."""
+        """Return a function that publishes progress, as in a worker; `task` is the caller's."""
         raise NotImplementedError
 
     def check(self, ident: str) -> None:
-        """Raise unless everything that was told of a task was taken for news."""
+        """Raise unless every publish for a task was accepted."""
 
 
 def daphne(port: int, application: str) -> list[str]:

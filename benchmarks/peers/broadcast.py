@@ -6,7 +6,7 @@ from .bare import Bare
 
 
 class Broadcast(Bare):
-    """As the library's documentation on broadcasting has it."""
+    """As in the library's documentation on broadcasting."""
 
     needs = ("websockets",)
     server = "broadcast_server"

@@ -15,7 +15,7 @@ subscriber = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"], socket_timeou
 
 
 async def watch(connection: ServerConnection) -> None:
-    """Stay until the client is gone."""
+    """Wait until the client has disconnected."""
     assert connection.request is not None
     topic = connection.request.path.lstrip("/")
     if not watchers[topic]:

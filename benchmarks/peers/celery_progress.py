@@ -36,7 +36,7 @@ class CeleryProgress(Peer):
 
 
 class Polling(Result):
-    """Its view, which its script asks every 500 ms."""
+    """Its view, which its script requests every 500 ms."""
 
     needs = ("celery_progress",)
     path = "/celery-progress/{}/"
@@ -53,7 +53,7 @@ class Polling(Result):
 
 
 def _named(ident: str, task: Any) -> Any:
-    """Return the task as a recorder sees it: one that has this id."""
+    """Return a task with this id for a recorder."""
 
     def update_state(state: str, meta: Any) -> None:
         if task is None:  # not in a worker; this is what the method calls

@@ -1,4 +1,4 @@
-"""Ours: the project's server, and what a signal's receiver or `set_progress` calls."""
+"""This service: the project's server, and the functions that `set_progress` calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .base import Peer, Server, Tell
 
 
 class Realtime(Peer):
-    """A task is known before it is watched, and belongs to the user who watches it."""
+    """A task is published before a client subscribes, and belongs to the clients' user."""
 
     way = "realtime"
 

@@ -1,4 +1,4 @@
-"""Polling: the task stores its progress, and a view looks at `AsyncResult`."""
+"""Polling: the task stores its progress, and a view reads `AsyncResult`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .base import Peer, Tell, daphne
 
 
 class Result(Peer):
-    """What most projects begin with."""
+    """The first solution of most projects."""
 
     path = "/result/{}/"
 

@@ -13,7 +13,7 @@ from .base import Peer, Server, Tell, uvicorn
 
 
 class SocketIO(Peer):
-    """A room for each task; the client asks to enter it and is told when it has."""
+    """A room for each task; the client requests to enter it, and receives a confirmation."""
 
     needs = ("socketio", "uvicorn")
 

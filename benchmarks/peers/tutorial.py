@@ -1,4 +1,4 @@
-"""The usual way: a group for each task, and a consumer that sends on what the group is sent.
+"""The usual way: a group for each task, and a consumer that passes the group's messages on.
 
 Written as the Channels tutorial has it, and served as shipped.
 """

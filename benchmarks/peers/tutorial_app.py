@@ -36,7 +36,7 @@ without = URLRouter(routes("plain/"))
 
 
 async def websocket(scope: Any, receive: Any, send: Any) -> None:
-    """Signed in, or not asked."""
+    """Require a signed-in user, or none."""
     chosen: Any = without if scope["path"].startswith("/plain/") else with_sessions
     await chosen(scope, receive, send)
 

@@ -1,9 +1,8 @@
-"""From the call in a worker's task to the callback in Chromium, while the server is at work.
+"""From the call in a worker's task to the callback in Chromium, with a load on the server.
 
-The load is another task's events, to 100 sockets of the same server, as many as make its process
-use that part of a core; a round in which it used under four fifths of that does not count. What
-polls has no sockets to put a load on. It may skip an event: that counts as seen with the first one
-that is not older.
+The load is another task's events to 100 sockets of the same server, as many as make its process use
+that part of a core; a round with less than four fifths of it does not count. Ways that poll have no
+sockets for a load. They may skip an event, which is then seen with the first one that is not older.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from .delivery import Crowd
 
 NAME = "browser"
 LOADS = (1, 10, 50)
-#: The part of a load that has to be reached.
+#: The part of a load that a round must reach.
 REACHED = 0.8
 CROWD = 100
 EVENTS = 30
 GAP = 0.05  # seconds between two events
-#: Seconds that the last event may take to be seen.
+#: Seconds for the last event to be seen.
 TAIL = 3.0
 DEADLINE = 60.0
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -47,8 +46,8 @@ _SEEN = """
         if (message) window.seen.push([message, at]);
     };
 """
-#: By way: its page's address, the scripts it needs, and what follows a task.
-FOLLOW: dict[str, tuple[str, tuple[str, ...], str]] = {
+#: By way: its page's address, the scripts it needs, and the code that subscribes to a task.
+SUBSCRIBE: dict[str, tuple[str, tuple[str, ...], str]] = {
     peers.REALTIME: (
         "/realtime/healthz",
         (),
@@ -85,7 +84,7 @@ FOLLOW: dict[str, tuple[str, tuple[str, ...], str]] = {
         }, 1000);""",
     ),
 }
-#: These have no sockets to put a load on: they are measured once, without.
+#: These have no sockets for a load: they are measured once, without one.
 POLLING = (peers.POLLED, peers.RESULT)
 LEFT_OUT = {
     **dict.fromkeys((peers.CORE, peers.UVICORN), "for time: its page is the tutorial's"),
@@ -96,7 +95,7 @@ LEFT_OUT = {
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way at every load; they take turns, round by round."""
+    """Measure every way at every load in turns, round by round."""
     table = Table(
         NAME,
         "From a worker to the callback in Chromium",
@@ -109,7 +108,7 @@ def run(stage: Stage) -> Table:
     except Missing as missing:
         table.missing["all of it"] = str(missing)
         return table
-    servers = stage.serve_all([peer_named(way) for way in FOLLOW], table)
+    servers = stage.serve_all([peer_named(way) for way in SUBSCRIBE], table)
     for way in ("realtime", "peer"):
         stage.worker(way, f"browser-{way}")
     with closing(Sockets()) as sockets, Chromium(browser_path) as browser:
@@ -146,13 +145,13 @@ def _delays(
     crowd: Crowd | None,
     load: float,
 ) -> tuple[float, list[float]]:
-    """Return the part of a core that the server used, and the seconds of each event."""
+    """Return the share of a core that the server used, and the seconds of each event."""
     from benchmarks.tasks import pace
 
     ident = peer.ident()
     browser.follow(peer.name, f"http://127.0.0.1:{server.port}", ident, stage.session)
     try:
-        # What polls is not to be in step with the task.
+        # Polls must not be in step with the task.
         gap = 0.11 if peer.name in POLLING else GAP
         arguments = (peer.name, ident, EVENTS, gap)
         result = pace.apply_async(arguments, queue=f"browser-{peer.way}")
@@ -176,7 +175,7 @@ def _work(
     load: float,
     is_over: Callable[[], bool],
 ) -> float:
-    """Keep the server at work until it is over; return the part of a core that it used."""
+    """Load the server until the measurement ends; return the share of a core that it used."""
     from benchmarks.sample import next_message
 
     cpu, began = machine.cpu_time(server.pids), time.perf_counter()
@@ -205,7 +204,7 @@ def _find() -> str:
 
 
 class Chromium:
-    """A browser with one page. It lives in a thread: `async_to_sync` refuses one with a loop."""
+    """A browser with one page, in its own thread: `async_to_sync` refuses a thread with a loop."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -222,11 +221,11 @@ class Chromium:
         self._thread.shutdown()
 
     def follow(self, way: str, origin: str, ident: str, session: str) -> None:
-        """Open a page, and return when it follows a task."""
+        """Open a page, and return when it has subscribed to a task."""
         self._thread.submit(self._follow, way, origin, ident, session).result()
 
     def seen(self) -> list[tuple[str, float]]:
-        """Return the messages that the page was told, and when."""
+        """Return the messages that the page received, with their times."""
         found: list[tuple[str, float]] = self._thread.submit(
             lambda: self._page.evaluate("window.seen")
         ).result()
@@ -247,7 +246,7 @@ class Chromium:
             self._opened = opened.pop_all()
 
     def _follow(self, way: str, origin: str, ident: str, session: str) -> None:
-        where, scripts, follow = FOLLOW[way]
+        where, scripts, follow = SUBSCRIBE[way]
         self._context = self._browser.new_context()
         self._context.add_cookies([{"name": "sessionid", "value": session, "url": origin}])
         self._page = self._context.new_page()

@@ -1,4 +1,4 @@
-"""What one delivery costs the web process: many sockets watch one task.
+"""The cost of one delivery for the web process: many sockets subscribe to one task.
 
 The next event is published when every socket has taken the last one, so that no way can save work
 by putting events together.
@@ -23,19 +23,19 @@ WAYS = (
 )
 QUICK = (peers.REALTIME, peers.TUTORIAL, peers.BARE)
 SIZES = (1, 10, 100, 200, 1000, 5000)
-#: Those that are measured at the largest size too; the time is what limits them.
+#: The ways that are measured at the largest size too; time limits their number.
 LARGE = (*QUICK, peers.SOCKET_IO, peers.BROADCAST, peers.NCHAN)
 LEFT_OUT = {f"{way}, {SIZES[-1]} sockets": "for time" for way in WAYS if way not in LARGE}
 COLUMNS = ("CPU µs a delivery", "deliveries/s", "p50 ms", "p99 ms")
-#: Events of a round: it ends when its time is over, but not before the least.
+#: The fewest events of a round, which ends by time.
 LEAST, MOST = 3, 200
 WARM_UP = 3
-#: More sockets than this process can hold are not kept by all ways at once.
+#: With more sockets not all ways have theirs open at once.
 TOGETHER = 12_000
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way at every size; they take turns, round by round."""
+    """Measure every way at every size in turns, round by round."""
     title = "One event to the sockets of one task"
     table = Table(NAME, title, COLUMNS, cases="sockets", missing=dict(LEFT_OUT))
     ways = [peer_named(way) for way in (QUICK if stage.size.quick else WAYS)]
@@ -49,7 +49,7 @@ def run(stage: Stage) -> Table:
 
 
 class Crowd:
-    """The sockets of one way, all of which watch one task."""
+    """The sockets of one way, all subscribed to one task."""
 
     def __init__(
         self, sockets: Sockets, peer: Peer, server: Server, size: int, stage: Stage
@@ -63,7 +63,7 @@ class Crowd:
         machine.rest(server.pids)
 
     def warm(self) -> None:
-        """Deliver the first events: a group may not be joined yet when its members are let in."""
+        """Deliver the first events: a group may not be joined yet when its members are accepted."""
         for _ in range(WARM_UP):
             self.sockets.deliver(next_message(), self.tell, self.members)
 
@@ -90,7 +90,7 @@ class Crowd:
 
 
 def _measure(stage: Stage, table: Table, servers: dict[Peer, Server], size: int) -> None:
-    # One for all: who waits for its turn answers pings meanwhile, or it would be cut off.
+    # One loop for all: sockets that wait for their turn must answer pings.
     sockets = Sockets()
     crowds: dict[Peer, Crowd] = {}
     try:

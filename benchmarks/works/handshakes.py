@@ -1,6 +1,6 @@
 """A burst of browsers, as after a restart: all connect at once, sign in and subscribe.
 
-Who is turned away or cut off on the way comes again half a second later, and its time runs on.
+A client that is refused or disconnected tries again half a second later, and its time continues.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ NAME = "handshakes"
 BURST = 2000
 ATTEMPTS = 100
 ROUNDS = 3
-#: Seconds; who takes longer is measured once, and of who is later yet, those that came. TCP's
-#: retries alone take almost two minutes.
+#: Seconds. A way that takes longer is measured once; after the deadline, without the clients that
+#: have not connected. TCP's retries alone take almost two minutes.
 LONG, DEADLINE = 20.0, 240.0
 WAYS = (
     *(peers.REALTIME, peers.TUTORIAL, peers.PLAIN, peers.UVICORN, peers.SOCKET_IO),
@@ -35,7 +35,7 @@ LEFT_OUT = {
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way, several times each; once, who is slow or fails."""
+    """Measure every way several times, or once if it is slow or fails."""
     table = Table(
         NAME,
         f"A burst of {BURST} handshakes, each for one task",
@@ -67,7 +67,7 @@ def run(stage: Stage) -> Table:
 
 
 def _burst(stage: Stage, peer: Peer, server: Server) -> tuple[float, list[Socket]]:
-    """Return the seconds until the last one came, and who came before the deadline."""
+    """Return the seconds until the last client connected, and the clients before the deadline."""
     hellos = [peer.hello(server, peer.ident(), stage.session) for _ in range(BURST)]
     sockets, group = Sockets(), Group()
     began = time.perf_counter()

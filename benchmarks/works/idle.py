@@ -1,4 +1,4 @@
-"""What a socket costs while nothing happens: signed in, and subscribed to a task of its own.
+"""The cost of an idle socket: signed in, and subscribed to its own task.
 
 The memory is that of the process (RSS), less what it held before the first socket came; the
 kernel's buffers are not in it.
@@ -16,7 +16,7 @@ from benchmarks.stage import Stage
 
 NAME = "idle"
 SIZES = (100, 1000, 5000, 10_000)
-#: Each with how many of these sizes it is measured at; the time is what limits them.
+#: Each way with the number of these sizes to measure; time limits it.
 WAYS = {
     peers.REALTIME: 4,
     peers.TUTORIAL: 4,
@@ -34,7 +34,7 @@ LEFT_OUT = {
         if sizes < len(SIZES)
     },
 }
-#: Seconds over which the CPU time of doing nothing is taken.
+#: Seconds for which the CPU time of idle sockets is measured.
 SECONDS = 3.0
 
 

@@ -1,4 +1,4 @@
-"""From the call in a worker's task to the frame at a client, with nothing else to do."""
+"""From the call in a worker's task to the frame at a client, without other load."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEADLINE = 60.0
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way; they take turns, round by round."""
+    """Measure every way in turns, round by round."""
     columns = ("p50 ms", "p99 ms")
     table = Table(NAME, "From a worker to one client", columns, missing=dict(LEFT_OUT))
     servers = stage.serve_all([peer_named(way) for way in WAYS], table)

@@ -1,7 +1,7 @@
-"""What one event costs the web process where each socket watches a task of its own.
+"""The cost of one event for the web process if each socket subscribes to its own task.
 
-One event at a time, to one socket after another: the server sleeps between two. And many at once:
-the server is stopped while they are published, so that it has them all to do when it goes on.
+First one event at a time, to one socket after another: the server sleeps between two. Then many at
+once: the server is stopped while they are published, so that it processes all when it continues.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAME = "own"
 WAYS = tuple(way for way in delivery.WAYS if way != peers.PROGRESS)
 QUICK = (peers.REALTIME, peers.TUTORIAL)
 SIZES = (1000, 5000)
-#: Those that are measured at the larger size too; the time is what limits them.
+#: The ways that are measured at the larger size too; time limits their number.
 LARGE = (peers.REALTIME, peers.TUTORIAL, peers.BARE)
 LEFT_OUT = {
     peers.PROGRESS: "for time: it has the tutorial's sockets, on the core layer",
@@ -34,10 +34,10 @@ LEFT_OUT = {
 }
 COLUMNS = ("CPU µs an event", "p50 ms", "p99 ms", "CPU µs, many at once")
 LEAST = 20
-#: The core layer drops what is more than that for one process.
+#: The core layer drops more messages than that for one process.
 AT_ONCE = 100
-#: Seconds in which a server comes to rest, or is measured all the same: many that hold thousands
-#: of sockets never do, and meanwhile nobody answers their pings.
+#: Seconds for a server to become idle; after that it is measured all the same. Many servers with
+#: thousands of sockets never are idle, and meanwhile nobody answers their pings.
 REST = 10.0
 
 

@@ -1,4 +1,4 @@
-"""What it costs the web process when pages ask, instead of being told."""
+"""The cost of polling for the web process."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from benchmarks.stage import Stage
 from tests.percentile import percentile
 
 NAME = "polling"
-#: By way, the seconds between two looks of a page.
+#: By way, the seconds between two polls of a page.
 WAYS = {peers.POLLED: 0.5, peers.RESULT: 1.0}
 LOOKS = 200
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way; they take turns, round by round."""
+    """Measure every way in turns, round by round."""
     table = Table(
         NAME,
         "Looking at one task over HTTP, one request after another",

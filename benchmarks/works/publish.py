@@ -1,4 +1,4 @@
-"""What one publish costs a task: measured inside one, in a prefork child of a real worker.
+"""The cost of one publish for a task, measured in a prefork child of a real worker.
 
 Each way has a worker of its own; they take turns, round by round. Nobody is subscribed: the core
 layer would have more to do for a group that has members.

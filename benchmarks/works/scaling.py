@@ -1,4 +1,4 @@
-"""How the costs grow with the processes: one and two web processes, one and two workers.
+"""The growth of the costs with the processes: one and two web processes, one and two workers.
 
 All web processes share one core here, so it is the cost that is compared and not the speed.
 """
@@ -20,7 +20,7 @@ EVENTS = 20
 
 
 def run(stage: Stage) -> Table:
-    """Measure ours, with one and with two of each."""
+    """Measure this service with one and with two of each."""
     table = Table(
         NAME,
         f"One and two of each: {SOCKETS} sockets on one task; no-op tasks, one child a worker",

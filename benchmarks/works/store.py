@@ -1,4 +1,4 @@
-"""What it costs Redis: one event, and what is kept of a task."""
+"""The cost for Redis: one event, and the stored data of a task."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TASKS = 1000
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way; they take turns, round by round. Nobody is subscribed."""
+    """Measure every way in turns, round by round, without subscribers."""
     table = Table(
         NAME,
         "What Redis does for one event, and what it keeps of tasks that have ended",
@@ -68,7 +68,7 @@ def _counted(client: Any) -> list[int]:
 
 
 def _kept(client: Any) -> float:
-    """Return the KiB that tasks take once they have ended, with their topics and logs."""
+    """Return the KiB of tasks that have ended, with their topics and logs."""
     from realtime.core.change import Change
     from realtime.core.jsontext import dumps, timestamp
     from realtime.store import get_store

@@ -1,4 +1,4 @@
-"""What listening to a worker costs its tasks: how many it does a second, with everything on.
+"""The cost of a worker's receivers for its tasks: tasks per second with everything on.
 
 The tasks wait in a queue of their own until the worker is told of it. Each returns the moment at
 which it was done; the rate is that of the last nine tenths.
@@ -21,7 +21,7 @@ NAME = "tasks"
 CHILDREN = 2
 DEADLINE = 120.0
 PARTS = 4
-#: The name, what listens to the signals, and the worker's options.
+#: The name, the receivers of the signals, and the worker's options.
 WAYS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("off", "off", ()),
     (peers.REALTIME, "realtime", ()),
@@ -33,7 +33,7 @@ NO_OP, NAP = "no-op", "50 ms"
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way; they take turns, round by round."""
+    """Measure every way in turns, round by round."""
     size = stage.size
     table = Table(
         NAME,
@@ -46,7 +46,7 @@ def run(stage: Stage) -> Table:
     for number, (way, listener, options) in enumerate(ways):
         nodes[way] = f"tasks{number}"
         stage.worker(listener, nodes[way], *options, children=CHILDREN)
-    #: So that a part of a round takes some half a second in each way.
+    #: So that a part of a round takes about half a second with each way.
     counts = {way: round(rate([node], NO_OP, 200) / 2) for way, node in nodes.items()}
     naps = dict.fromkeys(nodes, 15 if size.quick else 30)
     for kind, each in ((NO_OP, counts), (NAP, naps)):
@@ -57,7 +57,7 @@ def run(stage: Stage) -> Table:
 
 
 def _round(nodes: dict[str, str], kind: str, counts: dict[str, int]) -> dict[str, float]:
-    """Return the tasks a second of each way, which take turns part by part.
+    """Return the tasks per second of each way. The ways take turns, part by part.
 
     The machine's own speed changes within seconds, by more than some of the ways differ.
     """
@@ -69,13 +69,13 @@ def _round(nodes: dict[str, str], kind: str, counts: dict[str, int]) -> dict[str
 
 
 def rate(nodes: list[str], kind: str, count: int) -> float:
-    """Let idle workers do so many tasks; return how many they did a second."""
+    """Let idle workers run so many tasks; return the tasks per second."""
     from benchmarks.celery import app
 
     queue, destination = f"{nodes[0]}-waiting", [f"{node}@benchmarks" for node in nodes]
     task_ids = [str(uuid.uuid4()) for _ in range(count)]
-    # Past `apply_async`, which would subscribe this process to each result: it is not to be busy
-    # while the worker is.
+    # Not by `apply_async`, which would subscribe this process to each result: it must be idle while
+    # the worker is busy.
     with app.producer_pool.acquire(block=True) as producer:
         for task_id in task_ids:
             message = app.amqp.create_task_message(task_id, kind, args=(), kwargs={})
@@ -90,7 +90,7 @@ def rate(nodes: list[str], kind: str, count: int) -> float:
 
 
 def _results(task_ids: list[str]) -> list[float]:
-    """Wait until all are done, looking at the last ones only; return what they returned."""
+    """Wait until all have ended, reading the last ones only; return their results."""
     keys = [f"celery-task-meta-{task_id}" for task_id in task_ids]
     until = time.monotonic() + DEADLINE
     with redis.Redis.from_url(os.environ["REDIS_URL"], decode_responses=True) as client:
