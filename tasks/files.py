@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Writes a file completely, or not at all."""
 
 import os
 import tempfile
@@ -8,8 +8,8 @@ from pathlib import Path
 def write_whole(path: Path, data: bytes) -> int:
     """Write `data` to `path` and return the number of bytes.
 
-    A task can be killed at any instruction, so the bytes go to a temporary file first: under
-    `path` there is either nothing, or all of it.
+    A task can be killed at any instruction, so the bytes are written to a temporary file first:
+    `path` is either missing or complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")

@@ -1,4 +1,4 @@
-"""Making thumbnails of uploaded images."""
+"""Makes thumbnails of uploaded images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_PIXELS = 40_000_000  #: of an input; a small file can unpack to gigabytes
 
 
 class ImageError(ValueError):
-    """The file cannot be used as an image; the message says why, in words for its owner."""
+    """The file cannot be used as an image; the message has the reason, for the user."""
 
 
 @shared_task(bind=True)
@@ -39,9 +39,9 @@ def make_thumbnails(
 ) -> dict[str, Any]:
     """Make a thumbnail in each of the `sizes` of each image, in the folder `into`.
 
-    `names` is what their owner calls the files, `pace` the seconds to wait at each image.
-    Returns the files made, and the inputs refused with the reason. Raises `ImageError`
-    when not one of them could be used.
+    `names` are the user's names of the files, `pace` the seconds to wait at each image.
+    Returns the new files, and the refused inputs with the reasons. Raises `ImageError`
+    if no input can be used.
     """
     job = self.request.id or uuid4().hex
     made: list[dict[str, Any]] = []
@@ -55,7 +55,7 @@ def make_thumbnails(
         else:
             for size in sizes:
                 small = image.copy()
-                # Never larger than it was: thumbnail() only shrinks.
+                # Never larger than the image: thumbnail() only shrinks.
                 small.thumbnail((size, size))
                 data, extension = _encode(small)
                 file = Path(into) / f"{job}-{number}-{size}.{extension}"
@@ -76,7 +76,7 @@ def make_thumbnails(
 
 
 def open_image(source: Any) -> Image.Image:
-    """Decode an image from a path or a binary file, turned the way it was taken.
+    """Decode an image from a path or a binary file, in its EXIF orientation.
 
     Raises `ImageError` for another format, a damaged file, or more than `MAX_PIXELS`.
     """
@@ -87,7 +87,7 @@ def open_image(source: Any) -> Image.Image:
 
 
 def check_image(source: Any) -> None:
-    """Raise `ImageError` for what its header shows to be no usable image; decodes nothing."""
+    """Raise `ImageError` if the header is not that of a usable image. Nothing is decoded."""
     with _opened(source):
         pass
 
@@ -96,7 +96,7 @@ def check_image(source: Any) -> None:
 def _opened(source: Any) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
-            # Pillow only warns of a moderately large image; ours is the lower limit anyhow.
+            # Pillow only warns of a moderately large image; our limit is lower.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(source, formats=FORMATS)
         with image:

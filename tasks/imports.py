@@ -1,4 +1,4 @@
-"""Importing an uploaded CSV file: every row is checked, every column is counted."""
+"""Imports an uploaded CSV file: checks every row, and counts every column."""
 
 import codecs
 import csv
@@ -21,33 +21,33 @@ from tasks.pace import pause
 MAX_BAD_ROWS = 20  #: bad rows that the result names; the others are only counted
 MAX_COLUMNS = 200
 MAX_LINE = 1 << 20  #: bytes
-MAX_DISTINCT = 1_000  #: different values that are told apart in a column
-HEAD_ROWS = 200  #: rows that decide what a column holds
-USUALLY = 0.9  #: the part of them that must agree
+MAX_DISTINCT = 1_000  #: different values that are counted in a column
+HEAD_ROWS = 200  #: rows that decide the kind of a column
+USUALLY = 0.9  #: the share of them that must agree
 
 _CHUNK = 1 << 16
-# Text never holds these; tab, line feed, vertical tab, form feed and carriage return it may.
+# Not in text, which may have tab, line feed, vertical tab, form feed and carriage return.
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _NUMBER = re.compile(r"[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _GERMAN_DATE = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", re.ASCII)
 
 
 class CsvError(ValueError):
-    """The file cannot be read as a table; the message says why, in words for its owner."""
+    """The file cannot be read as a table; the message has the reason, for the user."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a look through a file found."""
+    """The result of inspecting a file."""
 
     encoding: str
     lines: int
 
 
 def inspect(file: BinaryIO) -> Found:
-    """Look through a binary file once, without keeping it, and say how to read it.
+    """Read a binary file once, without storing it, and return how to decode it.
 
-    Raises `CsvError` for a file that is empty or holds something other than text.
+    Raises `CsvError` if the file is empty or is not text.
     """
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     utf8, cp1252 = True, True
@@ -62,7 +62,7 @@ def inspect(file: BinaryIO) -> Found:
                 decoder.decode(chunk)
             except UnicodeDecodeError:
                 utf8 = False
-        # The five bytes that cp1252 leaves undefined; latin-1 takes every byte.
+        # cp1252 does not define these five bytes; latin-1 accepts every byte.
         cp1252 = cp1252 and not re.search(rb"[\x81\x8d\x8f\x90\x9d]", chunk)
         # A lone carriage return (old Mac files) ends a line as well.
         *ended, rest = re.split(rb"\r\n|\n|\r(?!\Z)", chunk)
@@ -91,7 +91,7 @@ def _check_line(size: int) -> None:
 
 @dataclass(frozen=True)
 class Table:
-    """An open CSV file: its header, and its rows with the line each ends on."""
+    """An open CSV file: its header, and its rows, each with its last line's number."""
 
     encoding: str
     delimiter: str
@@ -102,9 +102,9 @@ class Table:
 
 @contextmanager
 def open_table(path: str) -> Iterator[Table]:
-    """Open the CSV file at `path`; it is read row by row, never as a whole.
+    """Open the CSV file at `path`, which is read row by row.
 
-    Raises `CsvError` when it is none, also later, while the rows are read.
+    Raises `CsvError` if it is not CSV, also later, while the rows are read.
     """
     with Path(path).open("rb") as file:
         found = inspect(file)
@@ -125,14 +125,14 @@ def _rows(text: Any, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     try:
         for row in reader:
-            if row:  # a blank line is no row
+            if row:  # a blank line is not a row
                 yield reader.line_num, row
     except csv.Error as error:
         raise CsvError(f"Line {reader.line_num} cannot be read as CSV: {error}.") from error
 
 
 def _delimiter(head: str) -> str:
-    """The separator with which most of the first rows have the same number of cells.
+    """Return the separator with which most of the first rows have the same number of cells.
 
     Not `csv.Sniffer`: it guesses letters as separators, and fails on a single column.
     """
@@ -152,7 +152,7 @@ def _delimiter(head: str) -> str:
 
 @dataclass
 class Column:
-    """What is known of one column: what it should hold, and what it held."""
+    """One column: its kind, and the values that were counted."""
 
     name: str
     kind: str = "text"  # or "number", "date"
@@ -163,11 +163,11 @@ class Column:
     total: float = 0.0
     low: Any = None
     high: Any = None
-    # Hashes, not the values: a column of long texts would fill the memory.
+    # Hashes instead of values: a column of long texts would fill the memory.
     distinct: set[int] = field(default_factory=set)
 
     def learn(self, cells: list[str]) -> None:
-        """Decide from the cells of the first rows what the column should hold."""
+        """Set the column's kind by the cells of the first rows."""
         filled = [cell for cell in cells if cell]
         self.required = len(filled) >= USUALLY * len(cells)
         for kind in ("number", "date"):
@@ -177,7 +177,7 @@ class Column:
                 break
 
     def parse(self, cell: str, kind: str) -> float | str | None:
-        """The value of a cell, or None where it is not of this kind."""
+        """Return the value of a cell, or None if it is not of the column's kind."""
         if kind == "number":
             text = cell.replace(",", ".", 1) if self.decimal_comma else cell
             value = float(text) if len(text) < 400 and _NUMBER.fullmatch(text) else math.inf
@@ -187,7 +187,7 @@ class Column:
         return cell
 
     def problem(self, cell: str) -> str | None:
-        """What is wrong with a cell, in words; None when it is fine."""
+        """Return the error of a cell as text; None if it has none."""
         if not cell:
             return f"{self.name} is empty" if self.required else None
         if self.parse(cell, self.kind) is None:
@@ -211,7 +211,7 @@ class Column:
             self.total += value
 
     def statistics(self) -> dict[str, Any]:
-        """The column's figures as JSON; `min`, `max` only for numbers and dates."""
+        """Return the column's figures as JSON; `min`, `max` only for numbers and dates."""
         many = len(self.distinct) > MAX_DISTINCT
         figures: dict[str, Any] = {
             "name": _short(self.name),
@@ -228,7 +228,7 @@ class Column:
 
 
 def _iso_date(cell: str) -> str | None:
-    """A date (`2026-11-22`, with or without a time, or `22.11.2026`) as ISO text, or None."""
+    """Return a date (`2026-11-22`, also with a time, or `22.11.2026`) as ISO text, or None."""
     if len(cell) > 40:
         return None
     try:
@@ -253,7 +253,7 @@ def _short(text: str) -> str:
 
 
 def learn_columns(table: Table, head: list[list[str]]) -> list[Column]:
-    """The columns of a table, with what its first rows say that each should hold."""
+    """Return the columns of a table, with their kinds by its first rows."""
     columns = [Column(name, decimal_comma=table.delimiter == ";") for name in table.header]
     whole = [row for row in head if len(row) == len(columns)]
     for index, column in enumerate(columns):
@@ -265,10 +265,10 @@ def learn_columns(table: Table, head: list[list[str]]) -> list[Column]:
 def import_csv(path: str, *, name: str | None = None, pace: float = 0.0) -> dict[str, Any]:
     """Read the CSV file at `path`, check every row and count every column.
 
-    What a column should hold (a number, a date, always something) is learnt from the first
-    rows. `name` is what its owner calls the file, `pace` the seconds to wait at each row.
-    Returns the numbers of rows, the first bad rows with their line and reason, and figures
-    for each column. Raises `CsvError` for a file that is no CSV or has no rows.
+    The first rows decide the kind of a column (numbers, dates, never empty). `name` is the
+    user's name of the file, `pace` the seconds to wait at each row. Returns the numbers of
+    rows, the first bad rows with their lines and reasons, and figures for each column. Raises
+    `CsvError` if the file is not CSV or has no rows.
     """
     good = bad = 0
     bad_rows: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Slowing a task down, so that a person can watch it."""
+"""Slows a task down, so that a user can watch it."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""A report on a CSV file, built from parts: a group reads the columns, a chord joins them."""
+"""A report on a CSV file: a chord whose parts read the columns, and whose body joins them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ TOP = 5  #: values of each column that the report names
 def start_report(
     path: str, *, into: str, name: str | None = None, pace: float = 0.0
 ) -> AsyncResult[Any]:
-    """Start a report on the CSV file at `path` and return the result of the task that ends it.
+    """Start a report on the CSV file at `path`; return the result of its last task.
 
-    The parts are `result.parent.children`. Raises `CsvError` at once when the file has no header.
+    The parts are `result.parent.children`. Raises `CsvError` at once if the file has no header.
     """
     with open_table(path) as table:
         parts = min(MAX_PARTS, len(table.header))
@@ -41,8 +41,8 @@ def start_report(
 def read_part(path: str, part: int, parts: int, *, pace: float = 0.0) -> dict[str, Any]:
     """Read every `parts`-th column of the CSV file at `path`, beginning with number `part`.
 
-    Returns the number of rows and, for each column, its place, its figures and its most
-    frequent values. Raises `CsvError` for a file that is no CSV or has no rows.
+    Returns the number of rows and, for each column, its number, its figures and its most
+    frequent values. Raises `CsvError` if the file is not CSV or has no rows.
     """
     rows = 0
     with open_table(path) as table:
@@ -85,9 +85,9 @@ def _top(values: Counter[str]) -> list[list[Any]]:
 def build_report(
     self: Task[..., Any], parts: list[dict[str, Any]], *, into: str, name: str
 ) -> dict[str, Any]:
-    """Join what the parts read and write the report, as JSON and as a page, into `into`.
+    """Join the results of the parts and write the report, as JSON and as a page, into `into`.
 
-    Returns the files written and, for each column, a sentence.
+    Returns the written files and, for each column, a sentence.
     """
     set_progress(0, 3, message="joining the parts")
     columns = sorted(

@@ -1,4 +1,4 @@
-"""Asking a service that often fails, and trying again."""
+"""Calls a service that often fails, with retries."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MAX_LATENCY = 5.0  #: seconds
 
 
 class UpstreamError(ConnectionError):
-    """The rate service did not answer; trying again may help."""
+    """The rate service did not answer; a later call may succeed."""
 
 
 class RateService:
     """A stand-in for a rate service on the network: slow, and often unavailable.
 
-    The same `seed` fails at the same calls, in every process. The rates are invented.
+    With one `seed` the same calls fail in every process. The rates are invented.
     """
 
     CURRENCIES: ClassVar = {"CHF": 0.95, "GBP": 0.86, "JPY": 163.0, "SEK": 11.4, "USD": 1.08}
@@ -32,7 +32,7 @@ class RateService:
         self.failure_probability = failure_probability
 
     def rates(self, call: int) -> dict[str, float]:
-        """The rates of one euro at call number `call`; raises `UpstreamError`."""
+        """Return the rates of one euro at call number `call`. Raises `UpstreamError`."""
         chance = random.Random(f"{self.seed}:{call}")  # noqa: S311 - nothing secret
         time.sleep(self.latency)
         if chance.random() < self.failure_probability:
@@ -54,10 +54,10 @@ class RateService:
 def fetch_rates(
     self: Task[..., Any], *, seed: int = 1, latency: float = 1.0, failure_probability: float = 0.5
 ) -> dict[str, Any]:
-    """Fetch rates from the service, again up to `MAX_RETRIES` times while it is unavailable.
+    """Fetch rates from the service, with up to `MAX_RETRIES` retries while it is unavailable.
 
-    `latency` is in seconds. Returns the rates and how many calls it took; raises
-    `UpstreamError` when the last call failed too.
+    `latency` is in seconds. Returns the rates and the number of calls. Raises
+    `UpstreamError` if the last call fails too.
     """
     call = self.request.retries
     set_progress(0, 1, message=f"asking the rate service, call {call + 1} of {MAX_RETRIES + 1}")
