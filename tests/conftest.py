@@ -97,9 +97,9 @@ def _nothing_waits() -> Iterator[None]:
     """What a test could not send, as its Redis was gone, must not reach the next one's store."""
     yield
     publisher.read_replies()
-    if sender := publisher._sender:
+    if thread := publisher._queue_thread:
         publisher.reset()
-        sender.join()
+        thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""The worker side: from Celery's signals to the store, without hurting the task."""
+"""The worker's side: changes from Celery's signals to the store, without hurting the task."""

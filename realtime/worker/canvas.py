@@ -1,11 +1,11 @@
-"""Publishing a whole group or chord: its messages share one publication, and few calls to Redis.
+"""Publish a whole group or chord: its messages share one publication, and few calls to Redis.
 
-Celery has no hook for "everything is published", so ``group.apply_async`` and
-``chord.apply_async`` are wrapped, each once. The signatures are left as they are: freezing a
-caller's canvas would give the same ids to its next call.
+Celery has no signal for "everything is published", so ``group.apply_async`` and
+``chord.apply_async`` are wrapped, each once. The signatures are not changed: freezing a caller's
+canvas would give the same ids to its next call.
 
-Where publishing raises midway, the body of the chord that was being published never runs: Celery
-notes a chord's size with its last message. Its FAILURE is published here.
+If publishing a chord raises midway, its body never runs, since Celery stores a chord's size with
+its last message. The FAILURE of the body is published here.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from .messages import dependents_of, header_text, never_run
 from .publisher import publisher
 from .selection import is_pushed
 
-#: Changes that are sent in one go, and seconds that the first of them may wait for the others.
-_BATCH: Final = 50
-_WAIT: Final = 0.1
+#: Changes that are sent together, and seconds that the first of them may wait for the others.
+_MAX_BATCH: Final = 50
+_MAX_WAIT: Final = 0.1
 
 _MARK: Final = "realtime_wrapped"
 
 
 class _Canvas:
-    """What is known while the outermost ``apply_async`` publishes."""
+    """The state of the outermost ``apply_async`` while it publishes."""
 
     def __init__(self) -> None:
         self.publication = secrets.token_urlsafe(9)
         self.owner: str | None = None
         self.announced: set[str] = set()
-        #: By the last message.
+        #: The dependents of the last message.
         self.last_dependents: tuple[Dependent, ...] = ()
         self._changes: list[Change] = []
         self._since = 0.0
-        #: The bodies that the messages of each chord name which is being published, the outermost
-        #: chord first: by id, with the header of the message.
+        #: For each chord that is being published, the outermost first: the bodies in its messages,
+        #: by id, with the header of the message.
         self._chords: list[dict[str, tuple[Any, Mapping[str, Any]]]] = []
 
     def add_body(self, body: Any, header: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ class _Canvas:
 
     @contextmanager
     def chord(self) -> Iterator[None]:
-        """Publish a chord inside; if that raises, end what waits for its header."""
+        """Publish a chord inside; if that raises, publish that its body fails."""
         self._chords.append({})
         try:
             yield
@@ -65,7 +65,7 @@ class _Canvas:
             self._fail_bodies(error)
             raise
         else:
-            # What waits for this chord's body is the body of the one that it is a member of.
+            # The chord that this one is a member of has a body that waits for this one's body.
             for body, header in self._chords.pop().values():
                 self.add_body(_options(body).get("chord"), header)
 
@@ -83,7 +83,7 @@ class _Canvas:
         if not self._changes:
             self._since = now
         self._changes += changes
-        if len(self._changes) >= _BATCH or now - self._since > _WAIT:
+        if len(self._changes) >= _MAX_BATCH or now - self._since > _MAX_WAIT:
             self.send()
 
     def send(self) -> None:
@@ -101,7 +101,7 @@ _current: Final[ContextVar[_Canvas | None]] = ContextVar("realtime_canvas", defa
 
 
 def connect() -> None:
-    """Wrap what publishes a canvas. Doing it again changes nothing."""
+    """Wrap the methods that publish a canvas. Calling it again changes nothing."""
     for kind in (group, chord):
         original = kind.apply_async
         if not hasattr(original, _MARK):
@@ -121,7 +121,7 @@ def _wrapped(original: Callable[..., Any], *, is_chord: bool) -> Callable[..., A
 
 @contextmanager
 def _outermost() -> Iterator[_Canvas]:
-    """Give the canvas that is being published; the outermost call sends what remains to be sent."""
+    """Yield the canvas that is being published; the outermost call sends the remaining changes."""
     canvas = _current.get()
     if canvas is not None:
         yield canvas
@@ -137,20 +137,20 @@ def _outermost() -> Iterator[_Canvas]:
 
 
 def publication() -> str:
-    """Return the publication that the messages of the current canvas share; "" without one."""
+    """Return the publication that the messages of the current canvas share; "" without a canvas."""
     canvas = _current.get()
     return canvas.publication if canvas is not None else ""
 
 
 def add_body(chain: Any, chord: Any, header: Mapping[str, Any]) -> None:
-    """Note the body that waits for a message with this chain's rest (reversed) and this chord."""
+    """Remember the chord body in a message with this rest of a chain (reversed) and this chord."""
     canvas = _current.get()
     if canvas is not None:
         canvas.add_body(_options(chain[0]).get("chord") if chain else chord, header)
 
 
 def owner(resolve: Callable[[], str]) -> str:
-    """Return the owner of the current canvas, which is resolved once."""
+    """Return the owner of the current canvas, resolved once; without a canvas resolve it now."""
     canvas = _current.get()
     if canvas is None:
         return resolve()
@@ -160,7 +160,7 @@ def owner(resolve: Callable[[], str]) -> str:
 
 
 def unannounced(dependents: tuple[Dependent, ...]) -> tuple[Dependent, ...]:
-    """Return the tasks that no earlier message of the current canvas carried."""
+    """Return the tasks that no earlier message of the current canvas has carried."""
     canvas = _current.get()
     if canvas is None:
         return dependents
@@ -173,7 +173,7 @@ def unannounced(dependents: tuple[Dependent, ...]) -> tuple[Dependent, ...]:
 
 
 def announce(changes: Sequence[Change]) -> None:
-    """Publish that tasks wait: at once, or with others of the current canvas."""
+    """Publish PENDING of tasks: at once, or together with others of the current canvas."""
     canvas = _current.get()
     if canvas is not None:
         canvas.announce(changes)

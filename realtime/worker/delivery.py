@@ -1,4 +1,4 @@
-"""Whether and when a broker delivers the message of a dead worker again."""
+"""Whether and when Celery's broker redelivers the message of a dead worker."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def is_acknowledged_late(task: Any) -> bool:
 
 @lru_cache(maxsize=4)
 def _broker_timeout(app: Any) -> int:
-    """Return how long an app's broker takes to deliver an unacknowledged message again."""
+    """Return the seconds until an app's broker redelivers an unacknowledged message."""
     return Redelivery.from_options(app.conf.broker_transport_options).timeout
 
 
 def redelivery_timeout(task: Any, *, begun: bool = True) -> int:
-    """Return how many seconds after its worker's death a task may still be delivered again."""
+    """Return for how many seconds after its worker's death a task may still be redelivered."""
     if begun and not is_acknowledged_late(task):
-        return conf().LOST_TIMEOUT  # its message is gone from the broker
+        return conf().LOST_TIMEOUT  # the broker has deleted its message
     return conf().LOST_TIMEOUT + _broker_timeout(task.app)

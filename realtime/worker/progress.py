@@ -1,4 +1,4 @@
-"""What a task calls to report how far it is."""
+"""Report the progress of the running task: ``set_progress``, ``track``, ``this_task``."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ T = TypeVar("T")
 def set_progress(
     current: float | None, total: float | None = None, *, message: str | None = None
 ) -> None:
-    """Report how far the running task is, as ``current`` of ``total``.
+    """Report the progress of the running task as ``current`` of ``total``.
 
-    Any number of calls is fine: about ten a second are sent, and the newest one always is. Outside
-    of a task it does nothing. It never raises and never stops the task: what is no finite number is
-    shown as unknown.
+    Call it as often as you like: about ten calls a second are sent, and always the newest. Outside
+    of a task it does nothing. It never raises and never stops the task. A value that is not a
+    finite number is shown as unknown.
     """
     _report(current_run(), current, total, message)
 
@@ -37,16 +37,16 @@ def set_progress(
 def track(
     rows: Iterable[T], *, total: int | None = None, message: str | None = None
 ) -> Iterator[T]:
-    """Yield the rows, and report after each how many are done.
+    """Yield the rows, and report after each one how many are done.
 
-    ``total`` is taken from ``len(rows)`` where there is one. A row counts as done when the next
-    one is asked for.
+    The default of ``total`` is ``len(rows)`` if the rows have a length. A row is done when the next
+    one is requested.
     """
     return _track(current_run(), rows, total, message)
 
 
 def this_task() -> ThisTask:
-    """Return a handle of the running task, to be passed to threads that do not know their task.
+    """Return a handle of the running task, to pass to new threads, which have no task.
 
     Outside of a task its methods do nothing.
     """
@@ -57,7 +57,7 @@ class ThisTask:
     """A running task, for use in any thread of its process.
 
     As a context manager it makes the code inside part of the task: ``set_progress`` and ``track``
-    report for it, and tasks that are started there belong to its owner.
+    report its progress, and tasks that are started there belong to its owner.
     """
 
     def __init__(self, run: Run | None) -> None:
@@ -71,14 +71,14 @@ class ThisTask:
     def set_progress(
         self, current: float | None, total: float | None = None, *, message: str | None = None
     ) -> None:
-        """Do what :func:`set_progress` does, for this task."""
+        """Report the progress of this task, as :func:`set_progress` does."""
         if self._run is not None:
             _report(self._run, current, total, message)
 
     def track(
         self, rows: Iterable[T], *, total: int | None = None, message: str | None = None
     ) -> Iterator[T]:
-        """Do what :func:`track` does, for this task."""
+        """Yield the rows and report for this task, as :func:`track` does."""
         return _track(self._run, rows, total, message)
 
     def update_state(self, state: str, meta: Any = None) -> None:
@@ -105,7 +105,7 @@ class ThisTask:
         stack.close()
 
 
-#: What `with task:` has entered: the same handle may be in use by many threads.
+#: What each `with task:` has entered. Many threads may use the same handle.
 _opened: Final[ContextVar[tuple[ExitStack, ...]]] = ContextVar("realtime_opened", default=())
 
 
@@ -126,7 +126,7 @@ def _report(run: Run | None, current: Any, total: Any, message: Any) -> None:
 def _track(
     run: Run | None, rows: Iterable[T], total: int | None, message: str | None
 ) -> Iterator[T]:
-    run = run or current_run()  # asked again where it was made outside of the task
+    run = run or current_run()  # again, since the generator may be made outside of the task
     if total is None:
         total = _length(rows)
     _report(run, 0, total, message)
@@ -136,7 +136,7 @@ def _track(
 
 
 def _length(rows: Iterable[Any]) -> int | None:
-    """Return the number of rows; None where they have no length, or it raises."""
+    """Return the number of rows; None if they have no length, or it raises."""
     try:
         return len(rows)  # type: ignore[arg-type]
     except Exception as error:

@@ -38,16 +38,16 @@ from .timer import start_thread, timer
 logger = get_logger("realtime.publisher")
 
 _LOG_INTERVAL: Final = 60.0  # seconds
-_REPLY_WITHIN: Final = 0.25  # seconds until an answer is read that no later change asked for
-_POLL: Final = 0.005  # seconds between two checks whether all is sent, as the process ends
+_REPLY_WITHIN: Final = 0.25  # seconds until the timer reads a reply, if no later change did
+_POLL: Final = 0.005  # seconds between two checks of :meth:`Publisher.flush`
 _PAUSES: Final = (0.1, 0.2, 0.4, 0.8, 1.0)  # seconds between two attempts to reach Redis
-#: What Redis answers while it can't write now but may later: such a change is kept.
+#: Errors of a Redis that cannot write now but may later. Such a change is queued.
 _TEMPORARY: Final = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "OOM", "READONLY")
 
 
 @dataclass(slots=True)
 class Counters:
-    """What happened to this process's changes since it started."""
+    """How many changes of this process had which outcome."""
 
     accepted: int = 0
     stale: int = 0
@@ -58,15 +58,15 @@ class Counters:
 
 @dataclass(slots=True)
 class SentChange:
-    """A change that was handed to the publisher."""
+    """A change that was passed to the publisher."""
 
     change: Change
-    #: Whether the store is known to have accepted or refused it.
+    #: Whether the store has replied that it accepted or refused the change.
     acknowledged: bool = False
 
 
 class _Queue:
-    """Changes in the order they came; when it is full, progress goes first and endings last."""
+    """Changes in their order. If it is full, progress is dropped first and endings last."""
 
     def __init__(self) -> None:
         self._numbers = count()
@@ -80,7 +80,7 @@ class _Queue:
         return bool(other or endings or progress)
 
     def put(self, change: Change, *, room: int) -> bool:
-        """Append a change; return False if that cost an older one its place."""
+        """Append a change; return False if another one was dropped for it."""
         priority = {CUSTOM_RANK: 0, TERMINAL_RANK: 2}.get(rank(change.state), 1)
         self._by_priority[priority][next(self._numbers)] = change
         if len(self) <= room:
@@ -103,56 +103,56 @@ class Publisher:
 
     def __init__(self) -> None:
         self.reset()
-        # A prefork child starts with nothing of its parent's: neither its waiting changes, which
-        # the parent sends, nor its thread, which is not there, nor a lock that another thread had.
+        # A forked child keeps nothing of its parent: the parent sends its own queue, its thread
+        # does not exist in the child, and another thread may have acquired its lock.
         os.register_at_fork(after_in_child=self.reset)
 
     def reset(self) -> None:
-        """Start anew: nothing waits, Redis is there, and nothing was logged."""
+        """Forget all changes, replies and counters."""
         self.counters = Counters()
         self._calls = SerializedCalls()
         self._queue = _Queue()
-        #: What was sent last, and what reads the answers to it: one at most.
+        #: The changes that were sent last, with a function that reads their replies. One at most.
         self._unread: deque[tuple[Sequence[SentChange], Callable[[], Sequence[int]]]] = deque()
-        #: Until when the timer is to read answers anyway, by the monotonic clock.
-        self._timed_until = float("-inf")
-        self._sender: threading.Thread | None = None
-        self._logged = float("-inf")
+        #: When the timer will have read the replies, by the monotonic clock.
+        self._timer_due = float("-inf")
+        self._queue_thread: threading.Thread | None = None
+        self._logged_at = float("-inf")
 
     def publish(self, change: Change) -> bool:
-        """Send a change, or keep it for later; return whether the store has seen it.
+        """Send a change, or queue it; return whether the store has acknowledged it.
 
-        Raises nothing but what the task's own time limit raises.
+        Raises only what interrupts the task: its time limit, or the end of the process.
         """
         sent = self._send(change)
         self.read_replies()
         return sent.acknowledged
 
     def send(self, change: Change) -> SentChange:
-        """Do the same, but wait for no answer except to what was sent before."""
+        """Do the same without waiting for the reply. The reply to the change before is read."""
         sent = self._send(change)
         self._read_replies_soon()
         return sent
 
     def send_all(self, changes: Sequence[Change]) -> None:
-        """Send changes in one go, in their order, without waiting for the answers."""
+        """Send changes together, in their order, without waiting for the replies."""
         batch = [SentChange(change) for change in changes if self._is_sendable(change)]
         if batch:
             self._calls.call(self._transmit, batch)
             self._read_replies_soon()
 
     def read_replies(self) -> None:
-        """Read the answers that were not waited for; what failed is kept for later.
+        """Read the replies that :meth:`send` left; queue the changes that failed.
 
         Raises as :meth:`publish` does.
         """
         if self._unread:
             self._calls.call(self._read_reply)
-        elif self._calls:  # a time limit interrupted them
+        elif self._calls:  # a time limit interrupted one
             self._calls.run()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until nothing waits any more, at most ``timeout`` seconds."""
+        """Wait until all changes are sent, at most ``timeout`` seconds; return whether they are."""
         until = time.monotonic() + timeout
         while True:
             self.read_replies()
@@ -163,7 +163,7 @@ class Publisher:
             time.sleep(_POLL)
 
     def queue_size(self) -> int:
-        """Return how many changes wait for Redis to come back."""
+        """Return how many changes are queued while Redis is away."""
         return len(self._queue)
 
     def _send(self, change: Change) -> SentChange:
@@ -182,7 +182,7 @@ class Publisher:
         self._log_failure(change, ValueError(f"no topic can name the id {change.task_id!r:.100}"))
         return False
 
-    # What only one thread does at a time.
+    # Serialized calls: one thread at a time makes them.
 
     def _transmit(self, batch: Sequence[SentChange]) -> None:
         if self._unread:
@@ -192,11 +192,11 @@ class Publisher:
             return
         try:
             if len(batch) == 1:
-                answer = get_store().send(batch[0].change)
-                self._unread.append((batch, lambda: (answer(),)))
+                reply = get_store().send(batch[0].change)
+                self._unread.append((batch, lambda: (reply(),)))
             else:
-                answers = get_store().send_all([sent.change for sent in batch])
-                self._unread.append((batch, answers))
+                replies = get_store().send_all([sent.change for sent in batch])
+                self._unread.append((batch, replies))
         except Exception as error:
             if interrupts_task(error):
                 raise
@@ -205,9 +205,9 @@ class Publisher:
 
     def _read_reply(self) -> None:
         if self._unread:
-            batch, answer = self._unread.popleft()
+            batch, replies = self._unread.popleft()
             try:
-                versions = answer()
+                versions = replies()
             except BaseException as error:
                 self._handle_failure(batch, error)
                 if interrupts_task(error):
@@ -229,18 +229,18 @@ class Publisher:
             self.counters.queued += 1
             if not self._queue.put(sent.change, room=conf().MAX_QUEUED_CHANGES):
                 self.counters.dropped += 1
-        if self._sender is None:
-            store = get_store()  # now: it is another one once the settings are overridden
-            self._sender = start_thread(lambda: self._send_queued(store), "realtime-sender")
+        if self._queue_thread is None:
+            store = get_store()  # once the settings are overridden it is another one
+            self._queue_thread = start_thread(lambda: self._send_queued(store), "realtime-sender")
 
-    # Threads.
+    # The timer, and the thread that sends the queue.
 
     def _read_replies_soon(self) -> None:
         now = time.monotonic()
-        if now >= self._timed_until:
-            # Noted last: a time limit that strikes in between costs one call too many.
+        if now >= self._timer_due:
+            # Set last: a time limit in between leads to one call too many, not to none.
             if timer.call_later(_REPLY_WITHIN, self.read_replies):
-                self._timed_until = now + _REPLY_WITHIN
+                self._timer_due = now + _REPLY_WITHIN
             else:
                 self.read_replies()
 
@@ -250,20 +250,20 @@ class Publisher:
             with self._calls.paused():
                 head = queue.first()
                 if head is None:
-                    self._sender = None
+                    self._queue_thread = None
                     return
             number, change = head
             try:
                 self._count(store.accept(change))
                 failures = 0
-            except Exception as error:  # noqa: BLE001 - the thread outlives whatever happens
+            except Exception as error:  # noqa: BLE001 - the thread must go on
                 self._log_failure(change, error)
                 if _is_temporary(error):
                     time.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
                     failures += 1
                     continue
                 self.counters.failed += 1
-            # It kept its place until now, so that nothing overtook it.
+            # Removed only now, so that no later change is sent before it.
             with self._calls.paused():
                 queue.remove(number)
 
@@ -275,37 +275,37 @@ class Publisher:
 
     def _log_failure(self, change: Change, error: BaseException) -> None:
         now = time.monotonic()
-        if now - self._logged < _LOG_INTERVAL:
+        if now - self._logged_at < _LOG_INTERVAL:
             return
-        self._logged = now
+        self._logged_at = now
         if _is_temporary(error):
-            what = "Redis does not answer, changes wait in memory"
+            what = "Redis does not answer, changes are queued in memory"
         else:
             what = f"a change to {change.state} could not be published"
-        logger.warning("publish_failed what=%r error=%r waiting=%d", what, error, len(self._queue))
+        logger.warning("publish_failed what=%r error=%r queued=%d", what, error, len(self._queue))
 
 
 def _is_unreachable(error: BaseException) -> bool:
-    """Return whether Redis did not answer at all."""
+    """Return whether Redis did not reply at all."""
     return isinstance(error, RedisError | OSError) and not isinstance(error, ResponseError)
 
 
 def _is_temporary(error: BaseException) -> bool:
-    """Return whether the same change may be accepted later."""
+    """Return whether the store may accept the same change later."""
     if isinstance(error, OutOfMemoryError | ReadOnlyError):
-        return True  # redis-py has removed the code from the text
+        return True  # redis-py removes the code from the text
     if isinstance(error, ResponseError):
         return str(error).startswith(_TEMPORARY)
     return _is_unreachable(error)
 
 
-#: The process's own.
+#: The publisher of this process.
 publisher: Final = Publisher()
 
 
-def _forget(*, setting: str, **_kwargs: object) -> None:
+def _reset(*, setting: str, **_kwargs: object) -> None:
     if setting == "REALTIME":
         publisher.reset()
 
 
-setting_changed.connect(_forget)
+setting_changed.connect(_reset)

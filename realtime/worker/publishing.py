@@ -1,15 +1,16 @@
-"""Publishing a task: in a view, in a beat, or in a task that starts others.
+"""Receivers in a process that publishes a task: a view, a beat, or a task that starts others.
 
-``before_task_publish`` writes the message's header, ``after_task_publish`` announces the
-task, and those that the message carries for later, as PENDING.
+``before_task_publish`` writes the message's header. ``after_task_publish`` publishes PENDING of the
+task, and of the tasks that wait for it.
 
-What is inherited (celery/canvas.py, celery/app/task.py, celery/backends/base.py):
+The header of a message is one of these (celery/canvas.py, celery/app/task.py,
+celery/backends/base.py):
 
-- A message about the running task itself is its next attempt, or another task that replaces it:
-  it keeps the publication and the owner.
-- So does a message that carries the running task's id: it is replaced by a canvas.
-- A task that the running task's message carried belongs to the publication that announced it.
-- Everything else is a publication of its own. Those inside one group or chord share it.
+- A message with the running task's id is its next attempt, or a task that replaces it. It keeps the
+  publication and the owner.
+- A message that carries the running task's id replaces the running task by a canvas. It keeps both.
+- A dependent of the running task keeps both too: it was announced with the running task.
+- Every other message is a new publication. The messages of one group or chord share it.
 """
 
 from __future__ import annotations
@@ -48,14 +49,14 @@ from .runs import Run, current_run, warn_of_thread_without_task
 from .selection import excluded, is_pushed, pushed
 from .time_limits import repeat_soft_timeout
 
-#: MAIN's requests, by task id. It publishes error callbacks, and is notified of failures, without
-#: a current task: their messages are here.
+#: The requests that MAIN has received, by task id. MAIN has no current task when it publishes error
+#: callbacks and when it receives signals of failures; here it finds the task's message.
 received_requests: Final[WeakValueDictionary[str, Any]] = WeakValueDictionary()
 
 
 @dataclass(slots=True)
 class _Plan:
-    """What is announced once a message has left."""
+    """The PENDING changes to publish after a message is sent."""
 
     headers: Mapping[str, Any]
     header: Mapping[str, Any]
@@ -63,30 +64,30 @@ class _Plan:
     dependents: tuple[Dependent, ...]
 
 
-#: Between the two signals of one message.
+#: Set between the two signals of one message.
 _plan: Final[ContextVar[_Plan | None]] = ContextVar("realtime_plan", default=None)
 
 
 def on_before_publish(
     headers: MutableMapping[str, Any] | None = None, body: Any = None, **_kwargs: Any
 ) -> None:
-    """Stamp a message with its publication and its owner."""
+    """Write a message's header: its publication and its owner."""
     _plan.set(None)
     if not headers or "id" not in headers:
         return  # message protocol 1
     try:
-        header = _stamp(headers, body)
+        header = _header_of_message(headers, body)
     except SoftTimeLimitExceeded:
         repeat_soft_timeout(current_run())
-        header = _stamp(headers, body)
+        header = _header_of_message(headers, body)
     if header:
         headers[HEADER] = header
     else:
-        headers.pop(HEADER, None)  # forwarded from another task's message
+        headers.pop(HEADER, None)  # copied from another task's message
 
 
 def on_after_publish(headers: Mapping[str, Any] | None = None, **_kwargs: Any) -> None:
-    """Announce a published task, and those that its message carries for later."""
+    """Publish PENDING of a task, and of the tasks that wait for it."""
     plan = _plan.get()
     if plan is None or plan.headers is not headers:
         return
@@ -94,7 +95,7 @@ def on_after_publish(headers: Mapping[str, Any] | None = None, **_kwargs: Any) -
         _announce(plan, headers)
     except SoftTimeLimitExceeded:
         repeat_soft_timeout(current_run())
-        _announce(plan, headers)  # twice is harmless
+        _announce(plan, headers)  # harmless if it was done
     _plan.set(None)
 
 
@@ -118,17 +119,17 @@ def _pending(
     return change_of(task_id, PENDING, fields, header, attempt=attempt)
 
 
-def _stamp(headers: Mapping[str, Any], body: Any) -> dict[str, Any]:
-    """Return a message's header, and plan what is announced."""
+def _header_of_message(headers: Mapping[str, Any], body: Any) -> dict[str, Any]:
+    """Return a message's header, and plan the PENDING changes."""
     run, embed = current_run(), embed_of(body)
     if run is None:
-        inherited = _own_message(headers)
+        inherited = _republished_message(headers)
         if inherited is not None:
             return inherited
     elif run.task_id == headers["id"]:
         return _next_message(run, headers, embed)
     if run is not None and headers["id"] in run.dependent_ids:
-        return _carried_message(run)
+        return _dependent_message(run)
     scope = canvas.publication() or secrets.token_urlsafe(9)
     chord = chord_of(headers.get("task"), body[0] if embed else (), embed.get("chord"))
     waiting = dependents_of(embed.get("chain"), chord, scope)
@@ -144,18 +145,18 @@ def _stamp(headers: Mapping[str, Any], body: Any) -> dict[str, Any]:
             "published_at": _now(),
         }
     elif run is not None and run.owner:
-        header = {"owner": run.owner}  # for the tasks that this one starts
+        header = {"owner": run.owner}  # of the tasks that this one will start
     if run is not None and run.dependent_ids:
         dependents = tuple(each for each in dependents if each.task_id not in run.dependent_ids)
     if dependents:
         canvas.add_body(embed.get("chain"), chord, header)
-    header = _planned(headers, header, waiting, is_shown, dependents)
+    header = _with_plan(headers, header, waiting, is_shown, dependents)
     if run is not None and not run.is_pushed and "publication" in header:
         header["excluded"] = [run.task_id, *header.get("excluded", ())]
     return header
 
 
-def _planned(
+def _with_plan(
     headers: Mapping[str, Any],
     header: dict[str, Any],
     waiting: tuple[Dependent, ...],
@@ -172,8 +173,8 @@ def _planned(
     return header
 
 
-def _own_message(headers: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the header of a message that MAIN publishes again, as its process was lost."""
+def _republished_message(headers: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the header of a message that MAIN publishes again after its process was lost."""
     request = received_requests.get(headers["id"])
     if request is None or not (headers.get("retries") or 0) > (
         request.request_dict.get("retries") or 0
@@ -186,32 +187,32 @@ def _next_message(run: Run, headers: Mapping[str, Any], embed: Mapping[str, Any]
     """Return the header of the running task's next attempt, or of the task that replaces it."""
     header = {"published_at": _now(), **run.header}
     if (headers.get("retries") or 0) > run.request.retries:
-        # Published before the message leaves: ``task_retry`` comes when the next attempt may run.
+        # Published before the message is sent: at ``task_retry`` the next attempt may be running.
         eta = headers.get("eta")
         retry_at = jsontext.timestamp_of(eta) if eta else jsontext.timestamp()
-        run.finish(RETRY, retry_fields(_reason(), retry_at))
+        run.finish(RETRY, retry_fields(_retry_reason(), retry_at))
         return header
     run.mark_replaced()
     waiting = dependents_of(embed.get("chain"), embed.get("chord"), run.publication)
     new = tuple(each for each in waiting if each.task_id not in run.dependent_ids)
-    return _planned(headers, header, waiting, False, pushed(new)) if new else header
+    return _with_plan(headers, header, waiting, False, pushed(new)) if new else header
 
 
-def _carried_message(run: Run) -> dict[str, Any]:
-    """Return the header of a task that the running task's message carried."""
-    # It was announced then. Its header keeps the ids of those that were not.
+def _dependent_message(run: Run) -> dict[str, Any]:
+    """Return the header of a dependent of the running task."""
+    # It was announced with the running task, whose header has the ids of those that were not.
     return {**run.header, "published_at": _now()}
 
 
 def _replacement(
     run: Run, headers: Mapping[str, Any], waiting: tuple[Dependent, ...]
 ) -> dict[str, Any]:
-    """Return the header of a message that carries the running task's id for later."""
+    """Return the header of a canvas that replaces the running task and carries its id."""
     run.mark_replaced()
     header = {**run.header, "published_at": _now()}
     known = run.dependent_ids | {run.task_id}
     new = tuple(each for each in waiting if each.task_id not in known)
-    return _planned(headers, header, waiting, is_pushed(headers.get("task")), pushed(new))
+    return _with_plan(headers, header, waiting, is_pushed(headers.get("task")), pushed(new))
 
 
 def _owner(run: Run | None, headers: Mapping[str, Any]) -> str:
@@ -228,9 +229,9 @@ def _owner(run: Run | None, headers: Mapping[str, Any]) -> str:
 
 
 def _failed_request(task_id: Any) -> Any:
-    """Return the request in MAIN whose error callback is published, by what calls it.
+    """Return the request in MAIN whose error callback is published with this parent id.
 
-    That is the failed task, or the body of the chord that it was part of.
+    The parent is the failed task, or the body of its chord.
     """
     if not task_id or not received_requests:
         return None
@@ -243,11 +244,12 @@ def _failed_request(task_id: Any) -> Any:
     return None
 
 
-def _reason() -> BaseException | None:
+def _retry_reason() -> BaseException | None:
     """Return the exception for which the running task asks to be retried.
 
-    ``Task.retry(exc=…)`` keeps it in a local variable until the message has left, and Celery has no
-    hook in between: it is read from that function's frame. Else it is the one being handled.
+    ``Task.retry(exc=…)`` has it in a local variable until the message is sent, and Celery sends no
+    signal in between, so it is read from that function's frame. Otherwise it is the exception that
+    is being handled.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -263,7 +265,7 @@ _RETRY_CODE: Final = getattr(Task.retry, "__code__", None)
 
 
 def retry_fields(reason: BaseException | None, retry_at: str) -> dict[str, str]:
-    """Return the fields of a status that describe a retry."""
+    """Return the fields of a status in RETRY."""
     if reason is None:
         error = '{"type":"Retry","message":"the task asked to run again"}'
     else:

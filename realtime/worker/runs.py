@@ -1,4 +1,4 @@
-"""One run of a task, in the process that runs it: what it publishes, and in which order."""
+"""One run of a task, in the process that runs it: the changes that it publishes, in their order."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from .timer import timer
 logger = get_logger("realtime.worker")
 
 _ATTRIBUTE: Final = "realtime_run"
-#: Tasks that a process reports on from outside, of which the newest progress may wait.
-_REPORTS_KEPT: Final = 256
+#: Tasks of other processes whose newest progress may be delayed in this one.
+_MAX_REPORTS: Final = 256
 
 _LONG_AGO: Final = float("-inf")
 _ANY: Final = float("inf")
@@ -45,22 +45,22 @@ Fields = Mapping[str, str]
 
 
 class Reports:
-    """The custom states of one task, as one process reports them.
+    """The custom states of one task that one process publishes, at a limited rate.
 
-    At most ``PROGRESS_RATE`` a second are sent. One that comes earlier waits: a newer one replaces
-    it, and the timer sends the newest as soon as the rate allows. A change of the state itself is
-    sent at once, up to as many in a row as are allowed in a second.
+    At most ``PROGRESS_RATE`` a second are sent. An earlier one is delayed: a newer one replaces it,
+    and the timer sends the newest as soon as the rate allows. A report with another state is sent
+    at once, up to ``PROGRESS_RATE`` in a row.
     """
 
     def __init__(self) -> None:
         self._calls = SerializedCalls()
         self._sent_at = _LONG_AGO
         self._sent_state = ""
-        #: How many changes of state may still be sent at once.
+        #: How many reports with another state may be sent at once.
         self._allowance = _ANY
-        self._waiting: tuple[str, Fields] | None = None
-        #: The process whose timer is to send it; 0 for none. A fork copies this and no timer.
-        self._timed_in = 0
+        self._delayed: tuple[str, Fields] | None = None
+        #: The process whose timer will send it; 0 for none. A fork copies no timer.
+        self._timer_pid = 0
 
     def report(self, state: str, progress: str) -> None:
         """Publish a custom state with its progress, now or as soon as the rate allows."""
@@ -69,7 +69,7 @@ class Reports:
         )
 
     def release(self) -> None:
-        """Publish the report that waits, if there is one."""
+        """Publish the delayed report, if there is one."""
         self._calls.call(self._release)
 
     def _report(self, state: str, fields: Fields) -> None:
@@ -77,24 +77,24 @@ class Reports:
         due = self._sent_at + 1 / rate
         is_new = state != self._sent_state and self._allowance >= 1
         if now < due and not is_new:
-            self._waiting = state, fields
-            if self._timed_in != process.pid and timer.call_later(due - now, self._ring):
-                self._timed_in = process.pid
+            self._delayed = state, fields
+            if self._timer_pid != process.pid and timer.call_later(due - now, self._on_timer):
+                self._timer_pid = process.pid
             return
-        if self._waiting is not None and is_new:
-            self._release()  # the last one of the state before
-        self._waiting = None
+        if self._delayed is not None and is_new:
+            self._release()  # the last one with the state before
+        self._delayed = None
         self._send_report(state, fields)
 
-    def _ring(self) -> None:
-        """Send what waits; the timer calls this."""
-        self._timed_in = 0
+    def _on_timer(self) -> None:
+        """Send the delayed report; the timer calls this."""
+        self._timer_pid = 0
         self.release()
 
     def _release(self) -> None:
-        if self._waiting is not None:
-            self._send_report(*self._waiting)
-            self._waiting = None  # only now: a time limit may strike before
+        if self._delayed is not None:
+            self._send_report(*self._delayed)
+            self._delayed = None  # only now: a time limit may interrupt before
 
     def _send_report(self, state: str, fields: Fields) -> None:
         rate, now = conf().PROGRESS_RATE, time.monotonic()
@@ -108,7 +108,7 @@ class Reports:
 
 
 class Run(Reports):
-    """What the running process remembers about one run, on the task's request."""
+    """One run of a task; the task's request refers to it."""
 
     def __init__(
         self,
@@ -127,38 +127,35 @@ class Run(Reports):
         self.header = header
         self.publication = header_text(header, "publication")
         self.owner = header_text(header, "owner")
-        #: The tasks that the run's message carries for later.
+        #: The ids of the tasks that wait for this run; its message carries them.
         self.dependent_ids = (
             frozenset([task_id for task_id, _ in dependents]) if dependents else _NO_TASKS
         )
-        #: Whether the run's last state is published: its ending, its retry, or its replacement.
+        #: Whether the run has published its last state (an ending or a retry), or was replaced.
         self.finished = False
-        #: Whether that is its ending.
+        #: Whether that state is an ending.
         self.ended = False
-        #: Whether anything is published of the task at all.
+        #: Whether the states of the task are published.
         self.is_pushed = is_pushed
         self._identity = identity
         self._redelivery_timeout = redelivery_timeout
         self._dependents = pushed(dependents)
-        #: The last change that had to announce the run.
+        #: The last change that announced the run.
         self._announced: SentChange | None = None
         self._counter = 0
         self._pid = process.pid
 
     def publish(self, state: str, fields: Fields) -> None:
-        """Publish that this run is now in ``state``."""
+        """Publish a state of this run."""
         self._calls.call(self._publish, state, fields)
 
     def finish(self, state: str, fields: Fields) -> None:
-        """Publish this run's last state, unless that was done before."""
+        """Publish this run's last state, unless it has published one."""
         if not self.finished:
             self._calls.call(self._finish, state, fields)
 
     def fail(self, state: str, fields: Fields) -> None:
-        """Do the same, also where the run asked for a retry, or for another task in its place.
-
-        That message was not sent then.
-        """
+        """Publish this run's failure, also after a retry or a replacement that was not sent."""
         if not self.ended:
             self._calls.call(self._fail, state, fields)
 
@@ -167,12 +164,12 @@ class Run(Reports):
             super().report(state, progress)
 
     def mark_replaced(self) -> None:
-        """Note that another task goes on under this id."""
+        """Note that another task continues under this id."""
         self.release()
         self.finished = True
 
     def resume(self) -> None:
-        """Make the calls that a time limit interrupted."""
+        """Make again the calls that a time limit interrupted."""
         self._calls.run()
 
     def _publish(self, state: str, fields: Fields) -> None:
@@ -182,7 +179,7 @@ class Run(Reports):
     def _finish(self, state: str, fields: Fields) -> None:
         if not self.finished:
             self._publish(state, fields)
-            # Only now: a time limit may strike before.
+            # Only now: a time limit may interrupt before.
             self.ended = rank(state) == TERMINAL_RANK
             self.finished = True
 
@@ -202,14 +199,14 @@ class Run(Reports):
         if not self.is_pushed:
             return
         if self._pid != process.pid:
-            # A process that the task has forked: it has this run's id, but not its counter.
+            # The task has forked this process, which has the run's id but not its counter.
             publisher.send(reports_of(self.task_id).change(state, fields))
             return
         counter = None
         if rank(state) == CUSTOM_RANK:
             self._counter += 1
             counter = self._counter
-        # Until the store has seen a change of this run, each one may be the first that arrives.
+        # Until the store has acknowledged one, each change may be the first of this run to arrive.
         announced = self._announced
         if announced is not None and not announced.acknowledged:
             publisher.read_replies()
@@ -236,7 +233,7 @@ class Run(Reports):
 
 
 class ForeignReports(Reports):
-    """What this process reports on a task that it does not run."""
+    """The custom states that this process publishes of a task that it does not run."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__()
@@ -246,7 +243,7 @@ class ForeignReports(Reports):
         publisher.send(self.change(state, fields))
 
     def change(self, state: str, fields: Fields) -> Change:
-        """Return a change to the task, numbered among all that this process sends."""
+        """Return a change of the task, numbered among all such changes of this process."""
         return Change(
             task_id=self.task_id,
             state=state,
@@ -257,7 +254,7 @@ class ForeignReports(Reports):
 
 
 class _Sender:
-    """The name by which this process reports on other processes' tasks."""
+    """This process as a sender of reports on tasks that it does not run."""
 
     def __init__(self) -> None:
         self.renew()
@@ -274,36 +271,36 @@ _sender: Final = _Sender()
 
 def reports_of(task_id: str) -> ForeignReports:
     """Return this process's reports on a task that it does not run."""
-    kept = _sender.reports
-    found = kept.get(task_id)
+    reports = _sender.reports
+    found = reports.get(task_id)
     if found is None:
-        found = kept[task_id] = ForeignReports(task_id)
-        while len(kept) > _REPORTS_KEPT:
-            kept.popitem(last=False)[1].release()
+        found = reports[task_id] = ForeignReports(task_id)
+        while len(reports) > _MAX_REPORTS:
+            reports.popitem(last=False)[1].release()
     return found
 
 
 def release_reports() -> None:
-    """Publish what this process still has to report on other tasks."""
-    kept = _sender.reports
-    while kept:
-        kept.popitem(last=False)[1].release()
+    """Publish the delayed reports on tasks that this process does not run."""
+    reports = _sender.reports
+    while reports:
+        reports.popitem(last=False)[1].release()
 
 
-# A script has no worker that does it, and its timer ends with it.
+# In a script no worker signal calls it, and the timer ends with the process.
 atexit.register(release_reports)
 
 # Which run this code is part of.
 
-#: The runs that this code is part of, the innermost last. Threads and tasks of asyncio that are
-#: given a copy of the context are part of the same run.
+#: The runs that this code is part of, the innermost last. Threads and asyncio tasks with a copy of
+#: the context are part of the same run.
 _entered: Final[ContextVar[tuple[Run, ...]]] = ContextVar("realtime_runs", default=())
 #: The runs of this process that have not ended.
 _active: Final[set[Run]] = set()
 
 
 def begin(run: Run) -> None:
-    """Enter a run that begins; its request leads to it too."""
+    """Enter a run that begins, and let its request refer to it."""
     setattr(run.request, _ATTRIBUTE, run)
     _active.add(run)
     _entered.set((*_entered.get(), run))
@@ -333,7 +330,7 @@ def entered(run: Run) -> Iterator[None]:
 def run_of(request: Any) -> Run | None:
     """Return the run whose request this is; None in a process that does not run it."""
     run = getattr(request, _ATTRIBUTE, None)
-    # A task that is called as a function has a copy of the request.
+    # A task that is called as a function gets a copy of the request.
     return run if run is not None and run.request is request else None
 
 
@@ -345,7 +342,7 @@ def current_run() -> Run | None:
     runs = _entered.get()
     if runs:
         return runs[-1]
-    task = current_app.current_worker_task  # in a context that begins empty
+    task = current_app.current_worker_task  # where the context is empty
     return getattr(task.request, _ATTRIBUTE, None) if task else None
 
 
@@ -353,13 +350,13 @@ def current_run() -> Run | None:
 
 
 class _Warned:
-    """Whether it was logged that a thread of a task is not known to be one."""
+    """Whether this process has logged the warning below."""
 
     logged = False
 
 
 def warn_of_thread_without_task(what: str) -> None:
-    """Log, once, that a thread does something for no task while tasks run in this process."""
+    """Log once that a thread without a task acts like one while tasks run in this process."""
     if _Warned.logged or not _active:
         return
     _Warned.logged = True
@@ -367,15 +364,15 @@ def warn_of_thread_without_task(what: str) -> None:
         "thread_without_task what=%s thread=%r remedy=%r",
         what,
         threading.current_thread().name,
-        "a new thread does not know its task: pass realtime.this_task() to it, and use it there "
+        "a new thread has no task: pass realtime.this_task() to it and use it there "
         "(`with task:`), or start it with contextvars.copy_context().run or asyncio.to_thread",
     )
 
 
-def _forget(*, setting: str, **_kwargs: object) -> None:
+def _reset(*, setting: str, **_kwargs: object) -> None:
     if setting == "REALTIME":
         _Warned.logged = False
         _sender.reports.clear()
 
 
-setting_changed.connect(_forget)
+setting_changed.connect(_reset)

@@ -1,4 +1,8 @@
-"""Which tasks are pushed: ``REALTIME["TASKS"]``, ``@shared_task(realtime=False)``, Celery's own."""
+"""Select the tasks whose states are pushed.
+
+``REALTIME["TASKS"]`` and ``@shared_task(realtime=False)`` exclude tasks. Some of Celery's own are
+never pushed.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,9 @@ from django.core.signals import setting_changed
 from realtime.conf import conf
 from realtime.core.change import Dependent
 
-#: Celery's own tasks that no user wrote. ``celery.accumulate`` is none of them: it ends a task
-#: that was replaced by a group, under that task's id. ``celery.map``, ``celery.starmap`` and
-#: ``celery.chunks`` run a user's code.
+#: Celery's own tasks that are never pushed. ``celery.accumulate`` is pushed: it ends a task that a
+#: group replaced, under that task's id. So are ``celery.map``, ``celery.starmap`` and
+#: ``celery.chunks``, which run a user's code.
 CHORD_UNLOCK: Final = "celery.chord_unlock"
 ACCUMULATE: Final = "celery.accumulate"
 _HIDDEN: Final = frozenset({CHORD_UNLOCK, "celery.backend_cleanup"})
@@ -23,8 +27,8 @@ _HIDDEN: Final = frozenset({CHORD_UNLOCK, "celery.backend_cleanup"})
 def is_pushed(name: object, task: Any = None) -> bool:
     """Return whether the states of a task with this name are pushed.
 
-    ``task`` is the task itself where the caller has it; else it is looked up, and a process that
-    does not know it goes by its name alone.
+    Without ``task``, the task is looked up by its name. In a process where it is not registered,
+    the name decides alone.
     """
     if not isinstance(name, str):
         return True
@@ -39,17 +43,17 @@ def pushed(dependents: tuple[Dependent, ...]) -> tuple[Dependent, ...]:
 
 
 def excluded(dependents: tuple[Dependent, ...]) -> list[str]:
-    """Return the ids of the others."""
+    """Return the ids of those of the tasks whose states are not pushed."""
     return _split(dependents)[1] if dependents else []
 
 
 @lru_cache(maxsize=64)
 def _split(dependents: tuple[Dependent, ...]) -> tuple[tuple[Dependent, ...], list[str]]:
-    # Remembered: each member of a chord carries the same ones.
-    left_out = [task_id for task_id, name in dependents if not is_pushed(name)]
-    if not left_out:
-        return dependents, left_out
-    return tuple(each for each in dependents if each.task_id not in left_out), left_out
+    # Cached, since all members of a chord have the same dependents.
+    excluded_ids = [task_id for task_id, name in dependents if not is_pushed(name)]
+    if not excluded_ids:
+        return dependents, excluded_ids
+    return tuple(each for each in dependents if each.task_id not in excluded_ids), excluded_ids
 
 
 @lru_cache(maxsize=4096)
@@ -64,10 +68,10 @@ def _is_selected(name: str) -> bool:
     )
 
 
-def _forget(*, setting: str, **_kwargs: object) -> None:
+def _reset(*, setting: str, **_kwargs: object) -> None:
     if setting == "REALTIME":
         _is_selected.cache_clear()
         _split.cache_clear()
 
 
-setting_changed.connect(_forget)
+setting_changed.connect(_reset)

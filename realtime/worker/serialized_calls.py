@@ -1,8 +1,9 @@
-"""Serialized calls without a lock for which a thread could wait for ever.
+"""Serialized calls for which no thread blocks on a lock.
 
-A lock would block for ever where a signal handler publishes: the code that it interrupted may have
-acquired the lock. Here a call that comes while another one runs is left to the thread
-that runs that one. It makes the calls of others for a moment only, then the timer goes on.
+A signal handler may publish, and the code that it interrupted may have acquired the lock: the
+handler would block for ever. Here a call that comes during another one is queued, and the thread
+that makes the other one makes it too. A thread makes the calls of other threads for a limited time;
+then the timer continues.
 """
 
 from __future__ import annotations
@@ -24,49 +25,49 @@ from .timer import timer
 
 logger = get_logger("realtime.worker")
 
-#: Seconds for which a thread makes the calls of others.
-_LONGEST: Final = 0.02
-#: Calls that may wait before those who add more wait too, and seconds that they wait.
-_MANY: Final = 64
+#: Seconds for which a thread makes the calls of other threads.
+_MAX_SECONDS: Final = 0.02
+#: Queued calls above which a thread that adds one waits for its turn, and the seconds it waits.
+_MAX_QUEUED: Final = 64
 _WAIT: Final = 0.05
 
 
 class SerializedCalls:
-    """Runs calls one at a time, in the order in which they came."""
+    """Makes calls one at a time, in the order in which they come."""
 
     __slots__ = ("_calls", "_lock", "_pid", "_try_to_lock")
 
     def __init__(self) -> None:
-        self._renew()
+        self._reset()
 
-    def _renew(self) -> None:
+    def _reset(self) -> None:
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._lock = threading.Lock()
         self._try_to_lock = partial(self._lock.acquire, False)
         self._pid = process.pid
 
     def call(self, function: Callable[..., None], *args: Any) -> None:
-        """Run a call after all earlier ones: now, or in the thread that runs those.
+        """Make a call after all earlier ones: now, or in the thread that makes those.
 
-        Raises only what is meant for the task; the call is then made again by the next :meth:`run`.
+        Raises only what interrupts the task. The next :meth:`run` then makes the call again.
         """
         if self._pid != process.pid:
-            self._renew()  # the parent makes its calls itself; the lock may be acquired
+            self._reset()  # the parent makes its own calls; its lock may be acquired
         self._calls.append((function, args))
         self.run()
 
     def run(self) -> None:
-        """Make the calls that wait, unless another thread makes them."""
+        """Make the queued calls, unless another thread is making them."""
         if not self._calls:
             return
-        # Where many threads publish, each makes some of the calls, lest they become ever more.
+        # If many threads publish, each makes some of the calls, so that the queue does not grow.
         lock = self._try_to_lock
-        if len(self._calls) > _MANY:
+        if len(self._calls) > _MAX_QUEUED:
             lock = partial(self._lock.acquire, True, _WAIT)
         until = None
-        # A time limit strikes between two bytecodes: after a call of `acquire`, and before the
-        # `try`, it would leave the lock acquired for ever. Python handles signals after a call, but
-        # not where a loop gets its next value.
+        # A time limit interrupts between two bytecodes. Between a call of `acquire` and the `try`
+        # it would leave the lock acquired for ever. Python handles signals after a call, but not
+        # when a loop gets its next value.
         for _ in iter(lock, False):
             try:
                 while self._calls:
@@ -80,12 +81,12 @@ class SerializedCalls:
                     self._calls.popleft()
                     if self._calls:
                         now = time.monotonic()
-                        until = until or now + _LONGEST
+                        until = until or now + _MAX_SECONDS
                         if now > until:
                             break
             finally:
                 self._lock.release()
-            # Check again after the lock is released: a call may have come just before that.
+            # Check again after the release: a call may have been queued just before it.
             if not self._calls:
                 return
             if until and time.monotonic() > until and timer.call_later(0, self.run):
@@ -93,16 +94,16 @@ class SerializedCalls:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Make no call meanwhile. It waits, and so is for background threads only."""
+        """Make no calls inside. It blocks until it may begin: for background threads only."""
         with self._lock:
             yield
         self.run()
 
     def __bool__(self) -> bool:
-        """Return whether calls wait."""
+        """Return whether calls are queued."""
         return bool(self._calls)
 
 
 def interrupts_task(error: BaseException) -> bool:
-    """Return whether an exception is meant for the task: its time limit, the process's end."""
+    """Return whether an exception interrupts the task: its time limit, or the process' end."""
     return isinstance(error, SoftTimeLimitExceeded) or not isinstance(error, Exception)

@@ -1,4 +1,4 @@
-"""``update_state`` of existing code is pushed unchanged, in tasks of every class."""
+"""Push the states that existing code sets by ``update_state``, in tasks of every class."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ logger = get_logger("realtime.worker")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _MARK: Final = "realtime_wrapped"
-#: Keys of ``meta`` that are the message: the first that is not empty.
+#: Keys of ``meta`` that may have the message; the first that is not empty is used.
 _MESSAGES: Final = ("message", "status", "description")
 _KNOWN: Final = frozenset({"current", "total", *_MESSAGES})
 
 
 class Task(DjangoTask):  # type: ignore[type-arg]
-    """Django's task class: ``task_cls="realtime.worker.task:Task"`` of existing code."""
+    """Django's task class, for existing code: ``task_cls="realtime.worker.task:Task"``."""
 
     abstract = True
 
 
 def connect() -> None:
-    """Wrap ``Task.update_state``, for which Celery has no signal. Doing it again changes nothing.
+    """Wrap ``Task.update_state``, for which Celery has no signal. Calling it again changes nothing.
 
-    It stores the state in the result backend as before. A mapping's ``current``, ``total`` and
+    It still stores the state in the result backend. A mapping's ``current``, ``total`` and
     ``message`` (or ``status``, ``description``) become the progress.
     """
     base = celery.app.task.Task
@@ -63,9 +63,9 @@ def connect() -> None:
 
 
 def push_state(task_id: Any, own_id: Any, state: Any, meta: Any) -> None:
-    """Push a state of a task, or of the one that this code is part of where ``task_id`` is None.
+    """Push a state of a task; if ``task_id`` is None, of the task that this code is part of.
 
-    Raises nothing but what is meant for the task.
+    Raises only what interrupts the task.
     """
     try:
         _push(task_id, own_id, state, meta)
@@ -106,7 +106,7 @@ def _push(task_id: Any, own_id: Any, state: Any, meta: Any) -> None:
 
 
 def _is_excluded_parent(task_id: Any) -> bool:
-    """Return whether the task that published the running one is this one, and is not pushed."""
+    """Return whether this task published the running one, and is not pushed."""
     run = current_run()
     return run is not None and is_excluded(task_id, run.header)
 

@@ -1,7 +1,7 @@
-"""Soft time limits that strike inside a receiver.
+"""Repeat a soft time limit that was raised inside a receiver.
 
-Celery logs what a receiver raises and goes on (celery/utils/dispatch/signal.py), so the task would
-never learn of its limit: one that publishes many tasks spends a good part of its time in receivers.
+Celery logs an exception of a receiver and continues (celery/utils/dispatch/signal.py), so the task
+would miss its limit. A task that publishes many others spends much of its time in receivers.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from billiard import pool
 from .runs import Run, is_active
 from .timer import timer
 
-#: Seconds until a limit strikes again, outside of the receiver.
-_AGAIN: Final = 0.005
+#: Seconds until the limit is raised again, outside of the receiver.
+_DELAY: Final = 0.005
 
 
 def repeat_soft_timeout(run: Run | None) -> None:
-    """Let the soft time limit of a run strike again in a moment, if the task still runs then."""
+    """Raise a run's soft time limit again after a moment, if the task still runs then."""
     number = pool.SIG_SOFT_TIMEOUT
     if run is None or number is None:
         return
 
-    def strike() -> None:
+    def send_signal() -> None:
         handler = signal.getsignal(number)
         if is_active(run) and handler is pool.soft_timeout_sighandler:
             signal.pthread_kill(threading.main_thread().ident or 0, number)
 
-    timer.call_later(_AGAIN, strike)
+    timer.call_later(_DELAY, send_signal)

@@ -1,6 +1,6 @@
-"""The process's timer: one thread for all that is to be done a little later.
+"""The timer of this process: one thread for all delayed calls.
 
-The thread is started when it is first needed, and sleeps while nothing is due.
+The thread starts with the first call, and sleeps while none is due.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _Due = tuple[float, int, Callable[[], object]]
 
 
 class Timer:
-    """Calls functions later, in a daemon thread."""
+    """Calls functions after a delay, in a daemon thread."""
 
     def __init__(self) -> None:
         self._numbers = count()
@@ -31,13 +31,13 @@ class Timer:
         os.register_at_fork(after_in_child=self._reset)  # threads do not survive a fork
 
     def _reset(self) -> None:
-        # Its put() may be interrupted by a signal handler that calls it again; an Event's set()
-        # would then wait for itself.
+        # SimpleQueue, as a signal handler may interrupt its put() and call it again. An Event's
+        # set() would then block for ever.
         self._calls: SimpleQueue[_Due] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> bool:
-        """Call a function after so many seconds; return False where no thread can do that."""
+        """Call a function after so many seconds; return False if the thread cannot start."""
         self._calls.put((time.monotonic() + seconds, next(self._numbers), function))
         return self._thread is not None or self._start()
 
@@ -61,7 +61,7 @@ class Timer:
 
 
 def start_thread(run: Callable[[], None], name: str) -> threading.Thread | None:
-    """Return a thread that runs; None where there can be no more, as when the interpreter ends."""
+    """Start a thread and return it; None if none can start, as when the interpreter ends."""
     thread = threading.Thread(target=run, name=name, daemon=True)
     try:
         thread.start()
@@ -70,5 +70,5 @@ def start_thread(run: Callable[[], None], name: str) -> threading.Thread | None:
     return thread
 
 
-#: The process's own.
+#: The timer of this process.
 timer: Final = Timer()
