@@ -1,4 +1,4 @@
-"""What one client follows: permissions, limits, a store that is away, and what must not remain."""
+"""One client's session: permissions, limits, a store that is away, and what must not remain."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_a_renewal_that_the_end_of_the_token_overtakes_is_granted(
     assert (await client.next("event"))["status"]["state"] == "SUCCESS"
 
 
-async def test_a_token_that_ends_while_the_grant_is_decided_anew_is_reported_as_ended(
+async def test_a_token_that_ends_while_a_new_grant_is_asked_for_is_reported_as_ended(
     client: SessionClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client renews after `unauthorized`; `not_found` would be an answer for good."""
@@ -156,7 +156,7 @@ async def test_a_token_that_ends_while_the_grant_is_decided_anew_is_reported_as_
     over.set()
 
 
-async def test_renewing_a_token_while_events_come_loses_and_doubles_nothing(
+async def test_renewing_a_token_while_events_come_loses_and_duplicates_nothing(
     client: SessionClient, amount: Amount
 ) -> None:
     task_id = fresh_id()
@@ -179,10 +179,10 @@ async def test_renewing_a_token_while_events_come_loses_and_doubles_nothing(
         for event in frame.get("events", [frame]):
             if "status" not in event:
                 continue
-            follows = step(position, Position(position.epoch, event["offset"]))
+            following = step(position, Position(position.epoch, event["offset"]))
             # Those of an answer may repeat what came before it, on its way.
-            assert follows is Step.DELIVER or "events" in frame
-            if follows is Step.DELIVER:
+            assert following is Step.DELIVER or "events" in frame
+            if following is Step.DELIVER:
                 position = Position(position.epoch, event["offset"])
                 seen.append(event["offset"])
         if frame["type"] == "event" and frame["offset"] % 10 == 0:
@@ -213,7 +213,7 @@ async def test_a_page_with_25_expired_ids_still_sees_its_running_task_end(
         assert (await client.event(topic))["status"]["state"] == "SUCCESS"
 
 
-async def test_a_client_is_told_at_which_rate_it_may_send(clean_redis: str) -> None:
+async def test_the_welcome_carries_the_limits(clean_redis: str) -> None:
     given = {
         "MAX_FRAME_BURST": 20,
         "MAX_FRAMES_PER_SECOND": 5.0,
@@ -251,7 +251,7 @@ def link(clean_redis: str) -> Iterator[Proxy]:
     loop.close()
 
 
-async def test_a_page_is_told_that_the_store_is_away_and_a_half_open_link_is_made_anew(
+async def test_a_client_is_notified_that_the_store_is_away_and_a_half_open_connection_is_replaced(
     clean_redis: str, link: Proxy
 ) -> None:
     with speaking_to(clean_redis):
@@ -265,7 +265,7 @@ async def test_a_page_is_told_that_the_store_is_away_and_a_half_open_link_is_mad
 
     link.swallows = True
     assert (await client.next("store"))["available"] is False
-    link.swallows = False  # but what lost something stays dead, and nobody is told
+    link.swallows = False  # but a connection that lost something stays dead, and nothing reports it
     assert (await client.next("store"))["available"] is True
     for state in ("STARTED", "SUCCESS"):
         change = Change(task_id=task_id, state=state)
@@ -276,7 +276,7 @@ async def test_a_page_is_told_that_the_store_is_away_and_a_half_open_link_is_mad
     await get_hub().close()
 
 
-async def test_a_page_that_comes_while_the_store_is_away_is_told_so(link: Proxy) -> None:
+async def test_a_client_that_connects_while_the_store_is_away_is_notified(link: Proxy) -> None:
     first = await SessionClient().open()
     link.swallows = True
     assert (await first.next("store"))["available"] is False
@@ -341,7 +341,7 @@ def test_waiting_in_a_synchronous_view_leaves_no_hub_loop_thread_or_connection(
 # A connection that is used for long (W5)
 
 
-async def test_a_thousand_topics_followed_and_left_leave_nothing_behind(
+async def test_a_thousand_subscriptions_that_end_leave_nothing_behind(
     client: SessionClient, amount: Amount
 ) -> None:
     hub, outbox = get_hub(), client.session._outbox
@@ -363,7 +363,7 @@ async def test_a_thousand_topics_followed_and_left_leave_nothing_behind(
     assert len(hub.link._tasks) < 10
 
 
-async def test_a_client_that_goes_while_it_subscribes_leaves_no_subscription(
+async def test_a_client_that_disconnects_while_it_subscribes_leaves_no_subscription(
     clean_redis: str, amount: Amount
 ) -> None:
     hub = get_hub()
@@ -388,7 +388,7 @@ def person(key: int, *, sees_all: bool = False) -> Any:
 
 
 def publish(task_id: str, publication: str, owner: str, *more: str) -> None:
-    """Publish an id, and go through more states. Every text says whose it is."""
+    """Publish an id, and go through more states. Every status names its owner."""
     for number, state in enumerate(("PENDING", *more)):
         change = Change(
             task_id=task_id,
@@ -405,7 +405,7 @@ def publish(task_id: str, publication: str, owner: str, *more: str) -> None:
 apublish = sync_to_async(publish, thread_sensitive=False)
 
 
-async def test_an_id_that_is_published_for_somebody_else_ends_the_first_ones_subscription(
+async def test_an_id_published_for_another_owner_ends_the_first_owners_subscription(
     open_client: Callable[..., Any],
 ) -> None:
     topic = "task:nightly"
@@ -426,7 +426,7 @@ async def test_an_id_that_is_published_for_somebody_else_ends_the_first_ones_sub
     assert (await owner.ask("subscribe", topic=topic))["code"] == "not_found"
     refused = await holder.ask("subscribe", topic=topic, token=early)
     assert refused["code"] == "unauthorized"
-    # Staff go on, the new owner sees it, and so does who is given a token now.
+    # Staff keep it, the new owner sees it, and so does a client with a new token.
     assert (await staff.next("snapshot"))["snapshot"][0]["name"] == "of 8"
     await asyncio.sleep(0.05)
     for client, keys in ((await open_client(person(8)), {}), (holder, {"token": token(topic)})):
@@ -469,8 +469,8 @@ async def test_no_race_shows_the_first_owner_a_status_of_the_second(
             pass
         await second.ask("unsubscribe", topic=topic)
         await first.ask("unsubscribe", topic=topic)
-        told = json.dumps(list(first.arrived))
-        assert "of 8" not in told
+        received = json.dumps(list(first.arrived))
+        assert "of 8" not in received
         first.arrived.clear()
         second.arrived.clear()
 

@@ -1,4 +1,4 @@
-"""Counting: what fits, what does not, and that nothing is remembered of who is gone."""
+"""The limits of frames, refusals and connections, and that nothing is kept of those that left."""
 
 import pytest
 from django.test import override_settings
@@ -11,7 +11,7 @@ from realtime.web.registry import Process, Registry
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until `clock.now` is set."""
+    """A clock that changes only when `clock.now` is set."""
 
     class Clock:
         now = 1000.0
@@ -64,7 +64,7 @@ def enter(registry, connection):
         ("MAX_CONNECTIONS_PER_ADDRESS", "at most 2 connections an address"),
     ],
 )
-def test_there_is_room_again_when_somebody_has_left(setting, words):
+def test_there_is_room_again_when_a_connection_has_left(setting, words):
     with override_settings(REALTIME={setting: 2}):
         registry = Registry(Process())
         first = Connection("192.0.2.1", "7")
@@ -75,7 +75,7 @@ def test_there_is_room_again_when_somebody_has_left(setting, words):
         assert enter(registry, Connection("192.0.2.1", "7")) == ""
 
 
-def test_a_process_is_full_when_its_last_place_is_taken():
+def test_a_process_is_full_after_its_last_connection():
     with override_settings(REALTIME={"MAX_CONNECTIONS": 1}):
         process = Process()
         registry, connection = Registry(process), Connection("198.51.100.1", "")
@@ -103,7 +103,7 @@ def test_event_loops_are_counted_together():
         assert enter(other, Connection("", "7")) == "at most 2 connections a user"
 
 
-def test_nothing_is_kept_of_those_who_are_gone():
+def test_nothing_is_kept_of_connections_that_left():
     process = Process()
     registry = Registry(process)
     connections = [Connection(f"192.0.2.{number}", str(number)) for number in range(100)]
@@ -141,7 +141,7 @@ def scope(peer, *forwarded):
         (1, "10.0.0.1", ["x" * 1000], "x" * 64),
     ],
 )
-def test_the_address_is_the_peers_or_that_which_the_configured_proxy_named(
+def test_the_address_is_the_peers_or_the_one_a_trusted_proxy_named(
     proxies, peer, forwarded, address
 ):
     with override_settings(REALTIME={"TRUSTED_PROXIES": proxies}):

@@ -1,4 +1,4 @@
-"""The end of a process, as its connections see it."""
+"""The orderly end of a process, as its connections see it."""
 
 import asyncio
 import time
@@ -46,7 +46,7 @@ async def connect(closed):
         get_registry().leave(connection)
 
 
-async def test_every_connection_is_closed_evenly_over_the_time(connect, closed):
+async def test_connections_are_closed_evenly_over_the_time(connect, closed):
     for number in range(4):
         connect(number)
     assert not is_draining()
@@ -79,13 +79,13 @@ async def test_the_last_connection_is_not_waited_for(connect, closed):
     assert closed
 
 
-async def test_a_connection_that_is_over_is_not_closed(connect, closed):
+async def test_a_connection_that_has_left_is_not_closed(connect, closed):
     get_registry().leave(connect(1))
     await drain(SPREAD)
     assert not closed
 
 
-async def test_who_comes_while_it_drains_is_sent_on_at_once(connect, closed):
+async def test_a_connection_that_joins_while_it_drains_is_restarted_at_once(connect, closed):
     await drain(SPREAD)
     connect(1)
     assert closed

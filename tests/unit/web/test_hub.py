@@ -1,4 +1,4 @@
-"""The hub against a layer that loses, doubles, delays and forges messages."""
+"""The hub over a layer that loses, duplicates, delays and forges messages."""
 
 import asyncio
 import contextlib
@@ -37,10 +37,10 @@ class FaultyLayer(InMemoryChannelLayer):
     def __init__(self):
         super().__init__(capacity=100_000)
         self.fault = lambda message: [message]
-        self.deaf = False
+        self.is_silent = False
 
     async def send(self, channel, message):
-        if message["type"] != "realtime.heartbeat" or not self.deaf:
+        if message["type"] != "realtime.heartbeat" or not self.is_silent:
             await super().send(channel, message)
 
     async def group_send(self, group, message):
@@ -48,11 +48,11 @@ class FaultyLayer(InMemoryChannelLayer):
             await super().group_send(group, each)
 
 
-class Reader:
-    """A subscription that writes down what it is told."""
+class Subscriber:
+    """A subscription that records its events and readings."""
 
     def __init__(self):
-        self.told = []
+        self.received = []
         self.arrived = asyncio.Event()
         self.subscription = Subscription(self._event, self._snapshot)
 
@@ -62,19 +62,19 @@ class Reader:
         return self
 
     def _event(self, event):
-        self._tell(("event", event.position.offset, json.loads(event.text)["state"]))
+        self._receive(("event", event.position.offset, json.loads(event.text)["state"]))
 
     def _snapshot(self, reading):
         states = [json.loads(text)["state"] for text in reading.texts]
-        self._tell(("snapshot", reading.position.offset, states))
+        self._receive(("snapshot", reading.position.offset, states))
 
-    def _tell(self, item):
-        self.told.append(item)
+    def _receive(self, item):
+        self.received.append(item)
         self.arrived.set()
 
     async def until(self, condition):
         async with asyncio.timeout(30):
-            while not condition(self.told):
+            while not condition(self.received):
                 self.arrived.clear()
                 await self.arrived.wait()
 
@@ -96,8 +96,8 @@ async def world(monkeypatch):
         await hub.close()
 
 
-class Client(Reader):
-    """What a client that follows the contract, as the JavaScript one does, makes of it."""
+class Client(Subscriber):
+    """A client that applies the rules of the protocol, as the JavaScript one does."""
 
     async def join(self, hub, topic=TOPIC, since=None):
         self.position, self.versions, self.news = since, {}, []
@@ -128,7 +128,7 @@ class Client(Reader):
         if status["version"] > self.versions.get(status["task_id"], 0):
             self.versions[status["task_id"]] = status["version"]
             self.news.append((status["task_id"], status["state"]))
-        self._tell(status["state"])
+        self._receive(status["state"])
 
 
 def begin(store, task_id="t", owner=""):
@@ -148,7 +148,7 @@ def fail(store, task_id="t"):
 
 
 def keep(store):
-    """Keep what the store holds; return what makes it go back there."""
+    """Copy the store's data; return a function that restores it."""
     records, logs = copy.deepcopy((store._records, store._logs))
 
     def go_back():
@@ -157,89 +157,91 @@ def keep(store):
     return go_back
 
 
-def offsets(told):
-    return [offset for _, offset, _ in told]
+def offsets(received):
+    return [offset for _, offset, _ in received]
 
 
 async def test_events_arrive_in_order_each_once(world):
     hub, store, _ = world
-    reader = await Reader().join(hub)
+    subscriber = await Subscriber().join(hub)
     begin(store)
     for counter in range(1, 20):
         progress(store, counter)
     succeed(store)
-    await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
-    assert offsets(reader.told) == list(range(1, 22))
+    await subscriber.until(lambda received: received and received[-1][2] == "SUCCESS")
+    assert offsets(subscriber.received) == list(range(1, 22))
 
 
 @pytest.mark.parametrize("loss", [0.01, 0.1, 0.5, 1.0])
-async def test_a_layer_that_loses_messages_still_gives_everything_in_order(world, loss):
+async def test_events_arrive_in_order_though_the_layer_loses_messages(world, loss):
     hub, store, layer = world
     chance = random.Random(4711)
     layer.fault = lambda message: [] if chance.random() < loss else [message]
-    readers = [await Reader().join(hub) for _ in range(3)]
+    subscribers = [await Subscriber().join(hub) for _ in range(3)]
     begin(store)
     for counter in range(1, 40):
         progress(store, counter)
         await asyncio.sleep(0)
     succeed(store)
-    for reader in readers:
-        await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
-        assert offsets(reader.told) == list(range(1, 42))
+    for subscriber in subscribers:
+        await subscriber.until(lambda received: received and received[-1][2] == "SUCCESS")
+        assert offsets(subscriber.received) == list(range(1, 42))
 
 
-async def test_doubled_and_shuffled_messages_are_called_back_once_in_order(world):
+async def test_duplicated_and_shuffled_messages_are_delivered_once_in_order(world):
     hub, store, layer = world
-    held = []
+    kept = []
 
     def shuffle(message):
-        held.append(message)
-        if len(held) < 5:
+        kept.append(message)
+        if len(kept) < 5:
             return []
-        mixed, held[:] = [*held, *held], []
+        mixed, kept[:] = [*kept, *kept], []
         random.Random(1).shuffle(mixed)
         return mixed
 
     layer.fault = shuffle
-    reader = await Reader().join(hub)
+    subscriber = await Subscriber().join(hub)
     begin(store)
     for counter in range(1, 30):
         progress(store, counter)
         await asyncio.sleep(0)
     succeed(store)
-    await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
-    assert offsets(reader.told) == list(range(1, 32))
+    await subscriber.until(lambda received: received and received[-1][2] == "SUCCESS")
+    assert offsets(subscriber.received) == list(range(1, 32))
 
 
 async def test_a_gap_that_history_cannot_bridge_becomes_a_snapshot(world):
     hub, store, layer = world
     with override_settings(REALTIME={**settings.REALTIME, "MAX_HISTORY_EVENTS": 3}):
-        reader = await Reader().join(hub)
+        subscriber = await Subscriber().join(hub)
         layer.fault = lambda message: [message] if message["state"] == "SUCCESS" else []
         begin(store)
         for counter in range(1, 10):
             progress(store, counter)
         succeed(store)
-        await reader.until(bool)
-    assert reader.told == [("snapshot", 11, ["SUCCESS"])]
+        await subscriber.until(bool)
+    assert subscriber.received == [("snapshot", 11, ["SUCCESS"])]
 
 
-async def test_a_store_that_was_emptied_is_told_as_a_new_epoch(world):
+async def test_a_store_that_was_emptied_begins_a_new_epoch(world):
     hub, store, _ = world
     begin(store)
-    reader = await Reader().join(hub)
-    assert reader.first.position.offset == 1
+    subscriber = await Subscriber().join(hub)
+    assert subscriber.first.position.offset == 1
     store._records.clear()
     store._logs.clear()
-    await reader.until(bool)
-    assert reader.told == [("snapshot", 0, [])]
+    await subscriber.until(bool)
+    assert subscriber.received == [("snapshot", 0, [])]
     begin(store)
     succeed(store)
-    await reader.until(lambda told: told[-1][2] == "SUCCESS")
-    assert reader.told[1:] == [("event", 1, "STARTED"), ("event", 2, "SUCCESS")]
+    await subscriber.until(lambda received: received[-1][2] == "SUCCESS")
+    assert subscriber.received[1:] == [("event", 1, "STARTED"), ("event", 2, "SUCCESS")]
 
 
-async def test_an_ending_that_an_emptied_store_lost_is_remembered(world, monkeypatch):
+async def test_an_ending_that_an_emptied_store_lost_is_recalled_from_the_backend(
+    world, monkeypatch
+):
     hub, store, layer = world
 
     async def stored(task_id):
@@ -248,57 +250,57 @@ async def test_an_ending_that_an_emptied_store_lost_is_remembered(world, monkeyp
         return True
 
     monkeypatch.setattr(recall_module, "arecall", stored)
-    reader = await Reader().join(hub)
+    subscriber = await Subscriber().join(hub)
     begin(store)
-    await reader.until(lambda told: told == [("event", 1, "STARTED")])
+    await subscriber.until(lambda received: received == [("event", 1, "STARTED")])
     layer.fault = lambda message: []  # its ending is accepted, and lost with the store
     succeed(store)
     store._records.clear()
     store._logs.clear()
-    await reader.until(lambda told: told[-1] == ("event", 1, "SUCCESS"))
-    assert reader.told[1:] == [("snapshot", 0, []), ("event", 1, "SUCCESS")]
+    await subscriber.until(lambda received: received[-1] == ("event", 1, "SUCCESS"))
+    assert subscriber.received[1:] == [("snapshot", 0, []), ("event", 1, "SUCCESS")]
 
 
-async def test_a_store_that_went_back_goes_on_in_a_new_epoch(world):
+async def test_a_store_that_went_back_continues_in_a_new_epoch(world):
     hub, store, _ = world
     begin(store)
     go_back = keep(store)
     progress(store, 1)
     progress(store, 2)
-    reader, client = await Reader().join(hub), await Client().join(hub)
-    before = reader.first.position
+    subscriber, client = await Subscriber().join(hub), await Client().join(hub)
+    before = subscriber.first.position
     go_back()
-    await reader.until(bool)
-    assert reader.told == [("snapshot", 1, ["STARTED"])]
+    await subscriber.until(bool)
+    assert subscriber.received == [("snapshot", 1, ["STARTED"])]
     assert client.position.offset == 1
     assert client.position.epoch != before.epoch
-    fail(store)  # of a lower version than the clients were told of
-    await reader.until(lambda told: told[-1] == ("event", 2, "FAILURE"))
+    fail(store)  # of a lower version than the clients received
+    await subscriber.until(lambda received: received[-1] == ("event", 2, "FAILURE"))
     assert client.news[-1] == ("t", "FAILURE")
     back = await Client().join(hub, since=Position(before.epoch, 1))
     assert not back.first.recovered
     assert back.news == [("t", "FAILURE")]
 
 
-@pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
-@pytest.mark.parametrize("told", ["as events", "by a first reading"])
+@pytest.mark.parametrize("arrives", [True, False], ids=["arrives", "lost"])
+@pytest.mark.parametrize("known", ["as events", "by a first reading"])
 @pytest.mark.parametrize("more", [0, 1, 2])
-async def test_an_ending_is_told_though_its_offset_was_another_events_before(
-    world, heard, told, more
+async def test_an_ending_is_delivered_though_its_offset_was_another_events_before(
+    world, arrives, known, more
 ):
     hub, store, layer = world
     user = Topic("user", "42")
     begin(store, "t", owner="42")
     begin(store, "other", owner="42")
     go_back = keep(store)
-    if told == "as events":
+    if known == "as events":
         client, mine = await Client().join(hub), await Client().join(hub, user)
     progress(store, 1)
-    if told == "by a first reading":
+    if known == "by a first reading":
         client, mine = await Client().join(hub), await Client().join(hub, user)
-    await mine.until(lambda _: mine.news[-1] == ("t", "PROGRESS") or told != "as events")
+    await mine.until(lambda _: mine.news[-1] == ("t", "PROGRESS") or known != "as events")
     go_back()
-    if not heard:
+    if not arrives:
         layer.fault = lambda _message: []
     fail(store)  # the same version at the same offset as the progress that is lost
     for counter in range(more):
@@ -310,7 +312,7 @@ async def test_an_ending_is_told_though_its_offset_was_another_events_before(
 
 @contextlib.asynccontextmanager
 async def gone_back(world):
-    """A client that knows more than the store does by now, and a hub with no reason to look."""
+    """A client that knows more than the store does, and a hub with no reason to check."""
     hub, store, _ = world
     with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
         begin(store)
@@ -318,31 +320,31 @@ async def gone_back(world):
         progress(store, 1)
         client = await Client().join(hub)
         lasting = len(hub.link._tasks)
-        # The looks that follow a join are over.
+        # The checks that follow a join are over.
         await auntil(lambda: not hub._rechecks and len(hub.link._tasks) == lasting)
         go_back()
         yield client
 
 
-async def test_an_offset_that_comes_a_second_time_is_looked_at_at_once(world):
+async def test_an_offset_that_comes_twice_is_checked_at_once(world):
     async with gone_back(world) as client:
         fail(world[1])
         await client.until(lambda _: client.news[-1] == ("t", "FAILURE"))
 
 
-async def test_who_comes_when_the_store_has_gone_back_is_soon_in_the_new_epoch(world):
+async def test_a_subscriber_that_joins_a_store_that_went_back_is_soon_in_the_new_epoch(world):
     hub, store, _ = world
     async with gone_back(world) as old:
-        new = await Reader().join(hub)
+        new = await Subscriber().join(hub)
         assert new.first.position == Position(old.position.epoch, 1)
         await new.until(bool)
         fail(store)
-        await new.until(lambda told: told[-1][2] == "FAILURE")
-    assert new.told == [("snapshot", 1, ["STARTED"]), ("event", 2, "FAILURE")]
+        await new.until(lambda received: received[-1][2] == "FAILURE")
+    assert new.received == [("snapshot", 1, ["STARTED"]), ("event", 2, "FAILURE")]
     assert old.news[-2:] == [("t", "STARTED"), ("t", "FAILURE")]
 
 
-async def test_of_two_processes_that_notice_one_makes_the_new_epoch(world):
+async def test_two_processes_that_notice_it_make_one_new_epoch(world):
     hub, store, _ = world
     begin(store)
     go_back = keep(store)
@@ -359,26 +361,26 @@ async def test_of_two_processes_that_notice_one_makes_the_new_epoch(world):
     await hubs[1].close()
 
 
-async def test_where_a_client_says_that_it_stands_changes_nothing_for_others(world):
+async def test_the_position_that_a_client_sends_changes_nothing_for_others(world):
     hub, store, _ = world
     begin(store)
-    reader = await Reader().join(hub)
-    position = reader.first.position
+    subscriber = await Subscriber().join(hub)
+    position = subscriber.first.position
     for offset in (2, 10**9, 10**30):
-        other = await Reader().join(hub, since=Position(position.epoch, offset))
+        other = await Subscriber().join(hub, since=Position(position.epoch, offset))
         assert not other.first.recovered
         assert other.first.position == position
     await hub.check_all()
     succeed(store)
-    await reader.until(bool)
-    assert reader.told == [("event", 2, "SUCCESS")]
+    await subscriber.until(bool)
+    assert subscriber.received == [("event", 2, "SUCCESS")]
 
 
-async def test_a_forged_message_is_not_believed_and_disturbs_nothing(world):
+async def test_a_forged_message_is_dropped_and_disturbs_nothing(world):
     hub, store, layer = world
     begin(store)
-    reader = await Reader().join(hub)
-    epoch = reader.first.position.epoch
+    subscriber = await Subscriber().join(hub)
+    epoch = subscriber.first.position.epoch
     for position in (Position(epoch, 10**9), Position("forged", 2)):
         forged = Event("task:t", position, "t", "SUCCESS", '{"state":"SUCCESS"}')
         await layer.group_send("realtime.task.t", layer_module.to_message(forged))
@@ -386,8 +388,8 @@ async def test_a_forged_message_is_not_believed_and_disturbs_nothing(world):
     await layer.group_send("realtime.task.t", {"type": "something.else"})
     progress(store, 1)
     succeed(store)
-    await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
-    assert [item for item in reader.told if item[0] == "event"] == [
+    await subscriber.until(lambda received: received and received[-1][2] == "SUCCESS")
+    assert [item for item in subscriber.received if item[0] == "event"] == [
         ("event", 2, "PROGRESS"),
         ("event", 3, "SUCCESS"),
     ]
@@ -414,42 +416,42 @@ def forge(offset, epoch, state="SUCCESS", task_id="t"):
         {"status": '{"task_id":"t","state":"SUCCESS">'},
     ],
 )
-async def test_what_is_no_event_of_its_topic_is_not_told_and_makes_nobody_deaf(world, wrong):
+async def test_an_invalid_event_is_dropped_and_the_next_one_arrives(world, wrong):
     hub, store, layer = world
     begin(store)
-    reader = await Reader().join(hub)
-    await layer.group_send("realtime.task.t", forge(2, reader.first.position.epoch) | wrong)
+    subscriber = await Subscriber().join(hub)
+    await layer.group_send("realtime.task.t", forge(2, subscriber.first.position.epoch) | wrong)
     succeed(store)
-    await reader.until(lambda told: told)
-    assert reader.told == [("event", 2, "SUCCESS")]
+    await subscriber.until(lambda received: received)
+    assert subscriber.received == [("event", 2, "SUCCESS")]
     assert not hub.link.receiver.done()
 
 
 @pytest.mark.parametrize("message", [7, None, "type", ["type"], {1: 2}, {"type": ["t"]}])
-def test_what_is_no_message_is_no_event(message):
+def test_an_invalid_message_is_no_event(message):
     assert layer_module.from_message(message) is None
 
 
-async def test_an_ending_that_never_was_is_taken_back(world):
+async def test_a_forged_ending_is_replaced_by_a_snapshot(world):
     hub, store, layer = world
     begin(store)
-    reader = await Reader().join(hub)
-    await layer.group_send("realtime.task.t", forge(2, reader.first.position.epoch))
-    await reader.until(lambda told: len(told) == 2)
-    assert reader.told == [("event", 2, "SUCCESS"), ("snapshot", 1, ["STARTED"])]
+    subscriber = await Subscriber().join(hub)
+    await layer.group_send("realtime.task.t", forge(2, subscriber.first.position.epoch))
+    await subscriber.until(lambda received: len(received) == 2)
+    assert subscriber.received == [("event", 2, "SUCCESS"), ("snapshot", 1, ["STARTED"])]
 
 
-async def test_of_two_events_at_one_place_the_store_says_which_is_true(world):
+async def test_of_two_events_at_one_position_that_of_the_store_wins(world):
     hub, store, layer = world
     begin(store)
-    reader = await Reader().join(hub)
-    layer.fault = lambda message: [forge(2, reader.first.position.epoch, "PROGRESS"), message]
+    subscriber = await Subscriber().join(hub)
+    layer.fault = lambda message: [forge(2, subscriber.first.position.epoch, "PROGRESS"), message]
     succeed(store)
-    await reader.until(lambda told: len(told) == 2)
-    assert reader.told == [("event", 2, "PROGRESS"), ("snapshot", 2, ["SUCCESS"])]
+    await subscriber.until(lambda received: len(received) == 2)
+    assert subscriber.received == [("event", 2, "PROGRESS"), ("snapshot", 2, ["SUCCESS"])]
 
 
-async def test_joining_while_events_come_sees_each_exactly_once(world):
+async def test_a_subscriber_that_joins_while_events_come_gets_each_exactly_once(world):
     hub, store, _ = world
     begin(store)
 
@@ -460,22 +462,22 @@ async def test_joining_while_events_come_sees_each_exactly_once(world):
         succeed(store)
 
     publishing = asyncio.create_task(publish())
-    readers = []
+    subscribers = []
     while not publishing.done():
-        readers.append(await Reader().join(hub))
+        subscribers.append(await Subscriber().join(hub))
         await asyncio.sleep(0)
     await publishing
-    for reader in readers:
-        last = reader.first.position.offset
+    for subscriber in subscribers:
+        last = subscriber.first.position.offset
         if last < 301:
-            await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
-        assert offsets(reader.told) == list(range(last + 1, 302))
-    assert len(readers) > 10
+            await subscriber.until(lambda received: received and received[-1][2] == "SUCCESS")
+        assert offsets(subscriber.received) == list(range(last + 1, 302))
+    assert len(subscribers) > 10
 
 
 async def test_a_store_that_is_away_for_a_while_delays_and_loses_nothing(world, monkeypatch):
     hub, store, layer = world
-    reader = await Reader().join(hub)
+    subscriber = await Subscriber().join(hub)
     layer.fault = lambda _message: []
     real, failures = store.heads, 0
 
@@ -489,12 +491,12 @@ async def test_a_store_that_is_away_for_a_while_delays_and_loses_nothing(world, 
     monkeypatch.setattr(store, "heads", away)
     begin(store)
     succeed(store)
-    await reader.until(lambda told: told and told[-1][2] == "SUCCESS")
-    assert offsets(reader.told) == [1, 2]
+    await subscriber.until(lambda received: received and received[-1][2] == "SUCCESS")
+    assert offsets(subscriber.received) == [1, 2]
     assert failures >= 5
 
 
-async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch):
+async def test_a_task_that_has_succeeded_is_not_checked_any_more(world, monkeypatch):
     hub, store, _ = world
     begin(store)
     succeed(store)
@@ -507,69 +509,71 @@ async def test_what_has_ended_well_is_not_looked_at_any_more(world, monkeypatch)
             asked.append(set(topics))
         return await real(topics)
 
-    await Reader().join(hub)
-    await Reader().join(hub, Topic("task", "other"))
+    await Subscriber().join(hub)
+    await Subscriber().join(hub, Topic("task", "other"))
     await at_rest(hub)
     monkeypatch.setattr(store, "heads", note)
     await auntil(lambda: len(asked) >= 2)
     assert asked[0] == asked[1] == {"task:other"}
 
 
-async def test_a_layer_that_was_deaf_is_noticed_and_caught_up_with_at_once(world, monkeypatch):
+async def test_a_layer_that_was_silent_is_noticed_and_its_events_recovered_at_once(
+    world, monkeypatch
+):
     hub, store, layer = world
     monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
     with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
-        reader = await Reader().join(hub)
+        subscriber = await Subscriber().join(hub)
         await at_rest(hub)
-        layer.deaf, layer.fault = True, lambda _message: []
+        layer.is_silent, layer.fault = True, lambda _message: []
         begin(store)
         await auntil(lambda: not hub.is_receiving)
-        assert reader.told == []
-        layer.deaf = False
-        await reader.until(bool)
-    assert offsets(reader.told) == [1]
+        assert subscriber.received == []
+        layer.is_silent = False
+        await subscriber.until(bool)
+    assert offsets(subscriber.received) == [1]
     assert hub.is_receiving
 
 
-async def test_a_gap_is_repaired_at_once_and_not_at_the_next_look(world):
+async def test_a_gap_is_recovered_at_once_and_not_at_the_next_check(world):
     hub, store, layer = world
     with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
-        reader = await Reader().join(hub)
+        subscriber = await Subscriber().join(hub)
         await at_rest(hub)
         layer.fault = lambda message: [message] if message["state"] == "PROGRESS" else []
         begin(store)
         progress(store, 1)
-        await reader.until(lambda told: len(told) == 2)
-    assert offsets(reader.told) == [1, 2]
+        await subscriber.until(lambda received: len(received) == 2)
+    assert offsets(subscriber.received) == [1, 2]
 
 
-async def test_a_layer_that_stays_deaf_is_left_for_a_new_one(world, monkeypatch):
+async def test_a_layer_that_stays_silent_is_replaced(world, monkeypatch):
     hub, store, layer = world
     monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
-    reader = await Reader().join(hub)
-    layer.deaf, layer.fault = True, lambda _message: []
+    subscriber = await Subscriber().join(hub)
+    layer.is_silent, layer.fault = True, lambda _message: []
     fresh = FaultyLayer()
-    monkeypatch.setattr(link_module, "make_layer", lambda _hear: fresh)
+    monkeypatch.setattr(link_module, "make_layer", lambda _on_message: fresh)
     monkeypatch.setattr(memory_module, "get_layer", lambda: fresh)
     await auntil(lambda: not hub.is_receiving)
-    joining = asyncio.create_task(Reader().join(hub, Topic("task", "meanwhile")))
+    joining = asyncio.create_task(Subscriber().join(hub, Topic("task", "meanwhile")))
     await auntil(lambda: hub.is_receiving)
     await joining
     begin(store)
-    await reader.until(bool)
+    await subscriber.until(bool)
     assert fresh.groups["realtime.task.t"]
     assert fresh.groups["realtime.task.meanwhile"]
     assert not layer.groups
-    assert offsets(reader.told) == [1]
+    assert offsets(subscriber.received) == [1]
 
 
-async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(world, monkeypatch):
+async def test_a_layer_that_calls_back_is_received_from_until_it_is_replaced(world, monkeypatch):
     hub, store, layer = world
     monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
     given, passed = [], []
 
-    def make_layer(hear):
-        given.append(hear)
+    def make_layer(on_message):
+        given.append(on_message)
         return FaultyLayer()
 
     def through(number):
@@ -582,40 +586,49 @@ async def test_what_a_layer_gives_by_itself_is_told_until_the_layer_is_left(worl
 
     monkeypatch.setattr(link_module, "make_layer", make_layer)
     hub.link.layer = hub.link._make_layer()
-    reader = await Reader().join(hub)
+    subscriber = await Subscriber().join(hub)
     layer.fault = through(0)
     begin(store)
     await auntil(lambda: passed == [0])
-    assert offsets(reader.told) == [1]
-    hub.link.layer.deaf = True
+    assert offsets(subscriber.received) == [1]
+    hub.link.layer.is_silent = True
     await auntil(lambda: len(given) == 2 and hub.is_receiving)
     monkeypatch.setattr(store, "heads", lambda _topics: asyncio.Event().wait())
     progress(store, 1)
     await auntil(lambda: passed == [0, 0])
-    assert offsets(reader.told) == [1]
+    assert offsets(subscriber.received) == [1]
     layer.fault = through(1)
     progress(store, 2)
-    await reader.until(lambda told: len(told) == 3)
-    assert offsets(reader.told) == [1, 2, 3]
+    await subscriber.until(lambda received: len(received) == 3)
+    assert offsets(subscriber.received) == [1, 2, 3]
 
 
-async def test_a_layer_that_still_brings_something_is_not_deaf(world, monkeypatch):
+async def test_a_layer_that_delivers_other_messages_is_not_silent(world, monkeypatch):
     hub, store, layer = world
     monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
-    await Reader().join(hub)
+    await Subscriber().join(hub)
     begin(store)
-    layer.deaf = True  # what the hub sends to itself waits behind much else
-    for counter in range(1, 30):
-        progress(store, counter)
-        await asyncio.sleep(0.02)
-        assert hub.is_receiving
+    states = []
+
+    real = layer.send
+
+    async def send(channel, message):
+        if message["type"] != "realtime.heartbeat":
+            await real(channel, message)
+        elif len(states) < 20:  # it waits behind another message
+            progress(store, len(states) + 1)
+            states.append(hub.is_receiving)
+
+    monkeypatch.setattr(layer, "send", send)
+    await auntil(lambda: len(states) == 20)
+    assert all(states)
 
 
-async def test_who_is_too_busy_to_hear_is_not_taken_to_be_deaf(world, monkeypatch):
+async def test_a_process_too_busy_to_receive_does_not_replace_its_layer(world, monkeypatch):
     hub, _, layer = world
     monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
-    await Reader().join(hub)
-    layer.deaf = True
+    await Subscriber().join(hub)
+    layer.is_silent = True
     for _ in range(20):
         await asyncio.sleep(0)
         time.sleep(0.07)  # noqa: ASYNC251 - the loop stands still
@@ -629,73 +642,75 @@ async def at_rest(hub):
         await asyncio.sleep(0)
 
 
-async def test_the_last_to_leave_takes_the_process_out_of_the_group(world):
+async def test_the_last_subscription_to_end_leaves_the_group(world):
     hub, store, layer = world
-    one, two = await Reader().join(hub), await Reader().join(hub)
+    one, two = await Subscriber().join(hub), await Subscriber().join(hub)
     await hub.unsubscribe(TOPIC, one.subscription)
     begin(store)
     await two.until(bool)
-    assert one.told == []
+    assert one.received == []
     await hub.unsubscribe(TOPIC, two.subscription)
     assert not layer.groups.get("realtime.task.t")
     assert not hub._watched
-    three = await Reader().join(hub)
+    three = await Subscriber().join(hub)
     succeed(store)
-    await three.until(lambda told: told and told[-1][2] == "SUCCESS")
+    await three.until(lambda received: received and received[-1][2] == "SUCCESS")
 
 
-async def test_a_topic_that_is_left_before_it_is_looked_at_disturbs_no_look(world, monkeypatch):
+async def test_a_topic_that_is_left_during_a_check_disturbs_no_other(world, monkeypatch):
     hub, store, layer = world
     layer.fault = lambda _message: []
-    one, other = await Reader().join(hub), await Reader().join(hub, Topic("task", "other"))
-    look = asyncio.create_task(hub._check(["task:other", "task:t"]))
+    one, other = await Subscriber().join(hub), await Subscriber().join(hub, Topic("task", "other"))
+    check = asyncio.create_task(hub._check(["task:other", "task:t"]))
     await hub.unsubscribe(Topic("task", "other"), other.subscription)
     begin(store)
-    await look
+    await check
     await one.until(bool)
 
 
-async def test_a_closed_hub_begins_anew(world):
+async def test_a_closed_hub_starts_again(world):
     hub, store, _ = world
-    await Reader().join(hub)
+    await Subscriber().join(hub)
     await hub.close()
-    reader = await Reader().join(hub)
+    subscriber = await Subscriber().join(hub)
     begin(store)
-    await reader.until(bool)
+    await subscriber.until(bool)
 
 
 # One subscriber's failure is its own
 
 
 @pytest.mark.parametrize("fails", ["an event", "a snapshot"])
-async def test_a_subscriber_that_raises_is_repaired_and_others_miss_nothing(world, caplog, fails):
+async def test_a_subscriber_that_raises_gets_a_reading_and_others_miss_nothing(
+    world, caplog, fails
+):
     hub, store, _ = world
     begin(store)
     failures = 0
 
-    class Failing(Reader):
-        def _tell(self, item):
+    class Failing(Subscriber):
+        def _receive(self, item):
             nonlocal failures
             if not failures and item[0] == fails.split(" ")[1]:
                 failures += 1
                 raise RuntimeError("canary")
-            super()._tell(item)
+            super()._receive(item)
 
-    failing, other = await Failing().join(hub), await Reader().join(hub)
+    failing, other = await Failing().join(hub), await Subscriber().join(hub)
     if fails == "a snapshot":
         store._logs.clear()  # all get a reading
         await hub.check_all()
         await other.until(bool)
     progress(store, 1)
     succeed(store)
-    await other.until(lambda told: told and told[-1][2] == "SUCCESS")
-    await failing.until(lambda told: told and told[-1][2] in ("SUCCESS", ["SUCCESS"]))
+    await other.until(lambda received: received and received[-1][2] == "SUCCESS")
+    await failing.until(lambda received: received and received[-1][2] in ("SUCCESS", ["SUCCESS"]))
     assert failures == 1
     assert "subscriber_failed topic=task:t" in caplog.text
     assert "canary" in caplog.text
 
 
-async def test_a_subscriber_that_always_raises_is_tried_less_and_less_often(world, monkeypatch):
+async def test_a_subscriber_that_always_raises_is_retried_less_and_less_often(world, monkeypatch):
     hub, store, _ = world
     pauses = []
     real = asyncio.sleep
@@ -717,37 +732,39 @@ async def test_a_subscriber_that_always_raises_is_tried_less_and_less_often(worl
     await hub.unsubscribe(TOPIC, subscription)
 
 
-async def test_a_reader_of_the_log_before_gets_a_reading_before_an_event_of_the_new_log(
+async def test_a_subscriber_of_the_old_log_gets_a_reading_before_an_event_of_the_new_log(
     world, monkeypatch
 ):
     hub, store, _ = world
     begin(store)
     real = store.read
-    held, release = [], asyncio.Event()
+    kept, release = [], asyncio.Event()
 
     async def late(topic, since=None, **keys):
         reading = await real(topic, since, **keys)
-        if not held:
-            held.append(reading)
+        if not kept:
+            kept.append(reading)
             await release.wait()
         return reading
 
     monkeypatch.setattr(store, "read", late)
-    joining = asyncio.create_task(Reader().join(hub))
-    await auntil(lambda: held)
-    store._logs.clear()  # a new log, which the second reader is the first to read
-    other = await Reader().join(hub)
+    joining = asyncio.create_task(Subscriber().join(hub))
+    await auntil(lambda: kept)
+    store._logs.clear()  # a new log, which the second subscriber is the first to read
+    other = await Subscriber().join(hub)
     release.set()
     first = await joining
     assert first.first.position.epoch != other.first.position.epoch
     progress(store, 1)
-    await first.until(lambda told: told[-1:] and told[-1][2] in ("PROGRESS", ["PROGRESS"]))
-    assert first.told[0][0] == "snapshot"
+    await first.until(
+        lambda received: received[-1:] and received[-1][2] in ("PROGRESS", ["PROGRESS"])
+    )
+    assert first.received[0][0] == "snapshot"
 
 
-async def test_what_waits_for_a_store_that_is_away_is_bounded_and_made_up_for(world, monkeypatch):
+async def test_events_that_wait_for_a_store_are_bounded_and_recovered(world, monkeypatch):
     hub, store, layer = world
-    reader = await Reader().join(hub)
+    subscriber = await Subscriber().join(hub)
     real, away = store.read_since, True
 
     async def read_since(*args):
@@ -767,32 +784,36 @@ async def test_what_waits_for_a_store_that_is_away_is_bounded_and_made_up_for(wo
             assert len(watched.backlog) <= BACKLOG
     succeed(store)
     away = False
-    await reader.until(lambda told: told and told[-1][2] in ("SUCCESS", ["SUCCESS"]))
+    await subscriber.until(
+        lambda received: received and received[-1][2] in ("SUCCESS", ["SUCCESS"])
+    )
 
 
-async def test_a_subscription_that_waits_long_for_its_first_reading_keeps_little(world):
+async def test_events_that_wait_for_a_first_reading_are_bounded(world):
     hub, store, _ = world
-    reader = Reader()
-    _, begin_reading = await hub.subscribe(TOPIC, reader.subscription)
+    subscriber = Subscriber()
+    _, begin_reading = await hub.subscribe(TOPIC, subscriber.subscription)
     begin(store)
     for counter in range(1, 1000):
         progress(store, counter)
         await asyncio.sleep(0)
-    assert len(reader.subscription._backlog) <= BACKLOG
+    assert len(subscriber.subscription._backlog) <= BACKLOG
     begin_reading()
     succeed(store)
-    await reader.until(lambda told: told and told[-1][2] in ("SUCCESS", ["SUCCESS"]))
+    await subscriber.until(
+        lambda received: received and received[-1][2] in ("SUCCESS", ["SUCCESS"])
+    )
 
 
 # The link
 
 
-async def test_a_rejoin_whose_third_group_fails_is_completed_and_the_old_layer_closed(
+async def test_a_new_layer_whose_third_group_fails_joins_all_and_the_old_layer_is_closed(
     world, monkeypatch
 ):
     hub, store, layer = world
     monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
-    readers = [await Reader().join(hub, Topic("task", name)) for name in "abcd"]
+    subscribers = [await Subscriber().join(hub, Topic("task", name)) for name in "abcd"]
     failures = []
 
     class Failing(FaultyLayer):
@@ -803,22 +824,22 @@ async def test_a_rejoin_whose_third_group_fails_is_completed_and_the_old_layer_c
             await super().group_add(group, channel)
 
     fresh = Failing()
-    layer.deaf, layer.fault = True, lambda _message: []
-    monkeypatch.setattr(link_module, "make_layer", lambda _take: fresh)
+    layer.is_silent, layer.fault = True, lambda _message: []
+    monkeypatch.setattr(link_module, "make_layer", lambda _on_message: fresh)
     monkeypatch.setattr(memory_module, "get_layer", lambda: fresh)
     await auntil(lambda: len(fresh.groups) == 4)
     await auntil(lambda: not layer.groups and not layer.channels)
     for name in "abcd":
         begin(store, name)
-    for reader in readers:
-        await reader.until(bool)
+    for subscriber in subscribers:
+        await subscriber.until(bool)
     assert len(failures) == 3
 
 
 async def test_a_new_layer_that_cannot_be_used_is_closed_and_another_one_tried(world, monkeypatch):
     hub, store, layer = world
     monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
-    reader = await Reader().join(hub)
+    subscriber = await Subscriber().join(hub)
     made, closed = [], []
 
     class Dead(FaultyLayer):
@@ -828,20 +849,20 @@ async def test_a_new_layer_that_cannot_be_used_is_closed_and_another_one_tried(w
         async def flush(self):
             closed.append(self)
 
-    def make_layer(_take):
+    def make_layer(_on_message):
         made.append(Dead() if len(made) < 2 else FaultyLayer())
         monkeypatch.setattr(memory_module, "get_layer", lambda: made[-1])
         return made[-1]
 
     monkeypatch.setattr(link_module, "make_layer", make_layer)
-    layer.deaf, layer.fault = True, lambda _message: []
+    layer.is_silent, layer.fault = True, lambda _message: []
     await auntil(lambda: len(made) == 3 and hub.is_receiving)
     assert closed == made[:2]
     begin(store)
-    await reader.until(bool)
+    await subscriber.until(bool)
 
 
-async def test_a_store_that_became_a_replica_is_left_for_new_connections(world, monkeypatch):
+async def test_a_store_that_became_a_replica_is_connected_to_again(world, monkeypatch):
     hub, store, layer = world
     made, closed = [], []
     real = store.read
@@ -854,36 +875,36 @@ async def test_a_store_that_became_a_replica_is_left_for_new_connections(world, 
     async def close():
         closed.append(store)
 
-    def make_layer(_take):
+    def make_layer(_on_message):
         made.append(FaultyLayer())
         monkeypatch.setattr(memory_module, "get_layer", lambda: made[-1])
         return made[-1]
 
-    await Reader().join(hub, Topic("task", "other"))
+    await Subscriber().join(hub, Topic("task", "other"))
     monkeypatch.setattr(store, "read", read)
     monkeypatch.setattr(store, "close", close)
     monkeypatch.setattr(link_module, "make_layer", make_layer)
     with pytest.raises(ReadOnlyError):
-        await Reader().join(hub)
+        await Subscriber().join(hub)
     await auntil(lambda: made and not layer.groups)
-    reader = await Reader().join(hub)
+    subscriber = await Subscriber().join(hub)
     begin(store)
-    await reader.until(bool)
+    await subscriber.until(bool)
 
 
-async def test_every_connection_is_told_once_that_the_store_is_away_and_that_it_is_back(
+async def test_every_connection_is_notified_once_when_the_store_goes_away_and_comes_back(
     world, monkeypatch
 ):
     hub, store, _ = world
     monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
-    told = []
+    received = []
 
     class Member:
         address = user_key = ""
 
         def store_changed(self, available):
-            told.append(available)
-            if len(told) == 1:
+            received.append(available)
+            if len(received) == 1:
                 raise RuntimeError("canary")
 
     members = [Member(), Member()]
@@ -897,11 +918,11 @@ async def test_every_connection_is_told_once_that_the_store_is_away_and_that_it_
         raise ConnectionError("away")
 
     monkeypatch.setattr(store, "heads", away)
-    await auntil(lambda: told == [False, False])
+    await auntil(lambda: received == [False, False])
     late = Member()
     get_registry().join(late)
-    assert told == [False] * 3
+    assert received == [False] * 3
     monkeypatch.setattr(store, "heads", real)
-    await auntil(lambda: told == [False] * 3 + [True] * 3)
+    await auntil(lambda: received == [False] * 3 + [True] * 3)
     for member in (*members, late):
         get_registry().leave(member)

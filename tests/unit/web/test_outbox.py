@@ -1,4 +1,4 @@
-"""What waits for one connection, in which order, and what a slow reader is spared."""
+"""Which frames wait for a client, in which order, and what is merged for a slow one."""
 
 import asyncio
 import json
@@ -26,24 +26,24 @@ def _small_room():
         yield
 
 
-class Reader:
-    """The other end: takes one frame at a time, when it likes to."""
+class QueueingSink:
+    """A sink that accepts one frame at a time, while ``accepts`` is set."""
 
     def __init__(self):
         self.sent = asyncio.Queue()
-        self.free = asyncio.Event()
-        self.free.set()
+        self.accepts = asyncio.Event()
+        self.accepts.set()
 
     write = None
 
     async def send(self, text):
-        await self._take({"type": "websocket.send", "text": text})
+        await self._accept({"type": "websocket.send", "text": text})
 
     async def close(self, code):
-        await self._take({"type": "websocket.close", "code": code})
+        await self._accept({"type": "websocket.close", "code": code})
 
-    async def _take(self, message):
-        await self.free.wait()
+    async def _accept(self, message):
+        await self.accepts.wait()
         self.sent.put_nowait(message)
 
     async def read(self, count):
@@ -53,13 +53,13 @@ class Reader:
 
 
 @pytest.fixture
-async def reader():
-    return Reader()
+async def sink():
+    return QueueingSink()
 
 
 @pytest.fixture
-async def outbox(reader):
-    outbox = Outbox(reader)
+async def outbox(sink):
+    outbox = Outbox(sink)
     yield outbox
     await outbox.stop()
 
@@ -81,7 +81,7 @@ def event(offset, state="PROGRESS", task="a", topic="task:a"):
     return Event(topic, Position("e", offset), task, state, text)
 
 
-def told(messages):
+def events_in(messages):
     return [
         (m["offset"], m["status"]["state"], m.get("merged", 0))
         for m in messages
@@ -89,26 +89,26 @@ def told(messages):
     ]
 
 
-async def test_frames_leave_in_the_order_they_came(outbox, reader, at):
+async def test_frames_are_sent_in_the_order_they_were_put(outbox, sink, at):
     outbox.put(frames.pong(1))
     outbox.put_event(at["task:a"], event(1))
     outbox.put(frames.pong(2))
-    messages = await reader.read(3)
+    messages = await sink.read(3)
     assert [m.get("id", m.get("offset")) for m in messages] == [1, 1, 2]
 
 
-async def test_a_reader_that_keeps_up_gets_every_event(outbox, reader, at):
+async def test_a_client_that_keeps_up_gets_every_event(outbox, sink, at):
     outbox.put_reading(
         at["task:a"], Position("e", 0), frames.snapshot("task:a", Position("e", 0), [])
     )
-    await reader.read(1)
+    await sink.read(1)
     for offset in range(1, 20):
         outbox.put_event(at["task:a"], event(offset))
-        assert told(await reader.read(1)) == [(offset, "PROGRESS", 0)]
+        assert events_in(await sink.read(1)) == [(offset, "PROGRESS", 0)]
 
 
-async def test_a_slow_reader_gets_the_newest_progress_and_how_much_it_replaces(outbox, reader, at):
-    reader.free.clear()
+async def test_a_slow_client_gets_the_newest_progress_and_how_much_it_replaces(outbox, sink, at):
+    sink.accepts.clear()
     outbox.put_reading(
         at["task:a"], Position("e", 0), frames.snapshot("task:a", Position("e", 0), [])
     )
@@ -116,82 +116,82 @@ async def test_a_slow_reader_gets_the_newest_progress_and_how_much_it_replaces(o
         outbox.put_event(at["task:a"], event(offset))
     outbox.put_event(at["task:a"], event(11, "SUCCESS"))
     assert len(outbox) <= ROOM + 1
-    reader.free.set()
-    messages = await reader.read(len(outbox))
-    events = told(messages)
+    sink.accepts.set()
+    messages = await sink.read(len(outbox))
+    events = events_in(messages)
     assert events[-1][:2] == (11, "SUCCESS")
     assert sum(merged for _, _, merged in events) + len(events) == 11, "every offset is accounted"
 
 
-async def test_the_newest_progress_is_not_merged_away_while_nothing_replaces_it(outbox, reader, at):
-    reader.free.clear()
+async def test_the_newest_progress_is_not_merged_away_while_nothing_replaces_it(outbox, sink, at):
+    sink.accepts.clear()
     outbox.put(frames.pong(0))
     for offset in range(1, 11):
         outbox.put_event(at["task:a"], event(offset))
-    reader.free.set()
-    assert told(await reader.read(len(outbox)))[-1] == (10, "PROGRESS", 7)
+    sink.accepts.set()
+    assert events_in(await sink.read(len(outbox)))[-1] == (10, "PROGRESS", 7)
 
 
-async def test_what_a_person_waits_for_is_never_merged_away(outbox, reader, at):
-    reader.free.clear()
+async def test_endings_starts_and_retries_are_never_merged(outbox, sink, at):
+    sink.accepts.clear()
     outbox.put(frames.pong(0))
     states = ["STARTED", "RETRY", "STARTED", "FAILURE", "STARTED", "REVOKED", "STARTED", "LOST"]
     offset = 0
     for state in states * 3:
         outbox.put_event(at["task:a"], event(offset := offset + 1, "PROGRESS"))
         outbox.put_event(at["task:a"], event(offset := offset + 1, state))
-    reader.free.set()
-    events = told((await reader.read(len(outbox)))[1:])
+    sink.accepts.set()
+    events = events_in((await sink.read(len(outbox)))[1:])
     assert [state for _, state, _ in events if state != "PROGRESS"] == states * 3
 
 
-async def test_progress_of_one_task_does_not_take_that_of_another(outbox, reader, at):
-    reader.free.clear()
+async def test_progress_of_one_task_replaces_none_of_another(outbox, sink, at):
+    sink.accepts.clear()
     place = Position("e", 0)
     outbox.put_reading(at["user:me"], place, frames.snapshot("user:me", place, []))
     for offset in range(1, 41):
         task = "ab"[offset % 2]
         outbox.put_event(at["user:me"], event(offset, task=task, topic="user:1"))
-    reader.free.set()
-    messages = (await reader.read(len(outbox)))[1:]
+    sink.accepts.set()
+    messages = (await sink.read(len(outbox)))[1:]
     newest = {m["status"]["task_id"]: m["offset"] for m in messages}
     assert newest == {"a": 40, "b": 39}
     assert sum(m.get("merged", 0) + 1 for m in messages) == 40
 
 
-async def test_one_task_under_two_topics_is_merged_in_each_by_itself(outbox, reader, at):
-    reader.free.clear()
+async def test_one_task_under_two_topics_is_merged_in_each_separately(outbox, sink, at):
+    sink.accepts.clear()
     outbox.put(frames.pong(0))
     for offset in range(1, 21):
         outbox.put_event(at["task:a"], event(offset))
         outbox.put_event(at["user:me"], event(offset + 100, topic="user:1"))
-    reader.free.set()
-    messages = (await reader.read(len(outbox)))[1:]
+    sink.accepts.set()
+    messages = (await sink.read(len(outbox)))[1:]
     newest = {m["topic"]: m["offset"] for m in messages}
     assert newest == {"task:a": 20, "user:me": 120}
 
 
-async def test_the_count_of_the_merged_begins_anew_at_a_snapshot(outbox, reader, at):
+async def test_a_snapshot_resets_the_count_of_merged_events(outbox, sink, at):
     place = Position("e", 50)
     outbox.put_event(at["task:a"], event(1))
     outbox.put_reading(at["task:a"], place, frames.snapshot("task:a", place, []))
     outbox.put_event(at["task:a"], event(51))
-    assert told(await reader.read(3)) == [(1, "PROGRESS", 0), (51, "PROGRESS", 0)]
+    assert events_in(await sink.read(3)) == [(1, "PROGRESS", 0), (51, "PROGRESS", 0)]
 
 
-async def test_an_event_has_the_name_by_which_the_client_subscribed(outbox, reader, at):
+async def test_an_event_has_the_name_by_which_the_client_subscribed(outbox, sink, at):
     outbox.put_event(at["user:me"], event(1, topic="user:17"))
-    (message,) = await reader.read(1)
+    (message,) = await sink.read(1)
     assert message["topic"] == "user:me"
 
 
-async def test_closing_is_said_after_all_that_waits_and_then_done(outbox, reader, at):
-    reader.free.clear()
+async def test_closing_is_sent_after_all_that_waits_and_then_the_sink_closes(outbox, sink, at):
+    sink.accepts.clear()
     outbox.put(frames.pong(1))
     outbox.put_event(at["task:a"], event(1, "SUCCESS"))
     outbox.close(CloseCode.IDLE, "nothing was subscribed")
-    reader.free.set()
-    *messages, closing, closed = await reader.read(4)
+    sink.accepts.set()
+    *messages, closing, closed = await sink.read(4)
     assert [m["type"] for m in messages] == ["pong", "event"]
     assert closing == {
         "type": "closing",
@@ -209,23 +209,23 @@ def ends(messages):
     return [(m["type"], m["code"]) for m in messages]
 
 
-async def test_who_takes_nothing_for_too_long_is_told_and_closed(reader):
+async def test_a_client_that_accepts_nothing_for_too_long_gets_the_reason_and_is_closed(sink):
     with override_settings(REALTIME={"SLOW_TIMEOUT": 0.1}):
-        outbox = Outbox(reader)
-    reader.free.clear()
+        outbox = Outbox(sink)
+    sink.accepts.clear()
     outbox.put(frames.pong(1))
     outbox.put(frames.pong(2))
     await asyncio.to_thread(until, lambda: outbox.closed, DEADLINE)
-    reader.free.set()
-    assert ends(await reader.read(2)) == SLOW
+    sink.accepts.set()
+    assert ends(await sink.read(2)) == SLOW
     outbox.put(frames.pong(3))
-    assert len(outbox) == 0, "nothing is kept for somebody who is gone"
+    assert len(outbox) == 0, "nothing is kept for a client that was dropped"
 
 
-async def test_who_takes_the_last_word_neither_is_closed_all_the_same():
+async def test_a_client_that_does_not_accept_the_reason_is_closed_all_the_same():
     closed = asyncio.Event()
 
-    class Dead(Reader):
+    class Dead(QueueingSink):
         async def send(self, text):
             await asyncio.Event().wait()
 
@@ -239,60 +239,60 @@ async def test_who_takes_the_last_word_neither_is_closed_all_the_same():
         await closed.wait()
 
 
-async def test_a_reader_that_takes_a_little_now_and_then_is_not_slow(reader, monkeypatch):
+async def test_a_client_that_accepts_a_frame_now_and_then_is_not_slow(sink, monkeypatch):
     loop, ahead = asyncio.get_running_loop(), 0.0
     clock = loop.time
     monkeypatch.setattr(loop, "time", lambda: clock() + ahead)
     with override_settings(REALTIME={"SLOW_TIMEOUT": 3000}):
-        outbox = Outbox(reader)
+        outbox = Outbox(sink)
     for number in range(8):
-        reader.free.clear()
+        sink.accepts.clear()
         outbox.put(frames.pong(number))
-        ahead += 1000.0  # no machine is so slow that it decides
-        await asyncio.sleep(0.01)  # what is due by now happens
-        reader.free.set()
-        assert (await reader.read(1))[0]["id"] == number
+        ahead += 1000.0  # more than any machine delays
+        await asyncio.sleep(0.01)  # the timers that are due run
+        sink.accepts.set()
+        assert (await sink.read(1))[0]["id"] == number
     assert not outbox.closed
     await outbox.stop()
 
 
-async def test_endings_that_fill_the_outbox_are_given_up_all_together(reader, at):
+async def test_endings_that_fill_the_outbox_close_the_client(sink, at):
     with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 1000}):
-        outbox = Outbox(reader)
-    reader.free.clear()
+        outbox = Outbox(sink)
+    sink.accepts.clear()
     offset = 0
     while not outbox.closed:
         assert offset < 100
         outbox.put_event(at["user:me"], event(offset := offset + 1, "SUCCESS", task=f"t{offset}"))
     await asyncio.sleep(0)
-    reader.free.set()
-    assert ends(await reader.read(2)) == SLOW
+    sink.accepts.set()
+    assert ends(await sink.read(2)) == SLOW
 
 
-async def test_progress_that_fills_the_outbox_is_merged_before_it_is_given_up(reader, at):
+async def test_progress_that_fills_the_outbox_is_merged_and_closes_nobody(sink, at):
     with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 1000, "MAX_OUTBOX_EVENTS": 1_000_000}):
-        outbox = Outbox(reader)
-    reader.free.clear()
+        outbox = Outbox(sink)
+    sink.accepts.clear()
     for offset in range(1, 501):
         outbox.put_event(at["task:a"], event(offset))
     assert not outbox.closed
-    reader.free.set()
-    assert told(await reader.read(len(outbox)))[-1][0] == 500
+    sink.accepts.set()
+    assert events_in(await sink.read(len(outbox)))[-1][0] == 500
     await outbox.stop()
 
 
-async def test_who_takes_no_answers_waits_with_the_next_question(reader):
+async def test_a_client_that_accepts_no_answers_waits_with_the_next_request(sink):
     with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 100}):
-        outbox = Outbox(reader)
-    reader.free.clear()
+        outbox = Outbox(sink)
+    sink.accepts.clear()
     outbox.put(json.dumps("x" * 101))
-    await asyncio.sleep(0)  # it is on its way
+    await asyncio.sleep(0)  # it is being sent
     await outbox.wait_for_room()
     outbox.put(json.dumps("x" * 101))
     asking = asyncio.create_task(outbox.wait_for_room())
     done, _ = await asyncio.wait([asking], timeout=0)
     assert not done
-    reader.free.set()
+    sink.accepts.set()
     async with asyncio.timeout(DEADLINE):
         await asking
     await outbox.stop()
@@ -301,8 +301,8 @@ async def test_who_takes_no_answers_waits_with_the_next_question(reader):
 @given(st.lists(st.sampled_from(["PROGRESS", "PROGRESS", "STARTED", "RETRY", "SUCCESS"])))
 def test_whatever_comes_every_offset_is_sent_or_counted_and_they_rise(states):
     async def read_all():
-        reader = Reader()
-        outbox = Outbox(reader)
+        sink = QueueingSink()
+        outbox = Outbox(sink)
         at = Cursors()
         place = Position("e", 0)
         outbox.put_reading(at["task:a"], place, frames.snapshot("task:a", place, []))
@@ -311,7 +311,7 @@ def test_whatever_comes_every_offset_is_sent_or_counted_and_they_rise(states):
         outbox.close(CloseCode.RESTART, "bye")
         sent = []
         while {"type": "websocket.close", "code": CloseCode.RESTART} not in sent:
-            sent += await reader.read(1)
+            sent += await sink.read(1)
         return sent[1:-2]
 
     last = 0
@@ -321,139 +321,139 @@ def test_whatever_comes_every_offset_is_sent_or_counted_and_they_rise(states):
     assert last == len(states)
 
 
-async def test_what_waits_of_a_topic_that_may_not_be_seen_any_more_is_not_sent(outbox, reader, at):
-    reader.free.clear()
+async def test_dropped_frames_of_a_topic_are_not_sent(outbox, sink, at):
+    sink.accepts.clear()
     outbox.put(frames.pong(1))
-    await asyncio.sleep(0)  # the first frame is on its way
+    await asyncio.sleep(0)  # the first frame is being sent
     for offset in (1, 2):
         outbox.put_event(at["task:a"], event(offset))
         outbox.put_event(at["task:b"], event(offset, task="b", topic="task:b"))
     outbox.drop("task:a")
     outbox.put_event(at["task:b"], event(3, "SUCCESS", task="b", topic="task:b"))
     outbox.put(frames.pong(2))
-    reader.free.set()
-    sent = await reader.read(5)
+    sink.accepts.set()
+    sent = await sink.read(5)
     assert [m.get("topic") for m in sent] == [None, "task:b", "task:b", "task:b", None]
 
-    reader.free.clear()
+    sink.accepts.clear()
     outbox.put_event(at["task:b"], event(4, task="b", topic="task:b"))
     outbox.drop()
     outbox.close(CloseCode.SIGNED_OUT, "signed out")
-    reader.free.set()
-    closing, close = await reader.read(2)
+    sink.accepts.set()
+    closing, close = await sink.read(2)
     assert (closing["type"], closing["code"]) == ("closing", 4501)
     assert close == {"type": "websocket.close", "code": 4501}
 
 
-class Socket(Reader):
-    """A reader that can also be written to at once, while nothing waits in its buffer."""
+class WritingSink(QueueingSink):
+    """A sink that can also be written to at once, while ``has_room``."""
 
     def __init__(self):
         super().__init__()
-        self.clear = True
+        self.has_room = True
 
     def write(self, text):
-        if self.clear:
+        if self.has_room:
             self.sent.put_nowait({"type": "websocket.send", "text": text})
-        return self.clear
+        return self.has_room
 
 
 @pytest.fixture
-async def socket():
-    return Socket()
+async def writing_sink():
+    return WritingSink()
 
 
 @pytest.fixture
-async def direct(socket):
-    outbox = Outbox(socket)
+async def direct(writing_sink):
+    outbox = Outbox(writing_sink)
     yield outbox
     await outbox.stop()
 
 
-async def test_who_keeps_up_is_written_to_at_once(direct, socket, at):
+async def test_frames_are_written_at_once_while_nothing_waits(direct, writing_sink, at):
     direct.put(frames.pong(1))
     direct.put_reading(
         at["task:a"], Position("e", 0), frames.snapshot("task:a", Position("e", 0), [])
     )
     direct.put_event(at["task:a"], event(1))
-    assert socket.sent.qsize() == 3
-    assert [m["type"] for m in await socket.read(3)] == ["pong", "snapshot", "event"]
+    assert writing_sink.sent.qsize() == 3
+    assert [m["type"] for m in await writing_sink.read(3)] == ["pong", "snapshot", "event"]
 
 
-async def test_nothing_overtakes_what_waits_or_is_on_its_way(direct, socket, at):
-    socket.clear = False
-    socket.free.clear()
+async def test_nothing_overtakes_a_frame_that_waits_or_is_being_sent(direct, writing_sink, at):
+    writing_sink.has_room = False
+    writing_sink.accepts.clear()
     direct.put_event(at["task:a"], event(1, "STARTED"))
-    socket.clear = True
+    writing_sink.has_room = True
     direct.put_event(at["task:a"], event(2, "RETRY"))  # the first one waits
-    socket.free.set()
-    assert [offset for offset, *_ in told(await socket.read(2))] == [1, 2]
-    await asyncio.sleep(0)  # nothing is on its way any more
+    writing_sink.accepts.set()
+    assert [offset for offset, *_ in events_in(await writing_sink.read(2))] == [1, 2]
+    await asyncio.sleep(0)  # nothing is being sent any more
 
-    socket.clear = False
-    socket.free.clear()
+    writing_sink.has_room = False
+    writing_sink.accepts.clear()
     direct.put_event(at["task:a"], event(3, "STARTED"))
-    await asyncio.sleep(0)  # it is on its way, and nothing waits
-    socket.clear = True
+    await asyncio.sleep(0)  # it is being sent, and nothing waits
+    writing_sink.has_room = True
     direct.put_event(at["task:a"], event(4, "SUCCESS"))
-    socket.free.set()
-    assert [offset for offset, *_ in told(await socket.read(2))] == [3, 4]
+    writing_sink.accepts.set()
+    assert [offset for offset, *_ in events_in(await writing_sink.read(2))] == [3, 4]
     await asyncio.sleep(0)
     direct.put_event(at["task:a"], event(5))
-    assert socket.sent.qsize() == 1
+    assert writing_sink.sent.qsize() == 1
 
 
-async def test_the_merged_are_counted_from_what_was_written_at_once(direct, socket, at):
+async def test_merged_events_are_counted_from_what_was_written_at_once(direct, writing_sink, at):
     direct.put_event(at["task:a"], event(1))
-    socket.clear = False
-    socket.free.clear()
+    writing_sink.has_room = False
+    writing_sink.accepts.clear()
     for number in range(ROOM + 1):
         direct.put(frames.pong(number))
-    await asyncio.sleep(0)  # the first one is on its way, the others crowd
+    await asyncio.sleep(0)  # the first one is being sent, the others crowd
     for offset in range(2, 12):
         direct.put_event(at["task:a"], event(offset))
-    socket.free.set()
-    assert told(await socket.read(ROOM + 3)) == [(1, "PROGRESS", 0), (11, "PROGRESS", 9)]
+    writing_sink.accepts.set()
+    assert events_in(await writing_sink.read(ROOM + 3)) == [(1, "PROGRESS", 0), (11, "PROGRESS", 9)]
 
 
-async def test_nothing_is_written_to_who_was_given_up(socket, at):
+async def test_nothing_is_written_after_a_client_was_dropped(writing_sink, at):
     with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 100}):
-        outbox = Outbox(socket)
-    socket.clear = False
-    socket.free.clear()
+        outbox = Outbox(writing_sink)
+    writing_sink.has_room = False
+    writing_sink.accepts.clear()
     while not outbox.closed:
         outbox.put(json.dumps("x" * 101))
-    socket.clear = True
+    writing_sink.has_room = True
     outbox.put_event(at["task:a"], event(1, "SUCCESS"))
-    assert socket.sent.qsize() == 0
+    assert writing_sink.sent.qsize() == 0
     await outbox.stop()
 
 
-async def test_what_sends_is_there_while_something_waits_and_no_longer(direct, socket):
+async def test_the_sending_task_exists_only_while_something_waits(direct, writing_sink):
     before = asyncio.all_tasks()
     direct.put(frames.pong(1))
     assert asyncio.all_tasks() == before
-    socket.clear = False
+    writing_sink.has_room = False
     for number in (2, 3):
         direct.put(frames.pong(number))
     (sending,) = asyncio.all_tasks() - before
-    assert [m["id"] for m in await socket.read(3)] == [1, 2, 3]
+    assert [m["id"] for m in await writing_sink.read(3)] == [1, 2, 3]
     async with asyncio.timeout(DEADLINE):
         await sending
     direct.put(frames.pong(4))
-    assert [m["id"] for m in await socket.read(1)] == [4]
+    assert [m["id"] for m in await writing_sink.read(1)] == [4]
 
 
-async def test_a_reader_that_is_given_up_as_it_takes_the_last_of_it_is_told_all_the_same(reader):
+async def test_a_client_dropped_as_it_accepts_the_last_frame_gets_the_reason_all_the_same(sink):
     with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 100}):
-        outbox = Outbox(reader)
-    reader.free.clear()
+        outbox = Outbox(sink)
+    sink.accepts.clear()
     outbox.put(json.dumps({"type": "x" * 101}))
-    await asyncio.sleep(0)  # it is on its way
-    reader.free.set()
+    await asyncio.sleep(0)  # it is being sent
+    sink.accepts.set()
     outbox.put(json.dumps({"type": "x" * 101}))
     outbox.put(frames.pong(1))  # there is no room for it
     assert outbox.closed
-    *_, closing, close = await reader.read(3)
+    *_, closing, close = await sink.read(3)
     assert ends([closing, close]) == SLOW
     await outbox.stop()

@@ -1,4 +1,4 @@
-"""What one connection does by the clock; all else is held against a real server."""
+"""A WebSocket's timeouts and failures; tests with a real server have the rest."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ async def connection():
 
 
 @pytest.mark.parametrize("idle_timeout", [0.05], indirect=True)
-async def test_a_connection_without_a_subscription_is_told_so_and_closed(connection):
+async def test_a_connection_without_a_subscription_gets_the_reason_and_is_closed(connection):
     socket, _ = connection
     assert await receive(socket) == {
         "type": "closing",
@@ -116,7 +116,7 @@ async def test_a_right_that_is_lost_while_subscribing_is_noticed():
     await get_access_checker().close()
 
 
-async def test_what_fails_inside_is_told_by_a_reference_alone(connection, caplog):
+async def test_an_internal_error_shows_a_reference_alone(connection, caplog):
     socket, consumer = connection
 
     async def fail(*_args):
