@@ -134,13 +134,13 @@ class Hub:
         """Deliver a new reading to one subscription, and nothing before that."""
         subscription.pause()
         watched = self._watched.get(str(topic))
-        if watched is not None and not subscription.refreshing:
-            subscription.refreshing = True
+        if watched is not None and not subscription.is_refreshing:
+            subscription.is_refreshing = True
             self._spawn(self._refresh(watched, subscription))
 
     def resume(self, topic: Topic, subscription: Subscription) -> None:
         """Deliver what arrived while a subscription was paused."""
-        if subscription.refreshing:
+        if subscription.is_refreshing:
             return  # the reading comes first
         try:
             is_complete = subscription.resume()
@@ -262,19 +262,19 @@ class Hub:
             subscription.pause()
             try:
                 reading = await self._read(watched.topic, None, limit=subscription.limit)
-            except Exception as error:  # noqa: BLE001 - the store may be away in many ways
+            except Exception as error:  # noqa: BLE001 - stores fail in many ways
                 self._store_failed(error)
                 await asyncio.sleep(_PAUSE)
                 continue
             if subscription not in watched.subscriptions:
                 return
             try:
-                subscription.refreshing = False
+                subscription.is_refreshing = False
                 if subscription.restart(reading):
                     return
             except Exception:
                 logger.exception("subscriber_failed topic=%s", watched.name)
-            subscription.refreshing = True
+            subscription.is_refreshing = True
             subscription.pause()
             await asyncio.sleep(pause)
             pause = min(2 * pause, _MAX_PAUSE)
@@ -348,7 +348,7 @@ class Hub:
             known = {name: self._watched[name].head for name in names}
             try:
                 heads = await self._store.heads(names)
-            except Exception as error:  # noqa: BLE001 - the store may be away in many ways
+            except Exception as error:  # noqa: BLE001 - stores fail in many ways
                 self._store_failed(error)
                 # Messages may have been lost meanwhile: check again as soon as it answers.
                 await asyncio.sleep(_PAUSE)

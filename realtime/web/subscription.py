@@ -27,10 +27,10 @@ class Subscription:
         "_overflowed",
         "admits",
         "cursor",
+        "is_refreshing",
         "limit",
         "on_event",
         "on_reading",
-        "refreshing",
     )
 
     def __init__(
@@ -55,7 +55,7 @@ class Subscription:
         #: Whether more arrived than can wait.
         self._overflowed = False
         #: Whether the hub reads the topic for this subscription alone.
-        self.refreshing = False
+        self.is_refreshing = False
 
     def deliver(self, event: Event) -> bool:
         """Deliver an event, unless the subscriber has it.

@@ -45,7 +45,7 @@ _MOVED: Final = "the visitor has signed in: the tasks are the user's now"
 
 
 @dataclass(slots=True, eq=False)
-class Subscribed:
+class GrantedSubscription:
     """A subscription under the client's name for its topic, and the grant for it."""
 
     grant: Grant
@@ -79,7 +79,7 @@ class Subscriptions:
         self.access_checks = 0
         self._hub = hub
         self._outbox = outbox
-        self._by_name: dict[Topic, Subscribed] = {}
+        self._by_name: dict[Topic, GrantedSubscription] = {}
         # Made when they are needed: most clients subscribe once and send nothing more.
         self._tasks: set[asyncio.Task[None]] | None = None
         #: What tokens have granted, for frames that carry no token.
@@ -90,11 +90,11 @@ class Subscriptions:
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def get(self, name: Topic) -> Subscribed | None:
+    def get(self, name: Topic) -> GrantedSubscription | None:
         """Return the client's subscription under a name."""
         return self._by_name.get(name)
 
-    def put(self, name: Topic, fresh: Subscribed) -> None:
+    def put(self, name: Topic, fresh: GrantedSubscription) -> None:
         """Add a subscription, in place of the earlier one of its name, if any."""
         self.end(name)
         self._by_name[name] = fresh
@@ -106,7 +106,7 @@ class Subscriptions:
         if subscribed is not None:
             self.drop(subscribed)
 
-    def drop(self, subscribed: Subscribed) -> None:
+    def drop(self, subscribed: GrantedSubscription) -> None:
         """End a subscription that is not, or no longer, among these."""
         if subscribed.timer is not None:
             subscribed.timer.cancel()
@@ -121,7 +121,9 @@ class Subscriptions:
         for name in tuple(self._by_name):
             self.end(name)
 
-    async def join(self, frame: frames.Subscribe) -> tuple[Subscribed, Reading, Callable[[], None]]:
+    async def join(
+        self, frame: frames.Subscribe
+    ) -> tuple[GrantedSubscription, Reading, Callable[[], None]]:
         """Ask for a grant and read; again if the user or the owner changed in between.
 
         Raises Refused. Return the subscription, its first reading, and a call that starts the
@@ -138,7 +140,7 @@ class Subscriptions:
                 cursor=cursor,
                 limit=frame.limit,
             )
-            fresh = Subscribed(granted, subscription, self._share_token(frame.token))
+            fresh = GrantedSubscription(granted, subscription, self._share_token(frame.token))
             subscription.on_reading = functools.partial(self._send_reading, frame.topic, fresh)
             subscription.admits = functools.partial(_is_admitted, fresh)
             reading, begin = await self._hub.subscribe(granted.topic, subscription, frame.since)
@@ -166,7 +168,7 @@ class Subscriptions:
         self._token_grants = valid or None
         return list(valid.values())
 
-    def _watch_token(self, name: Topic, subscribed: Subscribed) -> None:
+    def _watch_token(self, name: Topic, subscribed: GrantedSubscription) -> None:
         """Keep what a token granted, and check the subscription when it ends."""
         granted = subscribed.grant
         if granted.reason is not Reason.TOKEN:
@@ -182,15 +184,15 @@ class Subscriptions:
             lambda: self._spawn(self._token_ended(name, subscribed)),
         )
 
-    async def _token_ended(self, name: Topic, subscribed: Subscribed) -> None:
+    async def _token_ended(self, name: Topic, subscribed: GrantedSubscription) -> None:
         """Continue if the session allows the topic; else withdraw the subscription."""
         try:
             async with asyncio.timeout(_GRANT_TIMEOUT):
                 granted = await grant(name, self.user)
         except Refused:
             granted = None
-        except Exception as error:  # noqa: BLE001 - the database may be away in many ways
-            logger.warning("check_failed error=%r", error)
+        except Exception as error:  # noqa: BLE001 - databases fail in many ways
+            logger.warning("grant_failed error=%r", error)
             granted = None
         if self._by_name.get(name) is not subscribed:
             return
@@ -199,7 +201,7 @@ class Subscriptions:
         else:
             subscribed.grant = granted
 
-    def _send_reading(self, name: Topic, subscribed: Subscribed, reading: Reading) -> None:
+    def _send_reading(self, name: Topic, subscribed: GrantedSubscription, reading: Reading) -> None:
         """Send a snapshot unasked; but first ask for a new grant if the owner is another one."""
         if has_other_owner(subscribed.grant, reading):
             subscribed.subscription.pause()
@@ -210,7 +212,9 @@ class Subscriptions:
         text = frames.snapshot(str(name), reading.position, reading.texts, listed(reading))
         self._outbox.put_reading(subscribed.subscription.cursor, reading.position, text)
 
-    async def _check_new_owner(self, name: Topic, subscribed: Subscribed, reading: Reading) -> None:
+    async def _check_new_owner(
+        self, name: Topic, subscribed: GrantedSubscription, reading: Reading
+    ) -> None:
         """Continue or withdraw a paused subscription, now that the topic has another owner.
 
         It stays paused until the store and the database answer.
@@ -221,13 +225,13 @@ class Subscriptions:
         if self._by_name.get(name) is not subscribed:
             return
         moved = reading.moved_to is not None
-        stands = granted is not None and granted.topic == subscribed.grant.topic
-        if granted is None or not stands or (moved and granted.reason is Reason.TOKEN):
+        is_same = granted is not None and granted.topic == subscribed.grant.topic
+        if granted is None or not is_same or (moved and granted.reason is Reason.TOKEN):
             code, message = ErrorCode.NOT_FOUND, NOT_FOUND_MESSAGE
             if moved:
                 code, message = ErrorCode.UNAUTHORIZED, _MOVED
             elif subscribed.grant.reason is Reason.TOKEN and subscribed.grant.ends < time.time():
-                # Nobody can tell whether the token would still be valid: the client may renew it.
+                # The token may have granted this owner too: the client may renew it.
                 code, message = ErrorCode.UNAUTHORIZED, _TOKEN_ENDED
             self._withdraw(name, subscribed, code, message)
             return
@@ -238,7 +242,7 @@ class Subscriptions:
         subscribed.is_checking_owner = False
         self._hub.refresh(granted.topic, subscribed.subscription)
 
-    async def _grant_again(self, name: Topic, subscribed: Subscribed) -> Grant | None:
+    async def _grant_again(self, name: Topic, subscribed: GrantedSubscription) -> Grant | None:
         """Return a new grant, by the session or else by the token; None if both refuse."""
         for token in (None, subscribed.token):
             while True:
@@ -247,8 +251,8 @@ class Subscriptions:
                         return await grant(name, self.user, token)
                 except Refused:
                     break
-                except Exception as error:  # noqa: BLE001 - the store may be away in many ways
-                    logger.warning("check_failed error=%r", error)
+                except Exception as error:  # noqa: BLE001 - stores fail in many ways
+                    logger.warning("grant_failed error=%r", error)
                     await asyncio.sleep(_PAUSE)
         return None
 
@@ -260,15 +264,17 @@ class Subscriptions:
         while owner and owner != granted.owner:
             try:
                 moved = is_visitor(owner) and await get_store().moved_to(owner) == granted.owner
-            except Exception as error:  # noqa: BLE001 - the store may be away in many ways
-                logger.warning("check_failed error=%r", error)
+            except Exception as error:  # noqa: BLE001 - stores fail in many ways
+                logger.warning("grant_failed error=%r", error)
                 await asyncio.sleep(_PAUSE)
                 continue
             return granted if moved else None
         return granted
 
-    def _withdraw(self, name: Topic, subscribed: Subscribed, code: ErrorCode, message: str) -> None:
-        """End a subscription unasked, and tell the client why."""
+    def _withdraw(
+        self, name: Topic, subscribed: GrantedSubscription, code: ErrorCode, message: str
+    ) -> None:
+        """End a subscription unasked, and send the client the reason."""
         if self._by_name.get(name) is subscribed:
             del self._by_name[name]
             if self._token_grants is not None:
@@ -315,16 +321,16 @@ def has_other_owner(granted: Grant, reading: Reading) -> bool:
     return reading.owner is not None and reading.owner != granted.owner
 
 
-def _is_admitted(subscribed: Subscribed, reading: Reading) -> bool:
+def _is_admitted(subscribed: GrantedSubscription, reading: Reading) -> bool:
     """Return whether a subscription's grant is valid for the owner of a reading."""
     _note_owner(subscribed, reading)
     return not has_other_owner(subscribed.grant, reading)
 
 
-def _note_owner(subscribed: Subscribed, reading: Reading) -> None:
+def _note_owner(subscribed: GrantedSubscription, reading: Reading) -> None:
     """Set the owner in a token's grant for a task that was not published when it was granted.
 
-    The token is valid for the first owner, whoever that is, and for no later one.
+    The token is valid for the first owner that the task gets, and for no later one.
     """
     granted = subscribed.grant
     if granted.reason is Reason.TOKEN and granted.owner is None:
