@@ -204,7 +204,8 @@ def test_every_dangerous_setting_is_reported(settings, ids):
 
 
 def test_serve_refuses_the_settings_of_the_same_list_that_expose_everything():
-    exposing = {"DEBUG": True, "SECRET_KEY": "short", "ALLOWED_HOSTS": ["*"]}
+    too_short = "a1b2c3d4"
+    exposing = {"DEBUG": True, "SECRET_KEY": too_short, "ALLOWED_HOSTS": ["*"]}
     with override_settings(**SAFE | exposing):
         refused = [danger.message for danger in deployment.dangers() if danger.refused]
         with pytest.raises(CommandError) as raised:
