@@ -1,16 +1,18 @@
-"""How a message must look so that the Channels layer delivers it.
+"""The channel layer, and the format of a message that it delivers.
 
-The script publishes by itself, in the format of ``channels_redis.pubsub.RedisPubSubChannelLayer``:
-one ``PUBLISH`` of a MessagePack map to ``{prefix}__group__{group}``. ``async_to_sync(group_send)``
-says the same at the price of a thread, an event loop and a connection a call. That format is the
-layer's own: it is named here and nowhere else, and a contract test sends through the script and
-receives through the real layer.
+The script publishes by itself, in the format of ``channels_redis.pubsub.RedisPubSubChannelLayer``.
+``async_to_sync(group_send)`` would send the same at the price of a thread, an event loop and a
+connection a call. A contract test sends through the script and receives through the real layer.
+
+Relied on, of channels-redis 4.3: a message to a group is one ``PUBLISH`` of a MessagePack map to
+``{prefix}__group__{group}``, and ``deserialize`` reads that map. Where that is not so, the hub
+receives no events and finds them in the store, up to ``CHECK_INTERVAL`` seconds later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, Protocol, cast
 
 from channels.layers import InMemoryChannelLayer, channel_layers
@@ -23,11 +25,12 @@ from realtime.core.event import Event
 from realtime.core.jsontext import dumps
 from realtime.core.logs import get_logger
 from realtime.core.position import Position
+from realtime.core.relied_on import Part, are_known
 from realtime.core.topics import TASK, group_name
 
 logger = get_logger("realtime.hub")
 
-#: The ``type`` of every event's group message. A consumer that did ``group_add`` by itself
+#: The ``type`` of every event's group message. A consumer of the project that called ``group_add``
 #: receives it in its method ``realtime_event(message)``.
 MESSAGE_TYPE = "realtime.event"
 _FIELDS: Final = ("topic", "epoch", "offset", "task_id", "state", "status")
@@ -54,37 +57,63 @@ def get_layer() -> ChannelLayer:
     return _own_layer()
 
 
-def make_layer(hear: Callable[[Any], None]) -> ChannelLayer:
-    """Return a layer like the configured one, with connections of its own; in memory the one.
+def make_layer(receive: Callable[[Any], None]) -> ChannelLayer:
+    """Return a layer like the configured one, with connections of its own.
 
-    Whoever has it may flush it: that would make others who share a layer deaf. Where it can be, a
-    message is given to ``hear`` as soon as it is read, and not to ``receive``; see ``receiver.py``.
+    The caller may flush it, which would unsubscribe others if they shared it. A layer in memory is
+    returned itself. Where possible, each message goes to ``receive`` as soon as it is read, and not
+    to the layer's own ``receive``: see ``receiver.py``.
     """
     from channels_redis.pubsub import RedisPubSubChannelLayer
     from channels_redis.utils import decode_hosts
 
-    from .receiver import taking
+    from .receiver import with_receiver
 
     layer = get_layer()
     if isinstance(layer, InMemoryChannelLayer):
         return layer
     alias = conf().CHANNEL_LAYER
     configured = getattr(django_settings, "CHANNEL_LAYERS", {}).get(alias)
-    if type(layer) is not RedisPubSubChannelLayer:  # it may do anything with a message
+    if type(layer) is not RedisPubSubChannelLayer:  # a subclass may change any message
         return cast(ChannelLayer, channel_layers.make_backend(alias))
+    config = _own_config() if configured is None else configured.get("CONFIG", {})
+    if not _format_is_known():
+        return RedisPubSubChannelLayer(**config)
 
-    def take(data: bytes) -> None:
+    def receive_data(data: bytes) -> None:
         try:
             message = fresh.deserialize(data)
-        except Exception as error:  # noqa: BLE001 - whoever can publish can send anything
+        except Exception as error:  # noqa: BLE001 - every client of Redis can publish anything
             logger.warning("message_unreadable error=%r", error)
         else:
-            hear(message)
+            receive(message)
 
-    config = _own_config() if configured is None else configured.get("CONFIG", {})
-    hosts = [taking(host, take) for host in decode_hosts(config.get("hosts"))]
+    hosts = [with_receiver(host, receive_data) for host in decode_hosts(config.get("hosts"))]
     fresh: Any = RedisPubSubChannelLayer(**{**config, "hosts": hosts})
     return cast(ChannelLayer, fresh)
+
+
+@cache
+def _format_is_known() -> bool:
+    from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
+
+    parts = (
+        Part(RedisPubSubLoopLayer, "_get_group_channel_name", "prefix __group__"),
+        Part(RedisPubSubLoopLayer, "group_send", "_get_group_channel_name serialize publish"),
+        Part(RedisPubSubChannelLayer, "deserialize"),
+    )
+    instead = "events are found in the store, up to CHECK_INTERVAL seconds late"
+    if not are_known("layer", "channels-redis", parts, instead=instead):
+        return False
+    sample = b"\x81\xa4type\xaerealtime.event"
+    try:
+        found = RedisPubSubChannelLayer(hosts=[]).deserialize(sample)
+    except Exception as error:  # noqa: BLE001 - logged
+        found = error
+    if found == {"type": MESSAGE_TYPE}:
+        return True
+    logger.warning("message_format_unknown found=%r instead=%r", found, instead)
+    return False
 
 
 @lru_cache(maxsize=1)
@@ -119,7 +148,7 @@ def _database() -> int:
 
 
 def group_prefix() -> str:
-    """Return what the layer puts before a group's name on Redis."""
+    """Return the layer's prefix of a group's name on Redis."""
     configured = getattr(django_settings, "CHANNEL_LAYERS", {}).get(conf().CHANNEL_LAYER, {})
     prefix = configured.get("CONFIG", {}).get("prefix", "asgi")
     return f"{prefix}__group__"
@@ -141,7 +170,7 @@ def to_message(event: Event) -> dict[str, Any]:
 def from_message(message: Any) -> Event | None:
     """Read a group message; None for one that is not an event, or not of the topic it names.
 
-    Whoever can publish on Redis can send anything.
+    Every client of Redis can publish anything.
     """
     if not isinstance(message, dict) or message.get("type") != MESSAGE_TYPE:
         return None
@@ -151,19 +180,19 @@ def from_message(message: Any) -> Event | None:
         return None
     topic, epoch, offset, task_id, state, text = fields
     # A status begins with its task's id, and is one line: see `compose`, and `accept.lua`. Where a
-    # connection is replaced while another task waits for its data, redis-py joins what was left of
-    # a message to what the new connection brings (asyncio, _AsyncHiredisParser.read_from_socket).
-    whose = text.startswith(f'{{"task_id":{dumps(task_id)},')
-    whole = text.endswith("}") and "\n" not in text
-    if whose and whole and (topic == f"{TASK}:{task_id}" or not topic.startswith(f"{TASK}:")):
+    # connection is replaced while another task waits for its data, redis-py joins the rest of a
+    # message to the first data of the new connection (asyncio, _AsyncHiredisParser).
+    begins = text.startswith(f'{{"task_id":{dumps(task_id)},')
+    is_whole = text.endswith("}") and "\n" not in text
+    if begins and is_whole and (topic == f"{TASK}:{task_id}" or not topic.startswith(f"{TASK}:")):
         return Event(topic, Position(epoch, offset), task_id, state, text)
     return None
 
 
-def _forget(*, setting: str, **_kwargs: object) -> None:
+def _clear(*, setting: str, **_kwargs: object) -> None:
     if setting == "REALTIME":
         _own_layer.cache_clear()
         _database.cache_clear()
 
 
-setting_changed.connect(_forget)
+setting_changed.connect(_clear)

@@ -1,5 +1,5 @@
-"""`python -m tests.faults.badlink`: the project's web process, and what is taken off its connection
-to Redis came over a bad link.
+"""`python -m tests.faults.badlink`: the project's web process, whose messages from Redis come over
+a bad link.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from realtime.groups import receiver
 
 from .layer import BadLink
 
-_taking = receiver.taking
+_with_receiver = receiver.with_receiver
 
 
-def taking(host: dict[str, Any], take: receiver.Take) -> dict[str, Any]:
-    """Return the host as the service does, with a bad link before ``take``."""
-    return _taking(host, BadLink(take))
+def with_receiver(host: dict[str, Any], receive: receiver.Receive) -> dict[str, Any]:
+    """Return the host as the service does, with a bad link before ``receive``."""
+    return _with_receiver(host, BadLink(receive))
 
 
 if __name__ == "__main__":
-    receiver.taking = taking
+    receiver.with_receiver = with_receiver
     main()

@@ -26,7 +26,7 @@ from realtime.core.status import FIELDS
 from realtime.core.topics import Topic
 from realtime.groups import layer as layer_module
 from realtime.groups.layer import from_message, get_layer, group_of, group_prefix
-from realtime.groups.receiver import taking
+from realtime.groups.receiver import with_receiver
 from realtime.store import get_store
 from tests.until import auntil, until
 
@@ -553,7 +553,7 @@ async def test_of_an_address_only_that_counts_which_says_where(url, database):
         assert group_of("task:t") == f"realtime.{database}.task.t"
         (host,) = layer_module._own_config()["hosts"]
         assert host == theirs | {"socket_timeout": None}
-        assert "parser_class" in taking(host, print), "messages are taken off the connection"
+        assert "parser_class" in with_receiver(host, print), "messages are taken off the connection"
 
 
 def test_a_broker_whose_settings_changed_keeps_no_connection(clean_redis):
