@@ -1,4 +1,4 @@
-"""Child processes that are watched, and that never outlive whoever started them."""
+"""Child processes whose output is read, and that never outlive the process that started them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEPT_LINES = 10_000
 SHOWN_LINES = 20
 
 # Linux ends a child when the *thread* that started it ends, so all are started from one
-# thread that lives as long as this process, whichever thread asks for it.
+# thread that lives as long as this process, whichever thread calls `start`.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
 
 
@@ -34,8 +34,8 @@ class ProcessError(Exception):
 
 
 def hold_environment() -> None:
-    """Keep `.venv` from being made anew until this process ends (`scripts/bootstrap.py` asks)."""
-    # Never closed: the kernel gives the lock back, however the process ends.
+    """Lock `.venv` until this process ends, so that `scripts/bootstrap.py` does not replace it."""
+    # Never closed: the kernel releases the lock, however the process ends.
     fcntl.flock(os.open(sys.prefix, os.O_RDONLY), fcntl.LOCK_SH)
 
 
@@ -63,16 +63,16 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id, which is also that of its group."""
+        """The process id, which is also the id of its group."""
         return self._started().pid
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs; then its exit code, negative if a signal ended it."""
+        """The exit code, negative if a signal ended it; None while it runs."""
         return self._started().poll()
 
     def log(self) -> str:
-        """All that it wrote, over its restarts, up to the newest 10,000 lines."""
+        """Return its output over all restarts, the newest 10,000 lines."""
         return "\n".join(self._lines)
 
     def start(self) -> None:
@@ -81,9 +81,9 @@ class Process:
         self._reader.start()
 
     def wait_ready(self, ready: Callable[[], bool], *, timeout: float = 120.0) -> None:
-        """Return as soon as `ready()` says so.
+        """Return as soon as `ready()` is true.
 
-        Raises ProcessError when the child dies before, or after `timeout` seconds.
+        Raises ProcessError when the child ends before, or after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         while not ready():
@@ -97,14 +97,14 @@ class Process:
             time.sleep(0.02)
 
     def describe_end(self) -> str:
-        """Say how it ended."""
+        """Return a sentence on how it ended."""
         code = self.returncode
         if code is not None and code < 0:
             return f"the {self.name} was ended by {signal.Signals(-code).name}"
         return f"the {self.name} ended with exit code {code}"
 
     def stop(self, *, timeout: float = 10.0) -> None:
-        """Ask it to end, wait, and end the whole group by force after `timeout` seconds."""
+        """Terminate it and wait; after `timeout` seconds kill the whole group."""
         child = self._child
         if child is not None and child.poll() is None:
             # To the program alone: a Celery worker ends its children itself, in order.
@@ -114,9 +114,9 @@ class Process:
         self.kill()
 
     def kill(self) -> None:
-        """End the program and all of its group at once (SIGKILL), and wait until it is gone.
+        """Kill the program and its group (SIGKILL), and wait until it is gone.
 
-        One that was never started is left as it is.
+        Do nothing if it was never started.
         """
         child = self._child
         if child is None:
@@ -138,7 +138,7 @@ class Process:
         return self._child
 
     def _spawn(self) -> subprocess.Popen[str]:
-        # -I -S: the launcher needs nothing of the environment, and is quicker without.
+        # -I -S: the launcher needs nothing of the environment, and starts faster without it.
         launcher = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid())]
         return subprocess.Popen(
             [*launcher, *self.command],
@@ -150,7 +150,7 @@ class Process:
             text=True,
             encoding="utf-8",
             errors="replace",
-            # A group of its own, so that Ctrl-C reaches the one who stops all in order.
+            # A group of its own, so that Ctrl-C reaches only the parent, which stops all in order.
             process_group=0,
         )
 
@@ -169,7 +169,7 @@ class Process:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on at this moment."""
+    """Return a port on which no program listens at this moment."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]

@@ -1,8 +1,7 @@
 """`make run`: Redis, a Celery worker and the web server, under one parent.
 
-HOST, PORT, REDIS_URL, WORKERS and DATA_DIR are read from the environment. Ends, with all
-that it started, on Ctrl-C, on SIGTERM, when one of them dies, and also when it is killed
-outright.
+HOST, PORT, REDIS_URL, WORKERS and DATA_DIR are read from the environment. It ends with all that it
+started: on Ctrl-C, on SIGTERM, when one of its children ends, and when it is killed.
 """
 
 from __future__ import annotations
@@ -37,16 +36,16 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class RunError(Exception):
-    """It cannot run so; the text says why and what to do."""
+    """It cannot run; the text names the reason and the remedy."""
 
 
 class Stop(BaseException):
-    """Somebody asked to end. No error, so nothing that handles errors may swallow it."""
+    """A signal asked it to end. Not an Exception, so that no handler of errors catches it."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the environment says."""
+    """The options that the environment gives."""
 
     host: str
     port: int
@@ -55,9 +54,9 @@ class Options:
 
 
 def read_options(environment: Mapping[str, str]) -> Options:
-    """Read HOST, PORT, WORKERS and REDIS_URL; an empty one counts as not given.
+    """Read HOST, PORT, WORKERS and REDIS_URL; an empty one counts as missing.
 
-    Raises RunError for a number that is none.
+    Raises RunError for a value that is not a number in its range.
     """
     return Options(
         host=environment.get("HOST") or "127.0.0.1",
@@ -77,19 +76,19 @@ def _number(
 
 
 def worker_command(node: str, workers: int) -> list[str]:
-    """A prefork worker; gossip and mingle are for fleets, and cost a second at the start."""
+    """Return a prefork worker's command, without gossip and mingle, which cost a second."""
     command = [sys.executable, "-m", "celery", "-A", "project.celery:app", "worker"]
     command += ["--pool", "prefork", "--concurrency", str(workers), "--hostname", node]
     return [*command, "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
 
 
 def web_command() -> list[str]:
-    """The web server, which takes HOST and PORT from its environment."""
+    """Return the web server's command; HOST and PORT are in its environment."""
     return [sys.executable, "-m", "project.web"]
 
 
 def page_answers(host: str, port: int) -> bool:
-    """Whether the page is served."""
+    """Return whether the page is served."""
     connection = http.client.HTTPConnection(reachable(host), port, timeout=5)
     try:
         connection.request("GET", "/")
@@ -101,7 +100,7 @@ def page_answers(host: str, port: int) -> bool:
 
 
 def worker_answers(node: str, redis_url: str) -> bool:
-    """Whether the worker takes part: it answers a ping through the broker."""
+    """Return whether the worker answers a ping through the broker."""
     # Unlike the worker's log line, an answer proves the way there and back.
     with Celery(broker=redis_url, set_as_current=False) as app:
         try:
@@ -111,7 +110,7 @@ def worker_answers(node: str, redis_url: str) -> bool:
 
 
 def reachable(host: str) -> str:
-    """The address to reach a server by that listens on `host`."""
+    """Return the address under which a server that listens on `host` is reached."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
 
 
@@ -121,14 +120,14 @@ def address(host: str, port: int) -> str:
 
 
 def usable_port(host: str, port: int) -> int:
-    """The port for the web server; for 0, a free one.
+    """Return the port for the web server; for 0, a free one.
 
     Raises RunError when it could not listen there.
     """
     try:
         family, kind, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
-            # As the server does, or the port of a server that just ended counts as taken.
+            # As the server does; otherwise the port of a server that just ended counts as used.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
             probe.listen()
@@ -148,8 +147,8 @@ def usable_port(host: str, port: int) -> int:
 
 
 @contextmanager
-def owned(data_dir: Path) -> Iterator[None]:
-    """Hold DATA_DIR, so that two servers never write one file."""
+def locked(data_dir: Path) -> Iterator[None]:
+    """Lock DATA_DIR, so that two servers never write one file."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(data_dir, os.O_RDONLY)
     try:
@@ -165,7 +164,7 @@ def owned(data_dir: Path) -> Iterator[None]:
 
 
 class Printer:
-    """Writes the logs as one stream, each line with its source before it."""
+    """Writes the logs as one stream, each line after its source."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -180,24 +179,25 @@ class Printer:
             try:
                 print(prefix, line, file=self._stream, flush=True)
             except OSError:
-                # Nobody reads this any more (`make run | head`, a terminal that is gone).
+                # The reader has ended (`make run | head`, a closed terminal).
                 os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run(options: Options, say: Callable[[str, str], None]) -> None:
-    """Start everything, say where, and return only when one of them has died.
+def run(options: Options, on_line: Callable[[str, str], None]) -> None:
+    """Start everything, print the address, and wait until one of the children ends.
 
-    Raises RunError or ProcessError; Stop when asked to end. Nothing is left behind.
+    Raises ProcessError then, RunError where it cannot start, and Stop after a signal. All children
+    have ended by then.
     """
     with ExitStack() as stack:
         port = usable_port(options.host, options.port)
         data_dir = Path(os.environ.get("DATA_DIR") or ROOT / ".data").resolve()
-        stack.enter_context(owned(data_dir))
+        stack.enter_context(locked(data_dir))
 
-        # What is entered is left in reverse: web, worker, Redis.
+        # The stack ends them in reverse: web, worker, Redis.
         running: list[Process] = []
         if options.redis_url is None:
-            server, url = embedded_redis(data_dir / "redis", keep=True, on_line=say)
+            server, url = embedded_redis(data_dir / "redis", keep=True, on_line=on_line)
             stack.callback(server.stop)
             running.append(server)
             note = data_dir / "redis_url"
@@ -209,21 +209,21 @@ def run(options: Options, say: Callable[[str, str], None]) -> None:
                 raise RunError(f"REDIS_URL={without_password(url)} does not answer: {trouble}")
 
         os.environ.update(REDIS_URL=url, DATA_DIR=str(data_dir), HOST=options.host, PORT=str(port))
-        # A name of its own: on a shared Redis another worker must not answer for this one.
+        # A unique name: on a shared Redis another worker must not answer for this one.
         node = f"worker-{port}@{socket.gethostname()}"
         worker = Process(
-            "worker", worker_command(node, options.workers), env=os.environ, on_line=say
+            "worker", worker_command(node, options.workers), env=os.environ, on_line=on_line
         )
         stack.callback(worker.stop)
         worker.start()
-        web = Process("web", web_command(), env=os.environ, on_line=say)
+        web = Process("web", web_command(), env=os.environ, on_line=on_line)
         stack.callback(web.stop)
         web.start()
         running += [worker, web]
 
         web.wait_ready(lambda: page_answers(options.host, port))
         worker.wait_ready(lambda: worker_answers(node, url))
-        say("run", f"ready: {address(options.host, port)}  (Ctrl-C ends it)")
+        on_line("run", f"ready: {address(options.host, port)}  (Ctrl-C ends it)")
         while all(child.returncode is None for child in running):
             if _asked_to_end.is_set():
                 raise Stop
@@ -244,24 +244,24 @@ def main(arguments: list[str]) -> int:
     hold_environment()
     for number in ENDINGS:
         signal.signal(number, _stop)
-    say = Printer(sys.stdout)
+    printer = Printer(sys.stdout)
     try:
-        run(read_options(os.environ), say)
+        run(read_options(os.environ), printer)
     except Stop:
-        say("run", "stopped")
+        printer("run", "stopped")
         return 0
     except (RunError, ProcessError, NoRedisError) as error:
         print(f"\nmake run: {error}", file=sys.stderr, flush=True)
     return 1
 
 
-#: A Stop that is raised where exceptions are ignored, as in a finalizer, would be lost.
+#: Set besides raising Stop, which is lost where exceptions are ignored, as in a finalizer.
 _asked_to_end = threading.Event()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     _asked_to_end.set()
-    # Once is enough: from here on everything is being stopped, and each wait has a deadline.
+    # One signal is enough: everything is being stopped now, and each wait has a deadline.
     for again in ENDINGS:
         signal.signal(again, signal.SIG_IGN)
     raise Stop

@@ -1,7 +1,7 @@
 """The web server's process, `python -m project.web`: HOST and PORT from the environment.
 
-It brings the database to what the code needs first, in the same process: to import Django
-twice would double the time to the first page.
+It migrates the database first, in the same process: importing Django twice would double the time to
+the first page.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Ask the tools of others whether this is safe: `make audit`.
+"""Run other projects' security tools on this one: `make audit`.
 
 Known vulnerabilities of what the locks name (pip-audit), secrets in the tree (detect-secrets), and
 requests of every kind to a running service (Schemathesis, with docs/openapi.json). It needs the
-network, so it is no part of the tests. The tools live in an environment of their own, `.audit/`.
+network, so it is not part of the tests. The tools live in an environment of their own, `.audit/`.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from bootstrap import REQUIREMENTS, ROOT, uv_environment
 UV = ROOT / ".venv" / "bin" / "uv"
 ENVIRONMENT = ROOT / ".audit"
 TOOLS = ENVIRONMENT / "bin"
-#: What was found and looked at: passwords of the tests.
+#: Findings that were checked: passwords of the tests.
 BASELINE = ".secrets.baseline"
-#: What Schemathesis holds each answer to.
+#: Schemathesis' checks of each response.
 CHECKS = ["not_a_server_error", "status_code_conformance", "response_schema_conformance"]
-#: Seconds that a service has to become ready.
+#: Seconds until a service must be ready.
 PATIENCE = 60
 
 
 def known_vulnerabilities() -> bool:
-    """Return whether none is known of anything that is locked.
+    """Return whether no locked package has a known vulnerability.
 
-    A package that could not be looked up is as bad as one with a vulnerability.
+    A package that could not be looked up counts as having one.
     """
     locks = sorted(REQUIREMENTS.glob("*.lock"))
     pip_audit = [str(TOOLS / "pip-audit"), "--strict", "--disable-pip", "--require-hashes"]
@@ -44,20 +44,20 @@ def known_vulnerabilities() -> bool:
 
 
 def secrets_in_the_tree() -> bool:
-    """Return whether there is none but those of the baseline."""
+    """Return whether the tree has no secrets but those of the baseline."""
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
     files = [name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
     hashes = ("--exclude-files", r"\.lock$|package-lock\.json$|\.secrets\.baseline$")
     with tempfile.TemporaryDirectory() as directory:
-        # A copy: where nothing is new but a line has moved, the hook rewrites it and ends with 3.
+        # A copy: where a known secret's line has moved, the hook rewrites it and ends with 3.
         known = shutil.copy(ROOT / BASELINE, directory)
         hook = TOOLS / "detect-secrets-hook"
         return succeeds([hook, "--baseline", known, *hashes, *files], endings=(0, 3))
 
 
 def requests_of_every_kind() -> bool:
-    """Return whether a service answers each as docs/openapi.json says, and none with a 500."""
+    """Return whether a service answers as docs/openapi.json describes, and never with a 500."""
     with running_service() as url:
         proof = "a" * 32
         return succeeds(
@@ -73,7 +73,7 @@ def requests_of_every_kind() -> bool:
 
 @contextmanager
 def running_service() -> Iterator[str]:
-    """A service as `make run` starts it, with nothing in it."""
+    """Run a service as `make run` starts it, without data; give its address."""
     port = os.environ.get("PORT", "8765")
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as data_dir:
@@ -96,7 +96,7 @@ def is_ready(url: str) -> bool:
 
 
 def install() -> bool:
-    """Bring `.audit` to what its lock says."""
+    """Make `.audit` with what its lock names."""
     lock = REQUIREMENTS / "audit.lock"
     into = ["--python", str(TOOLS / "python"), "--require-hashes", "-r", str(lock)]
     return succeeds(
@@ -105,13 +105,13 @@ def install() -> bool:
 
 
 def succeeds(command: Sequence[str | Path], *, endings: Sequence[int] = (0,)) -> bool:
-    """Run a command here; return whether it ended well, with one of these codes."""
+    """Run a command here; return whether it ended with one of these codes."""
     done = subprocess.run(command, cwd=ROOT, env=uv_environment(), check=False)
     return done.returncode in endings
 
 
 def main() -> int:
-    """Run all of it, then say what became of each."""
+    """Run all of it, then print the result of each."""
     if not install():
         return 1
     parts = [known_vulnerabilities, secrets_in_the_tree, requests_of_every_kind]

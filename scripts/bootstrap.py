@@ -4,10 +4,9 @@
     python3 scripts/bootstrap.py --dev     the same, and what the tests and checks need
     python3 scripts/bootstrap.py --bench   the first, and what the benchmarks compare with
 
-It is done once per lock: a stamp inside `.venv` names what it was made from, and while that
-holds this script ends at once. `.venv` is never made anew while a process uses it. Where
-packages come from (index, find-links, certificates, proxy) is the machine's own pip
-configuration.
+A stamp inside `.venv` names the locks that it was made from; while they are the same, this script
+does nothing. `.venv` is never replaced while a process uses it. The machine's own pip configuration
+decides where packages come from (index, find-links, certificates, proxy).
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ REQUIREMENTS = ROOT / "requirements"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 MINIMUM = (3, 11)
-#: Locks besides the runtime's. Each is compiled under the runtime lock's constraints and holds all
-#: of it, and none contradicts another: what one adds to .venv leaves the others as they are.
+#: Locks besides the runtime's. Each contains the runtime lock, and none contradicts another: what
+#: one adds to .venv changes nothing of the others.
 ADDITIONS = ("dev", "bench")
-#: What a virtual environment fits: a patch release of Python changes neither, and needs no new one.
+#: What a virtual environment depends on. A patch release of Python changes neither.
 IDENTITY = "import sys, sysconfig; print(sys.implementation.cache_tag, sysconfig.get_platform())"
 
 
 class BootstrapError(Exception):
-    """Something a person has to do first; the text says what."""
+    """The user has to do something first; the text names it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -44,7 +43,7 @@ def main(arguments: list[str]) -> int:
     try:
         check_python(sys.version_info[:2])
         # Two commands at once (`make run` in one terminal, `make test` in another) must not
-        # build one .venv together. A folder can be locked, so no lock file is left lying about.
+        # build one .venv together. A folder can be locked, so no lock file remains.
         folder = os.open(REQUIREMENTS, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
@@ -76,13 +75,13 @@ def ensure(wanted: list[str]) -> None:
     current = [name for name in installed if fits and stamp_of(name) == expected_stamp(name)]
     if set(wanted) <= set(current):
         return
-    # A lock that is not wanted now is its own command's business. One that is wanted and changed
-    # may leave packages behind, so everything is made anew: with all that was there, or `make run`
-    # would take from a developer what `make test` had installed.
+    # A changed lock that is not wanted now waits for its own command. One that is wanted may leave
+    # packages behind, so .venv is made again: with all that it had, or `make run` would remove what
+    # `make test` had installed.
     if not fits or any(name in installed and name not in current for name in wanted):
         wanted = [*wanted, *(name for name in installed if name not in wanted)]
         if installed:
-            say("the locks, the Python or the folder changed: making .venv anew")
+            log("the locks, the Python or the folder changed: making .venv again")
         remove_venv()
         make_venv()
         current = []
@@ -97,7 +96,7 @@ def ensure(wanted: list[str]) -> None:
 
 
 def stamp_of(name: str) -> str:
-    """What .venv was made from; empty where it was not made."""
+    """Return what .venv was made from; empty where it was not made."""
     try:
         return (VENV / f"stamp-{name}").read_text()
     except FileNotFoundError:
@@ -105,13 +104,13 @@ def stamp_of(name: str) -> str:
 
 
 def expected_stamp(name: str) -> str:
-    """The lock and the place. Whether the interpreter fits is asked of the interpreter."""
+    """Return the stamp of a current .venv: the lock's hash, and the folder."""
     lock = hashlib.sha256((REQUIREMENTS / f"{name}.lock").read_bytes()).hexdigest()
     return f"{lock}\n{VENV}\n"
 
 
 def identity(python: Path) -> str:
-    """Return what an interpreter is, in its own words; empty where it does not run."""
+    """Return an interpreter's cache tag and platform; empty where it does not run."""
     try:
         asked = subprocess.run(
             [str(python), "-I", "-S", "-c", IDENTITY], capture_output=True, text=True, check=False
@@ -122,7 +121,7 @@ def identity(python: Path) -> str:
 
 
 def base_python() -> str:
-    """The interpreter that makes .venv: never the one inside .venv, which is removed first."""
+    """Return the interpreter that makes .venv: not the one inside .venv, which is removed first."""
     return str(getattr(sys, "_base_executable", None) or sys.executable)
 
 
@@ -136,8 +135,8 @@ def remove_venv() -> None:
         shutil.rmtree(VENV)
     except BlockingIOError:
         raise BootstrapError(
-            ".venv must be made anew: the locks, the Python or the folder changed. A command that\n"
-            "uses it still runs. End it (`make run`, `make test`), then try again."
+            ".venv must be made again: the locks, the Python or the folder changed. A command that"
+            "\nuses it still runs. End it (`make run`, `make test`), then try again."
         ) from None
     finally:
         os.close(folder)
@@ -146,12 +145,12 @@ def remove_venv() -> None:
 def make_venv() -> None:
     if importlib.util.find_spec("ensurepip") is None:
         install_ensurepip()
-    say(f"making .venv with Python {'.'.join(map(str, sys.version_info[:3]))}")
+    log(f"making .venv with Python {'.'.join(map(str, sys.version_info[:3]))}")
     run([base_python(), "-m", "venv", str(VENV)], "python3 -m venv failed")
 
 
 def install_ensurepip() -> None:
-    """Debian and Ubuntu ship `venv` without pip; their package brings it."""
+    """Install the package that Debian and Ubuntu split from `venv`."""
     package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
     if shutil.which("apt-get") is None:
         raise BootstrapError(
@@ -163,7 +162,7 @@ def install_ensurepip() -> None:
             f"{sys.executable} has no `ensurepip`, so it cannot make a virtual environment.\n"
             f"Install it, then try again:\n\n    sudo apt-get install {package}\n"
         )
-    say(f"installing {package}")
+    log(f"installing {package}")
     run(["apt-get", "update", "-q"], "apt-get update failed")
     run(
         ["apt-get", "install", "-y", "-q", "--no-install-recommends", package],
@@ -175,7 +174,7 @@ def install_ensurepip() -> None:
 
 def install(name: str) -> None:
     """Install one lock: by uv, which is several times faster, or else by pip."""
-    say(f"installing requirements/{name}.lock")
+    log(f"installing requirements/{name}.lock")
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check"]
     hashed = ["--require-hashes", "-r"]
     lock = str(REQUIREMENTS / f"{name}.lock")
@@ -184,7 +183,7 @@ def install(name: str) -> None:
         uv = [str(PYTHON), "-m", "uv", "pip", "install", "-q", "--python", str(PYTHON)]
         if succeeds([*uv, *hashed, lock], env=uv_environment()):
             return
-    say("uv did not manage it; trying pip, which takes longer")
+    log("uv failed; trying pip, which takes longer")
     run(
         [*pip, "install", "-q", *hashed, lock],
         f"Neither uv nor pip could install {lock}. Is the package index reachable?",
@@ -192,9 +191,9 @@ def install(name: str) -> None:
 
 
 def uv_environment() -> dict[str, str]:
-    """The environment for uv, with the machine's pip configuration said in uv's words.
+    """Return the environment for uv, with the machine's pip configuration as uv's variables.
 
-    uv reads neither pip's files nor its variables. What is already said to uv stands.
+    uv reads neither pip's files nor its variables. Variables of uv's that are set stay.
     """
     listing = subprocess.run(
         [str(PYTHON), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
@@ -215,14 +214,14 @@ def parse_pip_config(listing: str) -> dict[str, str]:
 
 
 def translate_pip_config(pip: Mapping[str, str]) -> dict[str, str]:
-    """Say pip's options in uv's environment variables."""
+    """Return pip's options as uv's environment variables."""
     uv: dict[str, str] = {}
     if "index-url" in pip:
         uv["UV_DEFAULT_INDEX"] = pip["index-url"]
     if "extra-index-url" in pip:
         uv["UV_INDEX"] = " ".join(pip["extra-index-url"].split())
-        # pip looks everywhere and takes what fits; uv would stop at the first index that
-        # knows the name. The hashes in the lock say which file is meant, wherever it is.
+        # pip searches all indexes; uv would stop at the first one that has the name. The hashes in
+        # the lock identify the file, wherever it is.
         uv["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     if "find-links" in pip:
         uv["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
@@ -248,7 +247,7 @@ def run(command: list[str], trouble: str, env: Mapping[str, str] | None = None) 
         raise BootstrapError(trouble)
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(f"[bootstrap] {text}", flush=True)
 
 

@@ -1,9 +1,9 @@
-"""Print the path of a browser for the tests, installing Debian's as root if need be.
+"""Print the path of a browser for the tests, after installing Debian's, as root, if there is none.
 
     python scripts/browser.py chromium
     python scripts/browser.py firefox
 
-Prints nothing, and says on stderr what to do, when there is none: its tests are then skipped.
+Without one it prints nothing, and the remedy on stderr: the browser's tests are then skipped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 
 class Browser(NamedTuple):
-    """What it is called, and the packages of Debian that bring it."""
+    """Names of its program, and the packages of Debian that contain it."""
 
     names: tuple[str, ...]
     packages: tuple[str, ...]
@@ -25,7 +25,7 @@ class Browser(NamedTuple):
 BROWSERS = {
     "chromium": Browser(
         ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
-        # Fonts, or a page has no text to look at; and a library that Playwright's Node needs.
+        # Fonts, without which a page shows no text, and a library that Playwright's Node needs.
         ("chromium", "fonts-dejavu-core", "libatomic1"),
     ),
     "firefox": Browser(("firefox-esr", "firefox"), ("firefox-esr", "fonts-dejavu-core")),
@@ -39,9 +39,9 @@ def find(name: str) -> str | None:
 
 
 def install(name: str) -> None:
-    """Install by apt; its output goes to stderr, as stdout is the answer."""
+    """Install by apt, without its output: stdout is for the path."""
     packages = BROWSERS[name].packages
-    say(name, f"installing {' '.join(packages)} for the browser tests")
+    log(name, f"installing {' '.join(packages)} for the browser tests")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (
         ["apt-get", "update", "-qq"],
@@ -49,7 +49,7 @@ def install(name: str) -> None:
     ):
         done = subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=False)
         if done.returncode != 0:
-            say(name, f"`{' '.join(command)}` failed")
+            log(name, f"`{' '.join(command)}` failed")
             return
 
 
@@ -59,14 +59,14 @@ def main(name: str) -> int:
     path = find(name)
     if path is None:
         packages = " ".join(BROWSERS[name].packages)
-        say(name, f"NO {name.upper()}: its tests will be skipped. Install one")
-        say(name, f"(Debian: sudo apt-get install {packages}) or name it: {name.upper()}=/path")
+        log(name, f"NO {name.upper()}: its tests will be skipped. Install one")
+        log(name, f"(Debian: sudo apt-get install {packages}) or name it: {name.upper()}=/path")
     else:
         print(path)
     return 0
 
 
-def say(name: str, text: str) -> None:
+def log(name: str, text: str) -> None:
     print(f"[{name}] {text}", file=sys.stderr, flush=True)
 
 

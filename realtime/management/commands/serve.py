@@ -16,7 +16,7 @@ _ADDRESS: Final = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:]+\]|[^:]+):)?(?P<port>\
 class Command(BaseCommand):
     """Serves ``ASGI_APPLICATION``, unless a setting makes that dangerous."""
 
-    help = "Serves the ASGI application over HTTP and WebSocket until SIGTERM, and then drains."
+    help = "Serves the ASGI application over HTTP and WebSocket until SIGTERM, then drains."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the argument ``address``."""
