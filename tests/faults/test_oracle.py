@@ -1,7 +1,5 @@
 """What the oracle must find. It judges everything else, so nobody else can judge it."""
 
-import json
-
 import pytest
 
 from realtime.core.position import Position
@@ -9,7 +7,6 @@ from tests.client.protocol import Feed
 from tests.client.watcher import Callback
 from tests.faults.gone import outcome_told
 from tests.faults.oracle import LOG_VARIABLE, Oracle, Truth, judge, write
-from tests.faults.report import Row, write_guarantees
 
 TRUTHS = {"a": Truth(10.0, "SUCCESS", 1)}
 
@@ -111,23 +108,6 @@ def test_the_log_is_read_as_it_grows_and_a_success_stays(tmp_path, monkeypatch):
     assert (oracle.truths["a"].result, oracle.truths["b"].state) == (1, "FAILURE")
 
 
-def test_rows_that_are_not_run_now_stay_in_the_table(tmp_path, monkeypatch):
-    page = tmp_path / "guarantees.md"
-    page.write_text("before\n<!-- faults: begin -->\n<!-- faults: end -->\nafter\n")
-    monkeypatch.setattr("tests.faults.report.GUARANTEES", page)
-    held = verdict(told("1:1.0:SUCCESS=1"))
-
-    def row(number, **more):
-        return Row.of(number, "a fault", 7, held, broken=more.pop("broken", []), **more)
-
-    write_guarantees([row("10"), row("2"), row("2", contrast=True)], "make faults", "one")
-    write_guarantees([row("2", broken=["too late"])], "make faults", "two")
-    lines = [line for line in page.read_text().splitlines() if "a fault" in line]
-    assert [line.split()[1] for line in lines] == ["2", "10", "2"]
-    assert ["two, seed 7" in line for line in lines] == [True, False, False]
-    assert "**BROKEN**: too late" in lines[0]
-
-
 def test_what_is_told_before_it_ended_is_wrong_unless_its_moment_was_noted():
     story = told("1:1.0:SUCCESS=1")
     assert counts(verdict(story, {"a": Truth(10.6, "SUCCESS", 1)})) == {"wrong": 1}
@@ -162,22 +142,3 @@ def test_a_client_notes_what_the_contract_forbids():
         with pytest.raises(ValueError, match="after"):
             feed.add_event(Position("e", offset), merged, status | {"version": 3})
     assert feed.replace(Position("e", 9), [status]) == []
-
-
-def test_the_table_is_put_between_its_marks(tmp_path, monkeypatch):
-    page = tmp_path / "guarantees.md"
-    page.write_text("before\n<!-- faults: begin -->\nstale words\n<!-- faults: end -->\nafter\n")
-    monkeypatch.setattr("tests.faults.report.GUARANTEES", page)
-    row = Row.of("1", "a fault", 7, verdict(told("1:1.0:SUCCESS=1")), broken=[])
-    beside = Row.of("1", "a fault", 7, verdict([]), broken=[], contrast=True)
-    write_guarantees([row, beside], "make faults", "abc123")
-    text = page.read_text()
-    assert text.startswith("before\n<!-- faults: begin -->\nPrinted by `make faults`: 1 tasks.")
-    assert "abc123, seed 7 |" in text
-    assert "| 1 | a fault | 1 | 0 | 0 | 0 | 0 | 0.50 | 0.50 | 0.50 | - |" in text
-    assert "| 1 | a fault | 1 | 1 | 0 | 0 | 0 | - | - | - | - |" in text
-    assert text.endswith("<!-- faults: end -->\nafter\n")
-    assert "stale words" not in text
-    assert row.holds
-    assert not beside.holds
-    assert json.dumps(vars(row))

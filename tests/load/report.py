@@ -1,16 +1,17 @@
-"""Rows, and the table that they make."""
+"""The row of a figure, and where it stands in the docs."""
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-GUARANTEES = Path(__file__).parents[2] / "docs" / "guarantees.md"
-BEGIN, END = "<!-- load: begin -->", "<!-- load: end -->"
+from tests.runner import Section
 
-_HEADINGS = ("#", "figure", "N", "measured", "target", "", "date")
+#: Where the rows stand in the docs.
+SECTION = Section(
+    name="load",
+    columns=("#", "figure", "N", "measured", "target", "", "date"),
+    texts=("Printed by `make load`.",),
+)
 
 
 @dataclass
@@ -24,32 +25,19 @@ class Row:
     target: str = "-"
     holds: bool | None = None
 
+    table = 0
+
     @property
-    def verdict(self) -> str:
-        return {True: "holds", False: "BROKEN", None: ""}[self.holds]
+    def is_broken(self) -> bool:
+        """Whether it misses its target."""
+        return self.holds is False
 
     def cells(self) -> list[str]:
-        return [self.number, self.title, self.size, self.measured, self.target, self.verdict]
+        """Return the row of the docs' table."""
+        verdict = {True: "holds", False: "BROKEN", None: ""}[self.holds]
+        return [self.number, self.title, self.size, self.measured, self.target, verdict]
 
-
-def text_line(row: Row) -> str:
-    """A row for the terminal."""
-    number, title, size, measured, target, verdict = row.cells()
-    return f"{number:>3}  {title:<58} {size:<26} {measured:<36} {target:<12} {verdict}"
-
-
-def write_guarantees(rows: Iterable[Row], command: str) -> None:
-    """Put rows into docs/guarantees.md, between the two marks; those not measured now stay."""
-    today = str(datetime.datetime.now(datetime.UTC).date())
-    text = GUARANTEES.read_text()
-    before, rest = text.split(BEGIN)
-    old, after = rest.split(END)
-    lines = {row.number: [*row.cells(), today] for row in rows}
-    for line in old.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == len(_HEADINGS) and cells[0] not in ("#", "---"):
-            lines.setdefault(cells[0], cells)
-    table = [_HEADINGS, ["---"] * len(_HEADINGS), *(lines[key] for key in sorted(lines))]
-    about = f"Printed by `{command}`."
-    body = "\n".join("| " + " | ".join(cells) + " |" for cells in table)
-    GUARANTEES.write_text(f"{before}{BEGIN}\n{about}\n\n{body}\n{END}{after}")
+    def lines(self) -> list[str]:
+        """Return the row for the terminal."""
+        number, title, size, measured, target, verdict = self.cells()
+        return [f"{number:>3}  {title:<58} {size:<26} {measured:<36} {target:<12} {verdict}"]
