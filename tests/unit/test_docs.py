@@ -190,6 +190,61 @@ def test_the_address_of_the_websocket_is_described() -> None:
     assert f"`/{pattern.pattern}`" in section(read("docs/protocol.md"), "## Connecting")
 
 
+# The architecture
+
+#: Terms that the glossary replaced, and verbs that say nothing about a process.
+FORMER_TERMS = re.compile(
+    r"""
+    \b (?: marks? | words? | broker | turnstile ) \b          # digest, change, store
+    | realtime:(?: place | tasks ):                           # head, list
+    | \b run's\ token | \b token\ of\ (?: a | the )\ run \b   # run_id
+    | \b (?: says? | said | tells? | told | hears? | heard | looks? | settled? | whoever ) \b
+    """,
+    re.VERBOSE,
+)
+
+
+def names_in_code() -> set[str]:
+    """The names in the package's Python, Lua and JavaScript, without comments and strings."""
+    names = set()
+    for file in (ROOT / "realtime").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names |= {getattr(node, key, None) for key in ("id", "attr", "arg", "name")}
+    for folder, comments in (
+        ("realtime/store/lua", r"--.*"),
+        ("static/realtime/src", r"^ *(/?\*|//).*"),
+    ):
+        for file in (ROOT / folder).iterdir():
+            code = re.sub(comments, "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            names |= set(re.findall(r"\w+", re.sub(r"\"[^\"\n]*\"|'[^'\n]*'", "", code)))
+    return names
+
+
+def test_the_glossary_names_what_the_code_names() -> None:
+    glossary = table("docs/architecture.md", "## Glossary")
+    named = {name for *_, cell in glossary.values() for name in re.findall(r"`(\w+)`", cell)}
+    assert len(named) >= len(glossary) > 40
+    assert named - names_in_code() == set()
+
+
+def test_the_architecture_uses_the_terms_of_the_glossary() -> None:
+    assert FORMER_TERMS.findall(read("docs/architecture.md")) == []
+
+
+def test_the_files_of_the_architecture_exist() -> None:
+    """A name without its folder is in `realtime`, in one of its folders, or in the client."""
+    page = read("docs/architecture.md")
+    named = set(re.findall(r"`(?:\w+/)*(?:\w|-)+\.(?:py|lua|mjs|json|md|toml)`", page))
+    folders = [
+        ROOT,
+        *(ROOT / "realtime").rglob("*"),
+        ROOT / "realtime",
+        ROOT / "static/realtime/src",
+    ]
+    lost = {name for name in named if not any((each / bare(name)).is_file() for each in folders)}
+    assert lost == set()
+
+
 # Settings
 
 
