@@ -98,6 +98,33 @@ async def started(tab: Page, file: Path) -> dict[str, str]:
     return dict(answer)
 
 
+async def tokens_of(tab: Page, ids: list[str], *, under: str = "") -> list[str]:
+    """Fetch a token for each task, as the site's pages do."""
+    return list(
+        await tab.evaluate(
+            """async ([ids, under]) => Promise.all(ids.map(async id => {
+              const url = `${under}/token/?id=${encodeURIComponent(id)}`;
+              return (await (await fetch(url)).json()).token;
+            }))""",
+            [ids, under],
+        )
+    )
+
+
+async def show(tab: Page, task_id: str, *, under: str = "") -> None:
+    """Add an element that shows a task."""
+    [token] = await tokens_of(tab, [task_id], under=under)
+    await tab.evaluate(
+        """([id, token]) => {
+          const element = document.createElement("task-progress");
+          element.setAttribute("task-id", id);
+          element.setAttribute("token", token);
+          document.body.append(element);
+        }""",
+        [task_id, token],
+    )
+
+
 async def ended(tab: Page, count: int) -> dict[str, str]:
     await tab.wait_for_function("count => Object.keys(ended).length >= count", arg=count)
     return dict(await tab.evaluate("ended"))
@@ -187,16 +214,7 @@ async def test_a_page_whose_session_opens_nothing_says_so_when_its_token_ends(
     task_id = fresh_id()
     await asyncio.to_thread(publish_change, task_id, "STARTED", owner="somebody")
     await opened(tab, web)
-    await tab.evaluate(
-        """async id => {
-          const { token } = await (await fetch(`/token/?id=${id}`)).json();
-          const element = document.createElement("task-progress");
-          element.setAttribute("task-id", id);
-          element.setAttribute("token", token);
-          document.body.append(element);
-        }""",
-        task_id,
-    )
+    await show(tab, task_id)
     text = tab.locator('task-progress [data-part="text"]')
     await expect(text).to_have_text("running")
     await expect(text).to_contain_text("not valid any more", timeout=30_000)
@@ -235,15 +253,8 @@ async def test_a_page_with_more_tasks_than_the_burst_shows_them_all(
 
     await asyncio.to_thread(happen)
     await opened(tab, web)
-    await tab.evaluate(
-        """async ids => {
-          for (const id of ids) {
-            const { token } = await (await fetch(`/token/?id=${id}`)).json();
-            follow(id, token);
-          }
-        }""",
-        ids,
-    )
+    for task_id, token in zip(ids, await tokens_of(tab, ids), strict=True):
+        await tab.evaluate("([id, token]) => { follow(id, token); }", [task_id, token])
     assert set((await ended(tab, 40)).values()) == {"FAILURE"}
     assert await tab.evaluate("sockets.length") == 1
 
@@ -265,13 +276,10 @@ async def test_every_client_of_a_page_shares_one_connection_which_closes_when_id
             const { id, token } = tasks[i % 2];
             handles.push(follow(id, token));
           }
-          const element = document.createElement("task-progress");
-          element.setAttribute("task-id", tasks[0].id);
-          element.setAttribute("token", tasks[0].token);
-          document.body.append(element);
         }""",
         tasks,
     )
+    await show(tab, tasks[0]["id"])
     (tmp_path / "file").touch()
     await expect(tab.locator("task-progress")).to_have_attribute("state", "SUCCESS")
     await ended(tab, 2)
@@ -318,12 +326,7 @@ async def test_an_element_follows_its_attributes_and_leaves_nothing_behind(
 
     await asyncio.to_thread(happen)
     await opened(tab, web)
-    tokens = await tab.evaluate(
-        """async ids => Promise.all(ids.map(async id => {
-          return (await (await fetch(`/token/?id=${id}`)).json()).token;
-        }))""",
-        ids,
-    )
+    tokens = await tokens_of(tab, ids)
     await tab.evaluate("document.body.append(document.createElement('task-progress'))")
     element, text = tab.locator("task-progress"), tab.locator('task-progress [data-part="text"]')
     await expect(text).to_have_text("")
@@ -372,10 +375,7 @@ async def test_elements_survive_what_scripts_of_a_page_do_with_them(
     # Somebody else's, and there is no token for it.
     text = elements.nth(2).locator('[data-part="text"]')
     await expect(text).to_have_text("no such task, or not for you")
-    token = await tab.evaluate(
-        "async id => (await (await fetch(`/token/?id=${encodeURIComponent(id)}`)).json()).token",
-        odd_id,
-    )
+    [token] = await tokens_of(tab, [odd_id])
     await elements.nth(2).evaluate("(it, token) => it.setAttribute('token', token)", token)
     await expect(text).to_have_text("running")
     await expect(elements.nth(2).get_by_role("progressbar")).to_be_visible()
@@ -467,16 +467,7 @@ async def test_a_page_under_a_path_connects_under_it(webs: Callable[..., Any], t
     task_id = fresh_id()
     await asyncio.to_thread(publish_change, task_id, "STARTED", owner="somebody")
     await tab.goto(f"{web.url}/app/page/")
-    await tab.evaluate(
-        """async id => {
-          const { token } = await (await fetch(`/app/token/?id=${id}`)).json();
-          const element = document.createElement("task-progress");
-          element.setAttribute("task-id", id);
-          element.setAttribute("token", token);
-          document.body.append(element);
-        }""",
-        task_id,
-    )
+    await show(tab, task_id, under="/app")
     await expect(tab.locator("task-progress")).to_have_attribute("state", "STARTED")
     [url] = await tab.evaluate("sockets.map(({ url }) => url)")
     assert url == f"{web.url.replace('http', 'ws')}/app/realtime/ws/"
