@@ -38,7 +38,7 @@ RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
 
 
 @pytest.mark.integration
-def test_ours_is_as_much_cheaper_as_is_claimed_and_the_exit_code_says_so() -> None:
+def test_ours_is_as_much_cheaper_as_is_claimed_and_the_exit_code_agrees() -> None:
     quick = [sys.executable, "-m", "benchmarks", "--quick", "--only", "publish,delivery"]
     done = subprocess.run(quick, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.stderr == ""
@@ -54,7 +54,7 @@ def test_ours_is_as_much_cheaper_as_is_claimed_and_the_exit_code_says_so() -> No
 
 
 @pytest.mark.parametrize("kept", RESULTS, ids=lambda path: path.stem)
-def test_the_page_says_what_was_measured(kept: Path) -> None:
+def test_the_page_has_the_measured_tables(kept: Path) -> None:
     table = Table.from_json(json.loads(kept.read_text(encoding="utf-8")))
     page = PAGE.read_text(encoding="utf-8")
     assert "\n".join(table.lines()) in page
@@ -76,7 +76,7 @@ def test_there_is_a_place_on_the_page_for_every_work() -> None:
     assert set(marked) == {*command.WORKS, "targets", "machine"}
 
 
-def test_the_page_says_so_where_it_was_not_one_run() -> None:
+def test_the_page_notes_where_it_was_not_one_run() -> None:
     on = {"cpu": "a CPU", "cores": 2, "kernel": "6.1", "commit": "abc", "versions": {"redis": "8"}}
     first, second = ({"on": {**on, "date": f"2026-11-22 20:0{minute} UTC"}} for minute in (1, 2))
     assert "Not in one run" not in "\n".join(machine_lines({"own": first, "idle": first}))

@@ -12,7 +12,7 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_pairs() -> None:
     assert interval(many)[1] - interval(many)[0] < most - least
 
 
-def test_a_slower_tree_is_told_apart_from_noise(
+def test_a_slower_tree_is_distinguished_from_noise(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert report("publish", [(100.0, 101.0), (103.0, 100.0), (99.0, 100.0)], "base")

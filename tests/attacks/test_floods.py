@@ -45,13 +45,13 @@ async def test_a_flood_of_frames_ends_the_connection(service: Any) -> None:
         assert (await neighbour.event(topic))["status"]["state"] == "SUCCESS"
 
 
-async def test_who_keeps_the_pace_may_go_on(service: Any) -> None:
+async def test_a_client_that_keeps_the_rate_may_go_on(service: Any) -> None:
     async with connect(service) as client:
         for _ in range(70):  # 40 at once, then 8 a second
             assert (await client.ask("ping"))["type"] == "pong"
 
 
-async def test_frames_that_are_too_many_are_not_looked_at(
+async def test_frames_above_the_rate_are_not_parsed(
     start_web: Callable[..., Web],
 ) -> None:
     """Whatever they are: it is the limit that answers."""
@@ -67,7 +67,7 @@ async def test_frames_that_are_too_many_are_not_looked_at(
 
 
 @pytest.mark.parametrize("ask", ["subscribe", "cancel"])
-async def test_after_twenty_refusals_nothing_is_looked_up_and_the_hundredth_ends_the_connection(
+async def test_after_twenty_refusals_nothing_is_read_and_the_hundredth_ends_the_connection(
     start_web: Callable[..., Web], ask: str
 ) -> None:
     web = start_web(MAX_FRAMES_PER_SECOND=1000.0, MAX_FRAME_BURST=1000)
@@ -121,7 +121,7 @@ async def until_welcome(service: Any, **who: Any) -> None:
                     return
 
 
-async def test_an_address_has_so_many_connections_whatever_it_says_about_itself(
+async def test_the_limit_of_an_address_holds_whatever_headers_it_sends(
     start_web: Callable[..., Web],
 ) -> None:
     web = start_web(MAX_CONNECTIONS_PER_ADDRESS=4)  # of which its neighbour has one

@@ -107,7 +107,7 @@ async def test_what_is_no_event_at_all_disturbs_nobody(service: Any) -> None:
         await assert_only_the_truth_follows(client, task_id)
 
 
-async def test_a_message_for_another_users_task_never_reaches_who_watches_ones_own(
+async def test_a_message_for_another_users_task_reaches_no_other_subscriber(
     service: Any, people: Any
 ) -> None:
     """As who would show a victim a task that is not the victim's, or the other way round."""
@@ -135,7 +135,7 @@ async def test_a_message_for_another_users_task_never_reaches_who_watches_ones_o
             assert await client.has_nothing()
 
 
-async def test_an_ending_that_never_was_is_taken_back(service: Any) -> None:
+async def test_a_false_ending_is_corrected(service: Any) -> None:
     """It follows on, so it is believed: until the store is looked at, at once for an ending."""
     async with connect(service) as client:
         task_id, topic, at = await watched(service, client)

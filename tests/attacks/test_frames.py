@@ -279,7 +279,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("code", [b"", b"\x03", b"\x03\xed"])
-def test_a_close_that_says_nothing_or_what_nobody_may_say_cuts_the_connection_off(
+def test_a_close_without_a_code_or_with_a_forbidden_one_ends_the_connection(
     service: Any, dial: Callable[..., socket.socket], code: bytes
 ) -> None:
     web = web_of(service)

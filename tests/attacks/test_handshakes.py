@@ -31,7 +31,7 @@ pytestmark = pytest.mark.integration
     }.items(),
     ids=lambda case: case[0],
 )
-def test_who_stops_in_the_middle_is_cut(
+def test_a_request_that_stops_in_the_middle_is_cut(
     start_web: Callable[..., Web], dial: Callable[..., socket.socket], said: tuple[str, bytes]
 ) -> None:
     web = start_web(REQUEST_TIMEOUT=1.0)
@@ -41,7 +41,7 @@ def test_who_stops_in_the_middle_is_cut(
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
-def test_who_sends_a_head_byte_by_byte_is_cut(
+def test_a_head_that_arrives_byte_by_byte_is_cut(
     start_web: Callable[..., Web], dial: Callable[..., socket.socket], earlier: int
 ) -> None:
     web = start_web(REQUEST_TIMEOUT=1.0)
@@ -131,7 +131,7 @@ def test_compression_is_not_negotiated(service: Any, dial: Callable[..., socket.
     assert b"extensions" not in said.lower()
 
 
-def test_nobody_tells_the_server_its_root_path(service: Any) -> None:
+def test_no_header_sets_the_root_path(service: Any) -> None:
     plain = request(service, "GET", "/").body
     forged = request(service, "GET", "/", headers={"Daphne-Root-Path": "/evil"}).body
     assert b"/evil" not in forged

@@ -116,7 +116,7 @@ def test_whatever_is_asked_the_answer_is_no_error_of_the_server(
         assert error["code"] in set(ErrorCode)
 
 
-def test_without_the_own_pages_proof_nothing_is_changed_and_the_answer_says_so(
+def test_without_a_csrf_token_nothing_is_changed_and_the_answer_is_403(
     service: Any, people: Any
 ) -> None:
     alice, task_id = people.alice, fresh_id()
@@ -166,7 +166,7 @@ def test_without_the_own_pages_proof_nothing_is_changed_and_the_answer_says_so(
         ("multipart/form-data; boundary=\xff", b"x", 400),
     ],
 )
-def test_a_form_that_cannot_be_read_is_an_error_of_who_sent_it(
+def test_a_form_that_cannot_be_parsed_is_an_error_of_the_client(
     service: Any, kind: str, body: bytes, code: int
 ) -> None:
     answer = request(

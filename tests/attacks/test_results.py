@@ -68,7 +68,7 @@ async def test_whatever_a_task_returns_its_ending_arrives_as_strict_json(
     assert strict_json(whole.body.decode()) == expected
 
 
-async def test_what_the_result_backend_cannot_say_ends_the_task_as_the_backend_says(
+async def test_a_result_that_the_backend_cannot_express_ends_the_task_as_stored(
     start_service: Callable[..., Any],
 ) -> None:
     service = start_service(WORKERS="1", CELERY_IMPORTS=unsayable_tasks.__name__)

@@ -118,7 +118,7 @@ async def test_arguments_locals_and_tracebacks_are_nowhere(
         assert "secretive_tasks.py" not in places[place], place
 
 
-async def test_what_a_task_says_itself_is_shown_unless_the_function_takes_it_out(
+async def test_texts_of_a_task_are_shown_unless_the_function_removes_them(
     start_service: Callable[..., Any],
 ) -> None:
     service = start_service(
@@ -156,7 +156,7 @@ async def test_tokens_and_sessions_are_in_no_log(service: Any, people: Any) -> N
     assert people.alice.session not in log
 
 
-async def test_what_a_task_says_of_itself_forges_no_line_of_the_log_and_fills_none(
+async def test_texts_of_a_task_forge_no_line_of_the_log_and_fill_none(
     service: Any, people: Any
 ) -> None:
     mark = secrets.token_hex(4)

@@ -130,7 +130,7 @@ async def test_it_is_the_origin_alone_that_keeps_a_strangers_page_out(
     await context.close()
 
 
-async def test_markup_in_everything_that_a_task_says_is_shown_as_text(
+async def test_markup_in_all_texts_of_a_task_is_shown_as_text(
     service: Any, page: Any, people: Any
 ) -> None:
     """Under the page's own policy, which the fixture holds to have found nothing to refuse."""

@@ -63,7 +63,7 @@ async def sign_in(page: Firefox, service: Any, session: str) -> None:
     await page.until(LIVE)
 
 
-async def test_markup_in_everything_that_a_task_says_is_shown_as_text_in_firefox_too(
+async def test_markup_in_all_texts_of_a_task_is_shown_as_text_in_firefox_too(
     service: Any, page: Firefox, people: Any
 ) -> None:
     await sign_in(page, service, people.boss.session)
@@ -98,7 +98,7 @@ async def test_a_task_is_shown_live_from_its_start_to_its_result_in_firefox_too(
     await page.until(f'{state} === "succeeded"')
 
 
-async def test_firefox_tells_of_what_the_policy_refuses(service: Any, page: Firefox) -> None:
+async def test_firefox_reports_what_the_policy_refuses(service: Any, page: Firefox) -> None:
     """Else nothing would have been found for the wrong reason."""
     await page.open(service.url)
     await page.evaluate(

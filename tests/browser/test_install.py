@@ -61,7 +61,7 @@ async def test_from_an_empty_folder_to_a_bar_that_moves(site: Project, watched: 
     assert [one for one in watched.complaints if "404" not in one] == []
 
 
-async def test_the_view_that_waits_tells_its_visitor_and_nobody_else(site: Project) -> None:
+async def test_the_view_that_waits_answers_its_visitor_and_nobody_else(site: Project) -> None:
     await asyncio.to_thread(ask_for_the_ending, site)
 
 

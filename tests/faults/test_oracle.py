@@ -69,7 +69,7 @@ def counts(found):
         (["1:1.0:SUCCESS=1", "2:2.0:STARTED"], {"lost": 1, "reordered": 1}),
     ],
 )
-def test_what_a_client_was_told_is_held_to_the_truth(words, expected):
+def test_callbacks_are_compared_with_the_true_outcome(words, expected):
     assert counts(verdict(told(*words))) == expected
 
 
@@ -108,7 +108,7 @@ def test_the_log_is_read_as_it_grows_and_a_success_stays(tmp_path, monkeypatch):
     assert (oracle.truths["a"].result, oracle.truths["b"].state) == (1, "FAILURE")
 
 
-def test_what_is_told_before_it_ended_is_wrong_unless_its_moment_was_noted():
+def test_a_callback_before_the_outcome_is_wrong_unless_its_moment_was_noted():
     story = told("1:1.0:SUCCESS=1")
     assert counts(verdict(story, {"a": Truth(10.6, "SUCCESS", 1)})) == {"wrong": 1}
     assert counts(verdict(story, {"a": Truth(10.6, "SUCCESS", 1, is_noted=True)})) == {}
@@ -120,7 +120,7 @@ def test_a_task_that_ran_twice_ends_as_one_of_its_runs():
     assert outcome_told([first, second], 33) is first
 
 
-def test_an_ending_that_is_published_twice_is_told_twice_within_an_epoch_only():
+def test_a_doubled_ending_is_called_back_twice_within_an_epoch_only():
     feed = Feed("task:a")
     failure = {"task_id": "a", "version": 1, "state": "FAILURE", "run": 1, "attempt": 0}
     again = failure | {"version": 2}

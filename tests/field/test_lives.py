@@ -343,7 +343,7 @@ def test_tasks_with_headers_of_another_producers_own_making_are_shown_to_their_e
             assert task_id in [each.task_id for each in listed]
 
 
-def test_publications_of_any_text_are_told_apart(service: Any) -> None:
+def test_publications_of_any_text_are_distinguished(service: Any) -> None:
     task_id = f"own {uuid()}"
     for run, publication in enumerate(("x", "a b a", "b", "a", "\ud83d", "a b", "x" * 70_000), 1):
         header = {"publication": publication, "owner": "7"}
@@ -356,7 +356,7 @@ def test_publications_of_any_text_are_told_apart(service: Any) -> None:
 # A policy of the project's own that takes long
 
 
-async def test_a_policy_that_does_not_answer_holds_up_nobody_who_does_not_need_it(
+async def test_a_policy_that_does_not_answer_delays_only_clients_that_need_it(
     clean_redis: str,
 ) -> None:
     policy = {"CAN_SUBSCRIBE": "tests.policies.gated"}

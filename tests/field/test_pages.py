@@ -204,7 +204,7 @@ async def test_tokens_renew_themselves_and_no_ending_is_missed(
     assert len(requests) <= seconds / (AGE / 2) + 3 * rounds * each
 
 
-async def test_a_page_whose_session_opens_nothing_says_so_when_its_token_ends(
+async def test_a_page_whose_session_allows_nothing_shows_that_its_token_ended(
     webs: Callable[..., Any], tab: Page
 ) -> None:
     """A token that somebody else passed on cannot be renewed: it ends."""
@@ -288,7 +288,7 @@ async def test_every_client_of_a_page_shares_one_connection_which_closes_when_id
     await expect(tab.locator("task-progress")).to_have_attribute("connection", "disconnected")
 
 
-async def test_a_tab_that_is_refused_says_so_on_the_page_and_in_the_console(
+async def test_a_refused_tab_shows_the_reason_on_the_page_and_in_the_console(
     start_web: Any, people: Any, tab: Page
 ) -> None:
     web = await asyncio.to_thread(start_web, MAX_CONNECTIONS_PER_USER=1)
@@ -505,7 +505,7 @@ async def test_a_page_that_comes_back_from_the_cache_connects_once_and_is_curren
 # P16
 
 
-async def test_a_page_says_why_its_handshakes_are_refused(
+async def test_a_page_shows_why_its_handshakes_are_refused(
     start_web: Any,
     tab: Page,
     browser: Browser,  # noqa: F811
@@ -541,7 +541,7 @@ async def test_a_page_says_why_its_handshakes_are_refused(
 
 
 @pytest.mark.timeout(180)
-async def test_a_page_says_that_updates_are_delayed_while_redis_is_away(
+async def test_a_page_shows_that_updates_are_delayed_while_redis_is_away(
     start_service: Any, tab: Page
 ) -> None:
     service = await asyncio.to_thread(start_service, WORKERS="1")

@@ -93,7 +93,7 @@ def looks_until(reconciler: Reconciler, task_id: str, state: str) -> None:
 
 
 @pytest.mark.parametrize("backend", KINDS, indirect=True)
-def test_an_ending_among_a_hundred_thousand_waiting_tasks_is_found_in_the_next_look(
+def test_an_ending_among_a_hundred_thousand_waiting_tasks_is_found_by_the_next_search(
     backend: Any, reconciler: Reconciler, amount: Callable[[int, int], int]
 ) -> None:
     ids = [uuid() for _ in range(amount(1_500, 100_000))]

@@ -207,7 +207,7 @@ def test_a_published_task_is_pending_from_the_start() -> None:
     assert (status.state, status.version) == ("PENDING", 1)
 
 
-def test_a_running_task_says_started(gate: str) -> None:
+def test_a_running_task_is_started(gate: str) -> None:
     task = start(tasks.hold, gate)
     tasks.wait_reached(gate)
 

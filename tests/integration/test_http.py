@@ -42,7 +42,7 @@ def error_of(answer: Answer) -> str:
 # The status
 
 
-def test_the_status_and_its_place_are_what_the_socket_says(service: Any, people: Any) -> None:
+def test_the_status_and_its_position_are_those_of_the_socket(service: Any, people: Any) -> None:
     task_id = fresh_id()
     publish_change(task_id, "PENDING", owner=people.alice.key)
     publish_change(task_id, "STARTED")
@@ -325,7 +325,9 @@ def test_a_body_of_another_type_is_a_bad_request(service: Any, people: Any, kind
         ("/realtime/readyz", "GET, HEAD"),
     ],
 )
-def test_a_wrong_method_is_told_the_right_one(service: Any, path: str, allowed: str) -> None:
+def test_a_wrong_method_is_answered_with_the_right_one(
+    service: Any, path: str, allowed: str
+) -> None:
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - set(allowed.split(", ")):
         answer = request(service, method, path.format(id=fresh_id()))
         assert (answer.code, error_of(answer)) == (405, "bad_request"), method
@@ -345,7 +347,7 @@ def test_head_answers_without_a_body(service: Any) -> None:
 # Health
 
 
-def test_a_healthy_service_says_so(service: Any) -> None:
+def test_a_healthy_service_answers_ready(service: Any) -> None:
     assert request(service, "GET", "/realtime/healthz").body == b"ok\n"
     # A process that has just started leads a moment later.
     assert until(lambda: request(service, "GET", "/realtime/readyz").body == b"ready\n")
@@ -354,7 +356,7 @@ def test_a_healthy_service_says_so(service: Any) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_without_redis_it_is_alive_not_ready_and_says_so_without_showing_the_inside(
+def test_without_redis_it_is_alive_and_not_ready_and_shows_nothing_of_the_inside(
     start_service: Callable[..., Any],
 ) -> None:
     service = start_service(WORKERS="1")

@@ -112,7 +112,7 @@ def stored(task_id: str) -> str:
 
 
 @everywhere
-def test_a_task_tells_its_whole_life(pool: Pool) -> None:
+def test_a_task_publishes_each_state(pool: Pool) -> None:
     statuses = ended(sample_tasks.add.delay(1, 2).id)
     assert only_after_pending(states(statuses)) == ["RECEIVED", "STARTED", "SUCCESS"]
     assert statuses[-1].result == 3
@@ -129,7 +129,7 @@ def test_a_task_tells_its_whole_life(pool: Pool) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_an_ending_is_said_exactly_once(
+def test_an_ending_is_published_exactly_once(
     pool: Pool, task: Any, state: str, error: str, backend: str
 ) -> None:
     statuses = ended(task.delay().id)
@@ -146,7 +146,7 @@ def test_an_unknown_task_fails(pool: Pool) -> None:
 
 @everywhere
 @pytest.mark.parametrize("task", [sample_tasks.retry_until, sample_tasks.retry_by_itself])
-def test_retries_are_told_in_order(pool: Pool, task: Any) -> None:
+def test_retries_are_published_in_order(pool: Pool, task: Any) -> None:
     for task_id in [task.delay(2).id for _ in range(3)]:
         statuses = ended(task_id)
         assert only_after_pending(states(statuses)) == [
@@ -179,7 +179,9 @@ def test_a_replaced_task_ends_once_and_as_its_replacement_does(
 
 
 @everywhere
-def test_progress_is_throttled_and_its_last_value_is_said_before_the_ending(pool: Pool) -> None:
+def test_progress_is_throttled_and_its_last_value_is_published_before_the_ending(
+    pool: Pool,
+) -> None:
     statuses = ended(sample_tasks.count_and_fail.delay(500).id)
     assert len(statuses) < 30
     assert statuses[-2].progress == {"current": 499, "total": 500, "message": None, "meta": None}
@@ -213,7 +215,9 @@ def test_no_ending_of_many_is_lost_or_doubled(pool: Pool) -> None:
 
 
 @in_pools(THREADS, GEVENT)
-def test_endings_while_redis_stands_still_are_each_told_once(pool: Pool, tmp_path: Path) -> None:
+def test_endings_while_redis_stands_still_are_each_published_once(
+    pool: Pool, tmp_path: Path
+) -> None:
     release = tmp_path / "go"
     ids = [sample_tasks.hold.delay(str(release)).id for _ in range(AT_ONCE)]
     for task_id in ids:
@@ -275,7 +279,7 @@ def test_gevent_terminates_what_runs(pool: Pool, tmp_path: Path) -> None:
 
 
 @in_pools(THREADS, SOLO)
-def test_what_cannot_be_terminated_is_not_said_to_be(pool: Pool, tmp_path: Path) -> None:
+def test_a_task_that_cannot_be_terminated_stays_started(pool: Pool, tmp_path: Path) -> None:
     release = tmp_path / "go"
     task_id = sample_tasks.hold.delay(str(release)).id
     reached(task_id, "STARTED")
@@ -300,7 +304,7 @@ def test_a_task_that_leaves_fails_though_celery_believes_that_it_runs(pool: Pool
 
 
 @in_pools(SOLO)
-def test_a_task_that_leaves_takes_the_solo_worker_with_it_and_fails(pool: Pool) -> None:
+def test_a_task_that_exits_ends_the_solo_worker_and_fails(pool: Pool) -> None:
     statuses = ended(sample_tasks.leave.delay().id)
     assert (statuses[-1].state, statuses[-1].error["type"]) == ("FAILURE", "SystemExit")
     pool.worker.kill()

@@ -44,7 +44,7 @@ def start() -> Iterator[Callable[[str], Process]]:
         process.kill()
 
 
-def test_one_that_dies_before_it_is_ready_shows_its_last_words(
+def test_a_process_that_dies_before_it_is_ready_shows_its_last_lines(
     start: Callable[[str], Process],
 ) -> None:
     program = start("import sys; print('the cause'); sys.exit(3)")
@@ -109,7 +109,7 @@ def test_one_started_by_a_thread_outlives_the_thread(start: Callable[[str], Proc
     assert started[0].returncode is None
 
 
-def test_it_ends_when_the_one_who_started_it_is_killed() -> None:
+def test_it_ends_when_its_parent_is_killed() -> None:
     source = """
         import os, sys, signal
         from project.processes import Process

@@ -51,7 +51,7 @@ def test_a_success_that_nobody_announced_is_found_in_the_result_backend(reconcil
     assert status.finished_at
 
 
-def test_a_failure_that_nobody_announced_is_told_as_data(reconciler):
+def test_a_failure_that_nobody_announced_is_read_as_data(reconciler):
     begin("t")
     store("t", ValueError("bad row", 7), "FAILURE")
     reconciler.reconcile()
@@ -120,7 +120,7 @@ def test_a_lease_that_is_gone_stalls_and_one_that_returns_lifts_it(reconciler, m
     )
 
 
-def test_a_lease_that_is_back_at_the_second_look_was_never_gone(reconciler, monkeypatch):
+def test_a_lease_that_is_back_at_the_second_check_stalls_nothing(reconciler, monkeypatch):
     begin("t", worker="w", redelivery_timeout=60)
     monkeypatch.setattr(
         reconciler._stopped, "wait", lambda _seconds: get_store().renew_lease("w", 60)

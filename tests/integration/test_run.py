@@ -175,7 +175,7 @@ def test_ending_it_while_it_starts_leaves_nothing_behind(start_run: Callable[...
 
 
 @pytest.mark.parametrize("victim", ["redis", "worker", "web"])
-def test_when_a_part_dies_all_end_and_it_says_which(
+def test_when_a_part_dies_all_end_and_the_output_names_it(
     start_run: Callable[..., Run], victim: str
 ) -> None:
     run = start_run()

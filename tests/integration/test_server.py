@@ -83,7 +83,7 @@ async def test_readers_that_never_read_cost_little_and_are_cut_while_others_noti
     assert most < 64 * MIB, f"{events} events of 50 kB for {readers} readers"
 
 
-def test_who_reads_too_late_is_told_why_and_asked_to_come_back(
+def test_a_slow_reader_receives_the_reason_and_a_close_code_to_reconnect(
     start_web: Callable[..., Web], dial: Callable[..., socket.socket]
 ) -> None:
     web = start_web(SLOW_TIMEOUT=1.0)
@@ -99,7 +99,7 @@ def test_who_reads_too_late_is_told_why_and_asked_to_come_back(
     assert closed.endswith(b"\x88\x02" + struct.pack("!H", 4001))
 
 
-def test_who_asks_without_reading_the_answers_is_not_read_any_more(
+def test_a_client_that_reads_no_answers_is_not_read_either(
     start_web: Callable[..., Web], dial: Callable[..., socket.socket]
 ) -> None:
     web = start_web(MAX_FRAME_BURST=1_000_000_000, SLOW_TIMEOUT=60.0)
@@ -194,7 +194,7 @@ serve(application, "127.0.0.1", int(os.environ["PORT"]))
 """
 
 
-def test_the_application_is_told_of_its_beginning_and_its_end(
+def test_the_application_receives_startup_and_shutdown(
     start_web: Callable[..., Web],
 ) -> None:
     web = start_web([sys.executable, "-c", LIFESPAN])
@@ -236,7 +236,7 @@ def test_a_connection_is_kept_between_requests(
 # manage.py serve
 
 
-def test_it_serves_and_takes_as_many_descriptors_as_it_may(start_web: Callable[..., Web]) -> None:
+def test_it_serves_and_raises_its_limit_of_descriptors(start_web: Callable[..., Web]) -> None:
     web = start_web([sys.executable, "manage.py", "serve", f"{HOST}:{{port}}"])
     assert request(web, "GET", "/realtime/readyz").code == 200
     limits = Path(f"/proc/{web.process.pid}/limits").read_text()
@@ -263,7 +263,7 @@ def serve(service: Any, address: str, **env: str) -> subprocess.CompletedProcess
         ({"DJANGO_ALLOWED_HOSTS": "*"}, "Name the hosts"),
     ],
 )
-def test_it_refuses_dangerous_settings_and_says_what_to_change(
+def test_it_refuses_dangerous_settings_and_names_the_remedy(
     service: Any, env: dict[str, str], remedy: str
 ) -> None:
     done = serve(service, str(free_port()), **env)

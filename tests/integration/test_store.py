@@ -131,7 +131,7 @@ async def test_memory_and_redis_come_to_the_same_whatever_is_sent(clean_redis, s
     await in_redis.close()
 
 
-def test_a_status_has_every_key_in_order_and_keeps_what_nobody_said_again(store):
+def test_a_status_has_every_key_in_order_and_keeps_fields_that_a_change_omits(store):
     store.accept(Change(task_id="t", state="PENDING", fields={"name": '"tasks.add"'}))
     store.accept(Change(task_id="t", state="RECEIVED", fields={"eta": '"soon"'}))
     status = store.status("t")
@@ -169,7 +169,7 @@ def test_a_users_tasks_are_kept_newest_first_and_only_so_many(store):
     ]
 
 
-def test_the_owner_is_learnt_from_the_first_word_that_knows_it(store):
+def test_the_owner_is_stored_with_the_first_change_that_names_it(store):
     store.accept(Change(task_id="t", state="RECEIVED"))
     assert store.statuses(Topic("user", "42")) == []
     store.accept(Change(task_id="t", state="STARTED", run_id="a", begins=True, owner="42"))
@@ -178,7 +178,7 @@ def test_the_owner_is_learnt_from_the_first_word_that_knows_it(store):
     assert store.statuses(Topic("user", "43")) == []
 
 
-async def test_owner_tells_a_stranger_from_nobody_and_from_nothing(store):
+async def test_owner_distinguishes_another_owner_from_none_and_from_no_record(store):
     await accept(store, task_id="mine", state="PENDING", owner="42")
     await accept(store, task_id="nobodys", state="PENDING")
     assert await store.ownership("mine") == ("42", 0)
@@ -316,7 +316,7 @@ async def test_following_a_place_that_the_store_came_from_is_recovery(store):
 
 
 @pytest.mark.parametrize("more", [0, 1, 2, 3])
-async def test_a_store_that_went_back_is_followed_in_one_new_epoch(store, more):
+async def test_a_store_that_went_back_continues_in_one_new_epoch(store, more):
     topic = Topic("user", "42")
     pending, started, _ = some_life("t", owner="42")
     await sync_to_async(store.accept)(pending)
@@ -543,7 +543,7 @@ CLASS = "connection_class"
         ("unix:///tmp/redis.sock?db=4&socket_connect_timeout=9", 4),
     ],
 )
-async def test_of_an_address_only_that_counts_which_says_where(url, database):
+async def test_only_the_location_counts_of_an_address(url, database):
     with override_settings(REALTIME={"REDIS_URL": url}):
         theirs = redis_address(async_parse_url)
         for options in (redis_address(sync_parse_url), theirs):

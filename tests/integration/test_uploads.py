@@ -53,7 +53,7 @@ def test_hundred_megabytes_are_refused_at_their_announcement(web, connection):
     connection.sendall(b"x" * 1_000_000)
 
 
-def test_who_asks_whether_to_send_is_told_not_to(web, connection):
+def test_expect_100_continue_is_not_invited_for_a_refused_body(web, connection):
     connection.sendall(HEAD + b"Content-Length: 100000000\r\nExpect: 100-continue\r\n\r\n")
     assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
 

@@ -63,7 +63,7 @@ class Client:
 
 
 @pytest.mark.parametrize("lost", [1, 3], ids=["a progress", "the whole run"])
-async def test_an_ending_is_told_after_redis_lost_its_last_seconds(tmp_path, lost):
+async def test_an_ending_is_delivered_after_redis_lost_its_last_seconds(tmp_path, lost):
     server, url = await sync_to_async(embedded_redis)(tmp_path, keep=False)
     hub = None
     try:

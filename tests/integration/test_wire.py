@@ -335,7 +335,7 @@ async def test_recovery_works_on_the_topic_of_all_of_ones_tasks(service: Any, pe
 # The status
 
 
-async def test_every_key_of_the_status_is_there_from_the_first_word(
+async def test_every_key_of_the_status_is_there_from_the_first_change(
     service: Any, session: str
 ) -> None:
     task_id = fresh_id()
@@ -376,7 +376,7 @@ def table(tmp_path: Path) -> str:
     return str(path)
 
 
-async def test_a_real_task_is_told_from_waiting_to_its_result(
+async def test_a_real_task_is_delivered_from_waiting_to_its_result(
     service: Any, people: Any, table: str
 ) -> None:
     task_id = fresh_id()
@@ -408,7 +408,7 @@ async def test_a_real_task_is_told_from_waiting_to_its_result(
     assert all(before <= after for before, after in pairwise(moments))
 
 
-async def test_a_real_retry_is_told_with_its_reason_and_its_time(service: Any) -> None:
+async def test_a_real_retry_has_its_reason_and_its_time(service: Any) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
     async with connect(service) as client:
@@ -424,7 +424,7 @@ async def test_a_real_retry_is_told_with_its_reason_and_its_time(service: Any) -
     assert (last["error"], last["retry_at"]) == (None, None)
 
 
-async def test_a_real_failure_tells_type_and_message_and_nothing_of_the_inside(
+async def test_a_real_failure_has_type_and_message_and_nothing_else(
     service: Any, tmp_path: Path
 ) -> None:
     task_id = fresh_id()

@@ -22,7 +22,7 @@ def _service(service):
     """Every test here speaks to the session's service."""
 
 
-def test_a_success_tells_its_whole_life():
+def test_a_success_publishes_each_state():
     task_id = sample_tasks.add.delay(1, 2).id
     statuses = ended(task_id)
     assert only_after_pending(states(statuses)) == ["RECEIVED", "STARTED", "SUCCESS"]
@@ -35,7 +35,7 @@ def test_a_success_tells_its_whole_life():
     assert moments == sorted(moments)
 
 
-def test_a_failure_says_type_and_message_and_nothing_else():
+def test_a_failure_has_type_and_message_and_nothing_else():
     last = ended(sample_tasks.secret.delay("canary-4711").id)[-1]
     assert (last.state, last.error) == (
         "FAILURE",
@@ -49,7 +49,7 @@ def test_a_long_message_is_cut():
     assert last.error["message"] == "x" * 500
 
 
-def test_a_retry_says_why_and_when_before_the_next_attempt_says_anything():
+def test_a_retry_is_published_with_reason_and_time_before_the_next_attempt():
     statuses = ended(sample_tasks.retry_until.delay(2, countdown=0.2).id)
     assert only_after_pending(states(statuses)) == [
         "RECEIVED", "STARTED", "RETRY", "RECEIVED", "STARTED", "RETRY", "RECEIVED", "STARTED",
@@ -79,7 +79,7 @@ def test_automatic_retries_that_are_used_up_end_in_failure():
     assert (statuses[-1].state, statuses[-1].error["type"]) == ("FAILURE", "ConnectionError")
 
 
-def test_progress_is_throttled_and_its_last_value_is_always_said():
+def test_progress_is_throttled_and_its_last_value_is_always_published():
     statuses = ended(sample_tasks.count.delay(20_000).id)
     progress = [status.progress for status in statuses if status.state == "PROGRESS"]
     assert progress[0] == {"current": 0, "total": 20_000, "message": "counting", "meta": None}
@@ -88,7 +88,7 @@ def test_progress_is_throttled_and_its_last_value_is_always_said():
     assert statuses[-1].progress == progress[-1]
 
 
-def test_progress_that_was_held_back_is_said_before_a_failure():
+def test_throttled_progress_is_published_before_a_failure():
     statuses = ended(sample_tasks.count_and_fail.delay(500).id)
     assert statuses[-2].progress == {"current": 499, "total": 500, "message": None, "meta": None}
     assert statuses[-1].state == "FAILURE"
@@ -105,7 +105,7 @@ def test_update_state_of_existing_code_is_pushed_unchanged():
     assert statuses[-1].state == "SUCCESS"
 
 
-def test_a_failure_told_by_update_state_and_ignore_is_that_failure():
+def test_a_failure_by_update_state_and_ignore_is_that_failure():
     last = ended(sample_tasks.fail_the_old_way.delay().id)[-1]
     assert (last.state, last.error) == ("FAILURE", {"type": "Refused", "message": "not today"})
 
@@ -123,7 +123,7 @@ def test_a_failure_told_by_update_state_and_ignore_is_that_failure():
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_an_unusual_ending_is_said_exactly_once(task, state, error):
+def test_an_unusual_ending_is_published_exactly_once(task, state, error):
     statuses = ended(task.delay().id)
     assert (statuses[-1].state, statuses[-1].error["type"]) == (state, error)
     assert sum(status.terminal for status in statuses) == 1
@@ -150,7 +150,7 @@ def test_a_task_that_expired_while_it_waited_is_revoked():
     assert (last.state, last.error["message"]) == ("REVOKED", "expired")
 
 
-def test_a_waiting_task_that_is_revoked_says_so_when_its_turn_comes():
+def test_a_revoked_waiting_task_is_revoked_when_its_turn_comes():
     result = sample_tasks.add.apply_async((1, 2), countdown=2)
     app.control.revoke(result.id)
     statuses = ended(result.id)
@@ -158,7 +158,7 @@ def test_a_waiting_task_that_is_revoked_says_so_when_its_turn_comes():
     assert "STARTED" not in states(statuses)
 
 
-def test_a_running_task_that_is_cancelled_says_so(tmp_path):
+def test_a_cancelled_running_task_is_revoked(tmp_path):
     result = sample_tasks.hold.delay(str(tmp_path / "never"))
     reached(result.id, "STARTED")
     app.control.revoke(result.id, terminate=True)
@@ -166,7 +166,7 @@ def test_a_running_task_that_is_cancelled_says_so(tmp_path):
     assert (statuses[-1].state, statuses[-1].error["message"]) == ("REVOKED", "terminated")
 
 
-def test_a_large_result_is_left_out_and_said_so():
+def test_a_large_result_is_left_out_and_marked_as_truncated():
     last = ended(sample_tasks.echo.delay("x" * 5000).id)[-1]
     assert (last.state, last.result, last.truncated) == ("SUCCESS", None, True)
 
@@ -176,7 +176,7 @@ def test_an_ignored_result_is_not_published():
     assert (last.state, last.result, last.truncated) == ("SUCCESS", None, False)
 
 
-def test_tasks_belong_to_who_started_them_and_so_do_the_tasks_they_start():
+def test_a_task_has_the_owner_of_the_caller_and_so_have_the_tasks_it_starts():
     with owner_from(lambda: "visitor-42"):
         first = sample_tasks.start_another.delay()
     child = wait(first.id).result

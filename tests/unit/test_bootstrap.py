@@ -55,7 +55,7 @@ def test_an_index_certificates_and_folders_are_translated() -> None:
     }
 
 
-def test_nothing_said_to_pip_is_nothing_said_to_uv() -> None:
+def test_no_option_for_pip_is_no_option_for_uv() -> None:
     assert translate_pip_config(parse_pip_config("")) == {}
 
 
@@ -65,7 +65,9 @@ def test_a_python_that_is_too_old_is_named_with_the_remedy() -> None:
         check_python((3, 9))
 
 
-def test_who_may_not_install_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_right_to_install_the_packages_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     package = f"python3.{sys.version_info.minor}-venv"

@@ -109,7 +109,7 @@ def test_the_examples_compile_in_a_strict_typescript_project(tools: str, tmp_pat
     assert run.returncode == 0, run.stdout
 
 
-def test_a_check_without_npm_or_node_is_skipped_and_says_so() -> None:
+def test_a_check_without_npm_or_node_is_skipped_with_the_reason() -> None:
     # A Python without the development lock, and nothing on PATH.
     command = [sys.executable, "-S", "scripts/node.py", "build", "--check"]
     run = subprocess.run(

@@ -170,7 +170,7 @@ def test_form_from_elsewhere_is_refused(started):
     assert started == []
 
 
-def test_queue_out_of_reach_is_said(client, started, monkeypatch):
+def test_unreachable_queue_is_shown(client, started, monkeypatch):
     def fail(*args, **kwargs):
         raise OperationalError
 

@@ -77,7 +77,7 @@ def named_tests(file: Path) -> set[str]:
 # The protocol
 
 
-def test_every_state_is_described_and_says_whether_it_ends() -> None:
+def test_every_state_is_described_with_whether_it_is_an_ending() -> None:
     known = {
         value for name, value in vars(states).items() if name.isupper() and isinstance(value, str)
     }
@@ -361,7 +361,7 @@ class User:
         return self.may and permission == "realtime.view_task"
 
 class ConsumerTests(Base):
-    async def test_a_consumer_of_ones_own_hears_the_ending(self):
+    async def test_a_consumer_of_the_projects_own_receives_the_ending(self):
         router = URLRouter([path("state/<str:task_id>/", StateConsumer.as_asgi())])
         client = WebsocketCommunicator(router, "/state/a-task/")
         client.scope["user"] = User(may=False)

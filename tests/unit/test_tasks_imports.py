@@ -158,7 +158,7 @@ def test_file_that_is_no_table_is_refused_with_the_reason(file, content, message
 
 
 @pytest.mark.parametrize("cell", ["nan", "inf", "1e999", "1_000", "٣", "9" * 5_000])
-def test_number_that_json_could_not_say_is_bad(file, cell):
+def test_number_that_json_cannot_express_is_bad(file, cell):
     result = import_csv(file("n,x\n" + "1,1\n" * 20 + f"{cell},1\n"))
     assert result["bad"] == 1
 

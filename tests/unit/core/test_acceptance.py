@@ -80,7 +80,7 @@ def test_whatever_comes_the_order_only_rises_and_success_stays(words):
 
 
 @given(st.lists(changes, max_size=30), publications, changes)
-def test_what_is_older_has_no_more_to_say(words, publication, change):
+def test_an_older_change_is_refused(words, publication, change):
     kept = None
     for each in words:
         kept = decide(kept, each) or kept
@@ -128,7 +128,7 @@ def test_each_senders_numbers_only_rise_whatever_order_they_arrive_in(ones, othe
 
 
 @given(st.permutations(range(6)))
-def test_one_run_ends_the_same_in_whatever_order_its_words_arrive(order):
+def test_one_run_ends_the_same_in_whatever_order_its_changes_arrive(order):
     life = [
         Change(task_id="t", state="PENDING", attempt=0),
         Change(task_id="t", state="RECEIVED", attempt=0),

@@ -25,7 +25,7 @@ json_values = st.recursive(
 keys = st.sampled_from(["type", "id", "topic", "since", "token", "task_id", "x"])
 
 
-def test_each_frame_is_read_as_what_it_says():
+def test_each_frame_is_parsed_as_its_type():
     assert frames.parse('{"type":"ping","id":4}') == Ping(4)
     assert frames.parse('{"type":"cancel","id":3,"task_id":"a-1"}') == Cancel(3, "a-1")
     topic = Topic("task", "a-1")
@@ -92,7 +92,7 @@ def test_a_mistake_under_a_good_id_keeps_the_id():
         ),
     ],
 )
-def test_what_is_wrong_is_said(text, message):
+def test_the_error_names_what_is_wrong(text, message):
     with pytest.raises(FrameError) as error:
         frames.parse(text)
     assert str(error.value) == message

@@ -109,7 +109,7 @@ def test_a_result_becomes_its_nearest_json(value, expected):
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_a_result_that_json_cannot_say_is_left_out(value):
+def test_a_result_that_json_cannot_express_is_left_out(value):
     assert encode_result(value) == ("null", True)
 
 
@@ -148,7 +148,7 @@ def test_every_result_is_strict_json(value):
         ("😀" * 501, "😀" * MESSAGE_LENGTH),
     ],
 )
-def test_any_text_can_be_said_and_none_is_long(value, expected):
+def test_any_text_can_be_written_and_none_is_long(value, expected):
     assert strict(encode_text(value)) == expected
 
 

@@ -55,7 +55,7 @@ def test_every_message_of_a_logger_is_one_line(logger, caplog):
     ]
 
 
-def test_a_handler_of_the_projects_writes_one_line_whoever_logs_it():
+def test_a_handler_of_the_projects_writes_one_line_for_each_record():
     formatter = LineFormatter("%(levelname)s %(message)s")
     text = "a\nWARNING forged" + "x" * 100_000
     record = logging.makeLogRecord({"levelname": "WARNING", "msg": "%s", "args": (text,)})
@@ -74,7 +74,7 @@ def test_a_handler_of_the_projects_writes_one_line_whoever_logs_it():
     assert len(words.encode()) <= 2048
 
 
-def test_an_exception_is_told_in_the_same_line_by_its_places(logger, caplog):
+def test_an_exception_is_logged_in_the_same_line_with_its_places(logger, caplog):
     def fail():
         secret = "canary"  # noqa: F841
         raise ValueError("first\nsecond")

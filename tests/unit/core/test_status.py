@@ -16,7 +16,7 @@ def test_the_keys_are_the_contracts_in_its_order():
     )  # fmt: skip
 
 
-def test_what_nobody_said_is_null_or_false():
+def test_a_field_that_no_change_set_is_null_or_false():
     composed = json.loads(compose({"task_id": '"a"', "state": '"PENDING"'}))
     assert tuple(composed) == FIELDS
     assert composed["truncated"] is composed["cancelling"] is False
@@ -24,7 +24,7 @@ def test_what_nobody_said_is_null_or_false():
     assert all(composed[key] is None for key in FIELDS if key not in said)
 
 
-def test_what_a_later_release_says_passes_through():
+def test_keys_of_a_later_release_pass_through():
     text = compose({"task_id": '"a"', "state": '"PAUSED"', "colour": '"red"'})
     assert json.loads(text)["colour"] == "red"
     status = Status.from_json(text)
@@ -33,7 +33,7 @@ def test_what_a_later_release_says_passes_through():
     assert not status.terminal
 
 
-def test_what_another_release_leaves_out_is_as_if_nobody_had_said_it():
+def test_a_key_that_another_release_omits_has_its_default():
     status = Status.from_json('{"task_id":"a","state":"STARTED"}')
     assert status == Status.from_json(
         compose({"task_id": '"a"', "state": '"STARTED"'} | dict.fromkeys(COUNTS, "0"))

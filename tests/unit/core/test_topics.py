@@ -67,7 +67,7 @@ def test_a_group_reads_like_its_topic():
 
 
 @given(st.text(max_size=300), st.text(max_size=120), st.integers(0, 99))
-def test_every_group_is_a_name_that_channels_takes(ident, prefix, database):
+def test_every_group_is_a_name_that_channels_accepts(ident, prefix, database):
     name = group_name(f"task:{ident}", prefix=prefix, database=database)
     assert InMemoryChannelLayer().require_valid_group_name(name)
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,99}", name)

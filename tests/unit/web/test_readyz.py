@@ -20,11 +20,11 @@ def ask():
         yield lambda: views.readyz(RequestFactory().get("/realtime/readyz"))
 
 
-async def test_a_process_that_hears_is_ready(ask):
+async def test_a_process_that_receives_is_ready(ask):
     assert (await ask()).status_code == 200
 
 
-async def test_it_says_whether_some_process_reconciles(ask, caplog):
+async def test_it_reports_whether_a_process_reconciles(ask, caplog):
     assert (await ask()).content.startswith(b"ready, but no process reconciles")
     assert "not_reconciled" in caplog.text
     get_store().elect("some process", 60)
@@ -32,7 +32,7 @@ async def test_it_says_whether_some_process_reconciles(ask, caplog):
     assert (answer.status_code, answer.content) == (200, b"ready\n")
 
 
-async def test_a_process_that_is_deaf_is_not_ready_until_it_hears_again(ask):
+async def test_a_process_that_receives_nothing_is_not_ready_until_it_does_again(ask):
     hub = get_hub()
     hub.link.is_receiving = False
     answer = await ask()

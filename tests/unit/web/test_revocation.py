@@ -121,7 +121,7 @@ async def test_the_end_of_a_session_closes_its_own_connections(members):
     assert calls == {"alice": ["out"], "last": ["check"]}
 
 
-async def test_changed_rights_of_a_group_check_those_who_see_topics_by_a_right(members):
+async def test_changed_rights_of_a_group_check_its_users_with_such_subscriptions(members):
     calls = await send(members, user="", sessions=[])
     assert calls == {"staff": ["check"], "last": ["check"]}
 

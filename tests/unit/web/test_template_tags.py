@@ -288,7 +288,7 @@ def test_the_element_has_the_same_texts() -> None:
 
 
 @pytest.mark.parametrize("language", ["de", "fr", "es"])
-def test_each_language_has_every_word(language: str) -> None:
+def test_each_language_has_every_text(language: str) -> None:
     with translation.override(language):
         assert set(translated_texts()) == set(TEXTS)
         assert "{current}" in translated_texts()["count"]

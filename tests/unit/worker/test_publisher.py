@@ -85,7 +85,7 @@ def test_a_change_is_sent_at_once(store, publisher):
     assert publisher.counters.accepted == 1
 
 
-def test_what_is_not_waited_for_is_answered_by_the_next_word(store, publisher):
+def test_a_pipelined_reply_is_read_with_the_next_change(store, publisher):
     store.tells_late = True
     first = publisher.send(change("t", "STARTED"))
     assert not first.acknowledged
@@ -97,7 +97,7 @@ def test_what_is_not_waited_for_is_answered_by_the_next_word(store, publisher):
     assert publisher.counters.accepted == 2
 
 
-def test_an_answer_that_nobody_asks_for_is_taken_soon(store, publisher, monkeypatch):
+def test_a_reply_without_a_next_change_is_read_soon(store, publisher, monkeypatch):
     monkeypatch.setattr(module, "_REPLY_WITHIN", 0.01)
     store.tells_late = True
     store.reachable.clear()
@@ -118,7 +118,7 @@ def test_the_end_of_a_process_waits_for_the_answer(store, publisher):
 
 
 @pytest.mark.parametrize("strike", [SoftTimeLimitExceeded(), SystemExit(), KeyboardInterrupt()])
-def test_what_is_struck_while_an_answer_is_taken_is_said_all_the_same(store, publisher, strike):
+def test_a_change_that_a_time_limit_interrupts_is_published_all_the_same(store, publisher, strike):
     store.tells_late = True
     publisher.send(change("t", "STARTED"))
     store.strike = strike
@@ -128,7 +128,7 @@ def test_what_is_struck_while_an_answer_is_taken_is_said_all_the_same(store, pub
     assert store.accepted == [("t", "STARTED", None), ("t", "SUCCESS", None)]
 
 
-def test_a_word_waits_where_another_thread_takes_the_answer_to_the_one_before(store, publisher):
+def test_a_change_waits_while_another_thread_reads_the_reply_before_it(store, publisher):
     begun, go_on = threading.Event(), threading.Event()
     sent = []
 
@@ -175,7 +175,7 @@ def test_after_one_answer_that_does_not_come_the_others_are_not_waited_for(store
     del store.send
 
 
-def test_a_handler_of_logs_may_publish_where_an_answer_is_taken(store, publisher, monkeypatch):
+def test_a_log_handler_may_publish_while_a_reply_is_read(store, publisher, monkeypatch):
     store.tells_late = True
     store.reachable.clear()
     store.error = KeyError("a bug")
@@ -336,7 +336,7 @@ def test_an_absent_redis_costs_a_task_once_and_at_most_three_tenths_of_a_second(
         publisher.reset()  # lets the thread end
 
 
-def test_a_redis_that_stops_between_two_words_costs_a_task_as_little(clean_redis, monkeypatch):
+def test_a_redis_that_stops_between_two_changes_costs_a_task_as_little(clean_redis, monkeypatch):
     with (
         override_settings(REALTIME={"REDIS_URL": clean_redis}),
         redis.Redis.from_url(clean_redis) as client,
