@@ -15,29 +15,30 @@ class Dependent(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One change of one task, before the store decides whether it is new. By keywords alone.
+    """One change of one task, before the store decides whether it is new. Made with keywords only.
 
-    ``fields`` holds JSON text by status key. Changes from beside the run (the publisher, the
-    worker's parent process, the reconciler) carry no ``run_id``: they are about the current run.
+    ``fields`` has JSON text by status key. Changes by other processes than the run's (the
+    publishing process, the worker's main process, the reconciler) have no ``run_id``: they are
+    about the current run.
     """
 
     task_id: str
-    #: Empty for a change that leaves the state as it is, as a request to cancel does.
+    #: Empty for a change that keeps the state, such as a request to cancel.
     state: str = ""
     #: Retries so far; None for the current attempt.
     attempt: int | None = None
-    #: Names the run that publishes; made when the run begins.
+    #: The run that publishes; made when the run begins.
     run_id: str = ""
     #: Whether nothing of this run has been accepted yet, so that its ``run_id`` may be a new one.
     begins: bool = False
-    #: Orders the custom states of one run, or of one ``sender``; None for the next one.
+    #: Orders the custom states of one run, or of one ``sender``; None for the next number.
     counter: int | None = None
-    #: Names a process that reports on a run from outside of it (``update_state(task_id=…)``) and
-    #: numbers its updates; empty for the run itself.
+    #: Another process that reports on the run (``update_state(task_id=…)``) and numbers its
+    #: updates; empty for the run itself.
     sender: str = ""
-    #: Names the publication that the message belongs to; empty where the caller cannot know it.
+    #: The publication of the message; empty if the sender cannot know it.
     publication: str = ""
-    #: Found in the result backend. A SUCCESS stored there overrules another ending.
+    #: Whether the result backend had this ending. A SUCCESS stored there replaces another ending.
     stored: bool = False
     #: The task's owner: the ident of a ``user:`` topic, or empty.
     owner: str = ""

@@ -8,8 +8,8 @@ import enum
 class ErrorCode(enum.StrEnum):
     """The ``code`` of an error frame and of an HTTP error."""
 
-    BAD_REQUEST = "bad_request"  #: not a frame of the protocol; the message says what was wrong
-    NOT_FOUND = "not_found"  #: no such task, or not for you: the same answer for both
+    BAD_REQUEST = "bad_request"  #: not a frame of the protocol; the message has the details
+    NOT_FOUND = "not_found"  #: no such task, or the client may not see it: the same answer for both
     UNAUTHORIZED = "unauthorized"  #: a signed-in user or a valid token is needed
     FORBIDDEN = "forbidden"  #: the right to see a topic was withdrawn while subscribed
     LIMIT = "limit"  #: too many subscriptions, connections or requests
@@ -20,14 +20,14 @@ class ErrorCode(enum.StrEnum):
 class CloseCode(enum.IntEnum):
     """Why the service closes a connection (RFC 6455, section 7.4).
 
-    4000-4499 and 1001, 1006, 1011, 1012, 1013 ask the client to come back;
-    4500-4999 and 1000 ask it to stay away.
+    After 4000-4499 and 1001, 1006, 1011, 1012, 1013 the client reconnects; after 4500-4999 and 1000
+    it does not.
     """
 
     RESTART = 1012  #: the server restarts
-    FULL = 1013  #: no room for more connections
-    IDLE = 4000  #: nothing subscribed in time
-    SLOW = 4001  #: took nothing of what was sent for too long
+    FULL = 1013  #: too many connections
+    IDLE = 4000  #: the client did not subscribe in time
+    SLOW = 4001  #: the client read nothing for too long
     SESSION_EXPIRED = 4002  #: sign in again
     BAD_REQUESTS = 4500  #: too many frames that are not of the protocol
     SIGNED_OUT = 4501  #: signed out, or the user was deactivated
@@ -36,5 +36,5 @@ class CloseCode(enum.IntEnum):
 
     @property
     def reconnect(self) -> bool:
-        """Whether the client is asked to come back."""
+        """Whether the client reconnects."""
         return self < 4500

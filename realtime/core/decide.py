@@ -1,7 +1,6 @@
-"""Deciding whether a change is new or stale. Clocks never decide.
+"""Decides whether a change is new or stale. Clocks never decide.
 
-``store/lua/decide.lua`` has the same rule for Redis; ``tests/cases/acceptance.json`` holds both to
-one table of cases.
+``store/lua/decide.lua`` has the same rule for Redis; ``tests/cases/acceptance.json`` tests both.
 """
 
 from __future__ import annotations
@@ -12,46 +11,45 @@ from typing import Final
 from .change import Change
 from .states import CUSTOM_RANK, RECEIVED, STALLED, STARTED, SUCCESS, TERMINAL_RANK, rank
 
-#: How many run ids a record remembers: a run that was overtaken stays overtaken.
+#: Run ids that a record remembers, so that changes of earlier runs stay stale.
 RUN_IDS_KEPT: Final = 8
-#: How many older publications a record remembers: their messages change nothing any more.
+#: Older publications that a record remembers, so that their changes stay stale.
 PUBLICATIONS_KEPT: Final = 8
-#: Of how many processes that report from outside of the run it remembers the last number.
+#: Processes that report on a run, whose last numbers a record remembers.
 SENDERS_KEPT: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What the accepted changes of a task came to, as far as the next one is compared with it.
+    """The result of a task's accepted changes, as far as the next change is compared with it.
 
-    Without a state, it is what remains of a forgotten task: it refuses what the publications that
-    it names still send.
+    Without a state it is the rest of a forgotten task: later changes of its publications are stale.
     """
 
     state: str
     run: int = 1
     attempt: int = 0
-    #: Of the last change that has a rank. STALLED and the reports of other processes have none:
-    #: they are laid over it.
+    #: The rank of the last change that has one. STALLED and reports of other processes have none:
+    #: they replace only the state.
     rank: int = 0
     counter: int = 0
     run_id: str = ""
     #: The ids of this task's runs, newest last.
     run_ids: tuple[str, ...] = ()
-    #: The current publication; empty where no change has named one yet.
+    #: The current publication; empty until a change names one.
     publication: str = ""
     #: Older publications, newest last.
     publications: tuple[str, ...] = ()
     #: How often a later publication began a new life.
     lives: int = 0
-    #: Processes that reported from outside of the run, and their last numbers, newest last.
+    #: Other processes that reported on the run, and their last numbers, newest last.
     senders: tuple[tuple[str, int], ...] = ()
     #: The lease of the worker that received the task or runs it.
     worker: str = ""
 
 
 def decide(kept: Accepted | None, change: Change) -> Accepted | None:
-    """Return what the record is to remember if the change is new, and None if it is stale."""
+    """Return the record's new data if the change is new, or None if it is stale."""
     if kept is None:
         return _first(change)
     if change.publication in ("", kept.publication):
@@ -64,7 +62,7 @@ def decide(kept: Accepted | None, change: Change) -> Accepted | None:
 
 
 def forget(kept: Accepted) -> Accepted:
-    """Return what remains of a task that is forgotten."""
+    """Return the rest of a task that is forgotten."""
     return Accepted(
         "",
         run=0,
@@ -88,7 +86,7 @@ def _first(change: Change) -> Accepted | None:
 def _new_life(kept: Accepted, change: Change) -> Accepted | None:
     """Begin the life of a later publication, once the last life has ended or its run starts.
 
-    Run ids and senders' numbers are kept across lives: what was late stays late.
+    Run ids and senders' numbers are kept across lives: stale changes stay stale.
     """
     over = not kept.state or kept.rank == TERMINAL_RANK
     fresh = _first(change) if over or change.begins else None
@@ -108,8 +106,7 @@ def _new_life(kept: Accepted, change: Change) -> Accepted | None:
 def _repeats(kept: Accepted, change: Change) -> bool:
     """Return whether a run starts after a SUCCESS whose publication is not known.
 
-    Only a start shows it: an ending may be that same SUCCESS, found in the result backend after
-    the store had lost the task.
+    An ending may be that same SUCCESS, found in the result backend after the store lost the task.
     """
     return kept.state == SUCCESS and change.begins and rank(change.state) != TERMINAL_RANK
 
@@ -134,11 +131,11 @@ def _continue(kept: Accepted, change: Change) -> Accepted | None:
     ended = kept.rank == TERMINAL_RANK
     if change.run_id and change.run_id != kept.run_id:
         begun = bool(kept.run_id) or ended
-        # Where none has begun, the store may have gone back to before this one did.
+        # If no run has begun, the store may have gone back to before this run.
         if (begun and not change.begins) or change.run_id in kept.run_ids:
-            return None  # a run that was overtaken, or never announced
+            return None  # an earlier run, or one that never published its start
         if attempt == current and begun:
-            run += 1  # the same attempt begins anew: its message was delivered again
+            run += 1  # the same attempt begins again: its message was redelivered
 
     new_rank = rank(change.state)
     counter = 0
@@ -164,7 +161,7 @@ def _is_foreign(change: Change) -> bool:
 def _report(kept: Accepted, change: Change) -> Accepted | None:
     """Accept another process' report. Reports have an order of their own, by sender and number.
 
-    A report is no sign of life of the run's worker, so STALLED stays.
+    A report does not show that the run's worker is alive, so STALLED stays.
     """
     older = change.attempt is not None and change.attempt < kept.attempt
     if older or kept.rank > CUSTOM_RANK:
@@ -184,21 +181,21 @@ def _numbered(senders: tuple[tuple[str, int], ...], change: Change) -> tuple[tup
 
 
 def _can_stall(kept: Accepted, change: Change) -> bool:
-    """Return whether STALLED may be laid over the state; the run's next change lifts it."""
+    """Return whether STALLED may replace the state, until the run's next change."""
     is_with_worker = rank(RECEIVED) <= kept.rank <= CUSTOM_RANK and kept.state != STALLED
     return is_with_worker and change.run_id == kept.run_id
 
 
 def _lifted(kept: Accepted, change: Change) -> Accepted | None:
-    """Return what a stalled task becomes if its worker answers again or another received it."""
+    """Return the new data of a stalled task if its worker answers, or another received it."""
     state = STARTED if kept.rank >= rank(STARTED) else RECEIVED
     if change.state == STARTED and change.run_id == kept.run_id:
-        return replace(kept, state=state)  # its worker answers again
+        return replace(kept, state=state)  # its worker answers
     if change.state != RECEIVED or change.attempt not in (None, kept.attempt):
         return None
     if change.worker == kept.worker:
         return replace(kept, state=state)
-    # Delivered again, to another worker: its run begins a new one.
+    # Redelivered to another worker: the next change begins a new run.
     return replace(kept, state=RECEIVED, worker=change.worker) if change.worker else None
 
 

@@ -9,9 +9,9 @@ from .position import Position
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Event:
-    """One status as it was accepted, with its place in a topic. ``text`` is the status's JSON.
+    """One accepted status at a position in a topic. ``text`` is the status's JSON.
 
-    Compared by identity, so that what is made of it once is cheaply found again for each reader.
+    Events are compared by identity, which makes a cache of their frames cheap.
     """
 
     topic: str

@@ -1,7 +1,6 @@
-"""The frames of the wire contract: reading a client's, writing the server's.
+"""The frames of the protocol: parses those of clients, and writes those of the server.
 
-A status travels as the JSON text that was composed when it was accepted: frames are put together
-around it, never encoded again.
+A status is sent as the JSON text of its event, which was encoded once: frames only enclose it.
 """
 
 from __future__ import annotations
@@ -20,27 +19,27 @@ from .topics import TASK, Topic
 
 PROTOCOL: Final = 1
 
-#: Of a token, in characters: it fits into a frame, and into a header of HTTP.
+#: The most characters of a token: it fits into a frame, and into an HTTP header.
 TOKEN_LENGTH: Final = 12 * 1024
 _EPOCH_LENGTH: Final = 64
-#: Of what continues a page, in characters.
+#: The most characters of a page's ``after``.
 _AFTER_LENGTH: Final = 512
 #: Statuses in a page, by default and at most.
 PAGE: Final = 50
 LONGEST_PAGE: Final = 200
-#: JavaScript counts exactly up to here.
+#: The largest whole number that JavaScript has exactly.
 _MAX_NUMBER: Final = 2**53 - 1
 
 
-# What a client says.
+# Frames of a client.
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Asks for a topic, from ``since`` on where the client already knows a part.
+    """Subscribes to a topic, from the position ``since`` if the client has one.
 
-    ``limit`` is how many statuses the snapshot of a topic of many tasks has at most. ``detail`` is
-    for topics of flows; all others have "tasks" alone.
+    ``limit`` is the most statuses in a snapshot of a topic of many tasks. ``detail`` has no effect
+    on the present kinds of topics.
     """
 
     id: int
@@ -61,7 +60,7 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Asks for the page of a topic of many tasks that follows another one."""
+    """Requests the page after another one, of a topic of many tasks."""
 
     id: int
     topic: Topic
@@ -71,7 +70,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Asks that a task be cancelled."""
+    """Requests the cancellation of a task."""
 
     id: int
     task_id: str
@@ -79,7 +78,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Asks whether the connection still carries frames."""
+    """Checks that the connection is alive."""
 
     id: int
 
@@ -88,9 +87,9 @@ ClientFrame = Subscribe | Unsubscribe | Page | Cancel | Ping
 
 
 def parse(text: str) -> ClientFrame:
-    """Read a client's frame.
+    """Parse a client's frame.
 
-    Raises FrameError, with words for the client, for what is not one.
+    Raises FrameError, with a message for the client, if it is not a valid frame.
     """
     try:
         frame = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
@@ -99,7 +98,7 @@ def parse(text: str) -> ClientFrame:
     except (ValueError, RecursionError):
         # Deep nesting is a RecursionError, a number of thousands of digits a ValueError.
         raise FrameError("a frame is one JSON object") from None
-    # How deep it may be depends on the Python, but for this.
+    # Without this limit the deepest nesting would depend on Python's version.
     if not isinstance(frame, dict) or depth_of(text) > DEPTH:
         raise FrameError("a frame is one JSON object")
     frame_id = frame.get("id")
@@ -182,7 +181,7 @@ def _text(value: Any, name: str, length: int) -> str | None:
         raise ValueError(f"{name} must be a string of at most {length} characters")
     try:
         value.encode()
-    except UnicodeEncodeError:  # JSON can say half of a surrogate pair; nothing else can
+    except UnicodeEncodeError:  # JSON can contain half a surrogate pair, which UTF-8 cannot encode
         raise ValueError(f"{name} is not Unicode text") from None
     return value
 
@@ -202,25 +201,25 @@ def _refuse_constant(name: str) -> NoReturn:
     raise FrameError(f"{name} is not JSON")
 
 
-# What the server says. A topic's name is any text, so it is written as JSON.
+# Frames of the server. A topic's name is any text, so it is written as JSON.
 
 
 def welcome(*, now: str, ping: int, limits: dict[str, float]) -> str:
-    """The first frame of every connection; ``now`` is the server's time, as JSON text."""
+    """Return the first frame of every connection; ``now`` is the server's time, as JSON text."""
     text = dumps(limits)
     return f'{{"type":"welcome","protocol":{PROTOCOL},"ping":{ping},"now":{now},"limits":{text}}}'
 
 
 def store(*, available: bool) -> str:
-    """Say that nothing arrives because the store is away, or that it is back."""
+    """Return the frame that the store is unavailable, or available again."""
     return dumps({"type": "store", "available": available})
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What goes with the snapshot of a topic of many tasks.
+    """The keys of the snapshot of a topic of many tasks.
 
-    How many tasks the topic has, and what continues the snapshot; None at the end.
+    The number of its tasks, and the cursor of the next page; None after the last.
     """
 
     total: int
@@ -228,7 +227,7 @@ class Listed:
 
     @property
     def json(self) -> str:
-        """The keys, each with a comma before it."""
+        """The keys as JSON, each with a comma before it."""
         return f',"total":{self.total},"next":{dumps(self.next)}'
 
 
@@ -242,7 +241,7 @@ def subscribed(
     listed: Listed | None = None,
     expires_in: int | None = None,
 ) -> str:
-    """Answer a subscribe: with every event since the asked position, or with a snapshot."""
+    """Return the answer to a subscribe: all events since the position, or a snapshot."""
     if recovered:
         first = position.offset - len(texts) + 1
         events = ",".join(
@@ -256,7 +255,7 @@ def subscribed(
 
 
 def event(topic: str, position: Position, text: str, *, merged: int = 0) -> str:
-    """One status as it was accepted; ``merged`` offsets before it were left out."""
+    """Return the frame of an event; ``merged`` events before it were left out."""
     count = f'"merged":{merged},' if merged else ""
     return f'{{"type":"event",{_place(topic, position)},{count}"status":{text}}}'
 
@@ -264,57 +263,57 @@ def event(topic: str, position: Position, text: str, *, merged: int = 0) -> str:
 def snapshot(
     topic: str, position: Position, texts: Sequence[str], listed: Listed | None = None
 ) -> str:
-    """Replace all that the client knew of the topic."""
+    """Return the frame that replaces all that the client knew of the topic."""
     statuses = ",".join(texts)
     more = listed.json if listed else ""
     return f'{{"type":"snapshot",{_place(topic, position)},"snapshot":[{statuses}]{more}}}'
 
 
 def page(frame_id: int, topic: str, texts: Sequence[str], following: str | None) -> str:
-    """Answer a page; ``following`` continues it, None at the end."""
+    """Return the answer to a page; ``following`` is the next cursor, None after the last."""
     head = f'"type":"page","id":{frame_id},"topic":{dumps(topic)}'
     return f'{{{head},"snapshot":[{",".join(texts)}],"next":{dumps(following)}}}'
 
 
 def topic_page(position: Position, texts: Sequence[str], listed: Listed | None) -> str:
-    """Return the same for HTTP: the first page of a topic, and its position."""
+    """Return a topic's first page and its position, for HTTP."""
     place = f'"epoch":{dumps(position.epoch)},"offset":{position.offset}'
     return f'{{{place},"snapshot":[{",".join(texts)}]{listed.json if listed else ""}}}'
 
 
 def unsubscribed(frame_id: int, topic: str) -> str:
-    """Answer an unsubscribe."""
+    """Return the answer to an unsubscribe."""
     return dumps({"type": "unsubscribed", "id": frame_id, "topic": topic})
 
 
 def withdrawn(topic: str, code: ErrorCode, message: str) -> str:
-    """Say, unasked, that a subscription has ended."""
+    """Return the frame that the server has ended a subscription."""
     return dumps({"type": "unsubscribed", "topic": topic, "code": code, "message": message})
 
 
 def cancelled(frame_id: int, task_id: str) -> str:
-    """Answer a cancel: it was passed on, and the state follows as an event."""
+    """Return the answer to a cancel, which was passed on; the new state arrives as an event."""
     return dumps({"type": "cancelled", "id": frame_id, "task_id": task_id})
 
 
 def pong(frame_id: int) -> str:
-    """Answer a ping."""
+    """Return the answer to a ping."""
     return f'{{"type":"pong","id":{frame_id}}}'
 
 
 def error(code: ErrorCode, message: str, *, frame_id: int | None = None, **more: Any) -> str:
-    """Say what went wrong; ``frame_id`` is left out where the frame had none."""
+    """Return the frame of an error; without ``frame_id`` if the client's frame had none."""
     given = {} if frame_id is None else {"id": frame_id}
     return dumps({"type": "error", **given, "code": code, "message": message, **more})
 
 
 def closing(code: CloseCode, message: str, *, retry_after: int | None = None) -> str:
-    """Precede a close: its reason does not reach every client."""
+    """Return the frame before a close, whose own reason does not reach every client."""
     frame = {"type": "closing", "code": code, "message": message, "reconnect": code.reconnect}
     return dumps(frame if retry_after is None else {**frame, "retry_after": retry_after})
 
 
 def _place(topic: str, position: Position) -> str:
-    # The epoch is what a group message says, and anybody who reaches Redis can publish one.
+    # The epoch is encoded, since it may come from a forged group message.
     place = f'"epoch":{dumps(position.epoch)},"offset":{position.offset}'
     return f'"topic":{dumps(topic)},{place}'

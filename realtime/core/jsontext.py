@@ -1,4 +1,4 @@
-"""Turning any object of a task into strict JSON."""
+"""Encodes any object of a task as strict JSON."""
 
 from __future__ import annotations
 
@@ -15,48 +15,47 @@ from typing import Any, Final
 
 NULL: Final = "null"
 
-#: Python's reader gives up somewhere below its recursion limit of 1,000, less what runs already.
+#: The deepest nesting. Python's parser fails somewhere below its recursion limit of 1,000.
 DEPTH: Final = 200
 _MARKS: Final = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*"')
 
-#: Made once: `json.dumps()` makes one for each call, which costs as much as most of the texts here.
+#: Made once: `json.dumps()` makes one for each call, which costs as much as encoding most texts.
 _ENCODER: Final = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
-#: Exceptions' and progress messages are cut here, in characters.
+#: The most characters of the messages of exceptions and progress.
 MESSAGE_LENGTH: Final = 500
-#: The size of a task's progress beside the numbers and the message, in bytes.
+#: The most bytes of a progress' ``meta``.
 META_BYTES: Final = 1024
 
 
 def dumps(value: Any) -> str:
-    """Encode a value of the service's own making: strict, compact, UTF-8 left as it is."""
+    """Encode a value of the service itself: strict, compact, with unescaped UTF-8."""
     return _ENCODER.encode(value)
 
 
 def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
-    """Return a task's result as JSON text and whether it had to be left out.
+    """Return a task's result as JSON text, and whether it was left out.
 
-    Dates, times, UUIDs and decimals become their text, sets become lists. What JSON has no
-    form for (NaN, bytes, a lone surrogate, an object that contains itself) becomes
-    ``("null", True)``: a result never stops the ending that carries it. With a ``limit``, in bytes,
-    so does what is longer, and what is nested so deeply that a reader could fail at the status that
-    contains it.
+    Dates, times, UUIDs and decimals become text, sets become lists. A result that JSON cannot
+    express (NaN, bytes, a lone surrogate, an object that contains itself) gives ``("null", True)``:
+    no result prevents its ending. With a ``limit``, in bytes, so does a longer result, and one that
+    is nested so deeply that a parser could fail at its status.
     """
     if value is None:
         return NULL, False
     try:
         text = _RESULT_ENCODER.encode(value)
         size = len(text.encode())
-    except Exception:  # noqa: BLE001 - a user's object may raise anything while it is read
+    except Exception:  # noqa: BLE001 - a user's object may raise any exception
         return NULL, True
-    # What is nested so deeply has two marks for each level.
+    # Each level has two brackets, so a shorter text cannot exceed the depth.
     if limit is not None and (size > limit or (size > 2 * DEPTH and depth_of(text) > DEPTH)):
         return NULL, True
     return text, False
 
 
 def depth_of(text: str) -> int:
-    """Return how deep the lists and objects of a JSON text are nested, without reading it."""
+    """Return the depth of nesting of a JSON text, without parsing it."""
     depth = deepest = 0
     for mark in _MARKS.findall(text):
         if mark in "[{":
@@ -95,7 +94,7 @@ def plain_text(value: object) -> str:
         return value
     try:
         text = str.__str__(value) if isinstance(value, str) else str(value)
-        text = "".join((text,))  # a copy without the class's own methods
+        text = "".join((text,))  # a copy, without methods of a subclass
         # A lone surrogate is legal in a str and illegal in UTF-8.
         return text if text.isascii() else text.encode(errors="replace").decode()
     except Exception:  # noqa: BLE001 - a user's exception may fail to describe itself
@@ -103,10 +102,10 @@ def plain_text(value: object) -> str:
 
 
 def type_name(value: object) -> str:
-    """Return the name of an object's class, whatever the class does when it is asked."""
+    """Return the name of an object's class, also if the class raises an exception."""
     try:
         return str(type(value).__name__)
-    except Exception:  # noqa: BLE001 - a metaclass may raise anything
+    except Exception:  # noqa: BLE001 - a metaclass may raise any exception
         return "object"
 
 
@@ -118,7 +117,7 @@ def encode_error(name: object, message: object) -> str:
 def encode_progress(
     current: object = None, total: object = None, message: object = None, meta: str = NULL
 ) -> str:
-    """Return ``{"current", "total", "message", "meta"}``, or null where all of them are unknown.
+    """Return ``{"current", "total", "message", "meta"}``, or null if all of them are unknown.
 
     ``meta`` is JSON text.
     """
@@ -131,7 +130,7 @@ def encode_progress(
 
 
 def encode_meta(value: object, *, limit: int = META_BYTES) -> str:
-    """Return a mapping as a JSON object of at most ``limit`` bytes, else null."""
+    """Return a mapping as a JSON object of at most ``limit`` bytes, otherwise null."""
     if not isinstance(value, Mapping) or not value:
         return NULL
     text, _ = encode_result(dict(value), limit=limit)
@@ -144,15 +143,15 @@ def _number(value: object) -> str:
             whole = int(value)
             return str(whole) if abs(whole) < 2**53 else NULL
         number = float(value)  # type: ignore[arg-type]
-    except Exception:  # noqa: BLE001 - whatever a user's object raises, it is no number
+    except Exception:  # noqa: BLE001 - a user's object may raise any exception: it is not a number
         return NULL
     return repr(number) if math.isfinite(number) else NULL
 
 
 def timestamp(moment: datetime.datetime | None = None) -> str:
-    """Return a moment as JSON text: ISO 8601, UTC, milliseconds. For showing, never for ordering.
+    """Return a time as JSON text: ISO 8601, UTC, milliseconds. For display, never for ordering.
 
-    A moment without a time zone counts as UTC; without a moment it is now.
+    A time without a zone is taken as UTC. Without a time, return the present one.
     """
     if moment is None:
         return _now()
@@ -163,12 +162,12 @@ def timestamp(moment: datetime.datetime | None = None) -> str:
     return f'"{moment.isoformat(timespec="milliseconds")[:-6]}Z"'  # without its "+00:00"
 
 
-#: The second of the last timestamp, and how it is written.
+#: The second of the last timestamp, and its text.
 _second: tuple[int, str] = (0, "1970-01-01T00:00:00")
 
 
 def _now() -> str:
-    # Each change has one or two; with datetime they cost more than the rest of it.
+    # Each change has one or two timestamps; with datetime they would cost more than the rest.
     global _second
     moment = time.time()
     whole = int(moment)
@@ -180,16 +179,13 @@ def _now() -> str:
 
 
 def timestamp_of(text: str | None) -> str:
-    """Return an ISO 8601 text, as Celery writes an ETA into a message, as :func:`timestamp` does.
-
-    What is no such text becomes null.
-    """
+    """Return the timestamp of an ISO 8601 text, such as the ETA of a message; else null."""
     moment = moment_of(text)
     return NULL if moment is None else timestamp(moment)
 
 
 def moment_of(text: str | None) -> datetime.datetime | None:
-    """Return the moment of an ISO 8601 text, in UTC; None for what is no such text."""
+    """Return the time of an ISO 8601 text in UTC; None for other text."""
     if not text:
         return None
     try:

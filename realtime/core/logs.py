@@ -1,4 +1,4 @@
-"""The service's loggers: one event is one line, whatever a stranger has put into it."""
+"""The service's loggers: one event is one line, also with text from clients in it."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Final
 
-#: Characters of a line, at most: with every one of them escaped it is still under 2 KiB.
+#: The most characters of a line: with all of them escaped it is still below 2 KiB.
 LINE_LENGTH: Final = 2000
 
-#: Line ends, terminal sequences and other controls (C0, DEL, C1), what some viewers break a line
-#: at, what turns the direction of writing, and half a surrogate pair, which no file can hold.
+#: Line ends, terminal sequences and other controls (C0, DEL, C1), separators at which some viewers
+#: break a line, marks of writing direction, and half surrogate pairs, which no encoding has.
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def get_logger(name: str) -> logging.Logger:
     """Return a logger whose messages are escaped and cut before any handler sees them."""
     logger = logging.getLogger(name)
-    logger.addFilter(_one_line)  # doing it again changes nothing
+    logger.addFilter(_one_line)  # adding it again changes nothing
     return logger
 
 
 def _one_line(record: logging.LogRecord) -> bool:
     try:
         text = record.getMessage()
-    except Exception:  # noqa: BLE001 - a stranger's object may fail to describe itself
+    except Exception:  # noqa: BLE001 - any object may fail to describe itself
         text = str(record.msg)
     if record.exc_info and record.exc_info[1] is not None:
-        # The places in one line: a traceback's own text ends with the exception's, line ends and
-        # all, and shows the code of everything on the way.
+        # File names and lines only: a traceback's text has many lines, ends with the unescaped
+        # message, and shows source code.
         error, trace = record.exc_info[1:]
         text += f" error={_described(error)} at={_places(trace)}"
         record.exc_info = None
@@ -40,24 +40,24 @@ def _one_line(record: logging.LogRecord) -> bool:
 
 
 class LineFormatter(logging.Formatter):
-    """Writes what any logger says in one line of at most 2 KiB, as the service's own say it.
+    """Formats the message of any logger as one line of at most 2 KiB.
 
-    For a handler of the project: a stranger's path or host in a line of Django's is as long as the
-    head of a request may be. An exception's traceback follows, in lines of its own, cut as well.
+    For a handler of the project: in a line of Django's, a client's path or host is as long as the
+    head of a request may be. A traceback has further lines, which are cut too.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        """Escape and cut the message, and put it into the format."""
+        """Return the formatted message, escaped and cut."""
         record.message = escaped(record.message)
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - as above
-        """Escape and cut each line of a traceback: the last one is the exception's own words."""
+        """Return a traceback, with each line escaped and cut: the last one has the message."""
         return "\n".join(map(escaped, super().formatException(ei).splitlines()))
 
 
 def escaped(text: str) -> str:
-    """Return a text in one line of at most 2 KiB, with what is no print character escaped."""
+    """Return a text as one line of at most 2 KiB, with unprintable characters escaped."""
     line = _UNPRINTABLE.sub(_escape, text[:LINE_LENGTH])
     data = line.encode()
     if len(text) > LINE_LENGTH or len(data) > LINE_LENGTH:

@@ -1,7 +1,7 @@
-"""The one rule that every reader follows.
+"""Positions in a topic, and the rule for every subscriber: deliver, drop or recover.
 
-The same rule runs in the browser (``static/realtime/src/position.mjs``), and
-``tests/cases/position.json`` holds both to one table of cases.
+The browser has the same rule (``static/realtime/src/position.mjs``); ``tests/cases/position.json``
+tests both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 class Position(NamedTuple):
     """A position in a topic's log.
 
-    A new ``epoch`` means that the log was lost, or some of it, and that counting began again.
+    A new ``epoch`` means that the log, or a part of it, was lost, and that offsets began again.
     """
 
     epoch: str
@@ -24,8 +24,8 @@ class Position(NamedTuple):
 class Head(NamedTuple):
     """A position, and the digest of all events up to it.
 
-    A store that goes back to an older copy of its data counts on from there in the same epoch: then
-    one position stands for two histories, and only their digests differ.
+    A store that goes back to an older copy of its data gives the same offsets again in the same
+    epoch: one position then has two histories, and only their digests differ.
     """
 
     position: Position
@@ -34,21 +34,21 @@ class Head(NamedTuple):
 
 
 def next_digest(digest: int, text: str) -> int:
-    """Return the digest after one more event; the Redis store's scripts compute the same."""
+    """Return the digest after one more event; ``apply.lua`` computes the same."""
     text_hash = sha1(text.encode(), usedforsecurity=False).hexdigest()
     return (31 * digest + int(text_hash[:8], 16)) % 2**32
 
 
 class Step(enum.StrEnum):
-    """What a reader does with an event."""
+    """What a subscriber does with an event."""
 
-    DELIVER = "deliver"  #: the next one
-    DROP = "drop"  #: already known
-    GAP = "gap"  #: something is missing, recover first
+    DELIVER = "deliver"  #: it is the next one
+    DROP = "drop"  #: the subscriber has it
+    GAP = "gap"  #: events are missing, recover first
 
 
 def step(last: Position | None, incoming: Position) -> Step:
-    """Decide what a reader that stands at ``last`` does with the event at ``incoming``."""
+    """Decide what a subscriber at ``last`` does with the event at ``incoming``."""
     if last is None or incoming.epoch != last.epoch:
         return Step.GAP
     if incoming.offset <= last.offset:

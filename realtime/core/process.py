@@ -1,6 +1,6 @@
-"""Which process this is, without a system call for each question.
+"""The id of this process, without a system call for each use.
 
-A prefork child, and a process that a task forks, begin with copies of what their parent keeps.
+A forked process (a prefork child, or one that a task forks) has copies of its parent's data.
 """
 
 from __future__ import annotations

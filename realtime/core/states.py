@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Final
 
 PENDING: Final = "PENDING"  #: published, waiting for a worker
-RECEIVED: Final = "RECEIVED"  #: a worker holds it in memory
+RECEIVED: Final = "RECEIVED"  #: received by a worker
 STARTED: Final = "STARTED"  #: running
-PROGRESS: Final = "PROGRESS"  #: running, and says how far
+PROGRESS: Final = "PROGRESS"  #: running, with progress
 RETRY: Final = "RETRY"  #: failed, will run again
-STALLED: Final = "STALLED"  #: the worker that ran it has stopped answering
+STALLED: Final = "STALLED"  #: the worker that ran it does not answer
 SUCCESS: Final = "SUCCESS"
 FAILURE: Final = "FAILURE"
 REVOKED: Final = "REVOKED"  #: cancelled or expired
-LOST: Final = "LOST"  #: the worker is gone and nothing will run the task again
+LOST: Final = "LOST"  #: the worker is gone and no worker will run the task again
 
 TERMINAL: Final = frozenset({SUCCESS, FAILURE, REVOKED, LOST})
 
-#: Which word may follow which within one attempt. Celery's own precedence
-#: (celery/states.py) ranks by how final a state is; here a rank is a moment in an attempt's life.
-#: STALLED has none: it is said of a run from outside, and the run's next word lifts it.
+#: The order of the states within one attempt. Celery's own precedence (celery/states.py) ranks by
+#: how final a state is; here a rank is a stage of an attempt. STALLED has no rank: the reconciler
+#: publishes it, and the run's next change ends it.
 CUSTOM_RANK: Final = 3
 TERMINAL_RANK: Final = 9
 _RANKS: Final = {
@@ -35,10 +35,10 @@ _RANKS: Final = {
 
 
 def rank(state: str) -> int:
-    """Return the state's place in an attempt's life; any name Celery does not know is running."""
+    """Return the state's order within an attempt. Unknown names are states of a running task."""
     return _RANKS.get(state, CUSTOM_RANK)
 
 
 def is_mergeable(state: str) -> bool:
-    """Return whether a slow reader may be spared this state once a newer one is known."""
+    """Return whether a newer status may replace this one for a slow client."""
     return state not in TERMINAL and state not in (STARTED, RETRY)

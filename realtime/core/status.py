@@ -1,4 +1,4 @@
-"""The status: the whole picture of one task at one moment."""
+"""The status: the complete state of one task at one moment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .states import PENDING, SUCCESS, TERMINAL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One task at one moment, as the wire contract describes it. Never a delta.
+    """One task at one moment, with the keys of the protocol. Never a difference.
 
     Times are ISO 8601 text in UTC; ``progress`` is ``{"current", "total", "message"}`` or None;
     ``error`` is ``{"type", "message"}`` or None. ``run`` counts deliveries to a worker,
@@ -40,18 +40,18 @@ class Status:
     started_at: str | None
     finished_at: str | None
     updated_at: str | None
-    #: What a later release says besides: it passes through, by key.
+    #: The keys of later releases, which pass through.
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """Read the JSON text that :func:`compose` wrote, here or in another release."""
         given = json.loads(text)
-        known = {key: given.pop(key, default) for key, default in _UNSAID.items()}
+        known = {key: given.pop(key, default) for key, default in _DEFAULTS.items()}
         return cls(**known, extra=given)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the status object of the wire contract."""
+        """Return the status as the object of the protocol."""
         return {**{key: getattr(self, key) for key in FIELDS}, **self.extra}
 
     @property
@@ -61,31 +61,31 @@ class Status:
 
     @property
     def successful(self) -> bool:
-        """Whether the task has ended well."""
+        """Whether the task has succeeded."""
         return self.state == SUCCESS
 
     @property
     def failed(self) -> bool:
-        """Whether the task has ended, and not well."""
+        """Whether the task has ended without success."""
         return self.terminal and not self.successful
 
 
 #: The keys of a status, in the order of the wire.
 FIELDS: Final = tuple(each.name for each in fields(Status) if each.name != "extra")
 
-#: What a key says before anybody said it. As JSON text.
+#: The first value of each key, as JSON text.
 INITIAL: Final = dict.fromkeys(FIELDS, "null") | {"truncated": "false", "cancelling": "false"}
 
 
-#: The same for :meth:`Status.from_json`, where only another release leaves a key out.
-_UNSAID: Final = {key: json.loads(text) for key, text in INITIAL.items()} | {
+#: The values of missing keys in :meth:`Status.from_json`: only other releases leave keys out.
+_DEFAULTS: Final = {key: json.loads(text) for key, text in INITIAL.items()} | {
     "state": PENDING,
     **dict.fromkeys(("version", "run", "attempt"), 0),
 }
 
 
 def compose(texts: Mapping[str, str]) -> str:
-    """Put a status together from the JSON text of its keys. ``accept.lua`` does the same.
+    """Return a status's JSON from that of its keys. ``status.lua`` does the same.
 
     Keys that this release does not know follow those that it knows.
     """
@@ -94,7 +94,7 @@ def compose(texts: Mapping[str, str]) -> str:
 
 
 def ending(finished_at: str = "") -> dict[str, str]:
-    """Return what every ending says, as JSON text by key; its outcome is laid over it."""
+    """Return the keys that every ending sets, as JSON text; the outcome is added to them."""
     now = jsontext.timestamp()
     return {**_OVER, "finished_at": finished_at or now, "updated_at": now}
 

@@ -7,23 +7,23 @@ import json
 import re
 from typing import Final, NamedTuple, Self
 
-#: Characters of what a topic is about, at most: also those of a task's id.
+#: The most characters of an ident, and so of a task id.
 IDENT_LENGTH: Final = 255
 
 TASK: Final = "task"
 USER: Final = "user"
-#: The user's own topic, by whatever id the service knows them.
+#: The ident of the client's own user.
 ME: Final = "me"
-#: What the owners that stand for visitors, who are not signed in, begin with.
+#: The prefix of owners that are visitors.
 VISITOR: Final = "visitor-"
 
 
 class Kind(NamedTuple):
-    """What is true of every topic of one kind. Every kind keeps a log of its newest events."""
+    """The properties of one kind of topics. Every kind has a log."""
 
-    #: What its ident names.
+    #: What the ident names.
     names: str
-    #: Whether it is about many tasks, so that it keeps a list of the newest ones.
+    #: Whether it has many tasks, and so a list of the newest ones.
     holds_many: bool
 
 
@@ -33,7 +33,7 @@ KINDS: Final = {
     USER: Kind(names="an owner", holds_many=True),
 }
 
-#: Unicode's controls (Cc), half surrogate pairs (Cs), and what JavaScript breaks a line at.
+#: Unicode's controls (Cc), half surrogate pairs (Cs), and JavaScript's line separators.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _GROUP: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 #: Channels refuses longer names (channels/layers.py).
@@ -42,7 +42,7 @@ _HASHED: Final = "sha256"
 
 
 class Topic(NamedTuple):
-    """A topic's kind and what it is about: ``task:<id>``, ``user:<id>``."""
+    """A topic's kind and ident: ``task:<id>``, ``user:<id>``."""
 
     kind: str
     ident: str
@@ -52,9 +52,9 @@ class Topic(NamedTuple):
 
     @classmethod
     def parse(cls, text: object) -> Self:
-        """Read a topic's text.
+        """Parse a topic.
 
-        Raises ValueError, with words for the client, where it is none.
+        Raises ValueError, with a message for the client, if the text is not a topic.
         """
         if not isinstance(text, str):
             raise ValueError("topic must be a string")
@@ -69,20 +69,20 @@ class Topic(NamedTuple):
 
     @property
     def holds_many(self) -> bool:
-        """Whether the topic is about many tasks, so that its newest ones are kept in a list."""
+        """Whether the topic has many tasks, and so a list of the newest ones."""
         return KINDS[self.kind].holds_many
 
 
 def is_task_id(text: object) -> bool:
-    """Return whether a topic can name this task: every id that Celery makes is one."""
+    """Return whether a topic can name this task. It can for every id that Celery makes."""
     return isinstance(text, str) and is_ident(text)
 
 
 def is_ident(text: str) -> bool:
-    """Return whether a topic can be about this."""
+    """Return whether a text can be an ident."""
     if not 0 < len(text) <= IDENT_LENGTH:
         return False
-    # The first answers for almost all, sooner.
+    # The first test is faster, and enough for almost all.
     return (text.isascii() and text.isprintable()) or _CONTROL.search(text) is None
 
 
@@ -90,8 +90,8 @@ def group_name(topic: str, *, prefix: str, database: int = 0) -> str:
     """Return the Channels group of a topic for the service with this prefix and Redis database.
 
     Channels has ASCII letters, digits, ``-``, ``_`` and ``.`` in a name, and no databases: all
-    projects on one server share its groups. What does not fit, and a prefix with a dot, which could
-    be read in two ways, is named by its SHA-256.
+    projects on one server share its groups. A name that is not allowed, or has an ambiguous prefix
+    with a dot, is replaced by its SHA-256.
     """
     parts = [prefix, str(database), *topic.split(":", 1)]
     if not database:
@@ -105,5 +105,5 @@ def group_name(topic: str, *, prefix: str, database: int = 0) -> str:
 
 
 def topics_of(task_id: str, owner: str) -> tuple[str, ...]:
-    """Return every topic that a task's events belong to."""
+    """Return all topics of a task's events."""
     return (f"{TASK}:{task_id}", f"{USER}:{owner}") if owner else (f"{TASK}:{task_id}",)
