@@ -55,7 +55,7 @@ class Keys:
     def accept(self, change: Change, others: Sequence[str]) -> Call:
         """Return what accept.lua is called with; ``others`` are owners besides the change's."""
         owner = change.owner
-        task_keys, topic_args = self._task(change.task_id)
+        task_keys, task_group = self._task(change.task_id)
         keys = list(task_keys)
         args: list[Any] = [
             change.task_id,
@@ -71,14 +71,17 @@ class Keys:
             owner,
             change.worker,
             random_name(),
-            *topic_args,
+            task_group,
+            "",
+            len(others),
         ]
-        owners = (owner, *others) if owner else others
-        args.append(len(owners))
-        for each in owners:
-            owner_keys, owner_args = self._owner(each)
+        if owner:
+            owner_keys, args[14] = self._owner(owner)
             keys += owner_keys
-            args += owner_args
+        for other in others:
+            other_keys, other_group = self._owner(other)
+            keys += other_keys
+            args += (other, other_group)
         if owner.startswith(VISITOR):
             keys.append(self.moved(owner))
         for field, text in change.fields.items():
@@ -121,15 +124,14 @@ class Keys:
             *task_ids,
         ]
 
-    def _make_task(self, task_id: str) -> tuple[Sequence[str], Sequence[str]]:
+    def _make_task(self, task_id: str) -> tuple[Sequence[str], str]:
         topic = Topic(TASK, task_id)
         head, log, record = self.of_topic(topic)
-        name = str(topic)
-        return (record, self.running, self.waiting, head, log), (name, group_of(name))
+        return (record, self.running, self.waiting, head, log), group_of(str(topic))
 
-    def _make_owner(self, owner: str) -> tuple[Sequence[str], Sequence[str]]:
+    def _make_owner(self, owner: str) -> tuple[Sequence[str], str]:
         topic = Topic(USER, owner)
-        return self.of_topic(topic), (owner, str(topic), group_of(str(topic)))
+        return self.of_topic(topic), group_of(str(topic))
 
 
 def random_name() -> str:

@@ -38,7 +38,7 @@ _TEXTS: Final = 8
 
 
 def _head(text: str) -> Head:
-    epoch, offset, digest, *_ = text.split(" ")
+    epoch, offset, digest = text.split(" ")
     return Head(Position(epoch, int(offset)), int(digest))
 
 
@@ -183,7 +183,7 @@ class RedisStore(Store):
         return self._forget_one(task_id)
 
     def forget_owner(self, owner: str) -> int:
-        _, _, tasks, _, expiry = self._keys.of_topic(Topic(USER, owner))
+        _, _, tasks, expiry = self._keys.of_topic(Topic(USER, owner))
         count = 0
         while True:
             with self._patient.use() as client:

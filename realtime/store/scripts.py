@@ -26,7 +26,7 @@ from realtime.groups.layer import group_prefix
 from .base import PAGE_BYTES
 
 #: What the keys of a topic of many tasks begin with, in the order that ``lists.lua`` describes.
-LIST_KEYS: Final = ("head", "log", "list", "versions", "expiry")
+LIST_KEYS: Final = ("head", "log", "list", "expiry")
 
 #: What is read of a record to show it, and what is read of it with every change.
 _SHOWN: Final = (*FIELDS, "_extra", "_owner")

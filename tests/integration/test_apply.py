@@ -20,7 +20,8 @@ pytestmark = pytest.mark.integration
 
 TOPICS = (Topic("task", "t0"), Topic("user", "42"))
 
-#: apply.lua by itself, as a second call after the record's would run it.
+#: apply.lua in a call of its own, as on a server that does not have the record: what the topic has
+#: of each task is in a hash beside it, KEYS[1].
 ALONE = """
 local call = redis.call
 local function library()
@@ -31,7 +32,13 @@ local task_id, life, version, status, topic = ARGV[1], ARGV[2], tonumber(ARGV[3]
 local many, group, name, k = ARGV[6] == '1', 'group', ARGV[7], 4
 local packed, hash = cmsgpack.pack('task_id', task_id), #status
 local ttl, ttl_changed, head_ttl = 60, false, 60
+local had_life, had_version = string.match(
+  call('HGET', KEYS[1], task_id) or '', '^([^ ]+) (%d+)$')
+had_version = tonumber(had_version)
 -- include apply.lua
+if had_life ~= life or had_version < version then
+  call('HSET', KEYS[1], task_id, life .. ' ' .. version)
+end
 """
 
 
@@ -43,8 +50,8 @@ class InRedis:
         self._client.flushdb()
         self._script, self._topic, self._epochs = Script(ALONE), topic, 0
         keys = Keys("realtime:")
-        self._keys = keys.of_topic(topic)[: 5 if topic.holds_many else 2]
-        self._all = ["unused", keys.running, keys.waiting, *self._keys]
+        self._keys = keys.of_topic(topic)[: 4 if topic.holds_many else 2]
+        self._all = [f"versions:{topic}", keys.running, keys.waiting, *self._keys]
 
     def apply(self, task_id, life, version):
         self._epochs += 1

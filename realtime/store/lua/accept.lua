@@ -6,7 +6,7 @@
 -- KEYS[1]  the task's record: a hash of the status's keys as JSON text, and "_…" for the rules
 -- KEYS[2]  the running tasks                KEYS[3]  the waiting tasks
 -- KEYS[4]  the head of the task's topic     KEYS[5]  its log
--- KEYS[6…] for each owner in ARGV, five keys of the owner's topic: see lists.lua
+-- KEYS[6…] of each owner in ARGV, four keys of the owner's topic: see lists.lua
 -- KEYS[#KEYS]  if ARGV[11] is a visitor: to whom the visitor's tasks were moved
 -- ARGV[1]  task id                          ARGV[2]  state, "" for a change that has none
 -- ARGV[3]  rank of the state                ARGV[4]  attempt, "" for the current one
@@ -15,15 +15,15 @@
 -- ARGV[9]  publication, or ""               ARGV[10] sender, or ""
 -- ARGV[11] owner, or ""                     ARGV[12] the worker's lease, or ""
 -- ARGV[13] a random name, for a new life or epoch
--- ARGV[14] the task's topic                 ARGV[15] its group
--- ARGV[16] how many owners follow: of each the ident, the topic and its group
+-- ARGV[14] the group of the task's topic     ARGV[15] the group of the owner's topic, or ""
+-- ARGV[16] how many other owners follow: of each the ident, and the group of the topic
 -- ARGV[…]  the number or name of a key of the record, its text, …
 -- Returns  the new version; 0 for a stale change; or {owner, …}: nothing was changed, and the call
 --          is to be repeated with the keys of these owners' topics as well
 
 local call = redis.call
 local task_id, state, run_id, publication = ARGV[1], ARGV[2], ARGV[5], ARGV[9]
-local rank, name, owners = tonumber(ARGV[3]), ARGV[13], tonumber(ARGV[16])
+local rank, name, others = tonumber(ARGV[3]), ARGV[13], tonumber(ARGV[16])
 
 local record_key = 1
 
@@ -43,11 +43,10 @@ local packed = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
   'state', string.sub(record[AT.state], 2, -2), 'status', status)
 local hash = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
 
-local k, topic, group, many, head_ttl = 4, ARGV[14], ARGV[15], false, ttl
-for number = 1, at and 2 or 1 do
+local k, topic, group, many, head_ttl = 4, 'task:' .. task_id, ARGV[14], false, ttl
+for number = 1, owner_key and 2 or 1 do
   if number == 2 then
-    k, topic, group = 6 + 5 * at, ARGV[18 + 3 * at], ARGV[19 + 3 * at]
-    many, head_ttl = true, UNFINISHED_TTL
+    k, topic, group, many, head_ttl = owner_key, 'user:' .. owner, owner_group, true, UNFINISHED_TTL
   end
   -- include apply.lua
 end

@@ -2,8 +2,8 @@
 --
 -- KEYS[1]  to whom the visitor's tasks were moved
 -- KEYS[2]  the running tasks                KEYS[3]  the waiting tasks
--- KEYS[4…] the five keys of the visitor's topic, KEYS[9…] those of the owner's: see lists.lua
--- KEYS[14…] the records of the tasks in ARGV
+-- KEYS[4…] the four keys of the visitor's topic, KEYS[8…] those of the owner's: see lists.lua
+-- KEYS[12…] the records of the tasks in ARGV
 -- ARGV[1]  the visitor                      ARGV[2]  the owner
 -- ARGV[3]  the owner's topic                ARGV[4]  its group
 -- ARGV[5]  a random name, for an epoch      ARGV[6]  tasks at a time
@@ -17,7 +17,7 @@ local function library()
 end
 
 local visitor, owner, topic, group, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local limit, from, k, many = tonumber(ARGV[6]), 4, 9, true
+local limit, from, k, many = tonumber(ARGV[6]), 4, 8, true
 local known = call('HGET', KEYS[1], 'owner')
 if known and known ~= owner then
   return {0} -- another owner's since then: a copy of the visitor's session signed in
@@ -48,7 +48,7 @@ end
 
 local task_ids, count = {unpack(ARGV, 7)}, 0
 for i, task_id in ipairs(task_ids) do
-  local record_key = 13 + i
+  local record_key = 11 + i
   local record = call('HMGET', KEYS[record_key], unpack(KEPT))
   if record[AT._owner] == visitor then
     count = count + 1
@@ -60,7 +60,7 @@ for i, task_id in ipairs(task_ids) do
       local packed = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
         'state', string.sub(record[AT.state], 2, -2), 'status', status)
       local hash = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
-      local ttl_changed, head_ttl = false, UNFINISHED_TTL
+      local ttl_changed, head_ttl, had_life, had_version = false, UNFINISHED_TTL, nil, nil
       -- include apply.lua
     else
       library().listed(k, task_id, ttl)

@@ -1,36 +1,29 @@
 -- Apply a status to one topic: its head, its log, its list, and the message to its group.
 --
--- Idempotent by (life, version): what the topic already has of the task changes nothing. It can run
--- in the call that keeps the record, in a later one, or again after a crash, in version order. Not a
--- function: making one costs as much as a short command.
+-- Idempotent by (life, version): what the topic already has of the task changes nothing. The rule is
+-- the same in the call that keeps the record, in a later one, or again after a crash; statuses of a
+-- task are applied in the order of their versions. Not a function: making one costs as much as a short
+-- command.
 --
 -- Takes  `k`, the number of the topic's first key: see lists.lua; `many`, for a topic of many tasks;
+--        `had_life` and `had_version`: what the topic has of the task, nil for nothing. In the call
+--        that keeps the record, that is what the record had before.
 --        `topic`, `group`, `task_id`, `life`, `version`, `status`; `hash`, a number made of the
 --        status, and `packed`, what the messages of all topics share; `name`, for a new epoch;
 --        `ttl`, of the record, `ttl_changed` and `head_ttl`
-local epoch, offset, digest, had_life, had_version = string.match(
-  call('GET', KEYS[k]) or '', '^([^ ]+) (%d+) (%d+) ?([^ ]*) ?(%d*)$')
-if many then
-  had_life, had_version = string.match(
-    call('HGET', KEYS[k + VERSIONS], task_id) or '', '^([^ ]+) (%d+)$')
-end
-if had_life ~= life or tonumber(had_version) < version then
-  if not epoch or (not many and had_life ~= life and (had_life ~= '' or offset ~= '0')) then
+if had_life ~= life or had_version < version then
+  local epoch, offset, digest = string.match(call('GET', KEYS[k]) or '', '^([^ ]+) (%d+) (%d+)$')
+  -- A topic that was read before its task was known begins with it.
+  if not epoch or (not many and had_life ~= life and (had_life or offset ~= '0')) then
     epoch, offset, digest = name, 0, 0
     call('DEL', KEYS[k + LOG]) -- nothing of an older count may stay
     if many then
-      call('DEL', KEYS[k + LIST], KEYS[k + VERSIONS])
-      had_life = nil
+      call('DEL', KEYS[k + LIST])
     end
   end
   offset = tonumber(offset) + 1
   digest = (31 * tonumber(digest) + hash) % 2^32 -- as next_digest() of core/position.py
-  if many then
-    call('SET', KEYS[k], string.format('%s %d %d', epoch, offset, digest), 'EX', head_ttl)
-  else
-    call('SET', KEYS[k],
-      string.format('%s %d %d %s %d', epoch, offset, digest, life, version), 'EX', head_ttl)
-  end
+  call('SET', KEYS[k], string.format('%s %d %d', epoch, offset, digest), 'EX', head_ttl)
   -- Cut now and then: readers take no more than MAX_HISTORY_EVENTS.
   if call('RPUSH', KEYS[k + LOG], status) >= MAX_HISTORY_EVENTS + 16 then
     call('LTRIM', KEYS[k + LOG], -MAX_HISTORY_EVENTS, -1)
@@ -40,11 +33,13 @@ if had_life ~= life or tonumber(had_version) < version then
   call('PUBLISH', GROUP_PREFIX .. group,
     "\135" .. cmsgpack.pack('topic', topic, 'epoch', epoch, 'offset', offset) .. packed)
   if many then
-    call('HSET', KEYS[k + VERSIONS], task_id, life .. ' ' .. version)
-    if had_life ~= life then -- to the top
-      call('ZADD', KEYS[k + LIST], offset, task_id)
+    local is_new
+    if had_life == life then
+      is_new = call('ZADD', KEYS[k + LIST], 'NX', offset, task_id)
+    else
+      is_new = call('ZADD', KEYS[k + LIST], offset, task_id) -- to the top
     end
-    if not had_life then
+    if is_new == 1 then
       library().listed(k, task_id, ttl)
     elseif had_life ~= life or ttl_changed then
       call('ZADD', KEYS[k + EXPIRY], call('TIME')[1] + ttl, task_id)

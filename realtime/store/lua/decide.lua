@@ -3,10 +3,10 @@
 -- changes need, only then.
 --
 -- Takes  the arguments of accept.lua
--- Gives  `record`, the fields that every change needs, by number, as they are to be; `changes`, what
---        is new of them for HSET; `before`, the fields that the next parts compare with;
---        `new_life`: whether another publication begins a life of the record; `named`: whether the
---        change is the first to name its publication
+-- Gives  `record`, the fields that every change needs, by number, as they are to be; `set` and
+--        `set_rare`, to change more of them; `changes`, what is new, for HSET; `had_…`, what was
+--        before; `new_life`: whether another publication begins a life of the record; `named`: whether
+--        the change is the first to name its publication; `worker`, the lease
 -- Ends the script with 0 for a stale change
 
 local begins, counter, asked_attempt = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[4])
@@ -21,7 +21,7 @@ local stalled, ended, kept_worker = known == '"STALLED"', kept_rank == RANK.TERM
 if stalled or kept_rank == RANK.RECEIVED then
   kept_worker = call('HGET', KEYS[1], '_worker') or ''
 end
-local before_rank, before_worker, was_known = kept_rank, kept_worker, known
+local had_rank, had_worker, was_known, had_life = kept_rank, kept_worker, known, record[AT._life]
 
 local changes = {}
 local function set(number, text)

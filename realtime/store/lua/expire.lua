@@ -1,8 +1,8 @@
 -- Remove expired tasks from the list of one topic. If the list had one, the topic begins a new epoch,
 -- so that its subscribers read it again.
 --
--- KEYS[1…] the five keys of the topic: see lists.lua
--- KEYS[6…] the records of the tasks in ARGV
+-- KEYS[1…] the four keys of the topic: see lists.lua
+-- KEYS[5…] the records of the tasks in ARGV
 -- ARGV[1]  the owner that the topic is about  ARGV[2]  a random name, for an epoch
 -- ARGV[3…] tasks
 -- Returns  the tasks whose records are not in KEYS, without a change; {} once it is done
@@ -13,7 +13,7 @@ local call = redis.call
 
 local keys = {}
 for i = 3, #ARGV do
-  keys[ARGV[i]] = i + 3
+  keys[ARGV[i]] = i + 2
 end
 local _, removed, missing = remove_expired(1, ARGV[1], keys, 100)
 if removed > 0 then

@@ -20,7 +20,7 @@ local function remove_expired(k, owner, keys, count)
       call('ZADD', KEYS[k + EXPIRY], now() + math.max(left, 1), task_id)
     else
       call('ZREM', KEYS[k + EXPIRY], task_id)
-      removed = removed + unlist(k, {task_id})
+      removed = removed + call('ZREM', KEYS[k + LIST], task_id)
     end
   end
   return #due, removed, nil

@@ -3,9 +3,9 @@
 -- A forgotten task leaves a record without a status, as long as its message or its stored result may
 -- exist: accept.lua refuses by it what the task's publications still send.
 --
--- KEYS[1…] the five keys of an owner's topic: see lists.lua
--- KEYS[6]  the running tasks                KEYS[7]  the waiting tasks
--- KEYS[8…] of each task its record, and the head and the log of its topic
+-- KEYS[1…] the four keys of an owner's topic: see lists.lua
+-- KEYS[5]  the running tasks                KEYS[6]  the waiting tasks
+-- KEYS[7…] of each task its record, and the head and the log of its topic
 -- ARGV[1]  the owner, or ""                 ARGV[2]  a random name, for an epoch
 -- ARGV[3]  "1" to withdraw: only a task of which nothing is known but its publication
 -- ARGV[4]  … which must be this one; and nothing remains of the task
@@ -17,7 +17,7 @@ local call = redis.call
 
 local withdrawn, removed, others = ARGV[3] == '1', {}, false
 for i = 5, #ARGV do
-  local task_id, record = ARGV[i], 8 + 3 * (i - 5)
+  local task_id, record = ARGV[i], 7 + 3 * (i - 5)
   local state, rank, owner, publication, publications, run_ids, lives = unpack(call('HMGET',
     KEYS[record], 'state', '_rank', '_owner', '_publication', '_publications', '_run_ids', '_lives'))
   owner = owner or ''
@@ -29,8 +29,8 @@ for i = 5, #ARGV do
   else
     removed[#removed + 1] = task_id
     call('DEL', KEYS[record], KEYS[record + 1], KEYS[record + 2])
+    call('ZREM', KEYS[5], task_id)
     call('ZREM', KEYS[6], task_id)
-    call('ZREM', KEYS[7], task_id)
     if not withdrawn then
       call('HSET', KEYS[record], '_publication', publication or '',
         '_publications', publications or '', '_run_ids', run_ids or '', '_lives', lives or '0')

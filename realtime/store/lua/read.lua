@@ -6,8 +6,8 @@
 -- record a new life. (Offsets go on, since lists are sorted by them.)
 --
 -- KEYS[1]  the topic's head                 KEYS[2]  its log
--- KEYS[3]  the task's record; or, for a topic of many tasks, KEYS[1…5]: see lists.lua
--- KEYS[6…] for many: if ARGV[9], to whom the visitor's tasks were moved; the records of ARGV[10…]
+-- KEYS[3]  the task's record; or, for a topic of many tasks, KEYS[1…4]: see lists.lua
+-- KEYS[5…] for many: if ARGV[9], to whom the visitor's tasks were moved; the records of ARGV[10…]
 -- ARGV[1]  "1" for a topic of many tasks    ARGV[2]  the owner that such a topic is about
 -- ARGV[3]  epoch of the asked position, or ""
 -- ARGV[4]  offset of the asked position     ARGV[5]  a random name, for an epoch; "" for none
@@ -22,7 +22,7 @@ local call = redis.call
 -- include expired.lua
 
 local many, owner, limit = ARGV[1] == '1', ARGV[2], tonumber(ARGV[7])
-local keys, first = {}, ARGV[9] == '1' and 7 or 6
+local keys, first = {}, ARGV[9] == '1' and 6 or 5
 for i = 10, #ARGV do
   keys[ARGV[i]] = first + i - 10
 end
@@ -50,15 +50,12 @@ if many then
   until due < 1000
 end
 
-local epoch, offset, digest, version = string.match(
-  call('GET', KEYS[1]) or '', '^([^ ]+) (%d+) (%d+)(.*)$')
+local epoch, offset, digest = string.match(call('GET', KEYS[1]) or '', '^([^ ]+) (%d+) (%d+)$')
 offset, digest = tonumber(offset) or 0, tonumber(digest) or 0
 if not epoch then
   epoch = ARGV[5]
   if epoch ~= '' then
-    local life = not many and call('HMGET', KEYS[3], '_life', 'version') or {}
-    version = life[1] and ' ' .. life[1] .. ' ' .. life[2] or ''
-    call('SET', KEYS[1], epoch .. ' 0 0' .. version, 'EX', RECORD_TTL)
+    call('SET', KEYS[1], epoch .. ' 0 0', 'EX', RECORD_TTL)
     call('DEL', KEYS[2])
   end
 end
@@ -67,7 +64,7 @@ local shown_owner, total, moved = false, false, false
 if many then
   total = call('ZCARD', KEYS[1 + LIST])
   if ARGV[9] == '1' then
-    moved = call('HGET', KEYS[6], 'owner')
+    moved = call('HGET', KEYS[5], 'owner')
   end
 else
   local kept = call('HMGET', KEYS[3], '_owner', '_publication')
@@ -93,11 +90,10 @@ if ARGV[3] ~= '' and ARGV[3] == epoch then
   end
   if went_back then
     answer[1] = ARGV[5]
-    if version ~= '' and call('HGET', KEYS[3], '_life') then
-      version = ' ' .. ARGV[5] .. ' ' .. call('HGET', KEYS[3], 'version')
+    call('SET', KEYS[1], string.format('%s %d %d', ARGV[5], offset, digest), 'KEEPTTL')
+    if not many and call('HGET', KEYS[3], '_life') then
       call('HSET', KEYS[3], '_life', ARGV[5])
     end
-    call('SET', KEYS[1], string.format('%s %d %d%s', ARGV[5], offset, digest, version), 'KEEPTTL')
     call('DEL', KEYS[2])
   elseif whole then
     answer[4] = '1'
@@ -134,7 +130,7 @@ while not answer[NEXT] do
     from = '(' .. found[i + 1]
     -- Redis had no room for it, or is an older copy; or it expired, and its id is another's now.
     if not text or owner ~= whose then
-      unlist(1, {task_id})
+      call('ZREM', KEYS[1 + LIST], task_id)
       call('ZREM', KEYS[1 + EXPIRY], task_id)
       answer[TOTAL] = answer[TOTAL] - 1
     elseif count == limit or (count > 0 and bytes + #text > PAGE_BYTES) then

@@ -2,8 +2,9 @@
 -- task waits or runs.
 --
 -- Takes  what decide.lua gives
--- Gives  `life`, `version`; `ttl`, the seconds that the record is kept; `ttl_changed`; and `at`, the
---        place in ARGV of the owner whose topic has the task, counted from 0; nil for nobody
+-- Gives  `life`, `version`, and `had_version`, which it was; `ttl`, the seconds that the record is
+--        kept, and `ttl_changed`; `owner`, and `owner_key` and `owner_group`, the first key and the
+--        group of the owner's topic; nil for nobody
 -- Ends the script with owners whose topics' keys are missing, before anything is changed
 
 -- A publication names the owner; where none is known, the first change that knows an owner.
@@ -20,17 +21,24 @@ if named or not kept_owner or (kept_owner == '' and ARGV[11] ~= '' and not kept_
   set(AT._owner, owner)
 end
 
-local at, left_at = nil, nil
+local first_of_others = ARGV[11] == '' and 6 or 10
+local owner_key, owner_group, left_key = nil, nil, nil
 local leaves = changed_hands and kept_owner and kept_owner ~= ''
-for i = 0, owners - 1 do
-  local ident = ARGV[17 + 3 * i]
+if owner ~= '' and owner == ARGV[11] then
+  owner_key, owner_group = 6, ARGV[15]
+end
+if leaves and kept_owner == ARGV[11] then
+  left_key = 6
+end
+for i = 0, others - 1 do
+  local ident, key = ARGV[17 + 2 * i], first_of_others + 4 * i
   if ident == owner then
-    at = i
+    owner_key, owner_group = key, ARGV[18 + 2 * i]
   elseif leaves and ident == kept_owner then
-    left_at = i
+    left_key = key
   end
 end
-if (owner ~= '' and not at) or (leaves and not left_at) then
+if (owner ~= '' and not owner_key) or (leaves and not left_key) then
   local missing = {}
   if owner ~= '' then
     missing[1] = owner
@@ -47,7 +55,7 @@ end
 if changed_hands then
   set_rare('_owner_since', string.format('%d.%06d', unpack(call('TIME'))))
   if leaves then
-    library().take_off(6 + 5 * left_at, {task_id}, name)
+    library().take_off(left_key, {task_id}, name)
   end
 elseif new_life and owner_since then
   set_rare('_owner_since', owner_since)
@@ -65,7 +73,7 @@ end
 if named then
   set(AT._publication, publication)
 end
-for i = 18 + 3 * owners, #ARGV, 2 do
+for i = 18 + 2 * others, #ARGV, 2 do
   local field = ARGV[i - 1]
   local number = tonumber(field)
   if number then
@@ -78,7 +86,8 @@ for i = 18 + 3 * owners, #ARGV, 2 do
     end
   end
 end
-local version = tonumber(record[AT.version] or '0') + 1
+local had_version = tonumber(record[AT.version] or '0')
+local version = had_version + 1
 set(AT.version, string.format('%d', version))
 
 if new_life then
@@ -99,7 +108,7 @@ local function set_of(of_rank, of_worker)
   local runs = received or (of_rank >= RANK.STARTED and of_rank <= RANK.CUSTOM)
   return runs and 2 or 3
 end
-local was_in, is_in = set_of(before_rank, before_worker), set_of(now_rank, worker)
+local was_in, is_in = set_of(had_rank, had_worker), set_of(now_rank, worker)
 if not was_known then -- an expired record of this id may have left it in a set
   was_in = is_in == 2 and 3 or 2
   if not is_in then
@@ -107,7 +116,7 @@ if not was_known then -- an expired record of this id may have left it in a set
   end
 end
 -- A task that was received and now runs is given another time, within one second too.
-if was_in ~= is_in or state == 'STALLED' or before_rank == RANK.RECEIVED or new_life then
+if was_in ~= is_in or state == 'STALLED' or had_rank == RANK.RECEIVED or new_life then
   if was_in and was_in ~= is_in then
     call('ZREM', KEYS[was_in], task_id)
   end

@@ -8,7 +8,9 @@ for i = 1, FIELDS do
   record[i] = record[i] or 'null'
 end
 local status = string.format(STATUS, unpack(record, 1, FIELDS))
-for field in string.gmatch(record[AT._extra] or '', '[^ ]+') do
-  local value = call('HGET', KEYS[record_key], field) or 'null'
-  status = string.sub(status, 1, -2) .. ',"' .. field .. '":' .. value .. '}'
+if record[AT._extra] then
+  for field in string.gmatch(record[AT._extra], '[^ ]+') do
+    local value = call('HGET', KEYS[record_key], field) or 'null'
+    status = string.sub(status, 1, -2) .. ',"' .. field .. '":' .. value .. '}'
+  end
 end
