@@ -1,4 +1,4 @@
-"""Speaking to a web process byte by byte, for what no client does.
+"""Bytes to and from a web process, for requests that no client makes.
 
     web = start_web(SLOW_TIMEOUT=2.0)
     connection = dial(web)
@@ -6,7 +6,7 @@
     assert head(connection).startswith(b"HTTP/1.1 101 ")
     connection.sendall(frame(b"hello"))
 
-Every wait has a deadline, and what is said must be without a trace of the inside.
+Every wait has a deadline, and no answer may show the inside of the service.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ class Web:
     process: Process
 
     def memory(self) -> int:
-        """Bytes that the process holds."""
+        """Bytes of memory of the process."""
         return memory(self.process)
 
-    def says(self, text: str, count: int = 1) -> bool:
+    def logged(self, text: str, count: int = 1) -> bool:
+        """Whether its log has a text, at least so many times."""
         return self.process.log().count(text) >= count
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -59,13 +60,13 @@ def web_of(service: Any) -> Web:
 
 
 def memory(process: Process, what: str = "VmRSS") -> int:
-    """Bytes that a process holds; with `VmHWM` the most that it ever held."""
+    """Bytes of memory of a process; with `VmHWM` its peak."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(what)).split()[1]) * 1024
 
 
 def answer(connection: socket.socket) -> bytes:
-    """All that is said until the other end closes."""
+    """Return all bytes until the other end closes."""
     parts = []
     with suppress(ConnectionResetError):
         while part := connection.recv(65536):
@@ -74,7 +75,7 @@ def answer(connection: socket.socket) -> bytes:
 
 
 def head(connection: socket.socket) -> bytes:
-    """What is said up to the end of a head."""
+    """Return the bytes up to the end of a head."""
     data = b""
     while b"\r\n\r\n" not in data:
         part = connection.recv(1)
@@ -84,7 +85,7 @@ def head(connection: socket.socket) -> bytes:
 
 
 def body(connection: socket.socket) -> bytes:
-    """What follows a head: to the last chunk, or to the close."""
+    """Return the bytes after a head: to the last chunk, or to the close."""
     data = b""
     with suppress(ConnectionResetError):
         while not data.endswith(b"0\r\n\r\n") and (part := connection.recv(65536)):

@@ -1,4 +1,4 @@
-"""What every attack must leave as it was: the process, its memory, its neighbours, its silence."""
+"""Checks after every attack: the process, its memory, a neighbour's events, and the log."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.publishing import fresh_id, token_for
 from tests.raw import MIB, Web, memory, web_of
 from tests.until import until
 
-#: What an attack may cost at its height.
+#: Bytes that an attack may cost at its peak.
 MEMORY = 32 * MIB
-#: Seconds after which a healthy client would notice something.
+#: Seconds after which a healthy client has noticed a disturbance.
 PATIENCE = 30.0
 #: Seconds between two events of its task.
 PACE = 0.05
-#: What the log says when something failed inside.
+#: Text in the log when something failed inside.
 FAILED = ("Traceback", "frame_failed", "request_failed", "Internal Server Error")
 
 
@@ -38,10 +38,10 @@ class Neighbour:
         self._store = RedisStore()
         self._task_id = fresh_id()
         self._token = token_for(web, f"task:{self._task_id}")
-        self._say("STARTED", 0)
+        self._publish("STARTED", 0)
         self._over = threading.Event()
         self._ready = threading.Event()
-        self._heard = 0
+        self._received = 0
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
 
@@ -59,14 +59,14 @@ class Neighbour:
 
     @contextmanager
     def notices_nothing(self) -> Iterator[None]:
-        """Hold that it is told everything meanwhile, and after it: once and in order."""
+        """Check that it receives each event once and in order, during the block and after it."""
         yield
-        heard = self._heard
-        until(lambda: self._heard > heard or self._error, PATIENCE)
+        received = self._received
+        until(lambda: self._received > received or self._error, PATIENCE)
         assert self._error is None, f"the neighbour was disturbed: {self._error!r}"
-        assert self._heard > heard, "the neighbour is told nothing any more"
+        assert self._received > received, "the neighbour receives nothing any more"
 
-    def _say(self, state: str, current: int) -> None:
+    def _publish(self, state: str, current: int) -> None:
         progress = dumps({"current": current, "total": None, "message": None})
         assert self._store.accept(
             Change(task_id=self._task_id, state=state, fields={"progress": progress})
@@ -75,7 +75,7 @@ class Neighbour:
     def _run(self) -> None:
         try:
             asyncio.run(self._live())
-        except BaseException as error:  # noqa: BLE001 - it is told in the test's own thread
+        except BaseException as error:  # noqa: BLE001 - raised in the test's own thread
             self._error = error
         finally:
             self._ready.set()
@@ -87,23 +87,23 @@ class Neighbour:
             self._ready.set()
             while not self._over.is_set():
                 offset += 1
-                await self._hear_one(client, offset)
+                await self._receive_one(client, offset)
                 await asyncio.sleep(PACE)
             assert await client.has_nothing()
 
-    async def _hear_one(self, client: Client, offset: int) -> None:
-        await asyncio.to_thread(self._say, "PROGRESS", offset)
+    async def _receive_one(self, client: Client, offset: int) -> None:
+        await asyncio.to_thread(self._publish, "PROGRESS", offset)
         event = await client.event()
         assert (event["type"], event["offset"]) == ("event", offset), event
-        self._heard += 1
+        self._received += 1
 
 
 @contextmanager
 def unhurt(web: Web, neighbour: Neighbour) -> Iterator[None]:
-    """Hold that what is done to a web process meanwhile does it no harm."""
+    """Check that the block does a web process no harm."""
     pid = web.process.pid
     logged = failures(web)
-    # From here on the kernel remembers the height of its memory anew (proc(5), clear_refs).
+    # The kernel measures the peak of its memory from here on (proc(5), clear_refs).
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     before = memory(web.process)
     with neighbour.notices_nothing():

@@ -69,7 +69,7 @@ class Away(Family):
         with batch(self.stage, size, self.url) as made:
             steps = [(1.0, hurt), (1.0 + seconds, heal_and_note)]
             under_load(made, seconds + 3, steps)
-            outcome = Outcome(made.settle(tell=30))
+            outcome = Outcome(made.judge(deliver=30))
             outcome.recovered = made.recovery(self.back)
             cost = max([0.0, *(self.stage.oracle.costs.get(one, 0.0) for one in made.sent)])
         outcome.note = f"a task lost {1000 * cost:.0f} ms at most"
@@ -111,7 +111,7 @@ class Away(Family):
             self.redis.start()
             back = time.monotonic()
             self.stage.fleet.loop.call_soon_threadsafe(traveller.wanted.set)
-            outcome = Outcome(made.settle(tell=20))
+            outcome = Outcome(made.judge(deliver=20))
             alive = []
             for watcher in made.watchers:
                 for topic in watcher.feeds:
@@ -171,7 +171,7 @@ class Away(Family):
             self.redis.start()
             back = time.monotonic()
             made.sent = watched
-            outcome = Outcome(made.settle(tell=120))
+            outcome = Outcome(made.judge(deliver=120))
             outcome.recovered = made.recovery(back)
             grown = max(after[pid] - before[pid] for pid in before.keys() & after.keys())
         outcome.note = f"{size:,} tasks; a worker's process grew by {grown:.0f} MiB at most"

@@ -16,9 +16,9 @@ from tests.until import until
 from .oracle import Verdict, judge
 from .stage import Stage
 
-#: Seconds in which every ending is to be told, whatever is lost between processes.
+#: Seconds in which every ending is delivered, whatever is lost between processes.
 PROMISE = 6.0
-#: Seconds for which the clients are listened to after the last ending, for what must not come.
+#: Seconds after the last ending in which nothing more may arrive.
 SETTLE = 1.0
 
 
@@ -74,20 +74,20 @@ class Batch:
         return task_id
 
     def until(self, condition: Callable[[], Any], within: float) -> bool:
-        """Wait for something to come true, reading the log; return whether it did."""
+        """Read the log until a condition is true; return whether it was in time."""
 
-        def look() -> Any:
-            self.stage.oracle.look()
+        def check() -> Any:
+            self.stage.oracle.read_log()
             return condition()
 
-        return bool(until(look, within))
+        return bool(until(check, within))
 
     def ended(self) -> bool:
         """Whether every task that was sent has ended, as far as the oracle knows."""
         return self.stage.oracle.truths.keys() >= set(self.sent)
 
-    def told(self) -> bool:
-        """Whether every client stands at the true ending of each of its tasks."""
+    def delivered(self) -> bool:
+        """Whether every client has the true ending of each of its tasks."""
         truths = self.stage.oracle.truths
         return all(
             task_id in truths and watcher.states.get(task_id) == truths[task_id].state
@@ -95,23 +95,23 @@ class Batch:
             for task_id in set(self.sent).intersection(watcher.watches)
         )
 
-    def settle(
+    def judge(
         self,
         *,
         run: float = 60.0,
-        tell: float = 2 * PROMISE,
+        deliver: float = 2 * PROMISE,
         not_before: float = 0.0,
         may_stall: Collection[str] = (),
         unlike_backend: Iterable[str] = (),
     ) -> Verdict:
-        """Wait for the endings and their callbacks, listen on for a moment, and judge.
+        """Wait for the endings and their callbacks, a moment longer, and compare them.
 
-        What is in `unlike_backend` is known to be told otherwise than the result backend says it.
+        Of the tasks in `unlike_backend` the result backend is known to have another ending.
         No latency is counted from before `not_before`.
         """
         self.until(self.ended, run)
-        # What the usual way has lost never comes.
-        self.until(self.told, 1.5 if self.stage.is_contrast else tell)
+        # An ending that the usual way has lost never arrives.
+        self.until(self.delivered, 1.5 if self.stage.is_contrast else deliver)
         time.sleep(SETTLE)  # for what must not come
         sent = set(self.sent)
         truths = {key: truth for key, truth in self.stage.oracle.truths.items() if key in sent}
@@ -137,14 +137,14 @@ class Batch:
         return verdict
 
     def callbacks(self, task_id: str) -> Iterator[tuple[str, Callback]]:
-        """What each client was told of a task."""
+        """The callbacks of each client for a task."""
         for watcher in self.watchers:
             for callback in watcher.callbacks:
                 if callback.task == task_id:
                     yield watcher.name, callback
 
     def stories(self) -> list[list[Callback]]:
-        """What was told, by client and task; nothing where nothing was."""
+        """The callbacks by client and task, where there were any."""
         found: dict[tuple[str, str], list[Callback]] = {}
         for watcher in self.watchers:
             for callback in watcher.callbacks:
@@ -152,7 +152,7 @@ class Batch:
         return list(found.values())
 
     def recovery(self, moment: float) -> float:
-        """Seconds from `moment` until all that had ended by then was told to everybody."""
+        """Seconds from `moment` until every client had all endings from before it."""
         truths = self.stage.oracle.truths
         told = [
             callback.at
@@ -166,7 +166,7 @@ class Batch:
 
 
 def is_wrong(code: int) -> bool:
-    """Whether a close code says that one side broke the protocol, failed, or is not to return."""
+    """Whether a close code means a broken protocol, a failure, or that reconnecting is refused."""
     return code in (1002, 1007, 1011) or code >= 4500
 
 

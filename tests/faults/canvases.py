@@ -218,7 +218,7 @@ class Canvases:
                 plan = Plan(made)
                 self._play(plan)
                 assert len(made.sent) == ROUND, len(made.sent)
-                total.add(made.settle(unlike_backend=plan.stored, tell=20))
+                total.add(made.judge(unlike_backend=plan.stored, deliver=20))
                 held = self.stage.stored(made.sent)
                 for task_id, truth in self.stage.oracle.truths.items():
                     if task_id in made.sent:

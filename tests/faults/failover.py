@@ -69,7 +69,7 @@ class Failover(Family):
                 arrived = time.monotonic()
 
             under_load(made, 8.0 if self.stage.long else 4.0, [(1.0, switch), (1.1, look)])
-            outcome = Outcome(made.settle(tell=60))
+            outcome = Outcome(made.judge(deliver=60))
             outcome.recovered = made.recovery(switched)
             kept = sum(_state(new, one) == "SUCCESS" for one in made.sent)
         took = arrived - switched

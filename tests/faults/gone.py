@@ -92,7 +92,7 @@ class Killed(Family):
                     killed[task_id] = time.monotonic()
                     self.stage.oracle.note(task_id, LOST)
             tell = 100 * self.stage.slack
-            verdict = made.settle(tell=tell, may_stall=made.sent, unlike_backend=made.sent)
+            verdict = made.judge(deliver=tell, may_stall=made.sent, unlike_backend=made.sent)
             outcome = Outcome(verdict)
             self._require_stalled(outcome, made, killed)
         outcome.within(80.0 * self.stage.slack)
@@ -115,7 +115,7 @@ class Killed(Family):
             # The usual way tells nobody; `_require_stalled` counts that.
             made.until(stalled, 0 if self.contrast else (STALLED_WITHIN + 5) * self.stage.slack)
             worker = self.stage.worker(concurrency=CHILDREN, queue=",".join(queues), settings=QUICK)
-            outcome = Outcome(made.settle(may_stall=made.sent))
+            outcome = Outcome(made.judge(may_stall=made.sent))
             self._require_stalled(outcome, made, killed)
             for task_id in made.sent:
                 runs = {one.run for _, one in made.callbacks(task_id) if one.state == "SUCCESS"}
@@ -165,7 +165,7 @@ class Killed(Family):
                 ends = [one.state for _, one in made.callbacks(task) if one.state in TERMINAL]
                 at = self.stage.oracle.truths[task].at
                 self.stage.oracle.note(task, ends[0] if ends else LOST, at=at)
-            verdict = made.settle(tell=5, may_stall=made.sent, unlike_backend=made.sent)
+            verdict = made.judge(deliver=5, may_stall=made.sent, unlike_backend=made.sent)
             outcome = Outcome(verdict)
         another.kill()
         outcome.within(80.0 * self.stage.slack)
@@ -181,7 +181,7 @@ class Killed(Family):
             another = self.stage.worker(
                 concurrency=CHILDREN, queue=",".join(queues), settings=QUICK
             )
-            outcome = Outcome(made.settle(run=100, may_stall=made.sent))
+            outcome = Outcome(made.judge(run=100, may_stall=made.sent))
             for task_id in made.sent:
                 runs = {one.run for _, one in made.callbacks(task_id) if one.state == SUCCESS}
                 outcome.require(runs == {2}, f"{task_id} ended in run {runs}")
@@ -220,14 +220,18 @@ class Overtaken(Killed):
                 )
                 require(made.until(over, 100), "a run did not end")
 
-                def result_told(task_id: str, made: Batch = made) -> Any:
+                def result_delivered(task_id: str, made: Batch = made) -> Any:
                     ends = (one for _, one in made.callbacks(task_id) if one.state == SUCCESS)
                     return next((one.result for one in ends), None)
 
-                made.until(lambda made=made: all(map(result_told, made.sent)), 30)  # settle judges
+                made.until(
+                    lambda made=made: all(map(result_delivered, made.sent)), 30
+                )  # settle judges
                 for one in made.sent:
-                    oracle.truths[one] = outcome_told(oracle.outcomes[one], result_told(one))
-                outcome.verdict.add(made.settle(run=0))
+                    oracle.truths[one] = outcome_delivered(
+                        oracle.outcomes[one], result_delivered(one)
+                    )
+                outcome.verdict.add(made.judge(run=0))
                 for one in made.sent:
                     runs = {told.run for _, told in made.callbacks(one) if told.state == "STARTED"}
                     twice = len(oracle.begun[one]) > 1
@@ -258,7 +262,7 @@ class Overtaken(Killed):
                         made.send(tasks.retry, 3, queue="clock")
                     else:
                         made.send(tasks.report, 0.05, 5, queue="clock")
-                outcome.verdict.add(made.settle())
+                outcome.verdict.add(made.judge())
                 begun = self.stage.oracle.begun
                 there = sum(pid in children for one in made.sent for _, pid in begun.get(one, ()))
                 outcome.require(there > 0, f"nothing ran where the clock is wrong by {offset:+g} s")
@@ -289,7 +293,7 @@ def end_run(folder: str, task_id: str, run: int) -> None:
     Path(folder, f"{task_id}.{run}").touch()
 
 
-def outcome_told(outcomes: list[Truth], told: object) -> Truth:
+def outcome_delivered(outcomes: list[Truth], told: object) -> Truth:
     """Return the outcome of the run whose result was told; the first one where it is nobody's.
 
     Runs tell their process as the result. That of a run that was overtaken is right too: it may

@@ -60,7 +60,7 @@ class Links(Family):
         with batch(self.stage, size, self.url) as made:
             under_load(made, PARTITION + 3, [(1.0, swallow), (1.0 + PARTITION, heal)])
             stalls = made.sent[:2] if link is self.to_worker else ()
-            outcome = Outcome(made.settle(tell=40, may_stall=stalls))
+            outcome = Outcome(made.judge(deliver=40, may_stall=stalls))
             outcome.recovered = made.recovery(back)
             cost = max([0.0, *(self.stage.oracle.costs.get(one, 0.0) for one in made.sent)])
         slack = self.stage.slack
@@ -91,7 +91,7 @@ class Links(Family):
                 time.sleep(JOINED)
                 for number in range(size):
                     made.send(self.stage.tasks.noop, number)
-                return made.settle()
+                return made.judge()
 
     @fault("16a", "partition between worker and Redis, half-open after", short=150, long=500)
     def worker_cut_off(self, size: int) -> Outcome:
@@ -117,7 +117,7 @@ class Links(Family):
             for link in links:
                 link.takes_apart, link.delay, link.cuts = False, 0.0, 0.0
             back = time.monotonic()
-            outcome = Outcome(made.settle(tell=30))
+            outcome = Outcome(made.judge(deliver=30))
             outcome.recovered = made.recovery(back)
         outcome.require(all(link.hurt["slowed"] for link in links), "a link was not slow")
         resets = sum(link.hurt["cut"] for link in links)

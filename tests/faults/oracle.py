@@ -1,8 +1,8 @@
-"""What really happened, and whether the clients were told so.
+"""How tasks really ended, and whether the clients' callbacks agree.
 
-Tasks write how they end to a file, and fsync it, before Celery hears of it; whoever kills one
-notes what it did. Nothing of the service has a part in that. Moments are seconds of the
-machine's monotonic clock, which all its processes share and which no wrong clock touches.
+Each task writes its outcome to a file, and fsyncs it, before it returns to Celery; the code that
+kills a task notes that. The service has no part in it. Moments are seconds of the machine's
+monotonic clock, which all processes share and which a wrong wall clock does not change.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def write(what: str, task_id: str, *, durable: bool = True, **more: Any) -> None
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """How a task really ended, and when; noted by who did it, the moment is about right."""
+    """How a task really ended, and when. The moment of a noted outcome is approximate."""
 
     at: float
     state: str
@@ -50,7 +50,7 @@ class Truth:
 
 
 class Oracle:
-    """Reads the log. `note` adds what only the one who did it can know."""
+    """The outcomes in the log. `note` adds those of tasks that cannot write their own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,11 +66,11 @@ class Oracle:
         self._rest = b""
 
     def note(self, task_id: str, state: str, *, at: float | None = None) -> None:
-        """Say how a task ends that cannot say so itself."""
+        """Note the outcome of a task that cannot write it."""
         self.truths[task_id] = Truth(time.monotonic() if at is None else at, state, is_noted=True)
 
-    def look(self) -> list[dict[str, Any]]:
-        """Read what is new in the log, and return it."""
+    def read_log(self) -> list[dict[str, Any]]:
+        """Read the new lines of the log, and return them."""
         with self.path.open("rb") as file:
             file.seek(self._read)
             new = file.read()
@@ -94,7 +94,7 @@ class Oracle:
 
 @dataclass
 class Verdict:
-    """What the comparison found. The first four count pairs of a task and a client."""
+    """The result of a comparison. The first four counts are of pairs of a task and a client."""
 
     tasks: int = 0
     lost: int = 0
@@ -103,11 +103,11 @@ class Verdict:
     wrong: int = 0
     #: Seconds from each outcome to its callback, one per client.
     latencies: list[float] = field(default_factory=list)
-    #: The first few findings, in words.
+    #: The first few findings, as text.
     findings: list[str] = field(default_factory=list)
 
     def add(self, other: Verdict) -> None:
-        """Take in the comparison of another batch."""
+        """Add the comparison of another batch."""
         for name in ("tasks", "lost", "doubled", "reordered", "wrong"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.latencies += other.latencies
@@ -118,7 +118,7 @@ class Verdict:
         return not (self.lost or self.doubled or self.reordered or self.wrong)
 
     def percentile(self, share: float) -> float:
-        """The latency that this share of the endings kept; not a number when there is none."""
+        """Return the latency that this share of the endings kept; not a number if there is none."""
         return percentile(self.latencies, share) if self.latencies else math.nan
 
     def find(self, kind: str, why: str) -> None:
@@ -134,11 +134,11 @@ def judge(
     may_stall: Collection[str] = (),
     not_before: float = 0.0,
 ) -> Verdict:
-    """Compare how tasks ended with what each client was told.
+    """Compare how tasks ended with the callbacks of each client.
 
     `clients` maps a client's name to the tasks it watches and its callbacks, in their order.
-    Only for the tasks in `may_stall` may anybody have said STALLED or LOST. No latency is counted
-    from before `not_before`, the moment when the clients came.
+    Only the tasks in `may_stall` may have been STALLED or LOST. No latency is counted from before
+    `not_before`, the moment when the clients connected.
     """
     verdict = Verdict(tasks=len(truths))
     for client, (watched, callbacks) in clients.items():
@@ -161,19 +161,19 @@ def _faults(
     versions = [(one.epoch, one.run, one.version) for one in story]
     endings = [(one.run, one.attempt, one.state) for one in story if one.state in TERMINAL]
     if len(set(versions)) < len(versions) or len(set(endings)) < len(endings):
-        yield "doubled", "a version or an ending was told twice"
+        yield "doubled", "a version or an ending was delivered twice"
     if not _is_in_order(story):
-        yield "reordered", "what was told went back"
+        yield "reordered", "an older status was delivered after a newer one"
     if not may_stall and any(one.state in (STALLED, LOST) for one in story):
-        yield "wrong", "nobody stalled"
+        yield "wrong", "it was called stalled or lost"
     if truth is None:
         yield "wrong", "it has not ended"
     elif not story or story[-1].state not in TERMINAL:
-        yield "lost", "the ending was not told"
+        yield "lost", "the ending was not delivered"
     elif story[-1].state != truth.state:
-        yield "wrong", "another ending was told"
+        yield "wrong", "another ending was delivered"
     elif truth.state == SUCCESS and story[-1].result != truth.result:
-        yield "wrong", f"another result was told: {story[-1].result!r}"
+        yield "wrong", f"another result was delivered: {story[-1].result!r}"
     elif not truth.is_noted and story[-1].at < truth.at - SAME_TIME:
         yield "wrong", f"told {truth.at - story[-1].at:.3f} s before it ended"
 

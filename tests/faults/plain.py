@@ -58,7 +58,7 @@ def kill_before_outcome(made: Batch, task_id: str, pid: int, state: str | None) 
     oracle = made.stage.oracle
     try:
         os.kill(pid, signal.SIGSTOP)  # so that it cannot end between the look and the kill
-        oracle.look()
+        oracle.read_log()
         if task_id in oracle.truths:
             os.kill(pid, signal.SIGCONT)
             return False
@@ -87,7 +87,7 @@ class Plain(Canvases, Family):
         with batch(self.stage, size, self.url) as made:
             for number in range(size):
                 made.send(self.stage.tasks.die_unannounced, number)
-            outcome = Outcome(made.settle(run=30 + size, tell=50))
+            outcome = Outcome(made.judge(run=30 + size, deliver=50))
             began = self.stage.oracle.begun
             processes = {began[task_id][0][1] for task_id in made.sent if task_id in began}
         outcome.require(len(processes) == size, f"{len(processes)} processes for {size} tasks")
@@ -100,7 +100,7 @@ class Plain(Canvases, Family):
         for _ in range(size // 26):
             with batch(self.stage, 26, self.url) as made:
                 unlike = [*self._end_in_every_way(made), *self._end_in_every_way(made)]
-                total.add(made.settle(unlike_backend=unlike, tell=20))
+                total.add(made.judge(unlike_backend=unlike, deliver=20))
         return Outcome(total)
 
     def _end_in_every_way(self, made: Batch) -> list[str]:
@@ -130,7 +130,7 @@ class Plain(Canvases, Family):
     def child_killed(self, size: int) -> Outcome:
         with batch(self.stage, size, self.url) as made:
             dead = kill_children(made, self.stage.tasks.work, killed=FAILURE)
-            outcome = Outcome(made.settle())
+            outcome = Outcome(made.judge())
         outcome.require(len(dead) >= 0.9 * size, f"only {len(dead)} were killed")
         outcome.within(2.0 * self.stage.slack)
         return outcome
@@ -140,7 +140,7 @@ class Plain(Canvases, Family):
         with batch(self.stage, size, self.url) as made:
             dead = kill_children(made, self.stage.tasks.work_late, killed=None)
             # The second runs wait behind the first ones.
-            outcome = Outcome(made.settle(run=60 + size))
+            outcome = Outcome(made.judge(run=60 + size))
             for task_id in made.sent:
                 runs = len(self.stage.oracle.begun[task_id])
                 for client, callback in made.callbacks(task_id):
@@ -167,7 +167,7 @@ class Plain(Canvases, Family):
                 for number in range(part):
                     made.send(tasks.retry if number % 2 else tasks.retry_by_itself, 5)
                 # Celery may store an attempt's RETRY after the next one's ending.
-                outcome.verdict.add(made.settle(run=60 + part, unlike_backend=made.sent))
+                outcome.verdict.add(made.judge(run=60 + part, unlike_backend=made.sent))
                 for story in made.stories():
                     stories += 1
                     shown += any(one.state == RETRY for one in story)
@@ -186,7 +186,7 @@ class Plain(Canvases, Family):
             with batch(self.stage, part, self.url) as made:
                 for number in range(part):
                     made.send(self.stage.tasks.noop, number)
-                outcome.verdict.add(made.settle())
+                outcome.verdict.add(made.judge())
                 for story in made.stories():
                     stories += 1
                     shown += any(one.state == STARTED for one in story)
@@ -207,7 +207,7 @@ class Plain(Canvases, Family):
                 time.sleep(max(0.0, since + 2 - time.monotonic()))
                 os.kill(self.web.pid, signal.SIGCONT)
                 back = time.monotonic()
-                total.add(made.settle())
+                total.add(made.judge())
                 recovered = max(recovered, made.recovery(back))
                 truths = self.stage.oracle.truths
                 meanwhile += sum(since < truths[one].at < back for one in made.sent)
@@ -247,7 +247,7 @@ class Plain(Canvases, Family):
                 for task_id in made.ids:
                     self._speak(task_id, SUCCESS, 1)
                     self.stage.oracle.note(task_id, SUCCESS)
-                total.add(made.settle())
+                total.add(made.judge())
                 for client in made.watchers:
                     [task_id] = client.watches
                     said = client.subscribed[-1][2]
@@ -284,7 +284,7 @@ class Plain(Canvases, Family):
                     joining = join_at(at, client, task_id, joined)
                     asyncio.run_coroutine_threadsafe(joining, fleet.loop)
                     time.sleep(0.025)
-                outcome.verdict.add(made.settle())
+                outcome.verdict.add(made.judge())
                 outcome.require(len(joined) == part, f"{len(joined)} of {part} joined")
                 outcome.require(client.stands, "a subscription was not answered")
                 truths = self.stage.oracle.truths
@@ -313,7 +313,7 @@ class Plain(Canvases, Family):
                 backend.delete(backend.get_key_for_task(task_id))
             came = time.monotonic()
             made.watch(self.url, owner=True)
-            outcome = Outcome(made.settle(not_before=came))
+            outcome = Outcome(made.judge(not_before=came))
         nowhere.kill()
         outcome.within(PROMISE * self.stage.slack)
         return outcome

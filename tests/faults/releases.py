@@ -55,7 +55,7 @@ class Releases(Family):
                 made.send(tasks.name_a_state, "PAUSED", queue=queue)
             else:
                 made.send(tasks.retry, 2, queue=queue)
-        return Outcome(made.settle())
+        return Outcome(made.judge())
 
     def _open_page(self, made: Batch, url: str) -> Page:
         """Let the JavaScript client watch too."""
@@ -125,7 +125,7 @@ class Releases(Family):
                 time.sleep(TOKEN_AGE)  # the fault itself: a token ends
                 loop.call(link.reset_all())
                 require(made.until(lambda n=before: len(page.codes) > n, 60), "it was not cut")
-            outcome = Outcome(made.settle(run=120))
+            outcome = Outcome(made.judge(run=120))
         states = {page.states.get(one) for one in made.ids}
         outcome.require(states == {SUCCESS}, f"the page's last states are {states}")
         outcome.require(

@@ -5,7 +5,7 @@ import pytest
 from realtime.core.position import Position
 from tests.client.protocol import Feed
 from tests.client.watcher import Callback
-from tests.faults.gone import outcome_told
+from tests.faults.gone import outcome_delivered
 from tests.faults.oracle import LOG_VARIABLE, Oracle, Truth, judge, write
 
 TRUTHS = {"a": Truth(10.0, "SUCCESS", 1)}
@@ -99,12 +99,12 @@ def test_the_log_is_read_as_it_grows_and_a_success_stays(tmp_path, monkeypatch):
     write("SUCCESS", "a", result=1)
     with oracle.path.open("a") as file:
         file.write('{"at": 1, "what": "FAI')
-    oracle.look()
+    oracle.read_log()
     assert oracle.truths["a"].result == 1
     with oracle.path.open("a") as file:
         file.write('LURE", "task": "b"}\n')
     write("SUCCESS", "a", result=2)
-    oracle.look()
+    oracle.read_log()
     assert (oracle.truths["a"].result, oracle.truths["b"].state) == (1, "FAILURE")
 
 
@@ -116,8 +116,8 @@ def test_a_callback_before_the_outcome_is_wrong_unless_its_moment_was_noted():
 
 def test_a_task_that_ran_twice_ends_as_one_of_its_runs():
     first, second = Truth(6.0, "SUCCESS", 11), Truth(9.0, "SUCCESS", 22)
-    assert outcome_told([first, second], 22) is second
-    assert outcome_told([first, second], 33) is first
+    assert outcome_delivered([first, second], 22) is second
+    assert outcome_delivered([first, second], 33) is first
 
 
 def test_a_doubled_ending_is_called_back_twice_within_an_epoch_only():

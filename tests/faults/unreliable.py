@@ -58,7 +58,7 @@ class Unreliable(Family):
             for number in range(size):
                 made.send(stage.tasks.noop, number)
                 time.sleep(0.005)
-            outcome = Outcome(made.settle())
+            outcome = Outcome(made.judge())
         web.stop()
         p99 = outcome.verdict.percentile(0.99)
         # Half a second for a machine that is busy with all of this.

@@ -77,9 +77,9 @@ async def test_readers_that_never_read_cost_little_and_are_cut_while_others_noti
             flood(task_id, 1)
             assert (await healthy.event(topic))["offset"] == offset
             most = max(most, web.memory() - before)
-        assert await asyncio.to_thread(until, lambda: web.says("connection_closed", readers))
+        assert await asyncio.to_thread(until, lambda: web.logged("connection_closed", readers))
         assert (await healthy.ask("ping"))["type"] == "pong"
-    assert web.says("connection_slow", readers)
+    assert web.logged("connection_slow", readers)
     assert most < 64 * MIB, f"{events} events of 50 kB for {readers} readers"
 
 
@@ -90,7 +90,7 @@ def test_a_slow_reader_receives_the_reason_and_a_close_code_to_reconnect(
     task_id = fresh_id()
     connection = dial(web, window=4096)
     stuck(web, connection, f"task:{task_id}")
-    assert until(lambda: flood(task_id, 5) or web.says("connection_slow"), DEADLINE)
+    assert until(lambda: flood(task_id, 5) or web.logged("connection_slow"), DEADLINE)
     *_, closing, closed = answer(connection).rpartition(b'{"type":"closing"')
     said, _, _ = closed.partition(b"}")
     assert closing
@@ -157,7 +157,7 @@ async def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_on
     assert (await asyncio.to_thread(request, web, "GET", "/realtime/readyz")).code == 200
     async with connect(web) as one, connect(web) as other:
         web.end()
-        assert await asyncio.to_thread(until, lambda: web.says("draining"), DEADLINE)
+        assert await asyncio.to_thread(until, lambda: web.logged("draining"), DEADLINE)
         readyz = await asyncio.to_thread(request, web, "GET", "/realtime/readyz")
         healthz = await asyncio.to_thread(request, web, "GET", "/realtime/healthz")
         assert (readyz.code, healthz.code) == (503, 200)
@@ -198,11 +198,11 @@ def test_the_application_receives_startup_and_shutdown(
     start_web: Callable[..., Web],
 ) -> None:
     web = start_web([sys.executable, "-c", LIFESPAN])
-    assert until(lambda: web.says("heard lifespan.startup"), DEADLINE)
-    assert not web.says("heard lifespan.shutdown")
+    assert until(lambda: web.logged("heard lifespan.startup"), DEADLINE)
+    assert not web.logged("heard lifespan.shutdown")
     web.end()
     assert web.exit_code() == 0
-    assert until(lambda: web.says("heard lifespan.shutdown"), DEADLINE)
+    assert until(lambda: web.logged("heard lifespan.shutdown"), DEADLINE)
 
 
 def test_an_application_that_cannot_start_is_not_served(service: Any) -> None:

@@ -109,8 +109,8 @@ def crowd(
         yield Crowd(stage, made, members, rate, queue)
 
 
-def told(key: str, title: str, verdict: Verdict, clients: int) -> Row:
-    """The row of what the oracle says."""
+def deliveries(key: str, title: str, verdict: Verdict, clients: int) -> Row:
+    """The row of the oracle's comparison."""
     counts = [
         f"{getattr(verdict, kind)} {kind}" for kind in ("lost", "doubled", "reordered", "wrong")
     ]

@@ -11,7 +11,7 @@ from tests.faults.stage import require
 from tests.percentile import percentile
 from tests.until import until
 
-from .crowd import crowd, told
+from .crowd import crowd, deliveries
 from .report import Row
 from .stage import LoadStage
 
@@ -37,7 +37,7 @@ def restarts(stage: LoadStage) -> Iterator[Row]:
         restarting.result()
         took = time.monotonic() - began
         back = made.all_back()
-        verdict = made.batch.settle(tell=30)
+        verdict = made.batch.judge(deliver=30)
         closes = Counter(code for client in made.clients for code in client.codes)
         away = [seconds for client in made.clients for seconds in client.away]
         refused = sum(client.refused for client in made.clients)
@@ -67,7 +67,7 @@ def restarts(stage: LoadStage) -> Iterator[Row]:
         "all",
         back,
     )
-    yield told("d4", "21: rolling restarts: what each client was told", verdict, count)
+    yield deliveries("d4", "21: rolling restarts: what each client was told", verdict, count)
 
 
 def killed(stage: LoadStage) -> Iterator[Row]:
@@ -83,7 +83,7 @@ def killed(stage: LoadStage) -> Iterator[Row]:
 
         def later() -> list[str]:
             """The tasks that they watch and that ended after the kill."""
-            stage.oracle.look()
+            stage.oracle.read_log()
             truths = stage.oracle.truths
             watched = {task for client in mine for task in client.watches}
             return [task for task in watched & truths.keys() if truths[task].at > killed_at]
@@ -98,7 +98,7 @@ def killed(stage: LoadStage) -> Iterator[Row]:
             return back and bool(later())
 
         made.send_while(done)
-        verdict = made.batch.settle(tell=30)
+        verdict = made.batch.judge(deliver=30)
         away = [seconds for client in mine for seconds in client.away]
         require(later(), "nothing that they watch ended after the kill")
     p99 = percentile(away, 0.99)
@@ -110,7 +110,7 @@ def killed(stage: LoadStage) -> Iterator[Row]:
         "p99 20 s",
         p99 <= 20 and len(away) == len(mine),
     )
-    yield told("e2", "20: web process killed: what each client was told", verdict, count)
+    yield deliveries("e2", "20: web process killed: what each client was told", verdict, count)
 
 
 def storms(stage: LoadStage) -> Iterator[Row]:
@@ -151,7 +151,7 @@ def storms(stage: LoadStage) -> Iterator[Row]:
         storming = pool.submit(cut_all)
         made.send_while(storming.done)
         storming.result()
-        verdict = made.batch.settle(tell=30)
+        verdict = made.batch.judge(deliver=30)
         gaps = sum(len(client.violations) for client in made.clients)
         ways = Counter(recovered for one in made.clients for _, _, recovered in one.subscribed)
         refused = sum(client.refused for client in made.clients)
@@ -182,4 +182,4 @@ def storms(stage: LoadStage) -> Iterator[Row]:
         "0",
         failures == 0,
     )
-    yield told("f4", "23: all cut at once: what each client was told", verdict, count)
+    yield deliveries("f4", "23: all cut at once: what each client was told", verdict, count)

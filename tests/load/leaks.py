@@ -32,7 +32,7 @@ def leaks(stage: LoadStage) -> Iterator[Row]:
         for _ in range(rounds + 1):
             with crowd(stage, [web.port], count, tasks, 50.0, queue="leaks") as made:
                 made.send_while(lambda made=made: len(made.batch.sent) == tasks)
-                verdict = made.batch.settle()
+                verdict = made.batch.judge()
                 require(verdict.holds, f"{verdict.findings[:3]}")
             seen.append(what_is_left(stage, web, worker))
     worker.kill()
