@@ -11,14 +11,14 @@ from celery.backends.cache import _DUMMY_CLIENT_CACHE
 from django.db import connection
 from django.test import modify_settings
 
-#: The kinds that can be asked what ended since a time, and one that cannot.
+#: The kinds that can be queried for endings since a time, and one that cannot.
 DATABASES = ("sqlalchemy", "django")
 KINDS = (*DATABASES, "memory")
 
 
 def app_with(backend: str | None) -> Celery:
     app = Celery("results", backend=backend, set_as_current=False)
-    app.backend_cls = backend  # before what the environment says
+    app.backend_cls = backend  # takes precedence over the environment
     return app
 
 

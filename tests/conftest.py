@@ -36,7 +36,7 @@ from tests.shell import Shell
 #: Seconds that a process has to become ready, on a machine that is busy.
 READY = 120.0
 
-# How long an example takes says something about the machine, not about the code.
+# The time of an example depends on the machine, not on the code.
 hypothesis.settings.register_profile(
     "shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -48,7 +48,7 @@ def pytest_configure() -> None:
     hold_environment()
 
 
-#: The files that take longest, slowest first: begun last, one of them would run alone.
+#: The slowest files, slowest first: a slow file that begins last would run alone at the end.
 SLOWEST = (
     "integration/test_faults_short.py",
     "browser/test_page.py",
@@ -295,7 +295,7 @@ def web_starter(service: Service) -> Iterator[Callable[..., Web]]:
 
 @pytest.fixture
 def dial() -> Iterator[Callable[..., socket.socket]]:
-    """Open a TCP connection to a web process; `window` bytes are taken without being read."""
+    """Open a TCP connection to a web process; `window` is the size of its receive buffer."""
     with ExitStack() as stack:
 
         def connected(web: Web, *, window: int = 0) -> socket.socket:

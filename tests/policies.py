@@ -7,7 +7,7 @@ from typing import Any
 
 
 def friends(user: Any, topic: Any) -> bool:
-    """Users with the first name "friend" see the tasks of everybody; the database is asked."""
+    """Users with the first name "friend" see all tasks; the function uses the database."""
     if user.first_name == "broken":
         raise RuntimeError("the policy has failed")
     if user.first_name == "truthy":
@@ -26,7 +26,7 @@ async def shared(user: Any, topic: Any) -> bool:
 
 
 def redact(kind: str, value: Any) -> Any:
-    """Hide the canary, wherever a task says it."""
+    """Replace the canary in every text of a task."""
     return value.replace("canary", "…") if isinstance(value, str) else value
 
 
@@ -44,7 +44,7 @@ def owner_in_two(user: Any) -> str:
 
 
 def owner_by_name(user: Any) -> Any:
-    """What the user's name asks for."""
+    """Return the owner that the user's name selects."""
     made = {"nobody": None, "number": 7, "empty": "", "long": "x" * 256, "line": "a\nb"}
     if user.username == "broken":
         raise RuntimeError("the directory is away")

@@ -101,7 +101,7 @@ def place(number: str) -> tuple[str, int, str]:
 
 
 def arguments(module: str, doc: str | None, only: str) -> argparse.ArgumentParser:
-    """Return a parser of what both runners are told."""
+    """Return a parser of the arguments that both runners have."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=doc)
     parser.add_argument("--only", default="", help=only)
     parser.add_argument("--seed", type=int, default=None, help="to do the same again")
@@ -111,7 +111,7 @@ def arguments(module: str, doc: str | None, only: str) -> argparse.ArgumentParse
 
 
 class Runner:
-    """One run: it prints and keeps the rows, and says how it ended."""
+    """One run: it prints, writes and keeps the rows, and returns the exit code."""
 
     def __init__(self, section: Section, options: argparse.Namespace, heading: str = "") -> None:
         self.seed = options.seed
@@ -125,7 +125,7 @@ class Runner:
         print("\n".join(filter(None, [f"seed {self.seed}", heading])), flush=True)
 
     def add(self, row: Row) -> None:
-        """Print a row, and write it where that was asked for."""
+        """Print a row, and with `--write` put it into the docs."""
         with self._lock:
             self.rows.append(row)
             print("\n".join(row.lines()), flush=True)

@@ -1,4 +1,4 @@
-"""Tasks that know a secret and do not say it, and one that says it everywhere."""
+"""Tasks that have a secret and do not publish it, and one that publishes it everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks that return what their result backend cannot say. A test's own worker imports them."""
+"""Tasks whose results their backend cannot express. A test's own worker imports them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Plain:
 
 
 class Hostile:
-    """An object that raises whoever looks at it."""
+    """An object that raises on every access."""
 
     def __repr__(self) -> str:
         raise RuntimeError("do not look")

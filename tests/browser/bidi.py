@@ -28,7 +28,7 @@ class Firefox:
         self.tab = self.user_context = ""
 
     async def command(self, method: str, **params: Any) -> Any:
-        """Return a command's result. Raises AssertionError with what Firefox says of a bad one."""
+        """Return a command's result. Raises AssertionError with Firefox's error."""
         number = next(self._numbers)
         await self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
         async with asyncio.timeout(DEADLINE):

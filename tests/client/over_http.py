@@ -27,7 +27,7 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """The body, which must be strict JSON and say so."""
+        """Return the body, which must be strict JSON of that content type."""
         assert self.headers["Content-Type"].split(";")[0] == "application/json", self.body[:200]
         return strict_json(self.body.decode())
 

@@ -1,4 +1,4 @@
-"""A client over the `websockets` library, for tests that look at single frames.
+"""A client over the `websockets` library, for tests of single frames.
 
     async with connect(service, session=people.alice.session) as client:
         answer = await client.subscribe(f"task:{task_id}")

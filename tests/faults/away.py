@@ -25,7 +25,7 @@ Step = tuple[float, Callable[[], None]]
 
 
 def under_load(made: Batch, seconds: float, steps: Sequence[Step]) -> None:
-    """Send short tasks at an even pace, a few long ones first, and take each step at its time."""
+    """Send short tasks at an even pace, a few long ones first, and run each step at its time."""
     tasks = made.stage.tasks
     # They run through all of the fault, and nobody may believe that they stalled.
     for _ in range(2):
@@ -60,7 +60,7 @@ class Away(Family):
     def _hurt(
         self, size: int, seconds: float, hurt: Callable[[], None], heal: Callable[[], None]
     ) -> Outcome:
-        """Hurt Redis under load for so long, and require what must hold whatever it was."""
+        """Disturb Redis under load for so long, and require what must hold under every fault."""
 
         def heal_and_note() -> None:
             heal()
@@ -100,7 +100,7 @@ class Away(Family):
             for number in range(size // 2):
                 made.send(tasks.noop, number)
                 made.send(tasks.noop, number, countdown=6.0)
-            # What is told of every other one comes after the fault.
+            # Every other task has its events after the fault.
             later = set(made.sent[1::2])
             ready = made.until(lambda: all(is_ready(one, later) for one in made.watchers), 15)
             require(ready, "the clients were not ready")
@@ -188,7 +188,7 @@ def is_ready(client: Any, later: set[str]) -> bool:
 
 
 def memory_of(pid: int) -> dict[int, float]:
-    """MiB that a process and its children hold, by process."""
+    """MiB of memory of a process and of its children, by process."""
     found = {}
     for each in [pid, *children_of(pid)]:
         status = Path(f"/proc/{each}/status").read_text()

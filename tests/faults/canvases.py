@@ -17,7 +17,7 @@ from .family import Outcome, fault
 from .oracle import Truth, Verdict
 from .stage import Stage, require
 
-#: Of a task of which the result backend holds nothing.
+#: Of a task without a stored result.
 NOTHING = "nothing"
 #: Celery may store an attempt's RETRY after the next one's ending.
 ANYTHING = "anything"
@@ -25,7 +25,7 @@ ANYTHING = "anything"
 
 @dataclass
 class Expected:
-    """How a task ends that cannot say so itself."""
+    """How a task ends that cannot write its outcome."""
 
     state: str
     #: The task whose ending is its own; without one, it ends by itself.
@@ -39,14 +39,14 @@ class Plan:
 
     made: Batch
     expected: dict[str, Expected] = field(default_factory=dict)
-    #: What the result backend says where it does not say the same.
+    #: The state in the result backend, where it differs.
     stored: dict[str, str] = field(default_factory=dict)
     #: Revoked at once, and as soon as they run.
     waiting: set[str] = field(default_factory=set)
     running: set[str] = field(default_factory=set)
 
     def does(self, task: Any, *args: Any, **options: Any) -> Any:
-        """A member that runs, and says itself how it ends."""
+        """A member that runs, and writes its own outcome."""
         task_id = self.made.ids[len(self.made.sent)]
         self.made.sent.append(task_id)
         return task.si(*args).set(task_id=task_id, **options)
@@ -58,7 +58,7 @@ class Plan:
         return signature
 
     def ends(self, signature: Any, state: str, *, result: Any = None, stored: str = "") -> Any:
-        """A member that ends so, and cannot say it."""
+        """A member that ends so, and cannot write its outcome."""
         return self._expect(signature, Expected(state, result=result), stored)
 
     def never(self, cause: Any, state: str = FAILURE, *, stored: str = "") -> Any:

@@ -40,7 +40,7 @@ class Failover(Family):
         self.web, self.url = stage.web()
 
     def _fail_over(self) -> None:
-        """Let the replica take over with all that the primary has, as a planned failover does."""
+        """Promote the replica once it has all data of the primary, as a planned failover does."""
         with redis.Redis.from_url(self.old.url) as old, redis.Redis.from_url(self.new.url) as new:
             host, port = "127.0.0.1", new.connection_pool.connection_kwargs["port"]
             old.execute_command("FAILOVER", "TO", host, port)

@@ -15,24 +15,26 @@ class Outcome:
     """What came of one fault."""
 
     verdict: Verdict
-    #: Seconds from the end of the fault until all that ended before was told.
+    #: Seconds from the end of the fault until clients had all endings from before it.
     recovered: float | None = None
-    #: What had to hold beside the counts, and did not.
+    #: The requirements beside the counts that were not met.
     broken: list[str] = field(default_factory=list)
     note: str = ""
 
     def require(self, condition: bool, otherwise: str) -> None:
-        """Note what had to hold and did not."""
+        """Note a requirement that is not met."""
         if not condition:
             self.broken.append(otherwise)
 
     def within(self, seconds: float) -> None:
-        """Require that every ending was told so quickly."""
+        """Require that every ending was delivered so quickly."""
         slowest = max(self.verdict.latencies, default=0.0)
-        self.require(slowest <= seconds, f"told after {slowest:.1f} s instead of {seconds:g} s")
+        self.require(
+            slowest <= seconds, f"delivered after {slowest:.1f} s instead of {seconds:g} s"
+        )
 
     def prompt(self, slack: float) -> None:
-        """Require that endings came as events: what is found by a look is told later than this."""
+        """Require that endings came as events: those found by a check come later than this."""
         for share, seconds in ((0.5, 0.05), (0.99, 0.2)):
             took = self.verdict.percentile(share)
             self.require(

@@ -18,7 +18,7 @@ from .family import Family, Outcome, fault
 from .oracle import Truth, Verdict
 from .stage import children_of, require
 
-#: Celery delivers again what was not acknowledged for 6 s, and looks for it every 5 s.
+#: Celery redelivers messages that were not acknowledged for 6 s, and searches every 5 s.
 QUICK = {
     "CELERY_BROKER_TRANSPORT_OPTIONS": {
         "visibility_timeout": 6,
@@ -33,7 +33,7 @@ COLD: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = {
     "SIGTERM remapped": (signal.SIGTERM, {}, {"REMAP_SIGTERM": "SIGQUIT"}),
     "soft": (signal.SIGQUIT, {"CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT": 2.0}, {}),
 }
-#: Seconds in which clients are told that a worker is gone.
+#: Seconds in which clients receive that a worker is gone.
 STALLED_WITHIN = 20.0
 #: Tasks that a worker runs at once.
 CHILDREN = 4
@@ -112,7 +112,7 @@ class Killed(Family):
                 any(story.state == STALLED and story.at > at for _, story in made.callbacks(one))
                 for one, at in killed.items()
             )
-            # The usual way tells nobody; `_require_stalled` counts that.
+            # The usual way publishes nothing then; `_require_stalled` counts that.
             made.until(stalled, 0 if self.contrast else (STALLED_WITHIN + 5) * self.stage.slack)
             worker = self.stage.worker(concurrency=CHILDREN, queue=",".join(queues), settings=QUICK)
             outcome = Outcome(made.judge(may_stall=made.sent))
@@ -149,7 +149,7 @@ class Killed(Family):
                 queue = f"cold-{number}"
                 mine = self._shut_down_cold(made, (self.stage.tasks.work, 300.0), queue, way)
                 for task_id in mine:
-                    # No run is left that could say how it ends: any ending is right, but one.
+                    # No run is left that could write its outcome: any single ending is right.
                     self.stage.oracle.note(task_id, FAILURE)
             another = self.stage.worker(
                 concurrency=CHILDREN,
@@ -294,9 +294,9 @@ def end_run(folder: str, task_id: str, run: int) -> None:
 
 
 def outcome_delivered(outcomes: list[Truth], told: object) -> Truth:
-    """Return the outcome of the run whose result was told; the first one where it is nobody's.
+    """Return the outcome of the run whose result was delivered, or the first outcome.
 
-    Runs tell their process as the result. That of a run that was overtaken is right too: it may
+    The result of a run is its process. That of a run that was overtaken is right too: it may
     be what the result backend holds, and then the task has ended.
     """
     return next((truth for truth in outcomes if truth.result == told), outcomes[0])

@@ -17,8 +17,8 @@ from .stage import require
 
 #: Seconds after which a dead link is noticed.
 NOTICED = 15.0
-#: How much longer than before the fault an event may take: what is found by reading the store
-#: again takes 0.25 s at the least, an event some milliseconds.
+#: How many times longer than before the fault an event may take. A published event takes some
+#: milliseconds, one that is found by reading the store 0.25 s at least.
 AS_BEFORE = 10.0
 #: Seconds after which a topic that was joined is read no more often than others.
 JOINED = 2.0
@@ -68,7 +68,7 @@ class Links(Family):
         outcome.require(cost <= COST * slack, f"a task lost {1000 * cost:.0f} ms")
         late = outcome.recovered
         outcome.require(late <= NOTICED * slack, f"noticed after {late:.1f} s")
-        # Whether a connection that died without a word left the service deaf.
+        # Whether the service received nothing after a connection died without a reset.
         after = self._live(20)
         outcome.verdict.add(before)
         outcome.verdict.add(after)
@@ -82,7 +82,7 @@ class Links(Family):
         with redis.Redis.from_url(self.store) as client:
             others = set(client.pubsub_channels())
             with batch(self.stage, size, self.url) as made:
-                # A dead connection subscribes to nothing: Redis says when a live one has.
+                # Redis lists the subscriptions of live connections alone.
                 live = made.until(
                     lambda: len(set(client.pubsub_channels()) - others) >= size, 2 * NOTICED
                 )

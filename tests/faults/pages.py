@@ -1,4 +1,4 @@
-"""Pages: the JavaScript client under Node, with what it is told and the tokens that it asks for."""
+"""Pages: the JavaScript client under Node, its callbacks, and the tokens that it requests."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Page(Reader):
 
 @contextmanager
 def token_server() -> Iterator[list[str]]:
-    """Give tokens to pages, as a project's own view does; yield the topics that were asked for."""
+    """Give tokens to pages, as a project's own view does; yield the requested topics."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -57,7 +57,7 @@ def kill_before_outcome(made: Batch, task_id: str, pid: int, state: str | None) 
     """Kill a process, unless its task has just ended by itself; return whether it was killed."""
     oracle = made.stage.oracle
     try:
-        os.kill(pid, signal.SIGSTOP)  # so that it cannot end between the look and the kill
+        os.kill(pid, signal.SIGSTOP)  # so that it cannot end between the read and the kill
         oracle.read_log()
         if task_id in oracle.truths:
             os.kill(pid, signal.SIGCONT)

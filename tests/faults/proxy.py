@@ -1,4 +1,4 @@
-"""A TCP link that goes bad: it swallows, delays, cuts, and takes everything apart."""
+"""A bad TCP link: it drops, delays, resets and fragments data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Proxy:
         self._host, self._port = parts.hostname, parts.port or 0
         self._rng = random.Random(rng.getrandbits(64))
         #: Whether nothing arrives any more. A connection that lost something is dead for good,
-        #: and nobody is told: it is half-open.
+        #: without a reset: the connection is half-open.
         self.swallows = False
         #: Seconds by which each part of a stream is late.
         self.delay = 0.0
@@ -30,7 +30,7 @@ class Proxy:
         self.takes_apart = False
         #: How often a part of a stream is its last: the connection is reset in its middle.
         self.cuts = 0.0
-        #: Whether the next part is one, whatever the dice say.
+        #: Whether the next part is one, without a random choice.
         self.cut_next = False
         self._ends: set[asyncio.StreamWriter] = set()
         #: How many parts of a stream were "swallowed", "slowed" or "cut".
@@ -106,7 +106,7 @@ class Proxy:
                 if cut:
                     break
             else:
-                writer.close()  # the other side has said all
+                writer.close()  # the other side has sent everything
                 return
         except OSError:
             pass

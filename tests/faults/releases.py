@@ -22,7 +22,7 @@ TOKEN_AGE = 5
 
 
 class TolerantWatcher(Watcher):
-    """A client that ignores frames of a type that it does not know, as the contract says."""
+    """A client that ignores frames of a type that it does not know, as the contract requires."""
 
     #: How many frames were ignored.
     ignored = 0

@@ -1,4 +1,4 @@
-"""The project's settings, with what the environment says instead.
+"""The project's settings, with those of the environment over them.
 
 FAULTS_SETTINGS is a JSON object of settings; REALTIME in it is laid over the project's.
 """

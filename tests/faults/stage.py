@@ -62,7 +62,7 @@ class Stage:
         self.seed = seed
         self.long = long
         #: What bounds in seconds are multiplied by. The short form has many processes at once on a
-        #: machine that may be small and busy: there the counts are what is looked at.
+        #: machine that may be small and busy: there only the counts matter.
         self.slack = 1.0 if long else 3.0
         self.rng = random.Random(seed)
         self.stack = ExitStack()
@@ -165,7 +165,7 @@ class Stage:
         return process, f"ws://{HOST}:{port}/{path}"
 
     def stored(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """What the result backend says of these tasks."""
+        """The results of these tasks in the result backend."""
         ids, backend = list(ids), self.app.backend
         found = backend.mget([backend.get_key_for_task(task_id) for task_id in ids])
         return {

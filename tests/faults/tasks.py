@@ -1,4 +1,4 @@
-"""Tasks that tell the oracle how they end, before Celery hears of it."""
+"""Tasks that write their outcome for the oracle before they return to Celery."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def work_less_and_less(self: Any, path: str, first: float, later: float) -> int:
 
 @shared_task(bind=True, acks_late=True, reject_on_worker_lost=True)
 def work_until_told(self: Any, path: str) -> int:
-    """Run until the file `<path>/<id>.<run>` exists: the runs of a task are told apart.
+    """Run until the file `<path>/<id>.<run>` exists: each run of a task has its own.
 
     Returns its process, as `work_less_and_less`.
     """
@@ -152,7 +152,7 @@ def exceed_softly(self: Any) -> None:
 
 @shared_task(bind=True, time_limit=1)
 def exceed_hard(self: Any) -> None:
-    write("FAILURE", self.request.id)  # in a second, and cannot say so then
+    write("FAILURE", self.request.id)  # in a second, and cannot write it then
     time.sleep(20)
 
 
@@ -170,13 +170,13 @@ def vanish(self: Any) -> None:
 
 @shared_task(bind=True)
 def return_what_no_json_can_say(self: Any) -> Any:
-    write("FAILURE", self.request.id)  # Celery's words for it
+    write("FAILURE", self.request.id)  # as Celery calls it
     return object()
 
 
 @shared_task(bind=True)
 def ignore(self: Any) -> None:
-    write("REVOKED", self.request.id)  # the service's words for it
+    write("REVOKED", self.request.id)  # as the service calls it
     raise Ignore
 
 
@@ -201,7 +201,7 @@ def retry_and_fail(self: Any, attempts: int) -> None:
 
 @shared_task(bind=True)
 def replace_by(self: Any, how: str) -> Any:
-    """Put a canvas in its place; what ends under its id tells how that went."""
+    """Replace the task by a canvas; the task that ends under its id shows the outcome."""
     canvas = {
         "task": noop.si("new"),
         "chain": chain(add.si(1, 2), noop.si("new")),

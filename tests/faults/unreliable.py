@@ -33,7 +33,7 @@ class Unreliable(Family):
     @fault("18c", "every message lost", short=200, long=1000)
     def deaf(self, size: int) -> Outcome:
         outcome = self._unreliable(size, 1.0)
-        # Only a look finds anything, and the first that can is a quarter of a second away.
+        # Only a check finds anything, and the first one comes after a quarter of a second.
         p50 = outcome.verdict.percentile(0.5)
         outcome.require(p50 > 0.3, f"messages arrived: p50 is {p50:.2f} s")
         return outcome

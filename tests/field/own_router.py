@@ -1,4 +1,4 @@
-"""An ASGI application whose project routes WebSockets itself, as docs/install.md says."""
+"""An ASGI application whose project routes WebSockets itself, as docs/install.md describes."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""`python -m tests.load`: what one web process holds, and how it ends, measured.
+"""`python -m tests.load`: measure how much load one web process bears, and how it ends.
 
 Exits with 1 when a figure misses its target. The full form takes 20 minutes, of a machine that
 does nothing else; `--short` does little of each.

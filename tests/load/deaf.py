@@ -65,7 +65,7 @@ class Deaf:
         self.code = 0
 
     def read_on(self) -> None:
-        """Read up to the close frame, and take its code."""
+        """Read up to the close frame, and note its code."""
         self.socket.settimeout(5)
         tail = b""
         with suppress(OSError):
@@ -116,13 +116,13 @@ def deaf_readers(stage: LoadStage) -> Iterator[Row]:
             poll = select.poll()
             by_number = {reader.socket.fileno(): reader for reader in readers}
             for number in by_number:
-                poll.register(number, 0)  # errors and hang-ups are always told
+                poll.register(number, 0)  # errors and hang-ups are always reported
             began = time.monotonic()
             peak = 0
             publish()
             with ThreadPoolExecutor(1) as pool:
                 measuring = pool.submit(measure)
-                # Every second one reads again when it has been told why: there is the code.
+                # Every second one reads again after its close, for the code.
                 listening = readers[::2]
                 while not measuring.done() or any(one.closed_at is None for one in readers):
                     now = time.monotonic()

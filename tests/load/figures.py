@@ -12,7 +12,7 @@ from .report import Row
 from .stage import LoadStage
 from .waiting import waiting
 
-#: In this order: what leaks is looked for while nothing else is in Redis.
+#: In this order: leaks are measured while nothing else is in Redis.
 FIGURES: dict[str, Callable[[LoadStage], Iterator[Row]]] = {
     "g": leaks,
     "a": deaf_readers,

@@ -72,7 +72,7 @@ class Longest:
 
     #: From the prober's ping to its reply.
     reply: float
-    #: Of a process that asks nobody anything: what the scheduler adds to each.
+    #: Of a process without requests: what the scheduler adds to each.
     scheduler: float
     #: One turn of Redis' event loop, by its own clock, and the commands of the largest turn.
     turn: float
@@ -158,7 +158,7 @@ def lists(stage: LoadStage) -> Iterator[Row]:
 
 
 def described(storm: Longest, alone: Longest) -> str:
-    """What Redis says of itself, then what another client of it sees."""
+    """The longest turn by Redis' own clock, then what another client of it sees."""
     own = f"{milliseconds(storm.turn)} a turn of at most {storm.commands} commands"
     own += f", {milliseconds(storm.command)} a command"
     reply = f"{milliseconds(storm.reply)} (alone {milliseconds(alone.reply)})"

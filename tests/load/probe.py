@@ -1,4 +1,4 @@
-"""The project's application, with a look at the inside of its process for whoever measures it."""
+"""The project's application, with a page of figures that only its process knows."""
 
 from __future__ import annotations
 

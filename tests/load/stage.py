@@ -1,4 +1,4 @@
-"""Where the load happens: real processes, and what each of them takes of the machine."""
+"""The stage of the load: real processes, and the resources that each of them uses."""
 
 from __future__ import annotations
 

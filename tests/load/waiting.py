@@ -1,4 +1,4 @@
-"""Many tasks wait, and one of them ends without a word."""
+"""Many tasks wait, and one of them ends without a signal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TOGETHER = 1000
 
 
 def waiting(stage: LoadStage) -> Iterator[Row]:
-    """100,000 tasks wait: how soon is an ending found, and what does each look cost?"""
+    """100,000 tasks wait: how soon is an ending found, and what does each search cost?"""
     count, ended = (100_000, 10_000) if stage.long else (2_000, 200)
     ids = publish(count)
     with stage.serving():
@@ -61,7 +61,7 @@ def publish(count: int) -> list[str]:
 def found(stage: LoadStage, task_id: str, size: str) -> Row:
     """How long it takes a web process until the ending that was stored is published."""
     backend = app_with(stage.server.url).backend
-    for _ in range(2):  # looks of the web process that are over
+    for _ in range(2):  # searches of the web process that are over
         time.sleep(conf().RECONCILE_INTERVAL)
     backend.store_result(task_id, 7, "SUCCESS")
     began = time.monotonic()
@@ -72,12 +72,12 @@ def found(stage: LoadStage, task_id: str, size: str) -> Row:
 
     require(until(is_there, 60), "the ending was not found")
     took = time.monotonic() - began
-    # A whole interval, and a look.
+    # A whole interval, and a search.
     return Row("i1", "waiting: until a stored ending is published", size, f"{took:.1f} s")
 
 
 def look(number: str, kind: str, backend: Any, size: str) -> Row:
-    """What one process's first look costs, and each later one."""
+    """The cost of a process's first search, and of each later one."""
     with reading(backend):
         reconciler = Reconciler()
         costs = [cost(reconciler) for _ in range(4)]
