@@ -6,20 +6,38 @@ import resource
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from statistics import median
 from typing import Any
 
 import pytest
 
+from tests.attacks.conftest import Neighbour, unhurt
 from tests.client.octets import HOST, frame, handshake
 from tests.client.over_http import request
 from tests.client.websocket import connect
+from tests.conftest import web_starter
 from tests.raw import DEADLINE, MIB, Web, answer, body, head, web_of
 from tests.until import until
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def impatient_web(service: Any) -> Iterator[tuple[Web, Neighbour]]:
+    """A web process that waits for 1 s for a request, and a neighbour in it."""
+    with web_starter(service) as start:
+        web = start(REQUEST_TIMEOUT=1.0)
+        with Neighbour(web).living() as living:
+            yield web, living
+
+
+@pytest.fixture
+def impatient(impatient_web: tuple[Web, Neighbour]) -> Iterator[Web]:
+    """That web process, which no test may hurt."""
+    with unhurt(*impatient_web):
+        yield impatient_web[0]
 
 
 @pytest.mark.parametrize(
@@ -32,20 +50,18 @@ pytestmark = pytest.mark.integration
     ids=lambda case: case[0],
 )
 def test_a_request_that_stops_in_the_middle_is_cut(
-    start_web: Callable[..., Web], dial: Callable[..., socket.socket], said: tuple[str, bytes]
+    impatient: Web, dial: Callable[..., socket.socket], said: tuple[str, bytes]
 ) -> None:
-    web = start_web(REQUEST_TIMEOUT=1.0)
-    connection = dial(web)
+    connection = dial(impatient)
     connection.sendall(said[1])
     answer(connection)  # within `tests.raw.DEADLINE`; as shipped it takes Daphne a minute
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
 def test_a_head_that_arrives_byte_by_byte_is_cut(
-    start_web: Callable[..., Web], dial: Callable[..., socket.socket], earlier: int
+    impatient: Web, dial: Callable[..., socket.socket], earlier: int
 ) -> None:
-    web = start_web(REQUEST_TIMEOUT=1.0)
-    connection = dial(web)
+    web, connection = impatient, dial(impatient)
     for _ in range(earlier):
         connection.sendall(f"HEAD / HTTP/1.1\r\nHost: {HOST}:{web.port}\r\n\r\n".encode())
         assert head(connection).startswith(b"HTTP/1.1 200 ")

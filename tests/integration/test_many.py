@@ -1,7 +1,6 @@
 """Many tasks at once, and clients that come before, while and after they run."""
 
 import asyncio
-import json
 from collections import Counter
 from contextlib import AsyncExitStack
 
@@ -11,6 +10,7 @@ from asgiref.sync import sync_to_async
 from realtime.core.states import TERMINAL
 from realtime.ownership import owner_from
 from tests import sample_tasks
+from tests.client.protocol import LIMIT, Feed
 from tests.client.websocket import connect
 from tests.publishing import fresh_id, token_for
 
@@ -22,43 +22,21 @@ SECONDS = 120
 
 
 class Viewer:
-    """One client's picture of one visitor's tasks, held to what is promised."""
+    """One client's statuses of one visitor's tasks, checked against the contract."""
 
-    def __init__(self):
+    def __init__(self, topic):
+        self.feed = Feed(topic)
         self.latest = {}
         self.endings = Counter()
-        self.offset = None
-        self.epoch = None
-        #: The version of each task that a page showed: its event may come later.
-        self.paged = {}
 
-    def take(self, frame):
-        if frame["type"] == "subscribed":
-            self.epoch, self.offset = frame["epoch"], frame["offset"]
-            for status in frame["snapshot"]:
-                self._status(status)
-        elif frame["type"] == "page":  # read a moment later, so it may be behind or ahead
-            for status in frame["snapshot"]:
-                if (
-                    status["version"]
-                    > self.latest.get(status["task_id"], {"version": 0})["version"]
-                ):
-                    self._status(status)
-                    self.paged[status["task_id"]] = status["version"]
-        else:
-            assert frame["type"] == "event", frame
-            assert frame["epoch"] == self.epoch
-            assert frame["offset"] - frame.get("merged", 0) == self.offset + 1
-            self.offset = frame["offset"]
-            if frame["status"]["version"] > self.paged.get(frame["status"]["task_id"], 0):
-                self._status(frame["status"])
-
-    def _status(self, status):
-        before = self.latest.get(status["task_id"], {"version": 0})
-        assert status["version"] > before["version"], (before, status)
-        self.latest[status["task_id"]] = status
-        if status["state"] in TERMINAL:
-            self.endings[status["task_id"], status["run"]] += 1
+    def receive(self, frame):
+        """Apply a frame. Raises ValueError for a gap and for a duplicate."""
+        for status in self.feed.receive(frame):
+            before = self.latest.get(status["task_id"], {"version": 0})
+            assert status["version"] > before["version"], (before, status)
+            self.latest[status["task_id"]] = status
+            if status["state"] in TERMINAL:
+                self.endings[status["task_id"], status["run"]] += 1
 
     @property
     def ended(self):
@@ -67,20 +45,19 @@ class Viewer:
 
 async def watch(stack, service, topic, token):
     client = await stack.enter_async_context(connect(service))
-    viewer = Viewer()
+    viewer = Viewer(topic)
     answer = await client.subscribe(topic, token=token)
-    viewer.take(answer)
+    viewer.receive(answer)
 
-    async def follow():
+    async def read():
         frame = answer
         while viewer.ended < TASKS:
             if after := frame.get("next"):
-                page = {"type": "page", "id": 2, "topic": topic, "after": after, "limit": 200}
-                await client.socket.send(json.dumps(page))
-            frame = json.loads(await client.socket.recv())
-            viewer.take(frame)
+                await client.send(client.request("page", topic=topic, after=after, limit=LIMIT))
+            frame = await client.next()
+            viewer.receive(frame)
 
-    return viewer, asyncio.create_task(follow())
+    return viewer, asyncio.create_task(read())
 
 
 def start(owner):
