@@ -162,7 +162,7 @@ def test_no_header_sets_the_root_path(service: Any) -> None:
     }.items(),
     ids=lambda case: case[0],
 )
-def test_what_is_over_the_servers_own_limit_is_closed_with_1009(
+def test_a_message_over_the_servers_own_limit_is_closed_with_1009(
     service: Any, dial: Callable[..., socket.socket], said: tuple[str, bytes]
 ) -> None:
     web = web_of(service)

@@ -102,7 +102,7 @@ async def test_own_file_is_imported_under_its_own_name(service, page):
     await expect(card.locator("tbody tr")).to_have_text("31 cells instead of 2")
 
 
-async def test_thumbnails_and_the_report_end_with_what_was_made(service, page):
+async def test_thumbnails_and_the_report_end_with_their_results(service, page):
     await open_live(page, service.url)
     for name, button in [
         ("Make thumbnails", "Use the samples"),
@@ -232,7 +232,7 @@ async def test_result_too_large_to_be_pushed_is_fetched_on_demand(service, page)
     await expect(card.locator("pre")).to_be_focused()
 
 
-async def test_signed_in_person_has_tasks_of_their_own(service, page):
+async def test_signed_in_user_has_their_own_tasks(service, page):
     make = (
         "from django.contrib.auth.models import User;"
         "User.objects.filter(username='ada').exists()"

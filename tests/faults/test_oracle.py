@@ -133,7 +133,7 @@ def test_a_doubled_ending_is_called_back_twice_within_an_epoch_only():
     assert feed.add_event(Position("g", 2), 0, again) == [again]
 
 
-def test_a_client_notes_what_the_contract_forbids():
+def test_a_feed_refuses_frames_against_the_contract():
     feed = Feed("task:a")
     status = {"task_id": "a", "version": 1, "state": "STARTED", "run": 1, "attempt": 0}
     assert feed.replace(Position("e", 4), [status]) == [status]

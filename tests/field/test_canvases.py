@@ -86,7 +86,7 @@ def test_a_group_is_announced_in_batches_and_its_owner_is_resolved_once(
     assert owner_of(result.results[0].id) == "crowd"
 
 
-def test_what_the_messages_of_a_chord_carry_is_announced_once(
+def test_the_tasks_in_the_messages_of_a_chord_are_announced_once(
     calls: list[list[Change]], nobody_runs: dict[str, str], amount: Callable[[int, int], int]
 ) -> None:
     size = amount(200, 2000)
@@ -98,7 +98,7 @@ def test_what_the_messages_of_a_chord_carry_is_announced_once(
     assert len(announced) == size + 50
 
 
-def test_traversing_what_a_chord_carries_is_done_once(
+def test_the_tasks_of_a_chord_are_traversed_once(
     monkeypatch: pytest.MonkeyPatch, nobody_runs: dict[str, str]
 ) -> None:
     seen: list[Any] = []
@@ -121,7 +121,7 @@ def test_a_canvas_that_was_published_can_be_published_again_under_new_ids() -> N
         assert repr(dict(each)) == before
 
 
-def test_a_canvas_of_a_generator_that_raises_announces_what_was_published(
+def test_a_canvas_of_a_generator_that_raises_announces_the_published_tasks(
     nobody_runs: dict[str, str],
 ) -> None:
     ids = [uuid() for _ in range(3)]
@@ -193,7 +193,7 @@ def test_links_bodies_and_callbacks_belong_to_the_owner_of_the_canvas() -> None:
     assert {realtime.status(task_id).run for task_id in ids} == {1}
 
 
-def test_a_body_that_is_a_group_takes_over_what_was_announced() -> None:
+def test_a_body_that_is_a_group_keeps_its_announced_records() -> None:
     body = group(sample_tasks.echo.s(), sample_tasks.total.s())
     with owner_from(lambda: "bodies"):
         result = chord([sample_tasks.add.s(1, 1), sample_tasks.add.s(2, 2)], body).apply_async()
@@ -273,7 +273,7 @@ def test_a_left_out_member_of_a_group_is_not_announced(nobody_runs: dict[str, st
     assert get_store().status(hidden) is None
 
 
-def test_a_received_task_names_what_waits_for_it(tmp_path: Path) -> None:
+def test_a_received_task_names_its_dependents(tmp_path: Path) -> None:
     last = chain(sample_tasks.hold.si(str(tmp_path / "go")), sample_tasks.add.si(1, 1)).apply_async(
         countdown=3600
     )

@@ -322,7 +322,7 @@ def send_raw(name: str, header: Any, *args: Any, task_id: str = "") -> str:
     return task_id
 
 
-def test_tasks_with_headers_of_another_producers_own_making_are_shown_to_their_ends(
+def test_tasks_with_foreign_headers_are_published_to_their_endings(
     service: Any,
 ) -> None:
     sent = [
@@ -382,7 +382,7 @@ async def test_a_policy_that_does_not_answer_delays_only_clients_that_need_it(
             await get_hub().close()
 
 
-async def test_a_result_that_comes_while_the_id_changes_hands_is_given_to_nobody_else(
+async def test_a_result_read_while_the_id_changes_its_owner_reaches_no_other_user(
     clean_redis: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = recall._whole_result

@@ -123,7 +123,7 @@ SESSIONS: list[dict[str, Any]] = [
 ]
 
 
-async def test_a_visitors_task_goes_on_through_a_sign_in_without_a_new_page_and_a_sign_out_ends_it(
+async def test_a_visitors_task_stays_visible_through_a_sign_in_and_a_sign_out_hides_it(
     site: Callable[..., str],
     watched: Watched,  # noqa: F811
     tmp_path: Path,
@@ -171,7 +171,7 @@ async def sign_in_and_out(url: str, watched: Watched, tmp_path: Path) -> None:  
     assert watched.complaints == []
 
 
-async def test_a_user_who_is_deactivated_sees_nothing_more(
+async def test_a_deactivated_user_sees_nothing_more(
     site: Callable[..., str],
     watched: Watched,  # noqa: F811
     tmp_path: Path,

@@ -149,7 +149,7 @@ def test_a_retry_that_cannot_be_published_ends_the_task() -> None:
 
 
 @pytest.mark.parametrize("way", ["task", "chord"])
-def test_a_replacement_that_cannot_be_published_ends_the_task_and_what_waits_for_it(
+def test_a_replacement_that_cannot_be_published_ends_the_task_and_its_dependents(
     way: str,
 ) -> None:
     result = chain(odd_tasks.replace_in_vain.si(way), echo.si(1)).apply_async()
@@ -211,7 +211,7 @@ def test_the_bodies_of_nested_chords_fail_together_where_the_inner_one_was_broke
 # Tasks that are left out, and scripts
 
 
-def test_what_a_child_reports_on_a_parent_that_is_left_out_makes_no_record() -> None:
+def test_reports_of_a_child_on_an_excluded_parent_make_no_record() -> None:
     parent = odd_tasks.hidden_parent.delay()
     child = parent.get(timeout=20)
     assert ended(child)[-1].result == parent.id

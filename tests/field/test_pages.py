@@ -351,7 +351,7 @@ async def test_an_element_follows_its_attributes_and_leaves_nothing_behind(
     assert await tab.evaluate("sockets.length") == 1
 
 
-async def test_elements_survive_what_scripts_of_a_page_do_with_them(
+async def test_elements_survive_the_scripts_of_a_page(
     webs: Callable[..., Any], tab: Page, tmp_path: Path
 ) -> None:
     """They are replaced, moved, doubled, changed in a hurry, and there before their script."""
@@ -476,7 +476,7 @@ async def test_a_page_under_a_path_connects_under_it(webs: Callable[..., Any], t
 # P15, C7
 
 
-async def test_a_page_that_comes_back_from_the_cache_connects_once_and_is_current(
+async def test_a_page_restored_from_the_cache_connects_once_and_is_current(
     webs: Callable[..., Any], tab: Page
 ) -> None:
     web = await asyncio.to_thread(webs)

@@ -116,7 +116,7 @@ def test_tasks_that_are_applied_outside_of_a_task_have_their_owner_and_their_end
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_is_published_on_commit_belongs_to_the_owner_where_it_was_registered() -> None:
+def test_a_task_published_on_commit_belongs_to_the_owner_at_its_registration() -> None:
     seen: list[Any] = []
 
     def note() -> None:
@@ -230,7 +230,7 @@ def test_a_signal_handler_in_a_task_can_report_progress(monkeypatch: pytest.Monk
 # T26
 
 
-def test_each_override_of_the_settings_starts_without_what_waited_before(
+def test_each_override_of_the_settings_starts_with_an_empty_queue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with override_settings(REALTIME={"REDIS_URL": "redis://127.0.0.1:1/0"}):

@@ -253,7 +253,7 @@ def test_the_handshake_is_judged_by_djangos_own_rules(
         ),
     ],
 )
-def test_the_log_names_what_to_change_in_one_line(
+def test_the_log_names_the_setting_to_change_in_one_line(
     caplog: pytest.LogCaptureFixture, handshake: Any, remedy: str
 ) -> None:
     with override_settings(ALLOWED_HOSTS=["example.com"]), caplog.at_level(logging.WARNING):

@@ -108,7 +108,7 @@ def test_an_ending_among_a_hundred_thousand_waiting_tasks_is_found_by_the_next_s
 
 
 @pytest.mark.parametrize("backend", DATABASES, indirect=True)
-def test_a_database_is_not_asked_for_every_waiting_task_by_its_id(
+def test_a_database_is_not_queried_for_every_waiting_task_by_its_id(
     backend: Any, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -357,7 +357,7 @@ async def test_requests_for_results_are_answered_and_few_wait_for_a_backend_that
 # What a worker has received
 
 
-def test_of_many_tasks_that_a_living_worker_holds_records_are_read_once(
+def test_records_of_a_living_workers_many_tasks_are_read_once(
     backend: Any, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = get_store()

@@ -127,7 +127,7 @@ async def test_a_renewal_that_the_end_of_the_token_overtakes_is_granted(
     assert (await client.next("event"))["status"]["state"] == "SUCCESS"
 
 
-async def test_a_token_that_ends_while_a_new_grant_is_asked_for_is_reported_as_ended(
+async def test_a_token_that_ends_during_its_renewal_is_reported_as_ended(
     client: SessionClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client renews after `unauthorized`; `not_found` would be an answer for good."""
@@ -560,7 +560,7 @@ def test_a_list_is_read_page_by_page_over_http_too(service: Any, people: Any) ->
 # Slow backends (W6)
 
 
-async def test_a_broker_of_celery_that_does_not_answer_holds_up_nothing_but_the_cancel(
+async def test_a_celery_broker_that_does_not_answer_delays_the_cancel_alone(
     client: SessionClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests_module, "TIME_LIMIT", 2.0)
@@ -584,7 +584,7 @@ async def test_a_broker_of_celery_that_does_not_answer_holds_up_nothing_but_the_
         released.set()
 
 
-async def test_a_result_backend_that_does_not_answer_holds_up_no_ping_and_no_subscription(
+async def test_a_result_backend_that_does_not_answer_delays_no_ping_and_no_subscription(
     client: SessionClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = threading.Event()

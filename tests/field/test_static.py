@@ -89,7 +89,7 @@ def test_nothing_in_a_bundle_passes_for_an_import_or_a_source_map(entry: str) ->
     assert len(comments) == 1, "the licence alone"
 
 
-def test_a_wheel_holds_the_bundles_and_their_types_and_no_sources() -> None:
+def test_a_wheel_contains_the_bundles_and_their_types_and_no_sources() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     files = [*ENTRIES, *(entry.replace(".js", ".d.ts") for entry in ENTRIES)]

@@ -441,7 +441,7 @@ async def test_a_status_without_a_key_that_this_release_has_is_read(clean_redis:
     await store.close()
 
 
-async def test_a_later_schema_is_logged_once_and_everything_goes_on(
+async def test_a_later_schema_is_logged_once_and_stops_nothing(
     clean_redis: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = get_store()
@@ -581,7 +581,7 @@ async def test_subscribers_of_tasks_that_were_purged_get_an_empty_snapshot_in_th
         await hub.close()
 
 
-def test_what_a_forgotten_task_still_sends_does_not_bring_it_back(clean_redis: str) -> None:
+def test_later_changes_of_a_forgotten_task_are_refused(clean_redis: str) -> None:
     store = get_store()
     pending, started, ended = life("t", "p", "1")
     store.accept(pending)

@@ -313,7 +313,7 @@ def test_a_left_out_member_of_a_chain_is_not_announced() -> None:
     assert get_store().status(last.parent.id) is None
 
 
-def test_what_a_process_announced_without_knowing_is_withdrawn_by_the_worker(
+def test_a_wrong_announcement_of_a_publisher_is_withdrawn_by_the_worker(
     monkeypatch: pytest.MonkeyPatch, running: Workers
 ) -> None:
     monkeypatch.setattr(app.tasks[pushed_tasks.quiet.name], "realtime", True)
@@ -327,7 +327,7 @@ def test_what_a_process_announced_without_knowing_is_withdrawn_by_the_worker(
 
 
 @pytest.mark.parametrize("how", ["SIGQUIT", "REMAP_SIGTERM"] if LONG else ["SIGQUIT"])
-def test_what_a_cold_shutdown_breaks_off_is_lost_at_once_with_what_waits_for_it(
+def test_a_task_that_a_cold_shutdown_ends_is_lost_at_once_with_its_dependents(
     how: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
     env = {"REMAP_SIGTERM": "SIGQUIT"} if how == "REMAP_SIGTERM" else {}
@@ -343,7 +343,7 @@ def test_what_a_cold_shutdown_breaks_off_is_lost_at_once_with_what_waits_for_it(
 
 
 @pytest.mark.skipif(not LONG, reason="in the long form: test_waiting.py has it in short")
-def test_what_a_cold_shutdown_breaks_off_and_was_not_acknowledged_runs_again(
+def test_an_unacknowledged_task_that_a_cold_shutdown_ends_runs_again(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
     release = tmp_path / "go"

@@ -145,7 +145,7 @@ def test_a_task_of_a_killed_worker_is_stalled_and_lost(
 
 
 @pytest.mark.parametrize("which", ["waits behind it", "is the chord's body"])
-def test_what_waits_for_a_lost_task_is_lost_with_it(
+def test_dependents_of_a_lost_task_are_lost_with_it(
     killed: dict[str, list[str]], which: str
 ) -> None:
     assert killed[which][-1:] == ["LOST"]

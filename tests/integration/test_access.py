@@ -258,7 +258,7 @@ async def test_a_client_that_sent_a_token_for_the_task_may_cancel_it(service: An
         assert (await client.ask("cancel", task_id=by_user))["type"] == "cancelled"
 
 
-async def test_cancelling_is_not_found_for_everybody_else(service: Any, people: Any) -> None:
+async def test_cancelling_a_foreign_task_is_not_found(service: Any, people: Any) -> None:
     task_id = fresh_id()
     version = publish_change(task_id, "STARTED", owner=people.alice.key)
     sessions = ("", people.bob.session, people.clerk.session, people.auditor.session)

@@ -14,7 +14,7 @@ from project.processes import ROOT
 pytestmark = pytest.mark.integration
 
 
-def test_all_that_the_image_copies_is_there_and_not_ignored() -> None:
+def test_every_file_that_the_image_copies_exists_and_is_not_ignored() -> None:
     copied = re.findall(r"^COPY (\S+) ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
     kept = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), flags=re.MULTILINE)
     assert sorted(copied) == sorted(kept)

@@ -163,7 +163,7 @@ def test_a_task_that_runs_has_no_result_yet(service: Any) -> None:
     assert (answer.code, error_of(answer)) == (404, "not_found")
 
 
-def test_a_task_whose_result_nobody_keeps_answers_null(service: Any) -> None:
+def test_a_task_without_a_stored_result_answers_null(service: Any) -> None:
     task_id = forget.delay({"a": 1}).id
     assert ended(task_id).result is None
     token = token_for(service, f"task:{task_id}")
@@ -194,7 +194,7 @@ def test_a_real_task_is_revoked_by_a_token_over_http(service: Any) -> None:
     assert ended(task_id).state == "REVOKED"
 
 
-def test_nobody_else_cancels(service: Any, people: Any) -> None:
+def test_only_the_owner_cancels(service: Any, people: Any) -> None:
     alice, task_id = people.alice, fresh_id()
     publish_change(task_id, "STARTED", owner=alice.key)
     path = f"/realtime/tasks/{task_id}/cancel/"
@@ -208,7 +208,7 @@ def test_nobody_else_cancels(service: Any, people: Any) -> None:
     assert not status.cancelling
 
 
-def test_cancelling_what_has_ended_is_accepted_and_changes_nothing(
+def test_cancelling_an_ended_task_is_accepted_and_changes_nothing(
     service: Any, people: Any
 ) -> None:
     task_id = fresh_id()
@@ -242,7 +242,7 @@ def test_a_user_gets_a_token_for_their_own_topics(service: Any, people: Any) -> 
     assert before - timedelta(seconds=1) <= ends <= datetime.now(UTC) + timedelta(seconds=1)
 
 
-def test_what_one_may_not_see_one_gets_no_token_for(service: Any, people: Any) -> None:
+def test_no_token_is_made_for_a_forbidden_topic(service: Any, people: Any) -> None:
     foreign = fresh_id()
     publish_change(foreign, "PENDING", owner=people.alice.key)
     asked = {

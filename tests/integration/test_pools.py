@@ -156,7 +156,7 @@ def test_retries_are_published_in_order(pool: Pool, task: Any) -> None:
 
 
 @everywhere
-def test_what_waits_is_revoked_or_expires(pool: Pool) -> None:
+def test_a_waiting_task_is_revoked_or_expires(pool: Pool) -> None:
     result = sample_tasks.add.apply_async((1, 2), countdown=1)
     app.control.revoke(result.id)
     expired = ended(sample_tasks.add.apply_async((1, 2), expires=-1).id)[-1]
@@ -269,7 +269,7 @@ def test_gevent_knows_the_hard_limit_only(pool: Pool) -> None:
 
 
 @in_pools(GEVENT)
-def test_gevent_terminates_what_runs(pool: Pool, tmp_path: Path) -> None:
+def test_gevent_terminates_a_running_task(pool: Pool, tmp_path: Path) -> None:
     task_id = sample_tasks.hold.delay(str(tmp_path / "never")).id
     reached(task_id, "STARTED")
     app.control.revoke(task_id, terminate=True)

@@ -94,7 +94,7 @@ def test_a_waiting_task_that_was_revoked_is_found(reconciler):
     assert realtime.status("t").state == "REVOKED"
 
 
-def test_what_is_alive_is_left_alone(reconciler):
+def test_living_tasks_are_not_changed(reconciler):
     get_store().renew_lease("w", 60)
     begin("t", worker="w")
     begin("unknown-worker")
@@ -105,7 +105,7 @@ def test_what_is_alive_is_left_alone(reconciler):
     ]  # fmt: skip
 
 
-def test_a_lease_that_is_gone_stalls_and_one_that_returns_lifts_it(reconciler, monkeypatch):
+def test_an_expired_lease_stalls_and_a_renewed_one_ends_that(reconciler, monkeypatch):
     monkeypatch.setattr("realtime.web.reconciler._CONFIRM_AFTER", 0.01)
     begin("t", worker="w", redelivery_timeout=60)
     reconciler.reconcile()
@@ -129,7 +129,7 @@ def test_a_lease_that_is_back_at_the_second_check_stalls_nothing(reconciler, mon
     assert realtime.status("t").state == "STARTED"
 
 
-def test_what_stays_stalled_is_lost_when_its_patience_is_over(reconciler, monkeypatch):
+def test_a_task_that_stays_stalled_is_lost_after_its_timeout(reconciler, monkeypatch):
     monkeypatch.setattr("realtime.web.reconciler._CONFIRM_AFTER", 0.01)
     begin("t", worker="w", redelivery_timeout=0)
     begin("redelivered", worker="w", redelivery_timeout=3600)
@@ -179,7 +179,7 @@ def test_a_whole_worker_that_dies_is_stalled_then_lost(start_service, tmp_path):
     assert states(history(task_id))[-3:] == ["STARTED", "STALLED", "LOST"]
 
 
-def test_a_worker_that_pauses_is_stalled_and_goes_on(start_service, tmp_path):
+def test_the_task_of_a_paused_worker_is_stalled_and_continues(start_service, tmp_path):
     service = start_service(REALTIME=json.dumps(SOON), **BRIEF)
     release = tmp_path / "go"
     task_id = sample_tasks.hold.delay(str(release)).id

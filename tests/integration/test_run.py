@@ -191,7 +191,7 @@ def test_when_a_part_dies_all_end_and_the_output_names_it(
     assert_nothing_left(run)
 
 
-def test_when_nobody_reads_its_output_any_more_it_ends(tmp_path: Path) -> None:
+def test_it_ends_when_its_output_is_closed(tmp_path: Path) -> None:
     # As `make run | head -1` does.
     env = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": "0", "WORKERS": "1"}
     with subprocess.Popen(

@@ -143,7 +143,7 @@ async def test_sigterm_under_two_hundred_sockets_closes_each_with_1012(
     assert "destroyed" not in web.process.log()
 
 
-def test_with_nobody_there_the_end_waits_for_nobody(start_web: Callable[..., Web]) -> None:
+def test_without_connections_the_server_ends_at_once(start_web: Callable[..., Web]) -> None:
     web = start_web(DRAIN_SECONDS=3600.0)
     assert request(web, "GET", "/realtime/healthz").code == 200
     web.end()
@@ -278,7 +278,7 @@ def test_a_taken_port_is_an_error(service: Any) -> None:
     assert "Listen failure" in done.stderr
 
 
-def test_what_is_no_address_is_an_error(service: Any) -> None:
+def test_an_invalid_address_is_an_error(service: Any) -> None:
     done = serve(service, "nowhere")
     assert done.returncode == 1
     assert "no address" in done.stderr

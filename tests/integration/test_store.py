@@ -117,7 +117,7 @@ def happens_besides(random):
 
 
 @pytest.mark.parametrize("seed", range(60))
-async def test_memory_and_redis_come_to_the_same_whatever_is_sent(clean_redis, seed):
+async def test_memory_and_redis_agree_after_any_changes(clean_redis, seed):
     random, in_redis = Random(seed), get_store()
     with override_settings(**IN_MEMORY | {"REALTIME": settings.REALTIME | IN_MEMORY["REALTIME"]}):
         in_memory = get_store()
@@ -141,7 +141,7 @@ def test_a_status_has_every_key_in_order_and_keeps_fields_that_a_change_omits(st
     assert (status.result, status.truncated, status.cancelling) == (None, False, False)
 
 
-def test_a_status_can_be_asked_for_as_its_owner_only(store):
+def test_a_status_can_be_read_for_its_owner_only(store):
     for task_id, owner in (("t", "1"), ("nobodys", "")):
         store.accept(Change(task_id=task_id, state="PENDING", attempt=0, owner=owner))
     assert store.status("t", owner="1") == store.status("t") is not None
@@ -227,7 +227,7 @@ def test_a_change_among_many_that_redis_refuses_is_raised_and_the_others_are_kep
     assert store.send_all(changes)() == [0, 1, 0]
 
 
-def test_only_a_task_of_which_nothing_but_its_publishing_is_known_is_withdrawn(store):
+def test_only_a_task_that_was_only_published_is_withdrawn(store):
     said = {"publication": "p", "owner": "42"}
     for task_id in ("waits", "runs"):
         store.accept(Change(task_id=task_id, state="PENDING", **said))
@@ -241,7 +241,7 @@ def test_only_a_task_of_which_nothing_but_its_publishing_is_known_is_withdrawn(s
     assert store.accept(Change(task_id="waits", state="PENDING", **said)) == 1
 
 
-def test_what_follows_a_run_is_kept_with_it(store):
+def test_dependents_of_a_run_are_stored_with_it(store):
     dependents = (Dependent("next", "tasks.next"), Dependent("body", ""))
     run = {"task_id": "t", "run_id": "a", "worker": "w", "redelivery_timeout": 7}
     store.accept(Change(state="STARTED", begins=True, dependents=dependents, **run))
@@ -250,7 +250,7 @@ def test_what_follows_a_run_is_kept_with_it(store):
     assert (found.dependents, found.redelivery_timeout, found.alive) == (dependents, 7, False)
 
 
-def test_a_task_that_is_no_longer_only_held_is_given_another_time(clean_redis):
+def test_a_received_task_that_runs_gets_another_time(clean_redis):
     store, held = get_store(), {"task_id": "t", "worker": "w"}
     with redis.Redis.from_url(clean_redis) as client:
         store.accept(Change(state="RECEIVED", **held))
@@ -382,7 +382,7 @@ async def test_a_topic_that_went_back_is_kept_as_long_as_before(clean_redis):
     await store.close()
 
 
-async def test_places_name_each_topic_and_none_for_what_is_not_there(store):
+async def test_heads_are_of_each_topic_and_none_for_missing_ones(store):
     for change in some_life("t", owner="42"):
         await sync_to_async(store.accept)(change)
     task, user, missing = await store.heads(["task:t", "user:42", "task:none"])
@@ -425,7 +425,7 @@ async def _joined(groups):
             await auntil(are_known)
 
 
-async def test_the_group_message_is_what_the_layer_itself_would_send(clean_redis):
+async def test_the_group_message_is_the_one_that_the_layer_would_send(clean_redis):
     """The contract with channels_redis: what the script packs, its deserialize() reads."""
     assert installed("channels-redis") >= "4.3"
     client = redis.asyncio.Redis.from_url(clean_redis)
@@ -500,7 +500,7 @@ def test_a_change_whose_connection_is_cut_before_it_is_answered_is_sent_again(cl
     assert store.status("t").state == "RECEIVED"
 
 
-def test_scripts_that_redis_forgot_are_given_to_it_again(clean_redis):
+def test_scripts_that_redis_lost_are_loaded_again(clean_redis):
     store = get_store()
     store.accept(Change(task_id="t", state="PENDING"))
     with redis.Redis.from_url(clean_redis) as client:
@@ -509,7 +509,7 @@ def test_scripts_that_redis_forgot_are_given_to_it_again(clean_redis):
     assert store.status("t").state == "RECEIVED"
 
 
-def test_a_refusal_of_redis_is_raised_and_the_connection_goes_on(clean_redis):
+def test_an_error_of_redis_is_raised_and_the_connection_stays_usable(clean_redis):
     store = get_store()
     with redis.Redis.from_url(clean_redis) as client:
         client.set("realtime:task:t", "no hash")

@@ -60,7 +60,7 @@ async def test_a_ping_is_answered_with_its_id(service: Any) -> None:
             assert await client.next() == {"type": "pong", "id": number}
 
 
-async def test_the_same_id_may_come_again(service: Any) -> None:
+async def test_an_id_of_a_request_may_be_reused(service: Any) -> None:
     async with connect(service) as client:
         for _ in range(3):
             await client.send({"type": "ping", "id": 1})
@@ -86,7 +86,7 @@ async def test_an_unknown_type_is_a_bad_request_that_keeps_its_id(service: Any) 
         assert answer["message"] == "type must be subscribe, unsubscribe, page, cancel or ping"
 
 
-async def test_answers_come_in_the_order_of_the_questions(service: Any, session: str) -> None:
+async def test_answers_arrive_in_the_order_of_the_requests(service: Any, session: str) -> None:
     known, unknown = fresh_id(), fresh_id()
     publish_change(known, "PENDING")
     async with connect(service, session=session) as client:
@@ -187,14 +187,14 @@ async def test_unsubscribing_stops_the_events(service: Any, session: str) -> Non
         assert await one.has_nothing()
 
 
-async def test_unsubscribing_from_what_was_never_subscribed_is_answered(service: Any) -> None:
+async def test_unsubscribing_without_a_subscription_is_answered(service: Any) -> None:
     topic = f"task:{fresh_id()}"
     async with connect(service) as client:
         answer = await client.ask("unsubscribe", topic=topic)
         assert answer == {"type": "unsubscribed", "id": 1, "topic": topic}
 
 
-async def test_subscribing_again_begins_again_and_events_still_come_once(
+async def test_subscribing_again_sends_a_new_snapshot_and_each_event_once(
     service: Any, session: str
 ) -> None:
     task_id = fresh_id()
@@ -316,7 +316,7 @@ async def test_recovery_is_whole_or_not_at_all(
             assert len(answer["snapshot"]) == 1
 
 
-async def test_recovery_works_on_the_topic_of_all_of_ones_tasks(service: Any, people: Any) -> None:
+async def test_recovery_works_on_the_topic_of_a_users_tasks(service: Any, people: Any) -> None:
     alice = people.alice
     first, second = fresh_id(), fresh_id()
     publish_change(first, "PENDING", owner=alice.key)

@@ -204,7 +204,7 @@ def test_the_links_of_a_chain_are_known_before_their_turn(tmp_path):
     assert states(ended(last.id)).count("PENDING") == 1
 
 
-def test_what_follows_a_failure_in_a_chain_ends_with_it():
+def test_tasks_after_a_failure_in_a_chain_end_with_it():
     last = chain(
         sample_tasks.fail.si("first"), sample_tasks.add.si(1, 1), sample_tasks.add.si(2, 2)
     ).apply_async()
@@ -213,7 +213,7 @@ def test_what_follows_a_failure_in_a_chain_ends_with_it():
         assert (status.state, status.error["message"]) == ("FAILURE", "first")
 
 
-def test_what_follows_a_revoked_task_in_a_chain_is_revoked(tmp_path):
+def test_tasks_after_a_revoked_one_in_a_chain_are_revoked(tmp_path):
     last = chain(
         sample_tasks.hold.si(str(tmp_path / "never")), sample_tasks.add.si(1, 1)
     ).apply_async()
@@ -240,7 +240,7 @@ def test_a_chord_shows_its_body_from_the_beginning(tmp_path):
     assert wait(result.id).result == 6
 
 
-def test_what_a_chain_holds_is_known_before_its_turn_and_ends_with_what_breaks_it(tmp_path):
+def test_nested_tasks_of_a_chain_are_known_before_their_turn_and_end_with_a_failure(tmp_path):
     release = tmp_path / "go"
     parts = [sample_tasks.add.si(n, n).set(task_id=uuid()) for n in range(2)]
     body = sample_tasks.total.s().set(task_id=uuid())
@@ -255,7 +255,7 @@ def test_what_a_chain_holds_is_known_before_its_turn_and_ends_with_what_breaks_i
         assert (status.state, status.error["message"]) == ("FAILURE", "released")
 
 
-def test_what_follows_a_task_that_the_workers_parent_ended_ends_with_it():
+def test_tasks_after_one_that_the_workers_parent_ended_end_with_it():
     body = sample_tasks.total.s().set(task_id=uuid())
     part = sample_tasks.add.si(1, 1).set(task_id=uuid())
     # Celery stores nothing of a part that it has not made yet, so nobody finds it there.

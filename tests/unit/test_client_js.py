@@ -48,7 +48,7 @@ def tools() -> str:
     return node
 
 
-def test_the_committed_bundles_are_what_the_sources_make(tools: str) -> None:
+def test_the_committed_bundles_are_built_from_the_sources(tools: str) -> None:
     command = [tools, "scripts/build.mjs", "--check"]
     run = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False

@@ -75,7 +75,7 @@ def test_every_page_has_a_strict_policy(client, own_tasks):
         assert response["Referrer-Policy"] == "same-origin"
 
 
-def test_page_holds_no_inline_code_or_style_and_no_outside_address(client, own_tasks):
+def test_page_has_no_inline_code_or_style_and_no_foreign_address(client, own_tasks):
     own_tasks.append(status())
     page = client.get("/").content.decode()
     assert "<style" not in page
@@ -236,7 +236,7 @@ def test_the_text_of_the_state_has_the_next_step(fields, state, at):
         ({"current": 2, "total": 3, "message": None}, {"value": 2, "max": 3, "text": "66 %"}),
     ],
 )
-def test_bar_shows_what_is_known(progress, bar):
+def test_bar_shows_known_progress(progress, bar):
     assert card(status(progress=progress))["progress"] == bar
     assert card(status(progress=progress, state="SUCCESS"))["progress"] is None
 

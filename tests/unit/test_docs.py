@@ -294,7 +294,7 @@ def test_every_attack_is_listed_with_its_test_and_no_other_is() -> None:
         assert {f"{name}::{test}" for test in named_tests(file)} <= listed
 
 
-def test_every_line_of_the_list_of_attacks_is_there() -> None:
+def test_every_test_in_the_list_of_attacks_exists() -> None:
     assert {int(row[0]) for row in rows(read("docs/security.md"))} == set(range(1, 21))
 
 

@@ -34,7 +34,7 @@ def test_there_is_a_lock_for_each_list_of_requirements() -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
-def test_a_lock_holds_no_address(lock: Path) -> None:
+def test_a_lock_contains_no_address(lock: Path) -> None:
     assert ADDRESS.search(lock.read_text()) is None
 
 
@@ -55,16 +55,16 @@ def test_every_line_is_a_pin_or_a_hash(lock: Path) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
-def test_everything_that_is_asked_for_is_locked(lock: Path) -> None:
+def test_every_requirement_is_locked(lock: Path) -> None:
     wanted = re.findall(r"^[a-z][\w-]*", lock.with_suffix(".in").read_text(), flags=re.MULTILINE)
     assert set(wanted) <= names(lock)
 
 
-def test_the_tests_run_with_what_make_run_runs_with() -> None:
+def test_the_tests_have_the_versions_of_make_run() -> None:
     assert set(pins(REQUIREMENTS / "runtime.lock")) <= set(pins(REQUIREMENTS / "dev.lock"))
 
 
-def test_what_is_measured_is_what_make_run_runs_with() -> None:
+def test_the_benchmarks_have_the_versions_of_make_run() -> None:
     assert set(pins(REQUIREMENTS / "runtime.lock")) <= set(pins(REQUIREMENTS / "bench.lock"))
 
 
@@ -75,7 +75,7 @@ def test_the_tests_and_the_benchmarks_fit_into_one_venv() -> None:
     assert apart == set()
 
 
-def test_the_lock_of_the_javascript_tools_holds_no_address() -> None:
+def test_the_lock_of_the_javascript_tools_contains_no_address() -> None:
     lock = json.loads((ROOT / "package-lock.json").read_text())
     packages = {name: entry for name, entry in lock["packages"].items() if name}
     assert [name for name, entry in packages.items() if "resolved" in entry] == []
@@ -88,7 +88,7 @@ FLOORS = {
 }
 
 
-def test_no_release_with_a_known_hole_is_allowed() -> None:
+def test_no_release_with_a_known_vulnerability_is_allowed() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text()
     for name, (floor, why) in FLOORS.items():
         assert re.search(rf'"{name}>={re.escape(floor)}["<,]', pyproject), why

@@ -144,13 +144,13 @@ def test_a_key_with_something_else_hides_no_other_ending(monkeypatch, payload):
 
 
 @pytest.mark.parametrize("name", ["rpc://", None])
-def test_what_cannot_be_asked_is_not_asked(name, monkeypatch):
+def test_a_backend_that_cannot_be_searched_is_not_queried(name, monkeypatch):
     app = Celery("results", broker="memory://", backend=name, set_as_current=False)
     monkeypatch.setattr("realtime.results.current_app", SimpleNamespace(backend=app.backend))
     assert stored_endings(["t"]) == {}
 
 
-def test_the_kinds_that_can_be_asked():
+def test_which_kinds_of_backend_can_be_searched():
     assert is_readable(RedisBackend)
     assert not any(is_readable(kind) for kind in (RPCBackend, MongoBackend, S3Backend))
 

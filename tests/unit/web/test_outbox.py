@@ -299,7 +299,7 @@ async def test_a_client_that_accepts_no_answers_waits_with_the_next_request(sink
 
 
 @given(st.lists(st.sampled_from(["PROGRESS", "PROGRESS", "STARTED", "RETRY", "SUCCESS"])))
-def test_whatever_comes_every_offset_is_sent_or_counted_and_they_rise(states):
+def test_every_offset_is_sent_or_counted_and_offsets_rise(states):
     async def read_all():
         sink = QueueingSink()
         outbox = Outbox(sink)
@@ -403,7 +403,7 @@ async def test_nothing_overtakes_a_frame_that_waits_or_is_being_sent(direct, wri
     assert writing_sink.sent.qsize() == 1
 
 
-async def test_merged_events_are_counted_from_what_was_written_at_once(direct, writing_sink, at):
+async def test_merged_events_are_counted_from_the_last_written_event(direct, writing_sink, at):
     direct.put_event(at["task:a"], event(1))
     writing_sink.has_room = False
     writing_sink.accepts.clear()

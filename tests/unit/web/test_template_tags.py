@@ -217,7 +217,7 @@ def test_each_task_of_a_page_is_read_once_and_none_that_the_view_has_read(
     assert (store.asked, found.count(' token="')) == (4, 50)
 
 
-def test_without_the_store_the_page_is_still_a_page_and_asks_once(
+def test_without_the_store_the_page_is_rendered_and_reads_once(
     monkeypatch: pytest.MonkeyPatch, visitor: Any
 ) -> None:
     store = Store()

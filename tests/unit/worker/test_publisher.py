@@ -156,7 +156,7 @@ def test_a_change_waits_while_another_thread_reads_the_reply_before_it(store, pu
     assert sent == ["first", "second"]
 
 
-def test_after_one_answer_that_does_not_come_the_others_are_not_waited_for(store, publisher):
+def test_after_one_missing_reply_the_others_are_not_awaited(store, publisher):
     asked = []
 
     def send(change):
@@ -205,7 +205,7 @@ def test_without_another_thread_the_answer_is_waited_for(store, publisher, monke
     assert not publisher.send(change()).acknowledged  # there is one again
 
 
-def test_what_could_not_be_sent_is_sent_in_order_when_redis_is_back(failing, publisher):
+def test_queued_changes_are_sent_in_order_when_redis_is_back(failing, publisher):
     failing.reachable.clear()
     for number in range(50):
         assert not publisher.publish(change(f"t{number}"))

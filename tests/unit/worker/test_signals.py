@@ -44,7 +44,7 @@ def test_everything_that_waits_is_found_in_its_order(signatures, waiting):
     assert "".join(ids(*signatures)) == waiting
 
 
-def test_a_message_that_carries_nothing_has_nobody_waiting():
+def test_a_message_without_callbacks_has_no_dependents():
     assert ids() == []
     assert ids(body="no signature") == []
 
@@ -74,7 +74,7 @@ def test_a_task_is_lost_when_nothing_will_deliver_it_again(late, options, second
         (None, "a"),
     ],
 )
-def test_what_waits_for_a_task_that_no_worker_knows_fails_with_it(monkeypatch, embed, told):
+def test_dependents_of_an_unknown_task_fail_with_it(monkeypatch, embed, told):
     changes = []
     monkeypatch.setattr("realtime.worker.consuming.publisher.publish", changes.append)
     monkeypatch.setattr("realtime.worker.endings.publisher.send_all", changes.extend)

@@ -49,7 +49,7 @@ def progress(change):
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_what_of_meta_can_be_read_is_shown(sent, given):
+def test_the_readable_part_of_meta_is_shown(sent, given):
     with override_settings(REALTIME={"PROGRESS_META": given}):
         push_state(None, "t", "PROGRESS", Raising(current=1, status="on"))
     known = {"current": 1, "total": None, "message": "on", "meta": None}
