@@ -32,6 +32,7 @@ class Failover(Family):
         stage.stack.callback(loop.close)
         self.name_of_both = Proxy(loop, self.old.url, stage.rng)
         with redis.Redis.from_url(self.old.url) as old, redis.Redis.from_url(self.new.url) as new:
+            old.config_set("repl-diskless-sync-delay", 0)  # else a replica waits for 5 s
             new.replicaof("127.0.0.1", old.connection_pool.connection_kwargs["port"])
             synced = until(lambda: new.info("replication")["master_link_status"] == "up", 60)
             require(synced, "the replica did not follow its primary")

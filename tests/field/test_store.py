@@ -57,6 +57,7 @@ def servers(two_servers: tuple[str, str]) -> tuple[str, str]:
     for url in two_servers:
         with redis.Redis.from_url(url) as client:
             client.replicaof("NO", "ONE")
+            client.config_set("repl-diskless-sync-delay", 0)  # else a replica waits for 5 s
             client.flushall()
     return two_servers
 
