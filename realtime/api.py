@@ -14,7 +14,7 @@ from realtime.core.topics import TASK, USER, Topic
 from realtime.exceptions import TaskNotFound, WaitTimeout
 from realtime.ownership import owner_of_request
 from realtime.store import get_store
-from realtime.store.base import Reading
+from realtime.store.reading import Reading
 
 from .web.access.tokens import make_token
 from .web.forgetting import forget

@@ -1,4 +1,4 @@
-"""The store in memory, for unit tests that run in one process. It promises the same."""
+"""The store in memory, for tests that run in one process. It behaves as the one in Redis."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from asgiref.sync import async_to_sync
 from realtime.core.change import Change
 from realtime.core.decide import Accepted, decide, forget
 from realtime.core.event import Event
+from realtime.core.frames import LONGEST_PAGE, PAGE
 from realtime.core.jsontext import dumps
 from realtime.core.position import Head, Position, next_digest
 from realtime.core.states import PENDING, RECEIVED, STALLED, TERMINAL_RANK, rank
@@ -19,17 +20,8 @@ from realtime.core.status import Status
 from realtime.core.topics import TASK, USER, VISITOR, Topic
 from realtime.groups.layer import get_layer, group_of, to_message
 
-from .base import (
-    LONGEST_PAGE,
-    PAGE,
-    PAGE_BYTES,
-    Ownership,
-    Page,
-    Reading,
-    Running,
-    Store,
-    Waiting,
-)
+from .base import Store
+from .reading import PAGE_BYTES, Ownership, Page, Reading, Running, Waiting
 from .record import Log, Record, new_name
 
 
@@ -82,9 +74,9 @@ class MemoryStore(Store):
     def _set_owner(
         self, record: Record, change: Change, before: Accepted | None, new_life: bool
     ) -> bool:
-        """Give a task to its publication's owner; without one, to the first that is known.
+        """Set the owner whom the publication names; without one, the first that a change names.
 
-        Return whether it came to an owner, or to another one.
+        Return whether that begins another life.
         """
         known = before.publication if before else ""
         named = change.publication not in ("", known)
@@ -191,7 +183,7 @@ class MemoryStore(Store):
     def _known(self) -> Mapping[str, Record]:
         return {task_id: record for task_id, record in list(self._records.items()) if record.known}
 
-    # Moving and removing what is kept.
+    # Moving and removing records.
 
     def withdraw(self, task_id: str, publication: str) -> bool:
         with self._lock:
@@ -269,7 +261,9 @@ class MemoryStore(Store):
 
     async def read_since(self, topic: Topic, head: Head) -> Reading:
         with self._lock:
-            log, ((epoch, offset), digest) = self._log(topic), head
+            log, ((epoch, offset), digest) = self._logs.get(str(topic)), head
+            if log is None:
+                return self._read(topic, None, PAGE)
             texts = log.missed(head.position)
             for text in texts or ():
                 digest = next_digest(digest, text)
@@ -331,7 +325,7 @@ class MemoryStore(Store):
         return [log.head if log else None for log in logs]
 
     async def expire(self, topics: Sequence[str]) -> None:
-        pass  # nothing expires here
+        pass  # memory keeps everything
 
     async def close(self) -> None:
         pass
@@ -351,7 +345,7 @@ class MemoryStore(Store):
         ]
 
 
-#: Sending from within an event loop cannot be waited for; the loop holds tasks only weakly.
+#: A send inside an event loop cannot be awaited here; the loop has only weak references to tasks.
 _sending: set[asyncio.Task[None]] = set()
 
 

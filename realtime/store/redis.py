@@ -11,14 +11,16 @@ from weakref import WeakKeyDictionary
 
 from realtime.conf import conf
 from realtime.core.change import Change
+from realtime.core.frames import LONGEST_PAGE, PAGE
 from realtime.core.position import Head, Position
 from realtime.core.status import Status
 from realtime.core.topics import TASK, USER, VISITOR, Topic
 from realtime.groups.layer import group_of
 
-from .base import LONGEST_PAGE, PAGE, Ownership, Page, Reading, Running, Store, Waiting
+from .base import Store
 from .connection import SCHEMA, AsyncClient, Client, check_schema
 from .keys import Keys, random_name
+from .reading import Ownership, Page, Reading, Running, Waiting
 from .scripts import load
 from .unfinished import Unfinished, chunks
 
@@ -134,7 +136,7 @@ class RedisStore(Store):
                 return reply
             task_ids += reply[1:]
 
-    # Looking after what has not ended.
+    # Tasks that have not ended.
 
     def renew_lease(self, worker: str, seconds: float) -> None:
         with self._patient.use() as client:
@@ -174,7 +176,7 @@ class RedisStore(Store):
     def unfinished(self, task_ids: Sequence[str]) -> list[Waiting]:
         return self._unfinished.of(task_ids)
 
-    # Moving and removing what is kept.
+    # Moving and removing records.
 
     def withdraw(self, task_id: str, publication: str) -> bool:
         return self._forget_one(task_id, "1", publication)

@@ -23,7 +23,7 @@ from realtime.core.states import CUSTOM_RANK, RECEIVED, STARTED, TERMINAL_RANK, 
 from realtime.core.status import FIELDS
 from realtime.groups.layer import group_prefix
 
-from .base import PAGE_BYTES
+from .reading import PAGE_BYTES
 
 #: What the keys of a topic of many tasks begin with, in the order that ``lists.lua`` describes.
 LIST_KEYS: Final = ("head", "log", "list", "expiry")

@@ -1,4 +1,4 @@
-"""Reading, in Redis, which tasks have not ended."""
+"""Read, in Redis, which tasks have not ended."""
 
 from __future__ import annotations
 
@@ -9,75 +9,66 @@ from typing import Any, Final, cast
 from realtime.core.change import Dependent
 from realtime.core.states import RECEIVED, TERMINAL_RANK
 
-from .base import Running, Waiting
 from .connection import Client
 from .keys import Keys
+from .reading import Running, Waiting
 
-#: Records that are read in one go.
+#: Records in one pipeline.
 _CHUNK: Final = 500
-#: Ids of tasks that have not ended which are read in one go.
+#: Ids in one command.
 _IDS: Final = 10_000
 
-#: What is asked of the record of a task that waits, and of one that runs.
+#: Fields that are read of waiting tasks, and of running ones.
 _WAITS: Final = ("state", "_publication", "_lives", "published_at")
 _RUNNING: Final = (*_WAITS, "run", "_run_id", "_redelivery_timeout", "_dependents", "_worker")
-#: The state of a task that a worker has received and not begun.
-_HELD: Final = f'"{RECEIVED}"'
-#: Each of those is read at least once in so many turns.
+#: The state of a task that a worker has received and not started.
+_RECEIVED: Final = f'"{RECEIVED}"'
+#: The record of such a task is read at least once in this number of calls.
 _TURNS: Final = 60
 
 
 def chunks(items: Sequence[Any], size: int = _CHUNK) -> Iterator[Sequence[Any]]:
-    """Yield some items after others."""
+    """Yield items in parts of ``size``."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
 
 class Unfinished:
-    """The lists of tasks that run and that wait, and the records that they lead to."""
+    """The sets of running and waiting tasks, and the records of those."""
 
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        #: The workers of tasks that they have received and not begun, by id and time.
-        self._held: dict[tuple[str, float], str] = {}
+        #: The workers of tasks that were received and not started, by id and time.
+        self._received: dict[tuple[str, float], str] = {}
         self._turn = 0
 
     def running(self, *, received: bool = True) -> list[Running]:
-        """Return what :meth:`Store.running` does."""
+        """Do what :meth:`Store.running` promises."""
         found, members = [], self._members(self._keys.running)
         with self._client.use() as client:
             seconds, microseconds = client.time()
         now = seconds + microseconds / 1e6
-        # A task is given another time as soon as it is more than held, so what is remembered of
-        # one with the same time is true. (Read again in turn all the same: records expire.)
-        known, self._turn = self._held, (self._turn + 1) % _TURNS
+        # A task gets another time when it starts, so the worker of one with the same time is still
+        # the same. (Its record is read again in turn all the same: records expire.)
+        known, self._turn = self._received, (self._turn + 1) % _TURNS
         alive = set() if received else self._alive(set(known.values()))
-        self._held = {
+        self._received = {
             member: known[member]
             for member in members
             if known.get(member, "") in alive and hash(member) % _TURNS != self._turn
         }
-        unread = [member for member in members if member not in self._held]
+        unread = [member for member in members if member not in self._received]
         for chunk in chunks(unread):
             records = self.records([task_id for task_id, _ in chunk], _RUNNING, self._keys.running)
             alive = self._alive({worker for *_, worker in records.values() if worker})
             for task_id, since in chunk:
                 if task_id not in records:
                     continue
-                (
-                    state,
-                    publication,
-                    lives,
-                    published,
-                    run,
-                    run_id,
-                    redelivery_timeout,
-                    dependents,
-                    worker,
-                ) = records[task_id]
-                if state == _HELD and worker in alive:
-                    self._held[task_id, since] = worker
+                state, publication, lives, published, *more = records[task_id]
+                run, run_id, redelivery_timeout, dependents, worker = more
+                if state == _RECEIVED and worker in alive:
+                    self._received[task_id, since] = worker
                     if not received:
                         continue
                 found.append(
@@ -90,7 +81,7 @@ class Unfinished:
                         now - since,
                         int(redelivery_timeout or 0),
                         publication or "",
-                        _again(lives),
+                        _republished(lives),
                         json.loads(published or "null"),
                         tuple(Dependent(*each) for each in json.loads(dependents or "[]")),
                     )
@@ -102,7 +93,7 @@ class Unfinished:
         return [task_id for task_id, _ in self._members(self._keys.running)]
 
     def waiting(self, limit: int) -> list[Waiting]:
-        """Return what :meth:`Store.waiting` does."""
+        """Do what :meth:`Store.waiting` promises."""
         key = self._keys.waiting
         with self._client.use() as client:
             task_ids = cast(list[str], client.zrange(key, 0, limit - 1))
@@ -119,29 +110,34 @@ class Unfinished:
         """Return a set's members with their times, oldest first."""
         found: list[tuple[str, float]] = []
         with self._client.use() as client:
-            # In pages: Redis serves nobody else meanwhile. As the list changes, an id may come
-            # twice, or be missing until the next time.
+            # In pages: Redis serves no other client meanwhile. As the set changes, an id may come
+            # twice, or be missing until the next call.
             while page := client.zrange(key, len(found), len(found) + _IDS - 1, withscores=True):
                 found += cast(list[tuple[str, float]], page)
         return found
 
     def of(self, task_ids: Sequence[str], of_set: str = "") -> list[Waiting]:
-        """Return those that have not ended; take those that expired off a list."""
+        """Return those that have not ended; remove expired ones from the given set."""
         found = []
         for chunk in chunks(task_ids):
             for task_id, record in self.records(chunk, (*_WAITS, "_rank"), of_set).items():
                 state, publication, lives, published, ranked = record
                 if int(ranked) != TERMINAL_RANK:
-                    again, published_at = _again(lives), json.loads(published or "null")
                     found.append(
-                        Waiting(task_id, json.loads(state), publication or "", again, published_at)
+                        Waiting(
+                            task_id,
+                            json.loads(state),
+                            publication or "",
+                            _republished(lives),
+                            json.loads(published or "null"),
+                        )
                     )
         return found
 
     def records(
         self, task_ids: Sequence[str], fields: Sequence[str], of_set: str = ""
     ) -> dict[str, list[Any]]:
-        """Return some keys of each record, `state` first; take those that expired off a list."""
+        """Return fields of each record, `state` first; remove expired ones from the given set."""
         with self._client.use() as client:
             pipeline = client.pipeline(transaction=False)
             for task_id in task_ids:
@@ -159,8 +155,8 @@ class Unfinished:
             pipeline = client.pipeline(transaction=False)
             for worker in workers:
                 pipeline.exists(self._keys.lease(worker))
-            return {w for w, stands in zip(workers, pipeline.execute(), strict=True) if stands}
+            return {w for w, valid in zip(workers, pipeline.execute(), strict=True) if valid}
 
 
-def _again(lives: str | None) -> bool:
+def _republished(lives: str | None) -> bool:
     return int(lives or 0) > 0

@@ -19,7 +19,7 @@ from realtime.core.logs import get_logger
 from realtime.core.states import FAILURE, PENDING, RECEIVED, RETRY, REVOKED, SUCCESS
 from realtime.results import PAGE, Ending, ended_since, is_searchable, stored_endings
 from realtime.store import get_store
-from realtime.store.base import Running, Waiting
+from realtime.store.reading import Running, Waiting
 
 logger = get_logger("realtime.endings")
 
@@ -90,7 +90,7 @@ class EndingSearch:
         for task in get_store().unfinished(list(endings)):
             ending, run = endings[task.task_id], runs.get(task.task_id)
             if not ending.belongs_to(
-                task.task_id, again=task.again, published_at=task.published_at
+                task.task_id, again=task.republished, published_at=task.published_at
             ):
                 continue
             begun = task.state not in (PENDING, RECEIVED, RETRY)

@@ -23,7 +23,7 @@ from realtime.core.position import Head, Position, Step, step
 from realtime.core.topics import TASK, Topic
 from realtime.groups.layer import from_message
 from realtime.store import get_store
-from realtime.store.base import Reading
+from realtime.store.reading import Reading
 
 from .layer_link import Link
 from .recall import recall_quietly

@@ -22,7 +22,7 @@ from realtime.core.logs import get_logger
 from realtime.core.states import LOST, STALLED, STARTED
 from realtime.core.status import ending
 from realtime.store import get_store
-from realtime.store.base import Running
+from realtime.store.reading import Running
 
 from .ending_search import EndingSearch, end_dependents
 

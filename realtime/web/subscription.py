@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from realtime.core.event import Event
+from realtime.core.frames import PAGE
 from realtime.core.position import Position, Step, step
-from realtime.store.base import PAGE, Reading
+from realtime.store.reading import Reading
 
 from .cursor import Cursor
 

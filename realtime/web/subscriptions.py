@@ -17,7 +17,7 @@ from realtime.core.logs import get_logger
 from realtime.core.topics import Topic
 from realtime.ownership import is_visitor
 from realtime.store import get_store
-from realtime.store.base import Reading
+from realtime.store.reading import Reading
 
 from .access.policy import (
     NOT_FOUND_MESSAGE,

@@ -15,12 +15,13 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from realtime.core import frames
 from realtime.core.codes import ErrorCode
+from realtime.core.frames import LONGEST_PAGE, PAGE
 from realtime.core.jsontext import dumps, timestamp
 from realtime.core.logs import get_logger
 from realtime.core.topics import ME, TASK, USER, Topic
 from realtime.ownership import NOBODY, is_signed_in, owner_of_request, visitor_of
 from realtime.store import get_store
-from realtime.store.base import LONGEST_PAGE, PAGE, Reading
+from realtime.store.reading import Reading
 
 from .access.identity import anonymous
 from .access.origins import is_allowed_origin

@@ -9,7 +9,7 @@ from realtime.core.position import Head, Position, Step, next_digest, step
 from realtime.core.states import SUCCESS
 from realtime.core.status import Status
 from realtime.core.topics import Topic
-from realtime.store.base import Reading
+from realtime.store.reading import Reading
 
 from .subscription import BACKLOG, Subscription
 

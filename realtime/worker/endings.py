@@ -56,7 +56,7 @@ def stored_success(task_id: str, published_at: str) -> dict[str, str] | None:
     if found is None or found.state != SUCCESS:
         return None
     try:
-        again = any(known.again for known in get_store().unfinished([task_id]))
+        again = any(known.republished for known in get_store().unfinished([task_id]))
     except (RedisError, OSError):
         again = False
     is_its_own = found.belongs_to(task_id, again=again, published_at=published_at or None)

@@ -215,7 +215,7 @@ def test_published_again_by_its_owner_a_task_moves_to_the_top(clean_redis: str) 
         ("nightly", "PENDING"),
         ("newer", "SUCCESS"),
     ]
-    assert [task.again for task in store.unfinished(["nightly"])] == [True]
+    assert [task.republished for task in store.unfinished(["nightly"])] == [True]
 
 
 # T10: updates from other processes

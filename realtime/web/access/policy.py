@@ -23,7 +23,7 @@ from realtime.core.topics import ME, TASK, USER, Topic
 from realtime.exceptions import RealtimeError, TokenError
 from realtime.ownership import NOBODY, is_visitor, owner_of_user
 from realtime.store import get_store
-from realtime.store.base import Ownership
+from realtime.store.reading import Ownership
 from realtime.web.recall import arecall
 
 from .tokens import Token, open_token
