@@ -1,4 +1,4 @@
-"""Keeping and publishing: one contract, in Redis and in memory."""
+"""The source of truth: one interface, in Redis and in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .base import Store
 
 @lru_cache(maxsize=1)
 def get_store() -> Store:
-    """Return this process's store, as the setting ``STORE`` names it."""
+    """Return this process' store, which the setting ``STORE`` names."""
     store: Store = import_string(conf().STORE)()
     return store
 
@@ -22,7 +22,7 @@ def get_store() -> Store:
 def _forget(*, setting: str, **_kwargs: object) -> None:
     if setting in ("REALTIME", "CHANNEL_LAYERS"):
         if get_store.cache_info().currsize:
-            # Not left to the garbage collector, which may take the socket first.
+            # Not by the garbage collector, which may destroy the socket first.
             get_store().disconnect()
         get_store.cache_clear()
 

@@ -299,7 +299,7 @@ class RedisStore(Store):
         asked = [
             client.execute("MGET", *chunk) for chunk in chunks([*map(self._keys.head, topics)])
         ]
-        # A replica answers a client that only reads, for ever: a write tells.
+        # A replica answers reads for ever: only a write shows that it is no longer a primary.
         if write := time.monotonic() - client.wrote >= _WRITE_EVERY:
             asked += [client.execute("SET", schema, SCHEMA, "NX"), client.execute("GET", schema)]
         found = await asyncio.gather(*asked)
