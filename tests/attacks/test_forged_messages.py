@@ -1,4 +1,4 @@
-"""Group messages that nobody in the service has sent: by who can publish on Redis."""
+"""Forged group messages, by an attacker who can publish on Redis."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def watched(service: Any, client: Client) -> tuple[str, str, dict[str, Any
 
 
 async def assert_only_the_truth_follows(client: Client, task_id: str) -> None:
-    """The task ends; nothing is told but what the store says, whichever way."""
+    """End the task; check that the client receives the store's statuses alone."""
     topic = f"task:{task_id}"
     version = publish_change(task_id, "SUCCESS", result="the truth")
     seen: list[dict[str, Any]] = []
@@ -136,7 +136,7 @@ async def test_a_message_for_another_users_task_reaches_no_other_subscriber(
 
 
 async def test_a_false_ending_is_corrected(service: Any) -> None:
-    """It follows on, so it is believed: until the store is looked at, at once for an ending."""
+    """Its offset is the next one, so it is delivered, until the store is checked a moment later."""
     async with connect(service) as client:
         task_id, topic, at = await watched(service, client)
         publish(service, topic, forged(topic, at["epoch"], at["offset"] + 1, result="a lie"))

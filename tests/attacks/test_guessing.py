@@ -1,4 +1,4 @@
-"""Ids that are guessed: what is somebody else's cannot be told from what is not there."""
+"""Guessed ids: the answer about a foreign task is that about a missing one."""
 
 from __future__ import annotations
 

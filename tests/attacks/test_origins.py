@@ -66,7 +66,7 @@ async def test_a_session_does_not_make_a_foreign_page_welcome(service: Any, peop
 
 
 async def test_the_page_of_a_name_that_django_does_not_serve_is_refused(service: Any) -> None:
-    """As a name that was pointed at this machine: page and host agree, but are nobody's."""
+    """As a foreign name that resolves to this machine: Origin and Host agree, and are not ours."""
     reader_host = "rebound.example"
     status = request(
         service,

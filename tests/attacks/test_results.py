@@ -1,4 +1,4 @@
-"""Results that JSON cannot say: the ending arrives all the same, and every frame is strict JSON."""
+"""Results that JSON cannot express: the ending arrives, and every frame is strict JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEEP: Any = 1
 for _ in range(60):
     DEEP = [DEEP]
 
-#: What a task returns; what its status says, and whether that is all.
+#: What a task returns; the result in its status, and whether it is complete.
 RESULTS: dict[str, tuple[Any, Any, bool]] = {
     "a datetime": (datetime(2026, 11, 22, 8, tzinfo=UTC), "2026-11-22T08:00:00+00:00", False),
     "a UUID": (UUID(int=5), "00000000-0000-0000-0000-000000000005", False),

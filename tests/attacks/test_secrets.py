@@ -69,7 +69,7 @@ def everything_kept(url: str) -> str:
 
 
 async def run_all(service: Any, *tasks: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> list[str]:
-    """Run tasks before a subscribed client; return all that it and HTTP were told."""
+    """Run tasks while a client is subscribed; return all that it and HTTP received."""
     heard = []
     async with connect(service) as client:
         for task, args, kwargs in tasks:

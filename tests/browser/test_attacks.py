@@ -19,7 +19,7 @@ from tests.publishing import fresh_id, publish_change
 
 EVIL = '<img src=x onerror="window.hit=1"><script>window.hit=1</script>\'"</script>{{7*7}}'
 
-#: Open a WebSocket from wherever this runs, ask for all that the visitor started, say how it ends.
+#: Open a WebSocket from this page, subscribe to the visitor's tasks, return how it ends.
 STEAL = """url => new Promise(resolve => {
   const socket = new WebSocket(url);
   socket.onmessage = ({ data }) => {
@@ -33,7 +33,7 @@ STEAL = """url => new Promise(resolve => {
   };
   socket.onclose = ({ code }) => resolve({ type: "closed", code });
 })"""
-#: Ask for something over HTTP with the visitor's cookies; say what could be read of it.
+#: Send an HTTP request with the visitor's cookies; return what the page could read of the answer.
 ASK = """async ({ url, method }) => {
   try {
     const answer = await fetch(url, { method, credentials: "include", mode: "cors" });

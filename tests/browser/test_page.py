@@ -72,7 +72,7 @@ async def test_import_of_the_sample_is_shown_from_waiting_to_its_result(service,
     await expect(card.locator("article")).to_be_focused()
     await expect(state(card)).to_have_text("succeeded")
     [states] = (await page.evaluate("window.states")).values()
-    # A fast worker may be heard before the one who published.
+    # The changes of a fast worker may arrive before the publisher's.
     assert [state for state in states if state not in ("waiting", "received")] == [
         "running",
         "succeeded",

@@ -1,4 +1,4 @@
-"""What the oracle must find. It judges everything else, so nobody else can judge it."""
+"""What the oracle must find: all fault rows rely on it."""
 
 import pytest
 

@@ -136,7 +136,7 @@ def test_a_canvas_of_a_generator_that_raises_announces_the_published_tasks(
     assert canvas.publication() == ""
     assert publisher.flush(10)
     known = [task_id for task_id in ids if get_store().status(task_id) is not None]
-    # Celery looks at the next member before it publishes one.
+    # Celery reads the next member before it publishes one.
     assert known == ids[: len(known)]
 
 

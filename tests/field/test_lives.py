@@ -1,4 +1,4 @@
-"""Ids that are published again, expire and change hands: nobody sees what is another owner's."""
+"""Ids that are published again, expire or change their owner: no owner sees another's task."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_an_expired_id_that_another_user_publishes_is_shown_to_that_user_a
         assert (ended["topic"], ended["code"]) == (topic, "not_found")
         assert "of 8" not in json.dumps(list(client.arrived))
     assert (await staff.next("snapshot"))["snapshot"][0]["name"] == "of 8"
-    # A token for a task that is still to come is good for whoever publishes it.
+    # A token for a task that does not exist yet is valid for any later owner.
     states = [(await early.next("event"))["status"]["state"] for _ in range(2)]
     assert states == ["PENDING", "STARTED"]
 

@@ -207,7 +207,7 @@ async def test_tokens_renew_themselves_and_no_ending_is_missed(
 async def test_a_page_whose_session_allows_nothing_shows_that_its_token_ended(
     webs: Callable[..., Any], tab: Page
 ) -> None:
-    """A token that somebody else passed on cannot be renewed: it ends."""
+    """A token that another user passed on cannot be renewed: it ends."""
     web = await asyncio.to_thread(webs)
     warnings: list[str] = []
     tab.on("console", lambda message: warnings.append(message.text))

@@ -147,7 +147,7 @@ def dropped_port(head: bytes, port: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def behind_a_proxy(service: Any) -> Iterator[Any]:
-    """A web process that believes what its proxy says of the host and the port."""
+    """A web process that trusts its proxy's headers about the host and the port."""
     believed = {"USE_X_FORWARDED_HOST": True, "USE_X_FORWARDED_PORT": True}
     with web_starter(service) as start:
         yield start(django=believed, TRUSTED_PROXIES=1)

@@ -378,7 +378,7 @@ async def test_a_client_that_disconnects_while_it_subscribes_leaves_no_subscript
     await hub.close()
 
 
-# An id that is published again, for somebody else (T6), and a visitor who signs in (P13)
+# An id that is published again for another owner (T6), and a visitor who signs in (P13)
 
 
 def person(key: int, *, sees_all: bool = False) -> Any:

@@ -24,13 +24,13 @@ ENTRIES = ["client.js", "task-progress.js"]
 
 
 class Aggregating(ManifestStaticFilesStorage):
-    """Rewrites the addresses in JavaScript's imports, as Django can be told to."""
+    """Rewrites the addresses in JavaScript's imports, as an option of Django does."""
 
     support_js_module_import_aggregation = True
 
 
 class Hashed(ManifestStaticFilesStorage):
-    """Keeps the hashed files only, as whitenoise can be told to (KEEP_ONLY_HASHED_FILES)."""
+    """Keeps the hashed files only, as whitenoise does with KEEP_ONLY_HASHED_FILES."""
 
     keep_only_hashed = True
 

@@ -192,7 +192,7 @@ async def test_an_id_that_is_published_again_begins_a_new_life_of_its_new_owner(
     assert owned is not None
     assert owned.owner == "2"
     assert abs(owned.since - time.time()) < 600
-    # The first owner's list has it no more, and nobody goes on where the log still had it.
+    # It has left the first owner's list, and no client resumes where the log still had it.
     assert store.statuses(Topic("user", "1")) == []
     assert not (await store.read(Topic("user", "1"), theirs)).recovered
     assert [each.task_id for each in store.statuses(Topic("user", "2"))] == ["nightly", "other"]
@@ -408,7 +408,7 @@ async def test_a_status_of_a_later_release_passes_through_this_one(service: Any)
             assert event["status"].items() >= shown.items()
             assert event["status"]["state"] == "PAUSED"
             waiting = asyncio.create_task(realtime.wait(task_id, timeout=60))
-            # What this release says next still has what it does not know.
+            # The next status of this release keeps the keys that it does not know.
             await accept(Change(state="SUCCESS", fields={"result": "7"}, **said))
             ending = (await client.ending(topic))[-1]
             assert ending["status"].items() >= {**shown, "result": 7}.items()
@@ -637,7 +637,7 @@ async def test_a_visitors_tasks_move_in_pages_and_those_in_flight_follow(
     assert (await store.read(theirs, page)).position == Position(page.epoch, min(count, kept))
     ids = [status.task_id for status in await sync_to_async(store.statuses)(theirs)]
     assert ids == [f"t{n}" for n in reversed(range(count))][:kept]
-    # The visitor's is empty from now on, and says where they are.
+    # The visitor's list is empty from now on, and names the new owner.
     left = await store.read(visitor, before)
     assert (left.recovered, left.texts, left.total, left.moved_to) == (False, [], 0, "42")
     assert await store.ownership("t0") == ("42", 0)

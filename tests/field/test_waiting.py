@@ -205,7 +205,7 @@ def test_after_a_cold_shutdown_each_task_ends_or_runs_again(
 
 
 class Watcher:
-    """What a subscriber of a topic is told."""
+    """A subscriber of a topic, and its snapshots."""
 
     def __init__(self) -> None:
         self.snapshots: list[Sequence[str]] = []

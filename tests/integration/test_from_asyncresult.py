@@ -241,7 +241,7 @@ def test_get_in_an_ordinary_view_again_and_again(site: str, token: Callable[[str
             tasks.open_gate(gate)
             assert answer.result() == {"state": "SUCCESS", "result": "held"}
 
-    # What it used is the whole process's: the sockets beside it must hear on.
+    # It used a shared connection of the process: the other sockets must still receive.
     task = start(tasks.add, 2, 3)
     frames = asyncio.run(follow(site, task.id, token(task.id)))
     assert last_status(frames)["result"] == 5
@@ -403,7 +403,7 @@ def any_of(frames: list[Any], kind: str) -> list[Any]:
 
 
 def last_status(frames: list[Any]) -> Any:
-    """The newest status that was heard, None before the first."""
+    """The newest status that was received, None before the first."""
     for frame in reversed(frames):
         for status in (frame.get("status"), *frame.get("snapshot", ())):
             if status is not None:

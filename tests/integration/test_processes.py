@@ -1,4 +1,4 @@
-"""Children are watched, and none outlives whoever started it."""
+"""Child processes are watched, and none outlives its parent."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Run:
         return match
 
     def wait_ready(self) -> str:
-        """Its address, once it says so."""
+        """Its address, once it prints it."""
         return self.wait_for(r"ready: (\S+)")[1]
 
     def supervisor(self) -> int:

@@ -41,7 +41,7 @@ LOT = 100 * MIB
 
 
 def pour(connection: socket.socket, data: bytes) -> int:
-    """Send this again and again until nobody takes it any more, or a lot is sent; how much."""
+    """Send this until the server reads no more, or a lot is sent; return how many bytes."""
     sent = 0
     with suppress(TimeoutError):
         while sent < LOT:
@@ -53,7 +53,7 @@ def pour(connection: socket.socket, data: bytes) -> int:
 
 
 def stuck(web: Web, connection: socket.socket, topic: str) -> None:
-    """Connect and subscribe, as somebody who will not read."""
+    """Connect and subscribe as a client that does not read."""
     connection.sendall(handshake(web.port))
     assert head(connection).startswith(b"HTTP/1.1 101 ")
     token = token_for(web, topic)

@@ -72,7 +72,7 @@ def test_accept_follows_the_table(store, case):
 
 
 def some_changes(random):
-    """Changes of one task in any order, as nobody would send them."""
+    """Changes of one task in any order, also in impossible ones."""
     for _ in range(random.randint(2, 14)):
         state = random.choice([*STATES, "LOADING", ""])
         yield Change(
@@ -371,7 +371,7 @@ async def test_a_store_that_went_back_continues_in_one_new_epoch(store, more):
     others = [Change(task_id=f"t{n}", state="PENDING", owner="42") for n in range(more)]
     for change in others:
         await sync_to_async(store.accept)(change)
-    # The word of a client changes nothing, whatever it is.
+    # A client's position changes nothing, whatever it is.
     said = await store.read(topic, Position(lost.position.epoch, 10**30))
     assert (said.recovered, said.position) == (False, Position(lost.position.epoch, 1 + more))
     found = await store.read_since(topic, lost)

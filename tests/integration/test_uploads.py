@@ -49,7 +49,7 @@ def test_hundred_megabytes_are_refused_at_their_announcement(web, connection):
     answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert answer.endswith(b"That is more than 10 MB. Nothing was started.\n")
-    # And whoever goes on sending is neither kept nor cut off before the answer was read.
+    # A client that goes on sending is neither kept nor cut off before it has read the answer.
     connection.sendall(b"x" * 1_000_000)
 
 

@@ -87,7 +87,7 @@ async def test_an_ending_is_delivered_after_redis_lost_its_last_seconds(tmp_path
             server.kill()
             server.start()
             await asyncio.to_thread(server.wait_ready, lambda: answers(url))
-            # At once: nobody looked at the store since, and perhaps nobody hears of it.
+            # At once: the store was not read since, and its message may be lost.
             version = await accept(Change(state="FAILURE", **run))
             assert version == 5 - lost
             for client in clients:

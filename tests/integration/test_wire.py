@@ -28,7 +28,7 @@ MAX_HISTORY_EVENTS = 64  #: the default
 
 @pytest.fixture
 def session(people: Any) -> str:
-    """The session of somebody who sees every task."""
+    """The session of a user who sees every task."""
     session: str = people.boss.session
     return session
 

@@ -258,7 +258,7 @@ def test_nested_tasks_of_a_chain_are_known_before_their_turn_and_end_with_a_fail
 def test_tasks_after_one_that_the_workers_parent_ended_end_with_it():
     body = sample_tasks.total.s().set(task_id=uuid())
     part = sample_tasks.add.si(1, 1).set(task_id=uuid())
-    # Celery stores nothing of a part that it has not made yet, so nobody finds it there.
+    # Celery stores nothing of a part that it has not made yet, so no search finds it.
     chain(sample_tasks.exceed_hard.si(), chord([part], body)).apply_async()
     for task_id in (part.id, body.id):
         status = wait(task_id)

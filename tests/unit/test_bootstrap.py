@@ -1,4 +1,4 @@
-"""The bootstrap takes the machine as it is, and says precisely what it lacks."""
+"""The bootstrap works with the machine as it is, and names precisely what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documentation says, held against the code."""
+"""The documentation, compared with the code."""
 
 from __future__ import annotations
 

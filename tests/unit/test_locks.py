@@ -1,4 +1,4 @@
-"""The locks say exactly which files are meant, and nothing about where they come from."""
+"""The locks name exact files, and no address that they come from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task says in its own words, and the function that takes out what must stay inside."""
+"""Texts of a task, and the function that redacts them."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_an_error_shows_neither_its_cause_nor_its_traceback():
 
 
 def redact(kind, value):
-    """Takes the canary out; fails at what is poisoned, and says so too loudly."""
+    """Removes the canary; raises for poisoned values, with the canary in its message."""
     if "poison" in str(value):
         raise ValueError(f"canary: {value}")
     return f"{kind}:{value}".replace("canary", "…")

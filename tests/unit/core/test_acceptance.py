@@ -73,7 +73,7 @@ def test_whatever_comes_the_order_only_rises_and_success_stays(words):
             overruled = change.stored and news.state == SUCCESS and kept.state in TERMINAL
             laid_over = order(news) == order(kept) and kept.state not in TERMINAL
             assert order(news) > order(kept) or overruled or laid_over
-        # The same once more is stale, where it can be told from the next one.
+        # A repeated change is stale, where it differs from the next one.
         numbered = change.counter is not None and (change.run_id or change.sender)
         assert decide(news, change) is None or not numbered
         kept = news

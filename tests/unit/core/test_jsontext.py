@@ -1,4 +1,4 @@
-"""Whatever a task says becomes strict JSON."""
+"""Any value of a task becomes strict JSON."""
 
 import json
 import math

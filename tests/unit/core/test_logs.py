@@ -1,4 +1,4 @@
-"""One event, one line, whoever wrote a part of it."""
+"""One event is one line, also with foreign text in it."""
 
 import logging
 import re

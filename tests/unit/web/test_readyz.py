@@ -1,4 +1,4 @@
-"""Whether a process says that it takes new work."""
+"""Whether a process reports that it accepts new connections."""
 
 import json
 

@@ -32,7 +32,7 @@ class Store:
         self.error = RedisConnectionError("away")
         #: Whether that it is not reached is known when a change is sent, or by its answer.
         self.tells_late = False
-        #: What strikes, once, at whoever waits.
+        #: An exception that is raised once in a waiting caller.
         self.strike = None
 
     def accept(self, change):
