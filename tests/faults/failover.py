@@ -61,7 +61,7 @@ class Failover(Family):
 
         with batch(self.stage, size, self.url) as made, redis.Redis.from_url(self.new.url) as new:
 
-            def look() -> None:
+            def check() -> None:
                 """Wait until the new primary has the ending of a task of after the switch."""
                 nonlocal arrived
                 later = [made.send(self.stage.tasks.noop, number) for number in range(5)]
@@ -69,7 +69,7 @@ class Failover(Family):
                 require(there, "nothing arrives at the new primary")
                 arrived = time.monotonic()
 
-            under_load(made, 8.0 if self.stage.long else 4.0, [(1.0, switch), (1.1, look)])
+            under_load(made, 8.0 if self.stage.long else 4.0, [(1.0, switch), (1.1, check)])
             outcome = Outcome(made.judge(deliver=60))
             outcome.recovered = made.recovery(switched)
             kept = sum(_state(new, one) == "SUCCESS" for one in made.sent)

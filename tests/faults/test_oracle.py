@@ -11,7 +11,7 @@ from tests.faults.oracle import LOG_VARIABLE, Oracle, Truth, judge, write
 TRUTHS = {"a": Truth(10.0, "SUCCESS", 1)}
 
 
-def told(*words, epoch="e"):
+def callbacks(*words, epoch="e"):
     """Callbacks from "version:run.attempt:state[=result]"."""
     story = []
     for word in words:
@@ -70,27 +70,28 @@ def counts(found):
     ],
 )
 def test_callbacks_are_compared_with_the_true_outcome(words, expected):
-    assert counts(verdict(told(*words))) == expected
+    assert counts(verdict(callbacks(*words))) == expected
 
 
 def test_a_task_that_never_ended_is_wrong_and_not_lost():
-    assert counts(verdict(told("1:1.0:STARTED"), truths={})) == {"wrong": 1}
+    assert counts(verdict(callbacks("1:1.0:STARTED"), truths={})) == {"wrong": 1}
 
 
 def test_a_task_whose_worker_went_may_stall():
-    story = told("1:1.0:STARTED", "2:1.0:STALLED", "3:1.0:LOST")
+    story = callbacks("1:1.0:STARTED", "2:1.0:STALLED", "3:1.0:LOST")
     assert counts(verdict(story, {"a": Truth(1.0, "LOST")}, may_stall=["a"])) == {}
 
 
 def test_versions_begin_again_in_a_new_epoch_and_an_ending_does_not():
-    ending = told("5:1.0:SUCCESS=1", epoch="one")
-    assert counts(verdict(told("4:1.0:STARTED", epoch="one") + told("1:1.0:SUCCESS=1"))) == {}
-    assert counts(verdict(ending + told("1:1.0:SUCCESS=1"))) == {"doubled": 1, "reordered": 1}
+    ending = callbacks("5:1.0:SUCCESS=1", epoch="one")
+    started = callbacks("4:1.0:STARTED", epoch="one")
+    assert counts(verdict(started + callbacks("1:1.0:SUCCESS=1"))) == {}
+    assert counts(verdict(ending + callbacks("1:1.0:SUCCESS=1"))) == {"doubled": 1, "reordered": 1}
 
 
 def test_latency_is_from_the_outcome_or_from_when_the_client_came():
-    assert verdict(told("1:1.0:SUCCESS=1")).latencies == [0.5]
-    assert verdict(told("1:1.0:SUCCESS=1"), not_before=10.25).latencies == [0.25]
+    assert verdict(callbacks("1:1.0:SUCCESS=1")).latencies == [0.5]
+    assert verdict(callbacks("1:1.0:SUCCESS=1"), not_before=10.25).latencies == [0.25]
 
 
 def test_the_log_is_read_as_it_grows_and_a_success_stays(tmp_path, monkeypatch):
@@ -109,7 +110,7 @@ def test_the_log_is_read_as_it_grows_and_a_success_stays(tmp_path, monkeypatch):
 
 
 def test_a_callback_before_the_outcome_is_wrong_unless_its_moment_was_noted():
-    story = told("1:1.0:SUCCESS=1")
+    story = callbacks("1:1.0:SUCCESS=1")
     assert counts(verdict(story, {"a": Truth(10.6, "SUCCESS", 1)})) == {"wrong": 1}
     assert counts(verdict(story, {"a": Truth(10.6, "SUCCESS", 1, is_noted=True)})) == {}
 

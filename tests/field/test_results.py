@@ -79,7 +79,7 @@ def state_of(task_id: str) -> str | None:
     return status and status.state
 
 
-def looks_until(reconciler: Reconciler, task_id: str, state: str) -> None:
+def reconciles_until(reconciler: Reconciler, task_id: str, state: str) -> None:
     """Look again and again, until it has found that the task is in this state."""
 
     def found() -> bool:
@@ -137,7 +137,7 @@ def test_an_ending_that_a_database_dates_long_before_is_found_by_its_id_in_turn(
     ids = [wait_for_publication(uuid()) for _ in range(12)]
     reconciler.reconcile()
     backend.store_result(ids[-1], 7, "SUCCESS")
-    looks_until(reconciler, ids[-1], "SUCCESS")
+    reconciles_until(reconciler, ids[-1], "SUCCESS")
 
 
 # Whose ending it is
@@ -309,7 +309,7 @@ def test_a_backend_that_does_not_answer_keeps_no_dead_worker_secret(
         reconciler.reconcile()
         assert state_of(task_id) == "STALLED"
         # Its result may be stored: LOST waits for an answer, though not for ever.
-        looks_until(reconciler, task_id, "LOST")
+        reconciles_until(reconciler, task_id, "LOST")
     backend.released.set()
 
 
@@ -326,7 +326,7 @@ def test_no_task_is_lost_before_the_backend_has_answered_for_it(
             reconciler.reconcile()
         assert state_of(task_id) == "STALLED"
         backend.released.set()
-        looks_until(reconciler, task_id, "LOST")
+        reconciles_until(reconciler, task_id, "LOST")
 
 
 @pytest.mark.usefixtures("readable", "clean_redis")

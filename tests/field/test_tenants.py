@@ -88,7 +88,7 @@ class Party:
                     )
                 )
 
-    async def look(self, others_ids: list[str], others_token: str) -> int:
+    async def attack(self, others_ids: list[str], others_token: str) -> int:
         """Read all that the tenant may and may not see; return the number of requests."""
         client = await SessionClient(person(self.name)).open()
         http = AsyncClient()
@@ -148,7 +148,7 @@ async def test_two_tenants_with_equal_primary_keys_see_nothing_of_each_other(
             heard = await listener.heard()
             assert len(heard) == 2 * 3 * count
             tenant.seen += [event.text for event in heard]
-            asked += await tenant.look(other.ids, tokens[other.name])
+            asked += await tenant.attack(other.ids, tokens[other.name])
             events += len(heard)
             await get_access_checker().close()
             await get_hub().close()

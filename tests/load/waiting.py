@@ -35,13 +35,13 @@ def waiting(stage: LoadStage) -> Iterator[Row]:
     ids = publish(count)
     with stage.serving():
         yield found(stage, ids[count // 2], f"{count:,} waiting")
-    yield look("i2", "Redis", app_with(stage.server.url).backend, f"{count:,} waiting")
+    yield search("i2", "Redis", app_with(stage.server.url).backend, f"{count:,} waiting")
     for number, kind in enumerate(DATABASES, 3):
         with result_app(kind, Path(stage.directory)) as app:
             for task_id in ids[:ended]:
                 app.backend.store_result(task_id, 7, "SUCCESS")
             size = f"{count:,} waiting, {ended:,} ended"
-            yield look(f"i{number}", f"{kind}, SQLite", app.backend, size)
+            yield search(f"i{number}", f"{kind}, SQLite", app.backend, size)
 
 
 def publish(count: int) -> list[str]:
@@ -76,7 +76,7 @@ def found(stage: LoadStage, task_id: str, size: str) -> Row:
     return Row("i1", "waiting: until a stored ending is published", size, f"{took:.1f} s")
 
 
-def look(number: str, kind: str, backend: Any, size: str) -> Row:
+def search(number: str, kind: str, backend: Any, size: str) -> Row:
     """The cost of a process's first search, and of each later one."""
     with reading(backend):
         reconciler = Reconciler()
