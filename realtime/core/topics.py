@@ -102,8 +102,3 @@ def group_name(topic: str, *, prefix: str, database: int = 0) -> str:
         return name
     whole = json.dumps([prefix, database, topic])
     return f"{_HASHED}.{hashlib.sha256(whole.encode()).hexdigest()}"
-
-
-def topics_of(task_id: str, owner: str) -> tuple[str, ...]:
-    """Return all topics of a task's events."""
-    return (f"{TASK}:{task_id}", f"{USER}:{owner}") if owner else (f"{TASK}:{task_id}",)

@@ -7,7 +7,7 @@ from channels.layers import InMemoryChannelLayer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.core.topics import KINDS, Topic, group_name, is_task_id, topics_of
+from realtime.core.topics import KINDS, Topic, group_name, is_task_id
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,6 @@ def test_what_no_topic_can_name_is_no_task_id(given):
 
 def test_only_a_task_is_one_task():
     assert [kind for kind in KINDS if not Topic(kind, "1").holds_many] == ["task"]
-
-
-def test_a_tasks_events_go_to_its_own_topic_and_its_owners():
-    assert topics_of("a", "7") == ("task:a", "user:7")
-    assert topics_of("a", "") == ("task:a",)
 
 
 def test_a_group_reads_like_its_topic():
