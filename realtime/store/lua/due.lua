@@ -5,7 +5,7 @@
 
 local time, numbers = redis.call('TIME')[1], {}
 for number, key in ipairs(KEYS) do
-  if redis.call('ZCOUNT', key, '-inf', time) > 0 then
+  if #redis.call('ZRANGEBYSCORE', key, '-inf', time, 'LIMIT', 0, 1) > 0 then
     numbers[#numbers + 1] = number
   end
 end

@@ -2,6 +2,7 @@
 
 import re
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,14 @@ def test_a_script_uses_no_key_but_those_that_it_is_given(file):
     aliases = {name for match in _ALIAS.findall(text) for name in match if name}
     assert set(_KEY.findall(text)) <= {"KEYS"} | aliases
     assert "PREFIX .." not in text.replace("GROUP_PREFIX ..", ""), "a key is made of text"
+
+
+def test_the_documented_permissions_allow_every_command_of_the_scripts():
+    text = (Path(__file__).parents[3] / "SECURITY.md").read_text().replace("\\\n", " ")
+    (rules,) = re.findall(r"ACL SETUSER realtime (.*)", text)
+    allowed = {rule[1:].upper() for rule in rules.split() if rule.startswith("+")}
+    used = {name for file in LUA for name in re.findall(r"call\('(\w+)'", file.read_text())}
+    assert used - allowed == set()
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
