@@ -1,4 +1,4 @@
-"""Makes thumbnails of uploaded images."""
+"""Make thumbnails of uploaded images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_PIXELS = 40_000_000  #: of an input; a small file can unpack to gigabytes
 
 
 class ImageError(ValueError):
-    """The file cannot be used as an image; the message has the reason, for the user."""
+    """The file is not a usable image. The message gives the user the reason."""
 
 
 @shared_task(bind=True)
@@ -96,7 +96,7 @@ def check_image(source: Any) -> None:
 def _opened(source: Any) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
-            # Pillow only warns of a moderately large image; our limit is lower.
+            # Pillow only warns about a moderately large image; our limit is lower.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(source, formats=FORMATS)
         with image:
@@ -107,7 +107,8 @@ def _opened(source: Any) -> Iterator[Image.Image]:
                 )
             yield image
     except UnidentifiedImageError as error:
-        raise ImageError(f"It is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image.") from error
+        formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        raise ImageError(f"It is not a {formats} image.") from error
     except Image.DecompressionBombError as error:
         raise ImageError("It has too many pixels.") from error
     except ImageError:

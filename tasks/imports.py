@@ -1,4 +1,4 @@
-"""Imports an uploaded CSV file: checks every row, and counts every column."""
+"""Import an uploaded CSV file: check every row, and count the values of every column."""
 
 import codecs
 import csv
@@ -18,22 +18,22 @@ from celery import shared_task
 from realtime import set_progress
 from tasks.pace import pause
 
-MAX_BAD_ROWS = 20  #: bad rows that the result names; the others are only counted
+MAX_BAD_ROWS = 20  #: bad rows that the result lists; the others are only counted
 MAX_COLUMNS = 200
 MAX_LINE = 1 << 20  #: bytes
 MAX_DISTINCT = 1_000  #: different values that are counted in a column
 HEAD_ROWS = 200  #: rows that decide the kind of a column
-USUALLY = 0.9  #: the share of them that must agree
+USUALLY = 0.9  #: the share of them that must be of that kind
 
 _CHUNK = 1 << 16
-# Not in text, which may have tab, line feed, vertical tab, form feed and carriage return.
+# Bytes that do not occur in text. Tab, line feed, vertical tab, form feed and carriage return do.
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _NUMBER = re.compile(r"[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _GERMAN_DATE = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", re.ASCII)
 
 
 class CsvError(ValueError):
-    """The file cannot be read as a table; the message has the reason, for the user."""
+    """The file cannot be read as a table. The message gives the user the reason."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def inspect(file: BinaryIO) -> Found:
     last = b""
     while chunk := file.read(_CHUNK):
         if _BINARY.search(chunk):
-            raise CsvError("This is no CSV file: it holds binary data, or is UTF-16.")
+            raise CsvError("This is not a CSV file: it contains binary data, or is UTF-16.")
         if utf8:
             try:
                 decoder.decode(chunk)
@@ -86,12 +86,12 @@ def inspect(file: BinaryIO) -> Found:
 
 def _check_line(size: int) -> None:
     if size > MAX_LINE:
-        raise CsvError(f"This is no CSV file: a line is longer than {MAX_LINE:,} bytes.")
+        raise CsvError(f"This is not a CSV file: a line is longer than {MAX_LINE:,} bytes.")
 
 
 @dataclass(frozen=True)
 class Table:
-    """An open CSV file: its header, and its rows, each with its last line's number."""
+    """An open CSV file: its header, and its rows, each with the number of its last line."""
 
     encoding: str
     delimiter: str
@@ -102,9 +102,9 @@ class Table:
 
 @contextmanager
 def open_table(path: str) -> Iterator[Table]:
-    """Open the CSV file at `path`, which is read row by row.
+    """Open the CSV file at `path`, to read it row by row.
 
-    Raises `CsvError` if it is not CSV, also later, while the rows are read.
+    Raises `CsvError` if it is not CSV, here or while the rows are read.
     """
     with Path(path).open("rb") as file:
         found = inspect(file)
@@ -187,11 +187,11 @@ class Column:
         return cell
 
     def problem(self, cell: str) -> str | None:
-        """Return the error of a cell as text; None if it has none."""
+        """Return what is wrong with a cell; None if nothing is."""
         if not cell:
             return f"{self.name} is empty" if self.required else None
         if self.parse(cell, self.kind) is None:
-            return f"{self.name} is no {self.kind}: {_short(cell)}"
+            return f"{self.name} is not a {self.kind}: {_short(cell)}"
         return None
 
     def add(self, cell: str) -> None:
@@ -211,7 +211,7 @@ class Column:
             self.total += value
 
     def statistics(self) -> dict[str, Any]:
-        """Return the column's figures as JSON; `min`, `max` only for numbers and dates."""
+        """Return the column's figures as JSON, with `min` and `max` only of numbers and dates."""
         many = len(self.distinct) > MAX_DISTINCT
         figures: dict[str, Any] = {
             "name": _short(self.name),
@@ -263,7 +263,7 @@ def learn_columns(table: Table, head: list[list[str]]) -> list[Column]:
 
 @shared_task
 def import_csv(path: str, *, name: str | None = None, pace: float = 0.0) -> dict[str, Any]:
-    """Read the CSV file at `path`, check every row and count every column.
+    """Read the CSV file at `path`, check every row and count the values of every column.
 
     The first rows decide the kind of a column (numbers, dates, never empty). `name` is the
     user's name of the file, `pace` the seconds to wait at each row. Returns the numbers of

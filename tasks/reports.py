@@ -1,4 +1,4 @@
-"""A report on a CSV file: a chord whose parts read the columns, and whose body joins them."""
+"""Report on a CSV file by a chord: its parts read the columns, and its body joins the results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.pace import pause
 
 MAX_PARTS = 4
 MAX_TOP = 10_000  #: different values of a column that are counted; later ones are left out
-TOP = 5  #: values of each column that the report names
+TOP = 5  #: most frequent values of each column that the report lists
 
 
 def start_report(
@@ -39,7 +39,7 @@ def start_report(
 
 @shared_task
 def read_part(path: str, part: int, parts: int, *, pace: float = 0.0) -> dict[str, Any]:
-    """Read every `parts`-th column of the CSV file at `path`, beginning with number `part`.
+    """Read every `parts`-th column of the CSV file at `path`, starting with number `part`.
 
     Returns the number of rows and, for each column, its number, its figures and its most
     frequent values. Raises `CsvError` if the file is not CSV or has no rows.

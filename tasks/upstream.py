@@ -1,4 +1,4 @@
-"""Calls a service that often fails, with retries."""
+"""Call a service that often fails, with retries."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MAX_LATENCY = 5.0  #: seconds
 
 
 class UpstreamError(ConnectionError):
-    """The rate service did not answer; a later call may succeed."""
+    """The rate service did not reply. A later call may succeed."""
 
 
 class RateService:
-    """A stand-in for a rate service on the network: slow, and often unavailable.
+    """A fake rate service on the network: slow, and often unavailable.
 
-    With one `seed` the same calls fail in every process. The rates are invented.
+    With the same `seed` the same calls fail in every process. The rates are invented.
     """
 
     CURRENCIES: ClassVar = {"CHF": 0.95, "GBP": 0.86, "JPY": 163.0, "SEK": 11.4, "USD": 1.08}
@@ -60,7 +60,7 @@ def fetch_rates(
     `UpstreamError` if the last call fails too.
     """
     call = self.request.retries
-    set_progress(0, 1, message=f"asking the rate service, call {call + 1} of {MAX_RETRIES + 1}")
+    set_progress(0, 1, message=f"calling the rate service, attempt {call + 1} of {MAX_RETRIES + 1}")
     service = RateService(seed=seed, latency=latency, failure_probability=failure_probability)
     rates = service.rates(call)
     set_progress(1, 1, message="rates received")

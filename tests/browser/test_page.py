@@ -79,7 +79,7 @@ async def test_import_of_the_sample_is_shown_from_waiting_to_its_result(service,
     ]
     await expect(card.locator("tbody tr")).to_have_count(5)
     await expect(card.locator("tbody tr").first).to_have_text(
-        "18latitude is no number: fourteen south"
+        "18latitude is not at a number: fourteen south"
     )
     await expect(card.locator("pre")).to_contain_text('"good": 307')
     await expect(bar).to_be_hidden()
@@ -209,7 +209,7 @@ async def test_markup_from_a_file_is_shown_as_text(service, page):
     await expect(state(card)).to_have_text("succeeded")
     for _ in range(2):
         await expect(card.locator("pre")).to_contain_text(f'"file": "{EVIL}.csv"')
-        await expect(card.locator("tbody")).to_contain_text(f"n is no number: {EVIL}")
+        await expect(card.locator("tbody")).to_contain_text(f"n is not a number: {EVIL}")
         assert await page.locator("#tasks img").count() == 0
         # And once more, as the server renders it.
         await page.reload()
@@ -264,8 +264,8 @@ async def test_signed_in_user_has_their_own_tasks(service, page):
     [
         ("Import a CSV file", "A CSV file", None, "Choose a file first, or use the sample."),
         ("Import a CSV file", "A CSV file", ("a.csv", b""), "The file is empty."),
-        ("Build a report", "A CSV file", ("a.csv", b"\x89PNG\0"), "This is no CSV file"),
-        ("Make thumbnails", "Pictures", ("a.png", b"<svg/>"), "a.png: It is no JPEG"),
+        ("Build a report", "A CSV file", ("a.csv", b"\x89PNG\0"), "This is not a CSV file"),
+        ("Make thumbnails", "Pictures", ("a.png", b"<svg/>"), "a.png: It is not a JPEG"),
         ("Import a CSV file", "A CSV file", ("a.csv", b"a" * 10_000_001), "more than 10 MB"),
     ],
 )

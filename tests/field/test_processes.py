@@ -1,4 +1,4 @@
-"""What happens in the process that starts a task or runs one: no worker is needed for these."""
+"""What happens in the process that publishes or runs a task: these tests need no worker."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def owned(owner: str) -> dict[str, Any]:
     return {each.task_id: each for each in get_store().statuses(Topic("user", owner))}
 
 
-# T25
+# Eager tasks
 
 
 @pytest.mark.usefixtures("_eager")
@@ -112,7 +112,7 @@ def test_tasks_that_are_applied_outside_of_a_task_have_their_owner_and_their_end
     assert (mine[late].result, mine[late].attempt, mine[late].run) == ("at last", 1, 1)
 
 
-# T22
+# Publishing on commit
 
 
 @pytest.mark.django_db(transaction=True)
@@ -147,7 +147,7 @@ def test_a_task_published_on_commit_belongs_to_the_owner_at_its_registration() -
     assert seen[-1] is None  # though a hook raised
 
 
-# T23
+# Signal handlers
 
 
 SIGNALLED = """
@@ -227,7 +227,7 @@ def test_a_signal_handler_in_a_task_can_report_progress(monkeypatch: pytest.Monk
     assert told == ["1", "2"]
 
 
-# T26
+# Settings
 
 
 def test_each_override_of_the_settings_starts_with_an_empty_queue(
@@ -246,7 +246,7 @@ def test_each_override_of_the_settings_starts_with_an_empty_queue(
             assert get_store().status("to-nobody") is None
 
 
-# T24
+# Selected tasks
 
 
 def _resolve(resolved: list[str]) -> str:
@@ -255,7 +255,7 @@ def _resolve(resolved: list[str]) -> str:
 
 
 @pytest.mark.usefixtures("_eager")
-def test_tasks_are_chosen_by_patterns_and_a_left_out_one_resolves_no_owner() -> None:
+def test_tasks_are_selected_by_patterns_and_an_excluded_one_resolves_no_owner() -> None:
     for patterns, is_pushed in (
         ([], True),
         (["tests.*"], True),
@@ -274,11 +274,11 @@ def test_tasks_are_chosen_by_patterns_and_a_left_out_one_resolves_no_owner() -> 
             assert bool(resolved) is is_pushed
 
 
-# T1
+# Forked processes
 
 
 @pytest.mark.usefixtures("_in_memory")
-def test_held_progress_is_sent_in_a_forked_process_too() -> None:
+def test_delayed_progress_is_sent_in_a_forked_process_too() -> None:
     from realtime.worker.timer import timer
 
     rung = threading.Event()
@@ -292,7 +292,7 @@ def test_held_progress_is_sent_in_a_forked_process_too() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_progress_of_a_forked_process_is_sent_though_its_parents_was_waiting(
+def test_progress_of_a_forked_process_is_sent_though_its_parents_was_delayed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from realtime.worker.runs import Run

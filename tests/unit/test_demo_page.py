@@ -113,10 +113,10 @@ def test_sample_needs_no_upload_and_slowness_has_a_bound(client, started):
     [
         ("import", [], "Choose a file first, or use the sample."),
         ("import", [csv(b"")], "The file is empty."),
-        ("import", [csv(b"\x89PNG\0")], "This is no CSV file: it holds binary data"),
+        ("import", [csv(b"\x89PNG\0")], "This is not a CSV file: it contains binary data"),
         ("report", [csv(b"\n\n")], "The file is empty."),
         ("thumbnails", [], "Choose a file first, or use the sample."),
-        ("thumbnails", [csv(name="a.png")], "a.png: It is no JPEG, PNG, WEBP or GIF image."),
+        ("thumbnails", [csv(name="a.png")], "a.png: It is not a JPEG, PNG, WEBP or GIF image."),
         ("thumbnails", [csv()] * (MAX_FILES + 1), f"At most {MAX_FILES} files at once"),
         ("thumbnails", [csv()] * 101, f"At most {MAX_FILES} files at once"),
     ],

@@ -50,7 +50,7 @@ def test_bad_file_is_refused_and_the_good_one_beside_it_is_made(tmp_path):
     assert result["images"] == 1
     assert result["refused"] == [
         {"name": "half.png", "reason": "It is damaged and cannot be read."},
-        {"name": "text.png", "reason": "It is no JPEG, PNG, WEBP or GIF image."},
+        {"name": "text.png", "reason": "It is not a JPEG, PNG, WEBP or GIF image."},
         {"name": "bomb.png", "reason": "It has 10000x5000 pixels; 40 megapixels are allowed."},
         {"name": "bigger.png", "reason": "It has too many pixels."},
     ]
@@ -58,7 +58,7 @@ def test_bad_file_is_refused_and_the_good_one_beside_it_is_made(tmp_path):
 
 def test_task_fails_when_no_file_could_be_used(tmp_path):
     (tmp_path / "a").write_bytes(b"")
-    with pytest.raises(ImageError, match=r"holiday\.jpg: It is no JPEG"):
+    with pytest.raises(ImageError, match=r"holiday\.jpg: It is not a JPEG"):
         make_thumbnails([str(tmp_path / "a")], into=str(tmp_path), names=["holiday.jpg"])
 
 

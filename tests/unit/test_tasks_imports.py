@@ -51,10 +51,10 @@ def test_sample_with_mistakes_names_each_mistake_with_its_line():
     assert result["file"] == "zones.csv"
     assert (result["rows"], result["good"], result["bad"]) == (312, 307, 5)
     assert result["bad_rows"] == [
-        {"line": 18, "reason": "latitude is no number: fourteen south"},
+        {"line": 18, "reason": "latitude is not a number: fourteen south"},
         {"line": 59, "reason": "5 cells instead of 7"},
         {"line": 103, "reason": "zone is empty"},
-        {"line": 162, "reason": "longitude is no number: 12°30'E"},
+        {"line": 162, "reason": "longitude is not a number: 12°30'E"},
         {"line": 232, "reason": "8 cells instead of 7"},
     ]
 
@@ -91,7 +91,7 @@ def test_cell_may_be_empty_where_the_first_rows_are_often_empty(file):
 def test_dates_are_checked_and_compared(file):
     days = [f"2026-11-{day:02}" for day in range(1, 21)] + ["2026-02-30"]
     result = import_csv(file("day,x\n" + "".join(f"{day},1\n" for day in days)))
-    assert result["bad_rows"] == [{"line": 22, "reason": "day is no date: 2026-02-30"}]
+    assert result["bad_rows"] == [{"line": 22, "reason": "day is not a date: 2026-02-30"}]
     assert column(result, "day")["min"] == "2026-11-01"
     assert column(result, "day")["max"] == "2026-11-20"
 

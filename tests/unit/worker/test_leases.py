@@ -1,4 +1,4 @@
-"""A worker's lease: renewed whatever happens, and another one for each start."""
+"""A worker's lease: renewed after every error, and a new one for each start."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lease(monkeypatch):
 
 
 def renewals(monkeypatch, renew):
-    """Count what `renew` does in place of the store; the counter."""
+    """Call `renew` in place of the store; the leases of each call."""
     count = []
 
     def counted(worker, seconds):
@@ -52,6 +52,6 @@ def test_each_start_has_a_lease_of_its_own_and_only_the_last_is_renewed(lease, m
     assert lease.name != first
     seen = len(count)
     assert until(lambda: count[seen:].count(lease.name) > 3)
-    # A renewal that was in progress aside.
+    # One renewal may have been in progress.
     assert count[seen:].count(first) <= 1
     lease.end()

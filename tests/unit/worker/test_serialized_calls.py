@@ -1,4 +1,4 @@
-"""Calls that are made one at a time, without a lock that anybody waits for."""
+"""Calls that are made one at a time, without a lock that a thread blocks on."""
 
 import os
 import random
@@ -25,7 +25,7 @@ def test_a_call_that_comes_during_another_one_is_made_after_it():
     assert not calls
 
 
-def test_nobody_waits_for_the_thread_that_makes_the_calls():
+def test_no_thread_waits_for_the_one_that_makes_the_calls():
     calls, made = SerializedCalls(), []
     begun, go_on = threading.Event(), threading.Event()
 
@@ -46,21 +46,21 @@ def test_nobody_waits_for_the_thread_that_makes_the_calls():
 @pytest.mark.parametrize("error", [SoftTimeLimitExceeded(), SystemExit()])
 def test_a_call_that_a_time_limit_interrupts_is_made_again(error):
     calls, made = SerializedCalls(), []
-    strikes = [error]
+    interrupts = [error]
 
-    def strike():
-        if strikes:
-            raise strikes.pop()
+    def interrupt():
+        if interrupts:
+            raise interrupts.pop()
         made.append(1)
 
     with pytest.raises(type(error)):
-        calls.call(strike)
+        calls.call(interrupt)
     assert calls
     calls.run()
     assert made == [1]
 
 
-def test_a_call_that_fails_does_not_keep_the_others():
+def test_after_a_call_that_fails_later_ones_are_made():
     calls, made = SerializedCalls(), []
 
     def fail():
@@ -71,7 +71,7 @@ def test_a_call_that_fails_does_not_keep_the_others():
     assert made == [1]
 
 
-def test_a_forked_process_neither_waits_nor_repeats():
+def test_a_forked_process_neither_waits_for_calls_of_its_parent_nor_repeats_them():
     calls, made = SerializedCalls(), []
 
     def fork():
@@ -87,15 +87,15 @@ def test_a_forked_process_neither_waits_nor_repeats():
     assert made == []
 
 
-def test_a_time_limit_may_strike_anywhere_and_later_calls_are_made():
+def test_after_a_time_limit_at_any_instruction_later_calls_are_made():
     calls, made = SerializedCalls(), []
     armed = False
 
-    def strike(*_):
+    def interrupt(*_):
         if armed:
             raise SoftTimeLimitExceeded
 
-    before = signal.signal(signal.SIGALRM, strike)
+    before = signal.signal(signal.SIGALRM, interrupt)
     try:
         for number in range(2000):
             armed = True
@@ -114,13 +114,13 @@ def test_a_time_limit_may_strike_anywhere_and_later_calls_are_made():
     assert not calls
 
 
-def test_a_thread_makes_the_calls_of_others_for_a_moment_only():
+def test_a_thread_makes_the_calls_of_other_threads_for_a_limited_time():
     calls, makers = SerializedCalls(), []
     all_made = threading.Event()
 
     def feed(left):
         makers.append(threading.get_ident())
-        time.sleep(0.001)  # so that they take longer than a moment
+        time.sleep(0.001)  # so that together they take longer than the limit
         if left:
             calls.call(feed, left - 1)
         else:
