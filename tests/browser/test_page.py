@@ -79,7 +79,7 @@ async def test_import_of_the_sample_is_shown_from_waiting_to_its_result(service,
     ]
     await expect(card.locator("tbody tr")).to_have_count(5)
     await expect(card.locator("tbody tr").first).to_have_text(
-        "18latitude is not at a number: fourteen south"
+        "18latitude is not a number: fourteen south"
     )
     await expect(card.locator("pre")).to_contain_text('"good": 307')
     await expect(bar).to_be_hidden()

@@ -1,4 +1,4 @@
-"""Canvases of ordinary projects: whose their tasks are, and what announcing them costs."""
+"""Canvases of ordinary projects: the owners of their tasks, and the cost of announcing them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
-    """Two prefork processes, and result backends with and without a join of their own."""
+    """A worker with two prefork processes; result backends with and without a native join."""
     with workers(tmp_path_factory) as made:
         made.start(2)
         yield made
@@ -48,7 +48,7 @@ def _running(running: Workers) -> None:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[Change]]:
-    """The calls to the store of this process: the changes of each."""
+    """The changes of each call of this process to the store."""
     made: list[list[Change]] = []
     store = get_store()
     send, send_all = store.send, store.send_all
@@ -61,11 +61,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[Change]]:
 
 @pytest.fixture
 def nobody_runs() -> dict[str, str]:
-    """Options that send tasks to a queue of which no worker takes."""
+    """Options that send tasks to a queue that no worker consumes."""
     return {"queue": f"nobody-{uuid()}"}
 
 
-# T20
+# Announcing
 
 
 def test_a_group_is_announced_in_batches_and_its_owner_is_resolved_once(
@@ -155,7 +155,7 @@ def test_celerys_methods_are_wrapped_once_and_keep_their_signatures() -> None:
     assert publishing._RETRY_CODE is celery.app.task.Task.retry.__code__
 
 
-# T6: who inherits what
+# Owners
 
 
 @pytest.mark.parametrize("way", ["task", "chain", "group", "chord"])
@@ -204,7 +204,7 @@ def test_a_body_that_is_a_group_keeps_its_announced_records() -> None:
         assert owner_of(task_id) == "bodies"
 
 
-# T21
+# Error callbacks, and chords without a native join
 
 
 def test_an_error_callback_of_a_killed_task_belongs_to_that_tasks_owner() -> None:
@@ -263,7 +263,7 @@ def test_a_chord_without_native_join_shows_no_task_of_celerys_and_its_body_has_i
         }
 
 
-# T24
+# Excluded and received tasks
 
 
 def test_a_left_out_member_of_a_group_is_not_announced(nobody_runs: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What few projects do with Celery: none of it hurts the task, and each task ends as it should."""
+"""Rare uses of Celery: none hurts the task, and each task has the right ending."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def with_header(header: Any) -> Callable[[], Any]:
     return lambda: add.apply_async((1, 2), headers={"realtime": header})
 
 
-#: What publishes each, and the state in which it ends.
+#: How each is published, and the state in which it ends.
 WAYS: dict[str, tuple[Callable[[], Any], str]] = {
     "pickle": (
         lambda: odd_tasks.value_of.apply_async((odd_tasks.Thing(3),), serializer="pickle"),
@@ -158,7 +158,7 @@ def test_a_replacement_that_cannot_be_published_ends_the_task_and_its_dependents
 
 
 def broken_off(canvas: Any) -> dict[str, str]:
-    """The states of a canvas's tasks whose publishing raised, by `task_id`."""
+    """The states of the tasks of a canvas whose publishing raised, by `task_id`."""
     owner = uuid()
     with owner_from(lambda: owner), pytest.raises(SerializerNotInstalled):
         canvas.apply_async()
@@ -208,7 +208,7 @@ def test_the_bodies_of_nested_chords_fail_together_where_the_inner_one_was_broke
     assert (found[ids["inner"]], found[ids["outer"]]) == ("FAILURE", "FAILURE")
 
 
-# Tasks that are left out, and scripts
+# Excluded tasks, and scripts
 
 
 def test_reports_of_a_child_on_an_excluded_parent_make_no_record() -> None:

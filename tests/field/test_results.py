@@ -1,4 +1,4 @@
-"""Endings that only the result backend knows: found soon, of the right life, at the right time."""
+"""Endings that only the result backend has: found soon, of the right life, with the right time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 def backend(
     request: Any, clean_redis: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> Iterator[Any]:
-    """A result backend of the kind that the test names, empty; the service reads it."""
+    """An empty result backend of the kind that the test names; the service reads it."""
     with result_app(getattr(request, "param", "memory"), tmp_path) as app:
         read_from(app.backend, monkeypatch)
         yield app.backend
@@ -80,7 +80,7 @@ def state_of(task_id: str) -> str | None:
 
 
 def reconciles_until(reconciler: Reconciler, task_id: str, state: str) -> None:
-    """Look again and again, until it has found that the task is in this state."""
+    """Run rounds of the reconciler until the task is in this state."""
 
     def found() -> bool:
         reconciler.reconcile()
@@ -140,7 +140,7 @@ def test_an_ending_that_a_database_dates_long_before_is_found_by_its_id_in_turn(
     reconciles_until(reconciler, ids[-1], "SUCCESS")
 
 
-# Whose ending it is
+# Which publication it belongs to
 
 
 @pytest.mark.parametrize("backend", KINDS, indirect=True)
@@ -259,11 +259,11 @@ def test_an_eta_is_shown_in_utc_as_celery_means_it_whatever_the_time_zones(
     assert before <= jsontext.timestamp_of(headers["eta"]) <= after
 
 
-# A backend that does not answer
+# A backend that does not reply
 
 
 class Stuck:
-    """A key-value backend that answers when it is released."""
+    """A key-value backend that replies when it is released."""
 
     app = None
 
@@ -287,7 +287,7 @@ class Broken(Stuck):
 
 @pytest.fixture
 def readable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service reads these backends as it reads any key-value store."""
+    """The service reads these backends like any key-value store."""
     from realtime.results import backends
 
     reader = backends._READERS["celery.backends.base.BaseKeyValueStoreBackend"]
@@ -308,7 +308,7 @@ def test_a_backend_that_does_not_answer_keeps_no_dead_worker_secret(
         begin(task_id, worker="gone", redelivery_timeout=1)
         reconciler.reconcile()
         assert state_of(task_id) == "STALLED"
-        # Its result may be stored: LOST waits for an answer, though not for ever.
+        # Its result may be stored: LOST waits for a reply, for a limited time.
         reconciles_until(reconciler, task_id, "LOST")
     backend.released.set()
 
@@ -388,7 +388,7 @@ def test_records_of_a_living_workers_many_tasks_are_read_once(
     assert {state_of(task_id) for task_id in ids - {ended}} == {"RECEIVED"}
 
 
-# Nothing is kept for ever
+# Expiry
 
 
 def test_ids_whose_records_expired_are_removed_from_redis(

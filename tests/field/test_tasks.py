@@ -1,4 +1,4 @@
-"""What tasks of ordinary projects report, and whose they are, with a real worker."""
+"""The reports and the owners of tasks in ordinary projects, with a real worker."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
-    """Two prefork processes that push all keys of `meta`."""
+    """A worker with two prefork processes that push all keys of `meta`."""
     with workers(tmp_path_factory, PROGRESS_META=True) as made:
         made.start(2)
         yield made
@@ -58,7 +58,7 @@ def progress_is(task_id: str, current: float | None, message: str | None) -> boo
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """A process does nothing inside."""
+    """Stop a process inside."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -66,7 +66,7 @@ def stopped(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-# T1
+# Progress
 
 
 @pytest.mark.parametrize("task", [pushed_tasks.train, pushed_tasks.compute])
@@ -112,7 +112,7 @@ def _seconds(status: Any) -> float:
     return (end - began).total_seconds()
 
 
-# T7, T8, T9, T14
+# States of existing code
 
 
 def test_update_state_is_pushed_whatever_the_class_of_the_task() -> None:
@@ -155,7 +155,7 @@ def test_nothing_that_a_users_object_does_raises_in_the_task() -> None:
     assert last.progress["message"] == "<unprintable Hostile>"
 
 
-# T10
+# Reports on other tasks
 
 
 def test_a_parent_goes_on_reporting_after_its_children_have_reported_on_it(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_parent_goes_on_reporting_after_its_children_have_reported_on_it(tmp_p
     assert set(range(10, 16)) <= set(shown)
 
 
-# T11, T12
+# Threads, and tasks that are called
 
 
 @pytest.mark.parametrize("way", ["to_thread", "context", "handle"])
@@ -211,7 +211,7 @@ def test_a_task_that_another_calls_reports_and_publishes_as_its_caller(way: str)
     assert realtime.status(statuses[-1].result).parent_id is not None
 
 
-# T6
+# Publishing an id again
 
 
 def test_an_id_that_is_published_again_after_its_end_begins_anew_with_its_new_owner() -> None:
@@ -250,7 +250,7 @@ def test_a_retry_belongs_to_the_publication_of_its_first_message() -> None:
     assert owner_of(task_id) == "retrying"
 
 
-# T13
+# Ids
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_an_id_that_no_topic_can_name_is_left_out_and_the_task_runs() -> None:
     assert [result.get(timeout=20) for result in results] == [3, 3]
 
 
-# T15
+# Failures
 
 
 @pytest.mark.parametrize("way", list(pushed_tasks.failures()))
@@ -286,7 +286,7 @@ def test_a_failure_has_one_type_and_message_live_at_its_retry_and_in_the_backend
     assert stored == live.error
 
 
-# T24
+# Excluded tasks
 
 
 def test_a_task_that_is_left_out_is_not_announced_and_its_children_are(
@@ -323,7 +323,7 @@ def test_a_wrong_announcement_of_a_publisher_is_withdrawn_by_the_worker(
     assert until(lambda: get_store().status(task_id) is None)
 
 
-# T2
+# Cold shutdowns
 
 
 @pytest.mark.parametrize("how", ["SIGQUIT", "REMAP_SIGTERM"] if LONG else ["SIGQUIT"])

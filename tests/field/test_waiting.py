@@ -48,13 +48,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 #: Not by a call, which would come after the fixtures.
 IN_LONG = pytest.mark.skipif(not LONG, reason="in the long form")
 NODE = "worker@same-name"
-#: Seconds that a lease lasts, and until it is believed to be gone, on a machine that is busy.
+#: Seconds until a lease has expired and the leader has noticed it, on a busy machine.
 PATIENT = 60.0
 
 
 @dataclass
 class Site:
-    """A service in processes of its own, and the workers that were started for it."""
+    """A service in its own processes, and the workers that were started for it."""
 
     redis_url: str
     env: dict[str, str]
@@ -62,7 +62,7 @@ class Site:
     worker: Process | None = None
 
     def start_worker(self, **env: str) -> Process:
-        """Start a worker, once the one before it is gone."""
+        """Start a worker after the one before has ended."""
         if self.worker is not None:
             self.worker.kill()
         self.worker = worker = Process("worker", worker_command(NODE, 2), env=self.env | env)
@@ -98,7 +98,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def in_state(task_id: str, *expected: str) -> bool:
-    """Whether a task comes into one of these states, sooner or later."""
+    """Whether a task reaches one of these states."""
 
     def there() -> bool:
         status = realtime.status(task_id)
@@ -113,7 +113,7 @@ def killed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, li
 
     As they were before another test starts a worker, which may be delivered what was received.
     """
-    # How long a received task is waited for: nothing delivers these again.
+    # Limits the wait for a received task: these are not redelivered.
     worker = site.start_worker(VISIBILITY_TIMEOUT="2")
     never = str(tmp_path_factory.mktemp("never") / "there")
     last = chain(sample_tasks.hold.si(never), sample_tasks.add.si(1, 2)).apply_async()
@@ -189,7 +189,7 @@ def test_after_a_cold_shutdown_each_task_ends_or_runs_again(
     assert in_state(received, "RECEIVED")
     os.kill(worker.pid, getattr(signal, how["signal"]))
     assert until(lambda: worker.returncode is not None, PATIENT)
-    # Its message is gone: nothing will run it, nor what waits for it.
+    # Its message is gone: neither it nor its dependents will run.
     for task_id in (last.parent.id, last.id):
         assert in_state(task_id, *TERMINAL), realtime.status(task_id)
     release.touch()

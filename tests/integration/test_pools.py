@@ -1,4 +1,4 @@
-"""Every way in which a task begins, runs and ends, in the pools that are not prefork.
+"""Every way in which a task starts, runs and ends, in the pools other than prefork.
 
 What each pool can do is Celery's: docs/celery.md has the table.
 """
@@ -45,7 +45,7 @@ GEVENT = pytest.param("gevent", marks=needs_gevent)
 
 @dataclass
 class Pool:
-    """A worker with another pool than prefork, on a Redis of its own."""
+    """A worker with a pool other than prefork, with its own Redis."""
 
     redis_url: str
     redis: Process
@@ -209,7 +209,7 @@ def test_no_ending_of_many_is_lost_or_doubled(pool: Pool) -> None:
         statuses = ended(task_id)
         assert statuses[-1].state == ("FAILURE" if kind == 2 else "SUCCESS")
         assert sum(status.terminal for status in statuses) == 1
-        # Celery may store an attempt's RETRY after the next one's SUCCESS.
+        # Celery may store an attempt's RETRY after the SUCCESS of the next attempt.
         assert kind == 1 or stored(task_id) == statuses[-1].state
     assert not [run for run in get_store().running() if run.task_id in dict(sent).values()]
 
@@ -240,7 +240,7 @@ def test_the_lease_is_renewed_while_tasks_run(pool: Pool, tmp_path: Path) -> Non
     task_id = sample_tasks.hold.delay(str(release)).id
     reached(task_id, "STARTED")
     with redis.Redis.from_url(pool.redis_url) as client:
-        # A worker that was killed before this one may have left its own: that one runs out.
+        # A worker that was killed before this one may have left a lease, which expires.
         left = {lease: client.pttl(lease) for lease in client.scan_iter("realtime:lease:*")}
         renewed = lambda: any(client.pttl(lease) > left[lease] for lease in left)  # noqa: E731
         assert until(renewed, LEASE)
@@ -291,7 +291,7 @@ def test_a_task_that_cannot_be_terminated_stays_started(pool: Pool, tmp_path: Pa
     assert stored(task_id) == "SUCCESS"
 
 
-# Leaving
+# Tasks that exit
 
 
 @in_pools(THREADS, GEVENT)

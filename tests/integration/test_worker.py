@@ -1,4 +1,4 @@
-"""Every way in which a task begins, runs and ends, on a real prefork worker."""
+"""Every way in which a task starts, runs and ends, on a real prefork worker."""
 
 import json
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(autouse=True)
 def _service(service):
-    """Every test here speaks to the session's service."""
+    """Every test here uses the session's service."""
 
 
 def test_a_success_publishes_each_state():

@@ -1,4 +1,4 @@
-"""Reading result backends as data: nothing that is stored is believed to be code."""
+"""Reading result backends as data: nothing that is stored is executed."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from realtime.results import (
 from realtime.results.backends import aware
 from tests.backends import app_with, result_app
 
-#: Tables are made and dropped, which a test's own transaction would forbid.
+#: The tests create and drop tables, which is not possible in a test's own transaction.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-#: Until 5.7 Celery stores pickles there, whatever the serializer.
+#: Before 5.7 Celery stores pickles there with every serializer.
 stores_pickles = celery.VERSION < (5, 7)
 _skipped = pytest.mark.skipif(stores_pickles, reason="only the state is read")
 
@@ -51,7 +51,7 @@ def backend(request, monkeypatch, tmp_path):
 
 
 def corrupt(backend, task_id, payload):
-    """Put other bytes where the result of a stored task is."""
+    """Replace the stored bytes of a task's result."""
     if hasattr(backend, "TaskModel"):
         rows = backend.TaskModel._default_manager.filter(task_id=task_id)
         rows.update(result=payload.decode("latin-1"))
@@ -120,7 +120,7 @@ def test_a_pickle_is_not_opened_and_hides_no_other_ending(backend):
     assert failure["error"] == '{"type":"FAILURE","message":"it cannot be read as data"}'
 
 
-@pytest.mark.skipif(not stores_pickles, reason="Celery 5.7 stores what it is told to")
+@pytest.mark.skipif(not stores_pickles, reason="Celery 5.7 stores what the serializer returns")
 def test_of_a_database_of_pickles_the_state_is_read(monkeypatch, tmp_path):
     with result_app("sqlalchemy", tmp_path) as app:
         backend = app.backend
@@ -168,7 +168,7 @@ def test_an_ending_has_its_own_time_in_utc_in_every_time_zone(backend, zone, ena
         backend.store_result("t", 1, "SUCCESS")
         after = datetime.now(UTC)
         found = stored_endings(["t"])["t"]
-        # MySQL's and SQLite's own precision aside, the three are milliseconds apart.
+        # Apart from the precision of MySQL and SQLite, the three differ by milliseconds.
         assert before <= found.stored_at <= after
         assert found.fields["finished_at"] == jsontext.timestamp(found.stored_at)
         assert found.fields["finished_at"].endswith('Z"')
@@ -210,7 +210,7 @@ def test_in_the_hour_that_autumn_repeats_an_ending_is_not_in_the_future(monkeypa
         assert aware(repeated, berlin) == datetime(2026, 10, 25, hour, 30, tzinfo=UTC)
 
 
-# Whose ending it is
+# Which publication it belongs to
 
 
 def test_only_of_an_id_that_is_used_again_does_the_clock_decide():
@@ -238,7 +238,7 @@ def test_only_of_an_id_that_is_used_again_does_the_clock_decide():
 
 
 class NeedsTwo(Exception):
-    """It cannot be unpickled, and no class that it is derived from is of use."""
+    """It cannot be unpickled, nor can any of its base classes."""
 
     def __init__(self, code, text):
         super().__init__(f"{code}: {text}")
@@ -277,7 +277,7 @@ def stores_tracebacks(backend):
 @pytest.mark.parametrize("traced", [True, False])
 def test_a_stored_failure_has_the_type_and_the_message_that_it_had(backend, error, traced):
     if isinstance(error, Tells | FileNotFoundError) and not (traced and stores_tracebacks(backend)):
-        pytest.skip("only its arguments are stored, which are not all that it says")
+        pytest.skip("only its arguments are stored, which are not its whole message")
     raised = get_pickleable_exception(error)  # as celery/app/trace.py does
     text = "".join(traceback.format_exception(raised)) if traced else None
     backend.mark_as_failure("t", raised, text)

@@ -1,4 +1,4 @@
-"""Publishing while Redis is away: nothing hurts the task, and what matters arrives in order."""
+"""Publishing while Redis is away: the task is not hurt, and its changes arrive in order."""
 
 import logging
 import os
@@ -23,29 +23,29 @@ from tests.until import until
 
 
 class Store:
-    """A store that is reached only while ``reachable`` is set."""
+    """A store that replies only while ``reachable`` is set."""
 
     def __init__(self):
         self.reachable = threading.Event()
         self.reachable.set()
         self.accepted = []
         self.error = RedisConnectionError("away")
-        #: Whether that it is not reached is known when a change is sent, or by its answer.
-        self.tells_late = False
+        #: Whether it accepts a change when the reply is read, and not when the change is sent.
+        self.replies_late = False
         #: An exception that is raised once in a waiting caller.
-        self.strike = None
+        self.interrupt = None
 
     def accept(self, change):
-        strike, self.strike = self.strike, None
-        if strike:
-            raise strike
+        interrupt, self.interrupt = self.interrupt, None
+        if interrupt:
+            raise interrupt
         if not self.reachable.is_set():
             raise self.error
         self.accepted.append((change.task_id, change.state, change.counter))
         return 1
 
     def send(self, change):
-        if self.tells_late:
+        if self.replies_late:
             return lambda: self.accept(change)
         version = self.accept(change)
         return lambda: version
@@ -56,14 +56,14 @@ def store(monkeypatch):
     store = Store()
     monkeypatch.setattr(module, "get_store", lambda: store)
     monkeypatch.setattr(module, "_PAUSES", (0.01,))
-    monkeypatch.setattr(module, "_REPLY_WITHIN", 3600)  # but where it is what is tested
+    monkeypatch.setattr(module, "_REPLY_WITHIN", 3600)  # its own tests set another one
     return store
 
 
 @pytest.fixture(params=["sent", "answered"])
 def failing(request, store):
-    """The same, which can fail when a change is sent and when its answer is taken."""
-    store.tells_late = request.param == "answered"
+    """The same store, failing when a change is sent, or when its reply is read."""
+    store.replies_late = request.param == "answered"
     return store
 
 
@@ -72,7 +72,7 @@ def publisher(store):
     publisher = Publisher()
     yield publisher
     store.reachable.set()
-    assert publisher.flush(5)  # what it sends must not reach the next test
+    assert publisher.flush(5)  # none of its changes must reach the next test
 
 
 def change(task_id="t", state="STARTED", counter=None):
@@ -86,7 +86,7 @@ def test_a_change_is_sent_at_once(store, publisher):
 
 
 def test_a_pipelined_reply_is_read_with_the_next_change(store, publisher):
-    store.tells_late = True
+    store.replies_late = True
     first = publisher.send(change("t", "STARTED"))
     assert not first.acknowledged
     second = publisher.send(change("t", "SUCCESS"))
@@ -99,7 +99,7 @@ def test_a_pipelined_reply_is_read_with_the_next_change(store, publisher):
 
 def test_a_reply_without_a_next_change_is_read_soon(store, publisher, monkeypatch):
     monkeypatch.setattr(module, "_REPLY_WITHIN", 0.01)
-    store.tells_late = True
+    store.replies_late = True
     store.reachable.clear()
     store.error = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
     publisher.send(change())
@@ -111,7 +111,7 @@ def test_a_reply_without_a_next_change_is_read_soon(store, publisher, monkeypatc
 
 
 def test_the_end_of_a_process_waits_for_the_answer(store, publisher):
-    store.tells_late = True
+    store.replies_late = True
     sent = publisher.send(change())
     assert publisher.flush(5)
     assert sent.acknowledged
@@ -119,9 +119,9 @@ def test_the_end_of_a_process_waits_for_the_answer(store, publisher):
 
 @pytest.mark.parametrize("strike", [SoftTimeLimitExceeded(), SystemExit(), KeyboardInterrupt()])
 def test_a_change_that_a_time_limit_interrupts_is_published_all_the_same(store, publisher, strike):
-    store.tells_late = True
+    store.replies_late = True
     publisher.send(change("t", "STARTED"))
-    store.strike = strike
+    store.interrupt = strike
     with pytest.raises(type(strike)):
         publisher.send(change("t", "SUCCESS"))
     assert publisher.flush(5)
@@ -176,7 +176,7 @@ def test_after_one_missing_reply_the_others_are_not_awaited(store, publisher):
 
 
 def test_a_log_handler_may_publish_while_a_reply_is_read(store, publisher, monkeypatch):
-    store.tells_late = True
+    store.replies_late = True
     store.reachable.clear()
     store.error = KeyError("a bug")
     publisher.send(change())
@@ -197,7 +197,7 @@ def test_without_another_thread_the_answer_is_waited_for(store, publisher, monke
     def refuse(_self):
         raise RuntimeError("can't start new thread at interpreter shutdown")
 
-    store.tells_late = True
+    store.replies_late = True
     monkeypatch.setattr(module, "timer", Timer())
     with monkeypatch.context() as context:
         context.setattr(threading.Thread, "start", refuse)
@@ -270,7 +270,7 @@ def test_an_id_that_no_topic_can_name_is_left_out(store, publisher):
 
 
 def test_the_tasks_own_time_limit_is_not_swallowed(failing, publisher):
-    failing.strike = SoftTimeLimitExceeded()
+    failing.interrupt = SoftTimeLimitExceeded()
     with pytest.raises(SoftTimeLimitExceeded):
         publisher.publish(change())
     assert publisher.flush(5)
@@ -282,10 +282,10 @@ def test_a_forked_child_starts_with_nothing_of_its_parents(failing, publisher):
     publisher.publish(change())
     failing.reachable.set()
     assert publisher.flush(5)
-    failing.tells_late = True
+    failing.replies_late = True
     publisher.send(change("unanswered"))
     failing.reachable.clear()
-    with publisher._calls.paused():  # no lock is left held in the child
+    with publisher._calls.paused():  # the child must not wait for this lock
         publisher._enqueue([SentChange(change("waiting"))])
         child = os.fork()
         if child == 0:
@@ -300,7 +300,7 @@ def test_a_forked_child_starts_with_nothing_of_its_parents(failing, publisher):
 
 @pytest.fixture
 def black_hole():
-    """A server that takes every connection and answers nothing, as a stopped Redis does."""
+    """A server that accepts every connection and replies nothing, as a stopped Redis does."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
@@ -313,7 +313,7 @@ def refused():
 def seconds_of(publish, start):
     """Return the seconds that a hundred changes take.
 
-    The second hundred finds out nothing: what it takes is the machine's part in the first one's.
+    The second hundred does not wait for Redis: it measures the machine's part in the first one.
     """
     began = time.perf_counter()
     for number in range(start, start + 100):

@@ -1,4 +1,4 @@
-"""What is read from messages and settings."""
+"""What the receivers read from messages and settings."""
 
 from types import SimpleNamespace
 
@@ -23,7 +23,7 @@ def named(task_id):
 
 
 def ids(*signatures, body=None):
-    """Who waits for a task whose message carries this: a chain's rest, and a chord's body."""
+    """The tasks that wait for one with this rest of a chain and this chord body."""
     rest = [signature.__json__() for signature in reversed(signatures)]
     return [task_id for task_id, _ in dependents_of(rest, body)]
 

@@ -1,4 +1,4 @@
-"""What `update_state` is given by existing code, and what is made of it."""
+"""What existing code passes to `update_state`, and what is published of it."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from realtime.worker.task import Task, push_state
 
 
 class Raising(Mapping):
-    """Gives what it is asked for, but raises where all of it is asked for."""
+    """Returns each key, but raises when all of them are read."""
 
     def __init__(self, **known):
         self.known = known
