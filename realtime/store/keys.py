@@ -53,8 +53,10 @@ class Keys:
         return [self.head(topic), f"{self._prefix}log:{topic}", self.record(topic.ident)]
 
     def accept(self, change: Change, others: Sequence[str]) -> Call:
-        """Return what accept.lua is called with; ``others`` are owners besides the change's."""
+        """Return what accept.lua is called with; ``others`` are more owners than the change's."""
         owner = change.owner
+        if owner in others:
+            others = [other for other in others if other != owner]
         task_keys, task_group = self._task(change.task_id)
         keys = list(task_keys)
         args: list[Any] = [

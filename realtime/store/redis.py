@@ -18,7 +18,7 @@ from realtime.core.topics import TASK, USER, VISITOR, Topic
 from realtime.groups.layer import group_of
 
 from .base import Store
-from .connection import SCHEMA, AsyncClient, Client, check_schema
+from .connection import SCHEMA, AsyncClient, Call, Client, check_schema
 from .keys import Keys, random_name
 from .reading import Ownership, Page, Reading, Running, Waiting
 from .scripts import load
@@ -84,31 +84,31 @@ class RedisStore(Store):
         return self._send_all(self._impatient, changes)
 
     def _send_all(self, client: Client, changes: Sequence[Change]) -> Callable[[], Sequence[int]]:
-        owners, accept = self._owners, self._keys.accept
-        calls = [accept(change, owners.get(change.task_id, ())) for change in changes]
-        answers = client.send(self._accepting, calls)
+        answers = client.send(self._accepting, list(map(self._accept_call, changes)))
 
         def versions() -> Sequence[int]:
             found = answers()
-            for number, answer in enumerate(found):
-                if not isinstance(answer, int):
-                    found[number] = self._repeat(client, changes[number], answer)
+            # A change from beside the run names no owner, or its task came to another one: the
+            # script then answers with owners, whose topics' keys it needs.
+            while unknown := [n for n, answer in enumerate(found) if not isinstance(answer, int)]:
+                for number in unknown:
+                    self._remember(changes[number].task_id, found[number])
+                calls = [self._accept_call(changes[number]) for number in unknown]
+                for number, answer in zip(
+                    unknown, client.send(self._accepting, calls)(), strict=True
+                ):
+                    found[number] = answer
             return found
 
         return versions
 
-    def _repeat(self, client: Client, change: Change, answer: Any) -> int:
-        """Accept a change where the script needs the keys of owners that the change does not name.
+    def _accept_call(self, change: Change) -> Call:
+        return self._keys.accept(change, self._owners.get(change.task_id, ()))
 
-        Such a change is from beside the run, or its task came to another owner meanwhile.
-        """
-        while not isinstance(answer, int):
-            if len(self._owners) >= _OWNERS:
-                self._owners.clear()
-            others = [owner for owner in answer if owner != change.owner]
-            self._owners[change.task_id] = others
-            (answer,) = client.send(self._accepting, [self._keys.accept(change, others)])()
-        return answer
+    def _remember(self, task_id: str, owners: Sequence[str]) -> None:
+        if len(self._owners) >= _OWNERS:
+            self._owners.clear()
+        self._owners[task_id] = owners
 
     def status(self, task_id: str, *, owner: str | None = None) -> Status | None:
         reply = self._read_now(Topic(TASK, task_id))
