@@ -11,7 +11,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
-from realtime.serving import serve  # noqa: E402 - it reads the settings
+from realtime.serving import serve  # noqa: E402 - only now: Django is set up
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:

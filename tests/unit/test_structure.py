@@ -42,7 +42,7 @@ MAX_FUNCTION_LINES = 60
 LIBRARIES = ("autobahn", "channels_redis", "daphne", "redis", "twisted")
 #: The files and folders that may use private names of those libraries. Each explains what it relies
 #: on, and falls back where that is gone.
-MAY_USE_PRIVATE_NAMES = ("realtime/groups/", "realtime/server/", "realtime/store/connection.py")
+MAY_USE_PRIVATE_NAMES = ("realtime/groups/", "realtime/server/", "realtime/store/direct.py")
 #: Names with an underscore that Python or Django document, and what Celery passes to other signals.
 NOT_PRIVATE = {"_fields", "_base_manager", "_default_manager", "_meta", "_context"}
 
