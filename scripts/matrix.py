@@ -37,7 +37,7 @@ STORE = (
     "tests/integration/test_went_back.py",
 )
 SERVER = (
-    "tests/attacks",
+    "tests/attacks/test_handshakes.py",
     "tests/integration/test_standalone_server.py",
     "tests/integration/test_server.py",
     "tests/integration/test_wire.py",
@@ -96,10 +96,12 @@ def rows() -> list[Row]:
         *(Row(python, ("django~=6.0.0",)) for python in ("3.12", "3.14")),
         *(Row(python, ("django~=6.1.0",)) for python in ("3.13", "3.14")),
         Row("3.11", ("celery~=5.6.0",), tests=WORKER),
+        Row("3.11", (lowest("redis"),), tests=STORE),
         Row("3.11", ("redis~=7.0",), tests=STORE + WORKER),
         Row("3.11", ("celery~=5.6.0", "redis~=7.0"), tests=STORE + WORKER),
         *(Row("3.11", server=name, tests=STORE + WORKER) for name in ("Redis 7", "Redis 8")),
-        *(Row("3.11", (lowest(name),), tests=STORE + SERVER) for name in private),
+        Row("3.11", (lowest("channels-redis"),), tests=STORE),
+        *(Row("3.11", (lowest(name),), tests=SERVER) for name in ("daphne", "autobahn", "twisted")),
         Row("3.11", tuple(bounds[name] for name in private), tests=STORE + SERVER),
     ]
 

@@ -2,7 +2,7 @@
 
 Relied on, of Daphne 4.2: ``WebRequest`` makes the application in ``process``, hands a handshake to
 ``server.ws_factory`` there, and writes each message of the application in ``handle_reply``; an
-error of its own goes through ``basic_error``. Of Twisted 24 to 26: ``http.Request`` announces the
+error of its own goes through ``basic_error``. Of Twisted 25.5 to 26: ``http.Request`` announces the
 body's length in ``gotLength`` and each part of it in ``handleContentChunk``, and takes
 ``parsePOSTFormSubmission``; ``http.HTTPChannel`` reads by ``dataReceived``, keeps its idle timeout
 in ``timeOut``, and calls ``requestDone`` after each response. Where that is not so, Daphne's
