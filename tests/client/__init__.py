@@ -7,5 +7,6 @@
 | `session` | the same, in this process and without a transport |
 | `over_http` | requests of the HTTP endpoints |
 | `watcher` | a client that reconnects and logs each callback; thousands fit into one process |
+| `subscriber` | subscribers of a hub in this process, below the protocol |
 | `octets` | the bytes of a handshake and of frames |
 """

@@ -1,7 +1,6 @@
 """A Redis that comes back with an older copy of its data: its last seconds are lost."""
 
 import asyncio
-import json
 
 import pytest
 import redis
@@ -11,10 +10,10 @@ from django.test import override_settings
 
 from project.redis_server import answers, embedded_redis
 from realtime.core.change import Change
-from realtime.core.position import Step, step
 from realtime.core.topics import Topic
 from realtime.store import get_store
-from realtime.web.hub import Hub, Subscription
+from realtime.web.hub import Hub
+from tests.client.subscriber import Client
 from tests.conftest import speaking_to
 
 pytestmark = pytest.mark.integration
@@ -22,44 +21,6 @@ pytestmark = pytest.mark.integration
 #: Two topics of the same events.
 TOPICS = (Topic("task", "t"), Topic("user", "42"))
 QUICK = {"CHECK_INTERVAL": 0.3}
-
-
-class Client:
-    """A subscriber that takes what the contract lets it take."""
-
-    def __init__(self):
-        self.news = []
-        self._versions = {}
-        self._arrived = asyncio.Event()
-
-    async def join(self, hub, topic):
-        reading, begin = await hub.subscribe(topic, Subscription(self._event, self._snapshot))
-        self._snapshot(reading)
-        begin()
-        return self
-
-    def _event(self, event):
-        if step(self.position, event.position) is Step.DELIVER:
-            self.position = event.position
-            self._take(json.loads(event.text))
-
-    def _snapshot(self, reading):
-        self.position = reading.position
-        for text in reading.texts:
-            self._take(json.loads(text))
-
-    def _take(self, status):
-        of = self.position.epoch, status["task_id"]
-        if status["version"] > self._versions.get(of, 0):
-            self._versions[of] = status["version"]
-            self.news.append((status["task_id"], status["state"]))
-        self._arrived.set()
-
-    async def told(self, *item):
-        async with asyncio.timeout(10):
-            while item not in self.news:
-                self._arrived.clear()
-                await self._arrived.wait()
 
 
 @pytest.mark.parametrize("lost", [1, 3], ids=["a progress", "the whole run"])
@@ -82,7 +43,7 @@ async def test_an_ending_is_delivered_after_redis_lost_its_last_seconds(tmp_path
                     await asyncio.to_thread(save, url)
                 await accept(word)
             for client in clients:
-                await client.told("t", "LOADING")
+                await client.until(lambda _, client=client: ("t", "LOADING") in client.news)
             before = clients[0].position
             server.kill()
             server.start()
@@ -91,11 +52,11 @@ async def test_an_ending_is_delivered_after_redis_lost_its_last_seconds(tmp_path
             version = await accept(Change(state="FAILURE", **run))
             assert version == 5 - lost
             for client in clients:
-                await client.told("t", "FAILURE")
+                await client.until(lambda _, client=client: ("t", "FAILURE") in client.news)
             assert clients[0].position.offset == version
             assert clients[0].position.epoch != before.epoch
             await accept(Change(task_id="next", state="PENDING", owner="42"))
-            await clients[1].told("next", "PENDING")
+            await clients[1].until(lambda _: ("next", "PENDING") in clients[1].news)
     finally:
         if hub is not None:
             await hub.close()

@@ -15,7 +15,7 @@ from redis.exceptions import ReadOnlyError
 
 from realtime.core.change import Change
 from realtime.core.event import Event
-from realtime.core.position import Position, Step, step
+from realtime.core.position import Position
 from realtime.core.topics import Topic
 from realtime.groups import layer as layer_module
 from realtime.store import get_store
@@ -26,9 +26,8 @@ from realtime.web import recall as recall_module
 from realtime.web.hub import Hub, Subscription
 from realtime.web.registry import get_registry
 from realtime.web.subscription import BACKLOG
+from tests.client.subscriber import TOPIC, Client, Subscriber
 from tests.until import auntil
-
-TOPIC = Topic("task", "t")
 
 
 class FaultyLayer(InMemoryChannelLayer):
@@ -48,37 +47,6 @@ class FaultyLayer(InMemoryChannelLayer):
             await super().group_send(group, each)
 
 
-class Subscriber:
-    """A subscription that records its events and readings."""
-
-    def __init__(self):
-        self.received = []
-        self.arrived = asyncio.Event()
-        self.subscription = Subscription(self._event, self._snapshot)
-
-    async def join(self, hub, topic=TOPIC, since=None):
-        self.first, begin = await hub.subscribe(topic, self.subscription, since)
-        begin()
-        return self
-
-    def _event(self, event):
-        self._receive(("event", event.position.offset, json.loads(event.text)["state"]))
-
-    def _snapshot(self, reading):
-        states = [json.loads(text)["state"] for text in reading.texts]
-        self._receive(("snapshot", reading.position.offset, states))
-
-    def _receive(self, item):
-        self.received.append(item)
-        self.arrived.set()
-
-    async def until(self, condition):
-        async with asyncio.timeout(30):
-            while not condition(self.received):
-                self.arrived.clear()
-                await self.arrived.wait()
-
-
 @pytest.fixture
 async def world(monkeypatch):
     """A hub, a memory store and a faulty layer between them, with quick checks."""
@@ -94,41 +62,6 @@ async def world(monkeypatch):
         hub = Hub()
         yield hub, get_store(), layer
         await hub.close()
-
-
-class Client(Subscriber):
-    """A client that applies the rules of the protocol, as the JavaScript one does."""
-
-    async def join(self, hub, topic=TOPIC, since=None):
-        self.position, self.versions, self.news = since, {}, []
-        await super().join(hub, topic, since)
-        if self.first.recovered:
-            for event in self.first.events(str(topic)):
-                self._event(event)
-        else:
-            self._snapshot(self.first)
-        return self
-
-    def _event(self, event):
-        assert step(self.position, event.position) is not Step.GAP
-        if step(self.position, event.position) is Step.DELIVER:
-            self.position = event.position
-            self._accept(event.text)
-
-    def _snapshot(self, reading):
-        position, texts = reading.position, reading.texts
-        if self.position is None or position.epoch != self.position.epoch:
-            self.versions = {}
-        self.position = position
-        for text in texts:
-            self._accept(text)
-
-    def _accept(self, text):
-        status = json.loads(text)
-        if status["version"] > self.versions.get(status["task_id"], 0):
-            self.versions[status["task_id"]] = status["version"]
-            self.news.append((status["task_id"], status["state"]))
-        self._receive(status["state"])
 
 
 def begin(store, task_id="t", owner=""):
