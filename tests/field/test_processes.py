@@ -53,14 +53,14 @@ def _eager(_in_memory: None) -> Iterator[None]:
 
 
 @shared_task
-def tell() -> str:
+def greet() -> str:
     set_progress(1, 2, message="half")
-    return "told"
+    return "hello"
 
 
 @shared_task
 def start_others() -> list[str]:
-    return [tell.delay().id, tell.apply().id]
+    return [greet.delay().id, greet.apply().id]
 
 
 @shared_task
@@ -101,11 +101,11 @@ def test_eager_tasks_of_a_request_belong_to_its_user() -> None:
 @pytest.mark.usefixtures("_in_memory")
 def test_tasks_that_are_applied_outside_of_a_task_have_their_owner_and_their_ending() -> None:
     with owned_by(user(8)):
-        good, bad, late = tell.apply().id, break_down.apply().id, retry_once.apply().id
+        good, bad, late = greet.apply().id, break_down.apply().id, retry_once.apply().id
         with pytest.raises(ValueError, match="broken"):
             break_down.apply(throw=True, task_id="thrown")
     mine = owned("8")
-    assert mine[good].result == "told"
+    assert mine[good].result == "hello"
     for task_id in (bad, "thrown"):
         assert mine[task_id].state == "FAILURE"
         assert mine[task_id].error == {"type": "ValueError", "message": "broken"}
@@ -210,11 +210,11 @@ def test_a_signal_handler_in_a_task_can_report_progress(monkeypatch: pytest.Monk
     from realtime.worker.runs import Run
 
     run = Run(SimpleNamespace(id="interrupted", retries=0), {}, {})
-    told: list[str] = []
+    sent: list[str] = []
 
     def send(change: Change) -> Any:
-        told.append(change.fields["progress"])
-        if len(told) == 1:
+        sent.append(change.fields["progress"])
+        if len(sent) == 1:
             signal.raise_signal(signal.SIGUSR1)
         return SimpleNamespace(acknowledged=True)
 
@@ -224,7 +224,7 @@ def test_a_signal_handler_in_a_task_can_report_progress(monkeypatch: pytest.Monk
         run.publish("READING", {"progress": "1"})
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert told == ["1", "2"]
+    assert sent == ["1", "2"]
 
 
 # Settings
@@ -239,7 +239,7 @@ def test_each_override_of_the_settings_starts_with_an_empty_queue(
         layer = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
         with override_settings(REALTIME=IN_MEMORY, CHANNEL_LAYERS=layer):
             assert publisher.queue_size() == 0
-            task_id = tell.apply().id
+            task_id = greet.apply().id
             status = realtime.status(task_id)
             assert status is not None
             assert status.state == SUCCESS
@@ -261,14 +261,14 @@ def test_tasks_are_selected_by_patterns_and_an_excluded_one_resolves_no_owner() 
         (["tests.*"], True),
         (["other.*"], False),
         (["!tests.field.*"], False),
-        (["tests.*", "!*.tell"], False),
+        (["tests.*", "!*.greet"], False),
         (["!*.Tell"], True),
     ):
         given = {**settings.REALTIME, "TASKS": patterns}
         resolved: list[str] = []
         resolve = partial(_resolve, resolved)
         with override_settings(REALTIME=given), owner_from(resolve):
-            task_id = tell.delay().id
+            task_id = greet.delay().id
             assert publisher.flush(10)
             assert (get_store().status(task_id) is not None) is is_pushed
             assert bool(resolved) is is_pushed
@@ -297,10 +297,10 @@ def test_progress_of_a_forked_process_is_sent_though_its_parents_was_delayed(
 ) -> None:
     from realtime.worker.runs import Run
 
-    told: list[str] = []
+    sent: list[str] = []
 
     def send(change: Change) -> Any:
-        told.append(change.fields["progress"])
+        sent.append(change.fields["progress"])
         return SimpleNamespace(acknowledged=True)
 
     monkeypatch.setattr("realtime.worker.runs.publisher.send", send)
@@ -311,6 +311,6 @@ def test_progress_of_a_forked_process_is_sent_though_its_parents_was_delayed(
         child = os.fork()
         if child == 0:
             run.report("PROGRESS", "3")
-            os._exit(0 if until(lambda: told[-1] == "3", 10) else 1)
+            os._exit(0 if until(lambda: sent[-1] == "3", 10) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert until(lambda: told[-1] == "2")
+        assert until(lambda: sent[-1] == "2")

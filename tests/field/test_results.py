@@ -248,7 +248,7 @@ def test_an_eta_is_shown_in_utc_as_celery_means_it_whatever_the_time_zones(
 ) -> None:
     app = app_with(None)
     app.conf.update(enable_utc=enable_utc, timezone="America/Chicago")
-    naive = datetime(2026, 11, 28, 12)  # noqa: DTZ001 - Celery takes it as UTC
+    naive = datetime(2026, 11, 28, 12)  # noqa: DTZ001 - Celery reads it as UTC
     aware = naive.replace(tzinfo=ZoneInfo("Asia/Kathmandu"))
     for eta, shown in ((naive, "2026-11-28T12:00"), (aware, "2026-11-28T06:15")):
         headers = app.amqp.as_task_v2(uuid(), "t", eta=eta).headers

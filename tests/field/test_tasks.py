@@ -122,14 +122,14 @@ def test_update_state_is_pushed_whatever_the_class_of_the_task() -> None:
 
 
 def test_a_message_without_numbers_and_other_keys_of_meta_are_shown() -> None:
-    told = {
+    cases = {
         "message": ({"status": "Downloading"}, (None, None, "Downloading", None)),
         "numbers": ({"total": 3}, (None, 3, None, None)),
         "more": ({"current": 1, "speed": "3 MB/s"}, (1, None, None, {"speed": "3 MB/s"})),
         "too much": ({"current": 1, "list": "x" * 2000}, (1, None, None, None)),
         "nothing": ("no mapping", None),
     }
-    for meta, expected in told.values():
+    for meta, expected in cases.values():
         last = ended(pushed_tasks.say_only.delay(meta).id)[-1]
         found = last.progress and tuple(last.progress.values())
         assert found == expected

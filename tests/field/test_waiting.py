@@ -209,12 +209,12 @@ class Watcher:
 
     def __init__(self) -> None:
         self.snapshots: list[Sequence[str]] = []
-        self.told = asyncio.Event()
+        self.received = asyncio.Event()
         self.subscription = Subscription(lambda _event: None, self._snapshot)
 
     def _snapshot(self, reading: Any) -> None:
         self.snapshots.append(reading.texts)
-        self.told.set()
+        self.received.set()
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RETRY"] if LONG else ["PENDING"])
@@ -234,7 +234,7 @@ async def test_a_task_in_a_purged_queue_expires_and_its_subscribers_get_an_empty
             begin()
             assert json.loads(reading.texts[0])["state"] == state
             async with asyncio.timeout(PATIENT):
-                await watcher.told.wait()
+                await watcher.received.wait()
             assert watcher.snapshots[0] == []
         finally:
             await hub.close()

@@ -196,8 +196,8 @@ def test_tasks_that_run_together_each_report_their_own_progress(pool: Pool) -> N
     ids = [sample_tasks.meet.delay(AT_ONCE, number).id for number in range(AT_ONCE)]
     for number, task_id in enumerate(ids):
         statuses = ended(task_id)
-        told = {status.progress["message"] for status in statuses if status.progress}
-        assert told == {f"task {number}"}, pool.worker.log()[-2000:]
+        messages = {status.progress["message"] for status in statuses if status.progress}
+        assert messages == {f"task {number}"}, pool.worker.log()[-2000:]
         assert (statuses[-1].state, statuses[-1].result) == ("SUCCESS", number)
 
 

@@ -251,9 +251,9 @@ class Derived(ValueError):
         super().__init__(f"{code}: {text}")
 
 
-class Tells(Exception):
+class OwnText(Exception):
     def __str__(self):
-        return f"told by itself: {self.args[0]}"
+        return f"its own text: {self.args[0]}"
 
 
 class Outer:
@@ -268,7 +268,7 @@ def stores_tracebacks(backend):
 @pytest.mark.parametrize(
     "error",
     [
-        NeedsTwo(1, "x"), Derived(1, "x"), Tells("x"), Outer.Inner("x"), ValueError(),
+        NeedsTwo(1, "x"), Derived(1, "x"), OwnText("x"), Outer.Inner("x"), ValueError(),
         ValueError("x"), ValueError("x", 7), ValueError("two\nlines"), KeyError("x"),
         FileNotFoundError(2, "No such file or directory", "rows.csv"),
     ],
@@ -276,10 +276,12 @@ def stores_tracebacks(backend):
 )  # fmt: skip
 @pytest.mark.parametrize("traced", [True, False])
 def test_a_stored_failure_has_the_type_and_the_message_that_it_had(backend, error, traced):
-    if isinstance(error, Tells | FileNotFoundError) and not (traced and stores_tracebacks(backend)):
+    if isinstance(error, OwnText | FileNotFoundError) and not (
+        traced and stores_tracebacks(backend)
+    ):
         pytest.skip("only its arguments are stored, which are not its whole message")
     raised = get_pickleable_exception(error)  # as celery/app/trace.py does
     text = "".join(traceback.format_exception(raised)) if traced else None
     backend.mark_as_failure("t", raised, text)
-    told = redaction.encode_error(get_pickled_exception(raised))
-    assert stored_endings(["t"])["t"].fields["error"] == told
+    expected = redaction.encode_error(get_pickled_exception(raised))
+    assert stored_endings(["t"])["t"].fields["error"] == expected

@@ -181,16 +181,16 @@ def test_a_log_handler_may_publish_while_a_reply_is_read(store, publisher, monke
     store.error = KeyError("a bug")
     publisher.send(change())
 
-    def told(*_):
+    def publish_another(*_):
         store.reachable.set()
-        other = threading.Thread(target=publisher.publish, args=(change("told"),))
+        other = threading.Thread(target=publisher.publish, args=(change("another"),))
         other.start()
         other.join(5)
 
-    monkeypatch.setattr(module.logger, "warning", told)
+    monkeypatch.setattr(module.logger, "warning", publish_another)
     publisher.read_replies()
     assert publisher.flush(5)
-    assert store.accepted == [("told", "STARTED", None)]
+    assert store.accepted == [("another", "STARTED", None)]
 
 
 def test_without_another_thread_the_answer_is_waited_for(store, publisher, monkeypatch):

@@ -67,21 +67,21 @@ def test_a_task_is_lost_when_nothing_will_deliver_it_again(late, options, second
 
 
 @pytest.mark.parametrize(
-    ("embed", "told"),
+    ("embed", "ended"),
     [
         ({"chain": [dict(named("c")), dict(named("b"))], "chord": None}, "abc"),
         ({"chain": None, "chord": dict(named("b"))}, "ab"),
         (None, "a"),
     ],
 )
-def test_dependents_of_an_unknown_task_fail_with_it(monkeypatch, embed, told):
+def test_dependents_of_an_unknown_task_fail_with_it(monkeypatch, embed, ended):
     changes = []
     monkeypatch.setattr("realtime.worker.consuming.publisher.publish", changes.append)
     monkeypatch.setattr("realtime.worker.endings.publisher.send_all", changes.extend)
     headers = {"id": "a", "task": "nobody.wrote.this", "realtime": {"owner": "7"}}
     message = SimpleNamespace(headers=headers, payload=([], {}, embed))
     on_unknown(message=message, id="a", name="nobody.wrote.this", exc=KeyError())
-    assert "".join(sorted(change.task_id for change in changes)) == told
+    assert "".join(sorted(change.task_id for change in changes)) == ended
     assert {change.state for change in changes} == {"FAILURE"}
     assert all("NotRegistered" in change.fields["error"] for change in changes)
     assert {change.owner for change in changes} == {"7"}
