@@ -1,6 +1,6 @@
 """Compares this tree with an earlier commit: the same works on both, in interleaved pairs.
 
-    python -m benchmarks.pairs --base COMMIT [--pairs 20] [--only publish,no-op,delivery]
+    python -m benchmarks.pairs --base COMMIT [--pairs 20] [--only publish,no-op,one]
 
 Each side is a process of its own, with a Redis, a worker and a server of its tree. A pair is one
 round of each side, in alternating order. What is printed is the ratio of this tree to the base:
@@ -15,6 +15,7 @@ import json
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -28,12 +29,19 @@ WORKS = {
     "publish": "CPU µs a publish",
     "no-op": "ms a no-op task",
     "delivery": "CPU µs a delivery to one of 200 sockets",
+    "one": "CPU µs an event to one of 1,000 sockets",
+    "memory": "KiB an idle socket",
+    "handshakes": "CPU ms a handshake, signed in and subscribed",
 }
 LIMIT = 1.03
 CALLS = 300  #: publishes of a round
 TASKS = 150  #: no-op tasks of a round
 SOCKETS = 200
 SECONDS = 0.4  #: of a round of deliveries
+MANY = 1000  #: sockets of which one receives
+PUBLISHERS = 100  #: tasks of these that are published
+IDLE = 500  #: sockets whose memory is measured
+BURST = 200  #: handshakes of a round
 RESAMPLES = 10_000
 
 
@@ -149,6 +157,9 @@ def serve() -> int:
             "publish": _publish,
             "no-op": _no_op,
             "delivery": _delivery,
+            "one": _one,
+            "memory": _memory,
+            "handshakes": _handshakes,
         }
         try:
             for line in sys.stdin:
@@ -191,6 +202,75 @@ def _delivery(there: Any) -> Callable[[], float]:
     crowd = Crowd(Sockets(), peer, there.serve(peer), SOCKETS, there)
     crowd.warm()
     return lambda: float(crowd.round(SECONDS)[0])
+
+
+def _one(there: Any) -> Callable[[], float]:
+    from benchmarks import machine, peers
+    from benchmarks.peers import peer_named
+    from benchmarks.sample import next_message
+    from benchmarks.sockets import Sockets
+
+    peer = peer_named(peers.REALTIME)
+    server, sockets = there.serve(peer), Sockets()
+    idents = [peer.ident() for _ in range(MANY)]
+    hellos = [peer.hello(server, ident, there.session) for ident in idents]
+    crowd = sockets.open(server.port, hellos, stream=peer.stream)
+    publishers = [peer.publisher(ident) for ident in idents[:PUBLISHERS]]
+
+    def measure() -> float:
+        machine.rest(server.pids)
+        cpu = machine.cpu_time(server.pids)
+        for publish in publishers:
+            sockets.deliver(next_message(), publish, crowd, count=1)
+        return float(machine.cpu_time(server.pids) - cpu) / PUBLISHERS
+
+    return measure
+
+
+def _memory(there: Any) -> Callable[[], float]:
+    from benchmarks import machine, peers
+    from benchmarks.peers import peer_named
+    from benchmarks.sockets import Sockets
+
+    peer = peer_named(peers.REALTIME)
+
+    def measure() -> float:
+        # A server of its own for each round: freed memory would be used again.
+        server, sockets = there.serve(peer), Sockets()
+        opened = []
+        for count in (5, IDLE):  # what is made once is no socket's
+            before = machine.memory(server.pids)
+            hellos = [peer.hello(server, peer.ident(), there.session) for _ in range(count)]
+            opened.append(sockets.open(server.port, hellos, stream=peer.stream))
+            machine.rest(server.pids)
+        each = float(machine.memory(server.pids) - before) / IDLE
+        sockets.close()
+        for pid in server.pids:
+            os.kill(pid, signal.SIGTERM)
+        return each
+
+    return measure
+
+
+def _handshakes(there: Any) -> Callable[[], float]:
+    from benchmarks import machine, peers
+    from benchmarks.peers import peer_named
+    from benchmarks.sockets import Sockets
+
+    peer = peer_named(peers.REALTIME)
+    server = there.serve(peer)
+
+    def measure() -> float:
+        machine.rest(server.pids)
+        sockets = Sockets()
+        hellos = [peer.hello(server, peer.ident(), there.session) for _ in range(BURST)]
+        cpu = machine.cpu_time(server.pids)
+        sockets.open(server.port, hellos, at_once=BURST, stream=peer.stream)
+        cpu = machine.cpu_time(server.pids) - cpu
+        sockets.close()
+        return float(cpu) / 1000 / BURST
+
+    return measure
 
 
 if __name__ == "__main__":
