@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from project.processes import hold_environment
+from project.processes import lock_environment
 
 from . import machine
 from .report import Table
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     chosen = options.only.split(",") if options.only else QUICK_WORKS if options.quick else WORKS
     if unknown := set(chosen) - set(WORKS):
         parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(WORKS)}")
-    hold_environment()
+    lock_environment()
     tables = measure(chosen, quick=options.quick)
     lines, met = verdicts(tables, TARGETS)
     print("\n" + "\n".join(lines), flush=True)

@@ -33,7 +33,7 @@ class ProcessError(Exception):
     """A child died or did not become ready; the text says which and shows the end of its log."""
 
 
-def hold_environment() -> None:
+def lock_environment() -> None:
     """Lock `.venv` until this process ends, so that `scripts/bootstrap.py` does not replace it."""
     # Never closed: the kernel releases the lock, however the process ends.
     fcntl.flock(os.open(sys.prefix, os.O_RDONLY), fcntl.LOCK_SH)

@@ -27,7 +27,7 @@ from typing import IO
 from celery import Celery
 
 from project.launch import die_with_parent
-from project.processes import ROOT, Process, ProcessError, hold_environment
+from project.processes import ROOT, Process, ProcessError, lock_environment
 from project.redis_server import NoRedisError, embedded_redis, trouble_with
 
 COLOURS = {"redis": "31", "worker": "32", "web": "36", "run": "1"}
@@ -225,7 +225,7 @@ def run(options: Options, on_line: Callable[[str, str], None]) -> None:
         worker.wait_ready(lambda: worker_answers(node, url))
         on_line("run", f"ready: {address(options.host, port)}  (Ctrl-C ends it)")
         while all(child.returncode is None for child in running):
-            if _asked_to_end.is_set():
+            if _end_requested.is_set():
                 raise Stop
             time.sleep(0.1)
         dead = next(child for child in running if child.returncode is not None)
@@ -241,7 +241,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--with-parent", action="store_true", help="end when the caller is killed")
     if parser.parse_args(arguments).with_parent:
         die_with_parent(os.getppid())
-    hold_environment()
+    lock_environment()
     for number in ENDINGS:
         signal.signal(number, _stop)
     printer = Printer(sys.stdout)
@@ -256,11 +256,11 @@ def main(arguments: list[str]) -> int:
 
 
 #: Set besides raising Stop, which is lost where exceptions are ignored, as in a finalizer.
-_asked_to_end = threading.Event()
+_end_requested = threading.Event()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    _asked_to_end.set()
+    _end_requested.set()
     # One signal is enough: everything is being stopped now, and each wait has a deadline.
     for again in ENDINGS:
         signal.signal(again, signal.SIG_IGN)

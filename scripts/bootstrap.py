@@ -112,12 +112,12 @@ def expected_stamp(name: str) -> str:
 def identity(python: Path) -> str:
     """Return an interpreter's cache tag and platform; empty where it does not run."""
     try:
-        asked = subprocess.run(
+        done = subprocess.run(
             [str(python), "-I", "-S", "-c", IDENTITY], capture_output=True, text=True, check=False
         )
     except OSError:
         return ""
-    return asked.stdout.strip() if asked.returncode == 0 else ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def base_python() -> str:
@@ -126,7 +126,7 @@ def base_python() -> str:
 
 
 def remove_venv() -> None:
-    """Remove .venv, unless a process uses it (`project.processes.hold_environment`)."""
+    """Remove .venv, unless a process uses it (`project.processes.lock_environment`)."""
     if not VENV.exists():
         return
     folder = os.open(VENV, os.O_RDONLY)

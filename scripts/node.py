@@ -53,10 +53,10 @@ def _wheels() -> list[Path]:
 def major_version(node: str) -> int:
     """Return its major version, 0 if it does not run."""
     try:
-        asked = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+        done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
     except OSError:
         return 0
-    match = re.match(r"v(\d+)\.", asked.stdout)
+    match = re.match(r"v(\d+)\.", done.stdout)
     return int(match[1]) if match else 0
 
 

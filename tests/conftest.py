@@ -24,7 +24,7 @@ import redis
 from django.test import override_settings
 
 from project.celery import app as celery_app
-from project.processes import Process, free_port, hold_environment
+from project.processes import Process, free_port, lock_environment
 from project.redis_server import embedded_redis
 from project.run import page_answers, web_command, worker_answers, worker_command
 from realtime.worker.publisher import publisher
@@ -45,7 +45,7 @@ hypothesis.settings.load_profile("shared")
 
 def pytest_configure() -> None:
     """Keep `.venv` as it is until the tests are over."""
-    hold_environment()
+    lock_environment()
 
 
 #: The slowest files, slowest first: a slow file that begins last would run alone at the end.

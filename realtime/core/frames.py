@@ -125,7 +125,7 @@ def _read(frame: dict[str, Any], frame_id: int) -> ClientFrame:
             return Unsubscribe(frame_id, Topic.parse(frame.get("topic")))
         case "page":
             topic = Topic.parse(frame.get("topic"))
-            if not topic.holds_many:
+            if not topic.has_list:
                 raise ValueError("a topic of one task has no pages")
             after = _text(frame.get("after"), "after", _AFTER_LENGTH)
             if not after:
@@ -251,13 +251,13 @@ def subscribed(
     else:
         rest = f'"recovered":false,"snapshot":[{",".join(texts)}]{listed.json if listed else ""}'
     ends = f'"expires_in":{dumps(expires_in)}'
-    return f'{{"type":"subscribed","id":{frame_id},{_place(topic, position)},{rest},{ends}}}'
+    return f'{{"type":"subscribed","id":{frame_id},{_keys_of(topic, position)},{rest},{ends}}}'
 
 
 def event(topic: str, position: Position, text: str, *, merged: int = 0) -> str:
     """Return the frame of an event; ``merged`` events before it were left out."""
     count = f'"merged":{merged},' if merged else ""
-    return f'{{"type":"event",{_place(topic, position)},{count}"status":{text}}}'
+    return f'{{"type":"event",{_keys_of(topic, position)},{count}"status":{text}}}'
 
 
 def snapshot(
@@ -266,7 +266,7 @@ def snapshot(
     """Return the frame that replaces all that the client knew of the topic."""
     statuses = ",".join(texts)
     more = listed.json if listed else ""
-    return f'{{"type":"snapshot",{_place(topic, position)},"snapshot":[{statuses}]{more}}}'
+    return f'{{"type":"snapshot",{_keys_of(topic, position)},"snapshot":[{statuses}]{more}}}'
 
 
 def page(frame_id: int, topic: str, texts: Sequence[str], following: str | None) -> str:
@@ -277,8 +277,8 @@ def page(frame_id: int, topic: str, texts: Sequence[str], following: str | None)
 
 def topic_page(position: Position, texts: Sequence[str], listed: Listed | None) -> str:
     """Return a topic's first page and its position, for HTTP."""
-    place = f'"epoch":{dumps(position.epoch)},"offset":{position.offset}'
-    return f'{{{place},"snapshot":[{",".join(texts)}]{listed.json if listed else ""}}}'
+    keys = f'"epoch":{dumps(position.epoch)},"offset":{position.offset}'
+    return f'{{{keys},"snapshot":[{",".join(texts)}]{listed.json if listed else ""}}}'
 
 
 def unsubscribed(frame_id: int, topic: str) -> str:
@@ -313,7 +313,7 @@ def closing(code: CloseCode, message: str, *, retry_after: int | None = None) ->
     return dumps(frame if retry_after is None else {**frame, "retry_after": retry_after})
 
 
-def _place(topic: str, position: Position) -> str:
+def _keys_of(topic: str, position: Position) -> str:
     # The epoch is encoded, since it may come from a forged group message.
-    place = f'"epoch":{dumps(position.epoch)},"offset":{position.offset}'
-    return f'"topic":{dumps(topic)},{place}'
+    keys = f'"epoch":{dumps(position.epoch)},"offset":{position.offset}'
+    return f'"topic":{dumps(topic)},{keys}'

@@ -17,7 +17,7 @@ NULL: Final = "null"
 
 #: The deepest nesting. Python's parser fails somewhere below its recursion limit of 1,000.
 DEPTH: Final = 200
-_MARKS: Final = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*"')
+_BRACKETS: Final = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*"')
 
 #: Made once: `json.dumps()` makes one for each call, which costs as much as encoding most texts.
 _ENCODER: Final = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
@@ -57,11 +57,11 @@ def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
 def depth_of(text: str) -> int:
     """Return the depth of nesting of a JSON text, without parsing it."""
     depth = deepest = 0
-    for mark in _MARKS.findall(text):
-        if mark in "[{":
+    for bracket in _BRACKETS.findall(text):
+        if bracket in "[{":
             depth += 1
             deepest = max(deepest, depth)
-        elif mark in "]}":
+        elif bracket in "]}":
             depth -= 1
     return deepest
 

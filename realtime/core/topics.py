@@ -24,13 +24,13 @@ class Kind(NamedTuple):
     #: What the ident names.
     names: str
     #: Whether it has many tasks, and so a list of the newest ones.
-    holds_many: bool
+    has_list: bool
 
 
 #: Every kind of topic, by the text before the colon.
 KINDS: Final = {
-    TASK: Kind(names="a task's id", holds_many=False),
-    USER: Kind(names="an owner", holds_many=True),
+    TASK: Kind(names="a task's id", has_list=False),
+    USER: Kind(names="an owner", has_list=True),
 }
 
 #: Unicode's controls (Cc), half surrogate pairs (Cs), and JavaScript's line separators.
@@ -68,9 +68,9 @@ class Topic(NamedTuple):
         return cls(kind, ident)
 
     @property
-    def holds_many(self) -> bool:
+    def has_list(self) -> bool:
         """Whether the topic has many tasks, and so a list of the newest ones."""
-        return KINDS[self.kind].holds_many
+        return KINDS[self.kind].has_list
 
 
 def is_task_id(text: object) -> bool:

@@ -117,7 +117,7 @@ class Request(WebRequest):  # type: ignore[misc]
     #: Made when the response is a stream.
     flow: Flow | None = None
     content: Any
-    _taken = 0
+    _body_bytes = 0
     _cut: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -143,8 +143,8 @@ class Request(WebRequest):  # type: ignore[misc]
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Store a part of the body, or drop it."""
-        self._taken += len(data)
-        if self._taken > self._options.max_body_bytes and self._cut is None:
+        self._body_bytes += len(data)
+        if self._body_bytes > self._options.max_body_bytes and self._cut is None:
             self._refuse_body()
         if self._cut is None:
             super().handleContentChunk(data)

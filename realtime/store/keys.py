@@ -48,7 +48,7 @@ class Keys:
 
     def of_topic(self, topic: Topic) -> list[str]:
         """Return a topic's keys: as ``lists.lua`` has them, or head, log and record of a task."""
-        if topic.holds_many:
+        if topic.has_list:
             return [f"{self._prefix}{kind}:{topic}" for kind in LIST_KEYS]
         return [self.head(topic), f"{self._prefix}log:{topic}", self.record(topic.ident)]
 
@@ -106,7 +106,7 @@ class Keys:
     ) -> Call:
         """Return what read.lua is called with; ``task_ids`` are those whose records it may read."""
         keys = self.of_topic(topic)
-        visitor = topic.ident if topic.holds_many and topic.ident.startswith(VISITOR) else ""
+        visitor = topic.ident if topic.has_list and topic.ident.startswith(VISITOR) else ""
         if visitor:
             keys.append(self.moved(visitor))
         keys += map(self.record, task_ids)
@@ -114,8 +114,8 @@ class Keys:
         if isinstance(since, Head):
             since, digest = since
         return keys, [
-            "1" if topic.holds_many else "",
-            topic.ident if topic.holds_many else "",
+            "1" if topic.has_list else "",
+            topic.ident if topic.has_list else "",
             since.epoch if since else "",
             since.offset if since else 0,
             epoch,

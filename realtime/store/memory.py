@@ -89,7 +89,7 @@ class MemoryStore(Store):
         if new_life or had:
             record.owner_since = time.time()
         if had:
-            self._log(Topic(USER, had)).take_off([change.task_id])
+            self._log(Topic(USER, had)).remove_tasks([change.task_id])
         return True
 
     def _apply_all(self, task_id: str, record: Record) -> Iterator[Event]:
@@ -102,7 +102,7 @@ class MemoryStore(Store):
         log = self._log(topic)
         if log.has(task_id, record):
             return
-        if not topic.holds_many and log.is_of_another_life(task_id, record):
+        if not topic.has_list and log.is_of_another_life(task_id, record):
             log = self._logs[str(topic)] = Log()
         yield log.append(str(topic), task_id, record)
 
@@ -211,7 +211,7 @@ class MemoryStore(Store):
     def _remove(self, task_id: str) -> None:
         self._logs.pop(f"{TASK}:{task_id}", None)
         if owner := self._records[task_id].owner:
-            self._log(Topic(USER, owner)).take_off([task_id])
+            self._log(Topic(USER, owner)).remove_tasks([task_id])
 
     def forget_owner(self, owner: str) -> int:
         with self._lock:
@@ -229,7 +229,7 @@ class MemoryStore(Store):
             log = self._log(Topic(USER, visitor))
             mine.sort(key=lambda task_id: log.tasks.get(task_id, 0))
             if self._moved.get(visitor) != owner or mine:
-                log.take_off(mine)
+                log.remove_tasks(mine)
             self._moved[visitor] = owner
             for task_id in mine:
                 record = self._records[task_id]
@@ -271,7 +271,7 @@ class MemoryStore(Store):
             if epoch != log.epoch or not (offset > log.offset or other):
                 return self._read(topic, head.position, PAGE)
             log.restart()
-            record = None if topic.holds_many else self._known().get(topic.ident)
+            record = None if topic.has_list else self._known().get(topic.ident)
             if record is not None:
                 record.life = new_name()
                 log.entries[topic.ident] = record.entry
@@ -280,11 +280,11 @@ class MemoryStore(Store):
     def _read(self, topic: Topic, since: Position | None, limit: int) -> Reading:
         is_new = str(topic) not in self._logs
         log, record = self._log(topic), self._known().get(topic.ident)
-        if is_new and record is not None and not topic.holds_many:
+        if is_new and record is not None and not topic.has_list:
             log.entries[topic.ident] = record.entry  # what this reading shows
         texts = log.missed(since)
         recovered = texts is not None
-        if topic.holds_many:
+        if topic.has_list:
             page = self._page(topic, None, limit)
             return Reading(
                 log.position,

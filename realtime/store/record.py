@@ -129,7 +129,7 @@ class Log:
             return None
         return list(self.texts)[len(self.texts) - count :]
 
-    def take_off(self, task_ids: Sequence[str]) -> None:
+    def remove_tasks(self, task_ids: Sequence[str]) -> None:
         """Remove tasks; the topic's subscribers read it again."""
         for task_id in task_ids:
             self.tasks.pop(task_id, None)

@@ -296,13 +296,13 @@ class RedisStore(Store):
 
     async def heads(self, topics: Sequence[str]) -> list[Head | None]:
         client, schema = self._async(), self._keys.schema
-        asked = [
+        calls = [
             client.execute("MGET", *chunk) for chunk in chunks([*map(self._keys.head, topics)])
         ]
         # A replica answers reads for ever: only a write shows that it is no longer a primary.
         if write := time.monotonic() - client.wrote >= _WRITE_EVERY:
-            asked += [client.execute("SET", schema, SCHEMA, "NX"), client.execute("GET", schema)]
-        found = await asyncio.gather(*asked)
+            calls += [client.execute("SET", schema, SCHEMA, "NX"), client.execute("GET", schema)]
+        found = await asyncio.gather(*calls)
         if write:
             check_schema(found.pop())
             found.pop()

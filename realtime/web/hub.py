@@ -329,7 +329,7 @@ class Hub:
             await asyncio.sleep(pause)
             number += 1
             if is_full := number % SUCCEEDED_EVERY == 0:
-                lists = [name for name, each in self._watched.items() if each.topic.holds_many]
+                lists = [name for name, each in self._watched.items() if each.topic.has_list]
                 with suppress(Exception):  # the check below logs what is wrong with the store
                     await self._store.expire(lists)
             await self._check_all(succeeded=is_full)

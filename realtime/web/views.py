@@ -69,7 +69,7 @@ async def topic(request: HttpRequest, topic: str) -> HttpResponse:
         reading = await _read(request, named, limit)
         text = frames.topic_page(reading.position, reading.texts, listed(reading))
         return HttpResponse(text, content_type="application/json")
-    if not named.holds_many:
+    if not named.has_list:
         raise Refused(ErrorCode.BAD_REQUEST, "a topic of one task has no pages")
     granted = await authorise(named, await _user(request), bearer(request))
     try:

@@ -62,7 +62,7 @@ class WatchedTopic:
         else:
             self.head = item.head
             self.owner = item.owner
-            if not self.topic.holds_many:
+            if not self.topic.has_list:
                 self.state = Status.from_json(item.texts[-1]).state if item.texts else ""
 
     @property
@@ -70,14 +70,14 @@ class WatchedTopic:
         """The head's position; None until the first reading."""
         return self.head and self.head.position
 
-    def differs(self, asked_at: Head | None, stored: Head | None) -> bool:
+    def differs(self, requested: Head | None, stored: Head | None) -> bool:
         """Return whether the store has what this process misses, or has lost what it knows.
 
-        ``stored`` is the store's head, and ``asked_at`` was this one when the store was asked.
+        ``stored`` is the store's head, and ``requested`` was this one at the time of the request.
         """
-        if asked_at is None or stored in (asked_at, self.head):
+        if requested is None or stored in (requested, self.head):
             return False
-        if stored is None or step(asked_at.position, stored.position) is Step.DROP:
+        if stored is None or step(requested.position, stored.position) is Step.DROP:
             return True  # it lost the topic; or it went back, as a failover does
         now = self.position
         # Events may have arrived meanwhile: then the head is where the store's was, or beyond it.
@@ -86,9 +86,9 @@ class WatchedTopic:
     @property
     def is_unknown(self) -> bool:
         """Whether this is a task that was never published, or whose record had expired."""
-        return not self.topic.holds_many and not self.state
+        return not self.topic.has_list and not self.state
 
     @property
     def can_change(self) -> bool:
         """Whether more events are likely; those of a task that has succeeded are rare."""
-        return self.topic.holds_many or self.state != SUCCESS
+        return self.topic.has_list or self.state != SUCCESS

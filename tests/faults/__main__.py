@@ -15,7 +15,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from project.processes import Process, hold_environment
+from project.processes import Process, lock_environment
 from tests.runner import Runner, arguments, on_stage
 
 from .catalogue import FAMILIES
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--family", help=argparse.SUPPRESS)
     options = parser.parse_args()
     only = {number.strip() for number in options.only.split(",") if number.strip()}
-    hold_environment()
+    lock_environment()
     if options.family:
         return run_family(options.family, only, seed=options.seed, long=options.long)
     families = chosen(only, long=options.long, contrast=not options.no_contrast)

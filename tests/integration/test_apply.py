@@ -50,12 +50,12 @@ class InRedis:
         self._client.flushdb()
         self._script, self._topic, self._epochs = Script(ALONE), topic, 0
         keys = Keys("realtime:")
-        self._keys = keys.of_topic(topic)[: 4 if topic.holds_many else 2]
+        self._keys = keys.of_topic(topic)[: 4 if topic.has_list else 2]
         self._all = [f"versions:{topic}", keys.running, keys.waiting, *self._keys]
 
     def apply(self, task_id, life, version):
         self._epochs += 1
-        many = "1" if self._topic.holds_many else ""
+        many = "1" if self._topic.has_list else ""
         args = [task_id, life, version, status(task_id, life, version), str(self._topic), many]
         self._script.call(self._client, self._all, [*args, f"e{self._epochs}"])
 
@@ -84,7 +84,7 @@ class InMemory:
 
     def state(self):
         log = self._store._logs.get(str(self._topic))
-        kept = [list(log.tasks.items())] if log and self._topic.holds_many else []
+        kept = [list(log.tasks.items())] if log and self._topic.has_list else []
         texts = [json.loads(text) for text in log.texts] if log else []
         names = ("task_id", "name", "version")
         return log.offset if log else 0, [{key: each[key] for key in names} for each in texts], kept
@@ -99,7 +99,7 @@ def status(task_id, life, version):
 
 def some_statuses(random, topic):
     """Statuses of some tasks, each task's in their order: a later life may follow."""
-    tasks = {f"t{n}": [0, 0] for n in range(3 if topic.holds_many else 1)}
+    tasks = {f"t{n}": [0, 0] for n in range(3 if topic.has_list else 1)}
     for _ in range(random.randint(1, 15)):
         task_id = random.choice(list(tasks))
         life, version = tasks[task_id]

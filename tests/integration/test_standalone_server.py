@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from project.processes import Process, free_port, hold_environment
+from project.processes import Process, free_port, lock_environment
 from tests.client.octets import HOST
 from tests.raw import DEADLINE
 from tests.until import until
@@ -62,7 +62,7 @@ serve(echo, "127.0.0.1", int(sys.argv[1]), Options(max_body_bytes=1000))
 @pytest.fixture
 def start() -> Iterator[Callable[..., tuple[Process, int]]]:
     """Start a program; return its process and its port."""
-    hold_environment()
+    lock_environment()
     with ExitStack() as stack:
 
         def begin(program: str, *arguments: str) -> tuple[Process, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from project.processes import hold_environment
+from project.processes import lock_environment
 from tests.runner import Runner, arguments, on_stage
 
 from .report import SECTION
@@ -19,7 +19,7 @@ def main() -> int:
     parser = arguments("tests.load", __doc__, "letters of figures")
     parser.add_argument("--short", action="store_true", help="a little of each")
     options = parser.parse_args()
-    hold_environment()
+    lock_environment()
     runner = Runner(SECTION, options)
 
     def run(stage: LoadStage) -> None:

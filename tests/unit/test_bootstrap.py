@@ -119,7 +119,7 @@ class Checkout:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Let a process hold .venv, as `project.processes.hold_environment` does."""
+        """Let a process hold .venv, as `project.processes.lock_environment` does."""
         folder = os.open(self.venv, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_SH)

@@ -31,7 +31,7 @@ local record_key = 1
 local function library()
   -- include texts.lua
   -- include lists.lua
-  return {has = has, added = added, numbered = numbered, take_off = take_off, listed = listed}
+  return {has = has, added = added, numbered = numbered, remove_tasks = remove_tasks, listed = listed}
 end
 
 -- include decide.lua

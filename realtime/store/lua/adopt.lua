@@ -13,7 +13,7 @@
 local call = redis.call
 local function library()
   -- include lists.lua
-  return {take_off = take_off, listed = listed}
+  return {remove_tasks = remove_tasks, listed = listed}
 end
 
 local visitor, owner, topic, group, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -41,7 +41,7 @@ if #ARGV == 6 then
     answer[#answer + 1] = oldest[i]
   end
   if #answer == 1 and not known then
-    library().take_off(from, {''}, name) -- a page that watches it learns that it moved
+    library().remove_tasks(from, {''}, name) -- a page that watches it learns that it moved
   end
   return answer
 end
@@ -67,5 +67,5 @@ for i, task_id in ipairs(task_ids) do
     end
   end
 end
-library().take_off(from, task_ids, name)
+library().remove_tasks(from, task_ids, name)
 return {count}

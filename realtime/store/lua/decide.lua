@@ -9,7 +9,7 @@
 --        the change is the first to name its publication; `worker`, the lease
 -- Ends the script with 0 for a stale change
 
-local begins, counter, asked_attempt = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[4])
+local begins, counter, given_attempt = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[4])
 -- By number: a table by name costs twice as much as reading it.
 local record = call('HMGET', KEYS[1], unpack(KEPT))
 local known, kept_publication = record[AT.state], record[AT._publication]
@@ -96,7 +96,7 @@ elseif state == 'STALLED' then
 elseif stalled and state == 'STARTED' and run_id == kept_run_id then
   -- The worker answers again.
   set(AT.state, kept_rank >= RANK.STARTED and '"STARTED"' or '"RECEIVED"')
-elseif stalled and state == 'RECEIVED' and (asked_attempt or attempt) == attempt
+elseif stalled and state == 'RECEIVED' and (given_attempt or attempt) == attempt
   and (ARGV[12] == kept_worker or ARGV[12] ~= '') then
   if ARGV[12] == kept_worker then
     set(AT.state, kept_rank >= RANK.STARTED and '"STARTED"' or '"RECEIVED"')
@@ -107,7 +107,7 @@ elseif stalled and state == 'RECEIVED' and (asked_attempt or attempt) == attempt
   end
 elseif rank == RANK.CUSTOM and run_id == '' then
   -- Another process reports on the run: laid over it, in an order of its own.
-  if (asked_attempt or attempt) < attempt or kept_rank > RANK.CUSTOM then
+  if (given_attempt or attempt) < attempt or kept_rank > RANK.CUSTOM then
     return 0
   end
   local kept = senders or (known and call('HGET', KEYS[1], '_senders')) or ''
@@ -127,7 +127,7 @@ elseif rank == RANK.CUSTOM and run_id == '' then
     set(AT._counter, '0')
   end
 else
-  local new_run, new_attempt = run, asked_attempt or attempt
+  local new_run, new_attempt = run, given_attempt or attempt
   local starts = run_id ~= '' and run_id ~= kept_run_id
   if starts then
     -- Without an earlier run there are no earlier ids.

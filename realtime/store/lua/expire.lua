@@ -17,6 +17,6 @@ for i = 3, #ARGV do
 end
 local _, removed, missing = remove_expired(1, ARGV[1], keys, 100)
 if removed > 0 then
-  take_off(1, {''}, ARGV[2])
+  remove_tasks(1, {''}, ARGV[2])
 end
 return missing or {}

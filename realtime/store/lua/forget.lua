@@ -40,6 +40,6 @@ for i = 5, #ARGV do
   end
 end
 if #removed > 0 and ARGV[1] ~= '' then
-  take_off(1, removed, ARGV[2])
+  remove_tasks(1, removed, ARGV[2])
 end
 return {#removed, others}

@@ -34,7 +34,7 @@ end
 
 -- Remove tasks from a topic. Its log may have events of them, so the topic begins a new epoch and its
 -- subscribers read it again. Offsets go on, since the list is sorted by them.
-local function take_off(k, task_ids, epoch)
+local function remove_tasks(k, task_ids, epoch)
   call('ZREM', KEYS[k + LIST], unpack(task_ids))
   call('ZREM', KEYS[k + EXPIRY], unpack(task_ids))
   call('DEL', KEYS[k + LOG])

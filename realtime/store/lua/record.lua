@@ -55,7 +55,7 @@ end
 if changed_hands then
   set_rare('_owner_since', string.format('%d.%06d', unpack(call('TIME'))))
   if leaves then
-    library().take_off(left_key, {task_id}, name)
+    library().remove_tasks(left_key, {task_id}, name)
   end
 elseif new_life and owner_since then
   set_rare('_owner_since', owner_since)

@@ -53,7 +53,7 @@ def test_what_no_topic_can_name_is_no_task_id(given):
 
 
 def test_only_a_task_is_one_task():
-    assert [kind for kind in KINDS if not Topic(kind, "1").holds_many] == ["task"]
+    assert [kind for kind in KINDS if not Topic(kind, "1").has_list] == ["task"]
 
 
 def test_a_group_reads_like_its_topic():
