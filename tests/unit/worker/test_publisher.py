@@ -310,15 +310,25 @@ def refused():
         return f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
 
-def seconds_of(publish, start):
-    """Return the seconds that a hundred changes take.
+#: A busy machine can delay each attempt; it does not delay all of them.
+ATTEMPTS = 5
 
-    The second hundred does not wait for Redis: it measures the machine's part in the first one.
-    """
+
+def seconds_of(publish, start):
+    """Return the seconds that a hundred changes take."""
     began = time.perf_counter()
     for number in range(start, start + 100):
         publish(change(f"t{number}"))
     return time.perf_counter() - began
+
+
+def seconds_waited(publish):
+    """Return the seconds that the first of two hundred changes waits for Redis.
+
+    The second hundred does not wait: it measures the machine's part in the first one.
+    """
+    first, second = (seconds_of(publish, start) for start in (0, 100))
+    return first - 10 * second
 
 
 @pytest.mark.parametrize("kind", ["silent", "refused"])
@@ -329,11 +339,13 @@ def test_an_absent_redis_costs_a_task_once_and_at_most_three_tenths_of_a_second(
     with override_settings(REALTIME={"REDIS_URL": url}):
         store = RedisStore()
         monkeypatch.setattr(module, "get_store", lambda: store)
-        publisher = Publisher()
-        took, again = (seconds_of(publisher.publish, start) for start in (0, 100))
-        assert took < 0.3 + 10 * again
-        assert until(lambda: publisher.queue_size() == 200)
-        publisher.reset()  # lets the thread end
+        waited = []
+        for _ in range(ATTEMPTS):
+            publisher = Publisher()
+            waited.append(seconds_waited(publisher.publish))
+            assert until(lambda publisher=publisher: publisher.queue_size() == 200)
+            publisher.reset()  # lets the thread end
+        assert min(waited) < 0.3
 
 
 def test_a_redis_that_stops_between_two_changes_costs_a_task_as_little(clean_redis, monkeypatch):
@@ -343,13 +355,15 @@ def test_a_redis_that_stops_between_two_changes_costs_a_task_as_little(clean_red
     ):
         store = RedisStore()
         monkeypatch.setattr(module, "get_store", lambda: store)
-        publisher = Publisher()
-        assert publisher.publish(change("before"))
-        client.client_pause(60_000, all=False)  # writes wait
-        took, again = (seconds_of(publisher.send, start) for start in (0, 100))
-        assert took < 0.3 + 10 * again
-        assert until(lambda: publisher.queue_size() == 200)
-        client.client_unpause()
-        assert publisher.flush(10)
+        waited = []
+        for _ in range(ATTEMPTS):
+            publisher = Publisher()
+            assert publisher.publish(change("before"))
+            client.client_pause(60_000, all=False)  # writes wait
+            waited.append(seconds_waited(publisher.send))
+            assert until(lambda publisher=publisher: publisher.queue_size() == 200)
+            client.client_unpause()
+            assert publisher.flush(10)
+        assert min(waited) < 0.3
         assert store.status("t0").version == 1
         assert store.status("t199").version == 1
