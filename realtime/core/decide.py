@@ -191,7 +191,8 @@ def _lifted(kept: Accepted, change: Change) -> Accepted | None:
     state = STARTED if kept.rank >= rank(STARTED) else RECEIVED
     if change.state == STARTED and change.run_id == kept.run_id:
         return replace(kept, state=state)  # its worker answers
-    if change.state != RECEIVED or change.attempt not in (None, kept.attempt):
+    # A run's own RECEIVED is judged as any change of a run is.
+    if change.state != RECEIVED or change.run_id or change.attempt not in (None, kept.attempt):
         return None
     if change.worker == kept.worker:
         return replace(kept, state=state)

@@ -7,7 +7,6 @@ next one resolves the host again.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +21,7 @@ from redis.retry import Retry
 
 from realtime.conf import conf, redis_address
 from realtime.core.logs import get_logger
+from realtime.core.process import process
 
 from .batching import Batcher
 from .direct import Connections, connections_of
@@ -61,7 +61,7 @@ class Client:
 
     def disconnect(self) -> None:
         """Close all connections that no thread uses. A forked process leaves its parent's alone."""
-        if self._client is not None and self._pid == os.getpid():
+        if self._client is not None and self._pid == process.pid:
             self._close_idle(self._client)
 
     def _close_idle(self, client: redis.Redis) -> None:
@@ -96,7 +96,7 @@ class Client:
     def _get(self) -> redis.Redis:
         # Lazily and by process: a prefork child must not share its parent's connection.
         # Without a lock, which a fork could leave held: two threads make two clients at worst.
-        if self._client is None or self._pid != os.getpid():
+        if self._client is None or self._pid != process.pid:
             timeout = self._timeout()  # once to connect, once for a reply
             options = {
                 **redis_address(redis.connection.parse_url),
@@ -110,7 +110,7 @@ class Client:
             client = redis.Redis.from_pool(redis.ConnectionPool(**options))
             self.connections = connections_of(client)
             self._client = client
-            self._pid = os.getpid()
+            self._pid = process.pid
         return self._client
 
 

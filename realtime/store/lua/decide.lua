@@ -96,8 +96,8 @@ elseif state == 'STALLED' then
 elseif stalled and state == 'STARTED' and run_id == kept_run_id then
   -- The worker answers again.
   set(AT.state, kept_rank >= RANK.STARTED and '"STARTED"' or '"RECEIVED"')
-elseif stalled and state == 'RECEIVED' and (given_attempt or attempt) == attempt
-  and (ARGV[12] == kept_worker or ARGV[12] ~= '') then
+elseif stalled and state == 'RECEIVED' and run_id == ''
+  and (given_attempt or attempt) == attempt and (ARGV[12] == kept_worker or ARGV[12] ~= '') then
   if ARGV[12] == kept_worker then
     set(AT.state, kept_rank >= RANK.STARTED and '"STARTED"' or '"RECEIVED"')
   else -- delivered again, to another worker: its run begins a new one
