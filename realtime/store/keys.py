@@ -102,14 +102,9 @@ class Keys:
         epoch: str = "",
         limit: int,
         after: str = "",
-        first: Sequence[Any] = ("", 0, 0),
         task_ids: Sequence[str] = (),
     ) -> Call:
-        """Return what read.lua is called with.
-
-        ``first`` is the head that its first call found, as epoch, offset and digest, and
-        ``task_ids`` are the tasks whose records it may read.
-        """
+        """Return what read.lua is called with; ``task_ids`` are those whose records it may read."""
         keys = self.of_topic(topic)
         visitor = topic.ident if topic.has_list and topic.ident.startswith(VISITOR) else ""
         if visitor:
@@ -128,7 +123,6 @@ class Keys:
             min(max(limit, 1), LONGEST_PAGE),
             after,
             "1" if visitor else "",
-            *first,
             *task_ids,
         ]
 

@@ -39,14 +39,6 @@ _NEXT: Final = 6
 _TEXTS: Final = 8
 
 
-def _add_tasks(page: dict[str, Any], reply: list[Any]) -> None:
-    """Add to the next call the tasks that read.lua answered with, and the head that it found."""
-    _, epoch, offset, digest, *task_ids = reply
-    if page.get("first", ("",))[0] != epoch:  # none yet, or of an epoch that has ended since
-        page["first"] = (epoch, offset, digest)
-    page["task_ids"] += task_ids
-
-
 def _head(text: str) -> Head:
     epoch, offset, digest = text.split(" ")
     return Head(Position(epoch, int(offset)), int(digest))
@@ -135,14 +127,14 @@ class RedisStore(Store):
         return found
 
     def _read_now(self, topic: Topic, after: str = "") -> list[Any]:
-        page: dict[str, Any] = {"limit": LONGEST_PAGE, "after": after, "task_ids": []}
+        task_ids: list[str] = []
         while True:
+            call = self._keys.read(topic, limit=LONGEST_PAGE, after=after, task_ids=task_ids)
             with self._patient.use() as client:
-                call = self._keys.read(topic, **page)
                 reply = cast(list[Any], self._reading.call(client, *call))
             if reply[0] is not None:
                 return reply
-            _add_tasks(page, reply)
+            task_ids += reply[1:]
 
     # Tasks that have not ended.
 
@@ -293,14 +285,14 @@ class RedisStore(Store):
         self, topic: Topic, since: Position | Head | None = None, **page: Any
     ) -> list[Any]:
         """Call read.lua: for a list first without its tasks, then with those that it answers."""
-        page["task_ids"] = []
+        task_ids: list[str] = []
         while True:
-            keys, args = self._keys.read(topic, since, **page)
-            cost = max(1, len(page["task_ids"]))
+            keys, args = self._keys.read(topic, since, task_ids=task_ids, **page)
+            cost = max(1, len(task_ids))
             reply = cast(list[Any], await self._async().call(self._reading, keys, args, cost=cost))
             if reply[0] is not None:
                 return reply
-            _add_tasks(page, reply)
+            task_ids += reply[1:]
 
     async def heads(self, topics: Sequence[str]) -> list[Head | None]:
         client, schema = self._async(), self._keys.schema

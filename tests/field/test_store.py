@@ -22,7 +22,6 @@ import realtime
 from project.redis_server import embedded_redis
 from realtime.core.change import Change
 from realtime.core.position import Position
-from realtime.core.status import Status
 from realtime.core.topics import Topic
 from realtime.groups import layer
 from realtime.groups.layer import from_message, get_layer, group_of
@@ -654,34 +653,3 @@ async def test_a_visitors_tasks_move_in_pages_and_those_in_flight_follow(
 def test_only_a_visitors_tasks_can_be_moved(clean_redis: str) -> None:
     with pytest.raises(ValueError, match="visitor"):
         get_store().adopt("42", "43")
-
-
-async def test_a_snapshot_of_a_list_to_which_tasks_come_all_the_time_is_read_in_two_calls(
-    clean_redis: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store, topic = get_store(), Topic("user", "1")
-    publish = sync_to_async(store.accept)
-    for number in range(3):
-        await publish(Change(task_id=f"t{number}", state="PENDING", owner="1"))
-    client, calls = store._async(), []
-    call = client.call
-
-    async def busy(script: Any, keys: Any, args: Any, **options: Any) -> Any:
-        calls.append(script)
-        if len(calls) > 1:  # between two calls another task comes
-            new = Change(task_id=f"new{len(calls)}", state="PENDING", owner="1")
-            await publish(new)
-        return await call(script, keys, args, **options)
-
-    monkeypatch.setattr(client, "call", busy)
-    reading = await store.read(topic)
-    assert len(calls) == 2
-    monkeypatch.undo()
-    assert [Status.from_json(text).task_id for text in reading.texts] == ["t2", "t1", "t0"]
-    assert (reading.total, reading.position.offset) == (3, 3)
-    missed = await store.read(topic, reading.position)
-    assert missed.recovered, "the tasks that came in between follow as events"
-    assert [Status.from_json(text).task_id for text in missed.texts] == ["new2"]
-    head = (await store.heads([str(topic)]))[0]
-    assert (await store.read_since(topic, reading.head)).head == head, "by the same digest"
-    await store.close()

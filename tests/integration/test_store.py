@@ -236,6 +236,27 @@ def test_a_change_that_names_its_owner_is_one_call_to_redis_and_one_without_is_t
         assert [each.task_id for each in store.statuses(Topic("user", "42"))] == ["t"]
 
 
+async def test_tasks_that_come_while_a_page_is_read_are_in_it(clean_redis, monkeypatch):
+    store = get_store()
+    for number in range(3):
+        await accept(store, task_id=f"t{number}", state="PENDING", owner="42")
+    real, late = store._reading, iter(["late", "later"])
+
+    class Reading:
+        """Calls the script after another task came, as long as there are any."""
+
+        def __getattr__(self, name):
+            if task_id := next(late, ""):
+                store.accept(Change(task_id=task_id, state="PENDING", owner="42"))
+            return getattr(real, name)
+
+    monkeypatch.setattr(store, "_reading", Reading())
+    reading = await store.read(Topic("user", "42"), limit=4)
+    found = [json.loads(text)["task_id"] for text in reading.texts]
+    assert (found, reading.total) == (["later", "late", "t2", "t1"], 5)
+    await store.close()
+
+
 def test_a_change_among_many_that_redis_refuses_is_raised_and_the_others_are_kept(clean_redis):
     store = get_store()
     with redis.Redis.from_url(clean_redis) as client:

@@ -7,17 +7,15 @@
 --
 -- KEYS[1]  the topic's head                 KEYS[2]  its log
 -- KEYS[3]  the task's record; or, for a topic of many tasks, KEYS[1…4]: see lists.lua
--- KEYS[5…] for many: if ARGV[9], to whom the visitor's tasks were moved; the records of ARGV[13…]
+-- KEYS[5…] for many: if ARGV[9], to whom the visitor's tasks were moved; the records of ARGV[10…]
 -- ARGV[1]  "1" for a topic of many tasks    ARGV[2]  the owner that such a topic is about
 -- ARGV[3]  epoch of the asked position, or ""
 -- ARGV[4]  offset of the asked position     ARGV[5]  a random name, for an epoch; "" for none
 -- ARGV[6]  digest at the asked position, "" where a client gave it
 -- ARGV[7]  statuses in a page, at most      ARGV[8]  where the page continues, "" for the first
--- ARGV[9]  "1" if the topic is a visitor's  ARGV[10…12] epoch, offset and digest of the first call
--- ARGV[13…] tasks
+-- ARGV[9]  "1" if the topic is a visitor's  ARGV[10…] tasks
 -- Returns  {epoch, offset, digest, "1" if recovered, owner, total, next, moved to, text, …};
---          or {nil, epoch, offset, digest, task, …}: the call is to be repeated with these, and with
---          these tasks' records as well
+--          or {nil, task, …}: the call is to be repeated with these tasks' records as well
 
 local call = redis.call
 -- include lists.lua
@@ -25,8 +23,11 @@ local call = redis.call
 
 local many, owner, limit = ARGV[1] == '1', ARGV[2], tonumber(ARGV[7])
 local keys, first = {}, ARGV[9] == '1' and 6 or 5
-for i = 13, #ARGV do
-  keys[ARGV[i]] = first + i - 13
+for i = 10, #ARGV do
+  keys[ARGV[i]] = first + i - 10
+end
+local function repeat_with(task_ids)
+  return {false, unpack(task_ids)}
 end
 
 -- Return the status of a record and its owner; nil for one that expired or was forgotten.
@@ -44,7 +45,7 @@ if many then
   repeat -- of each 1,000 some were renewed, and all are removed in the end
     due, _, missing = remove_expired(1, owner, keys, 1000)
     if missing then
-      return {false, '', 0, 0, unpack(missing)}
+      return repeat_with(missing)
     end
   until due < 1000
 end
@@ -108,14 +109,7 @@ if not many then
   return answer
 end
 
--- A snapshot is of the head at the first call; newer events follow it. Otherwise a list to which
--- tasks come all the time would be read again and again.
-if ARGV[8] == '' and ARGV[10] == answer[1] and tonumber(ARGV[11]) < offset then
-  answer[2], answer[3] = tonumber(ARGV[11]), tonumber(ARGV[12])
-  answer[TOTAL] = total - #call('ZRANGEBYSCORE', KEYS[1 + LIST], '(' .. ARGV[11], '+inf')
-end
-local from = ARGV[8] == '' and string.format('%d', answer[2]) or '(' .. ARGV[8]
-local count, bytes, last = 0, 0, nil
+local from, count, bytes, last = ARGV[8] == '' and '+inf' or '(' .. ARGV[8], 0, 0, nil
 while not answer[NEXT] do
   local found, missing = call('ZREVRANGEBYSCORE', KEYS[1 + LIST], from, '-inf', 'WITHSCORES',
     'LIMIT', 0, limit - count + 1), {}
@@ -128,7 +122,7 @@ while not answer[NEXT] do
     end
   end
   if #missing > 0 then
-    return {false, answer[1], answer[2], answer[3], unpack(missing)}
+    return repeat_with(missing)
   end
   for i = 1, #found, 2 do
     local task_id = found[i]
