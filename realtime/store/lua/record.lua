@@ -93,6 +93,11 @@ set(AT.version, string.format('%d', version))
 if new_life then
   call('DEL', KEYS[1])
 end
+if new_life or not was_known then
+  -- Redis keeps a hash of short values as a listpack, and searches it from the start for each field.
+  -- A value above 64 bytes (hash-max-listpack-value) makes it a hash table.
+  set_rare('_table', string.rep(' ', 65))
+end
 call('HSET', KEYS[1], unpack(changes))
 local now_rank = tonumber(record[AT._rank])
 local over = now_rank == RANK.TERMINAL
