@@ -25,21 +25,21 @@ class Settings:
     REDIS_URL: str = "redis://127.0.0.1:6379/0"  #: the server of the store and of the groups
     STORE: str = "realtime.store.redis.RedisStore"  #: or ``…memory.MemoryStore``, for tests
     CHANNEL_LAYER: str = "default"  #: an alias of CHANNEL_LAYERS; made from REDIS_URL if missing
-    PREFIX: str = "realtime"  #: what every key in Redis begins with
+    PREFIX: str = "realtime"  #: the beginning of every key and group in Redis
 
     # What is kept
     RECORD_TTL: int = 24 * 3600  #: seconds a task is kept after its end
     UNFINISHED_TTL: int = 7 * 24 * 3600  #: seconds a task is kept while nothing happens to it
-    MAX_HISTORY_EVENTS: int = 64  #: events a topic keeps for clients that come back
-    HISTORY_TTL: int = 600  #: seconds it keeps them after the last one
-    MAX_LIST_TASKS: int = 1000  #: the newest tasks that a topic of many tasks holds
-    MAX_RESULT_BYTES: int = 4096  #: a larger result is fetched by itself
+    MAX_HISTORY_EVENTS: int = 64  #: events of a topic, for clients that reconnect
+    HISTORY_TTL: int = 600  #: seconds a log is kept after its last event
+    MAX_LIST_TASKS: int = 1000  #: tasks that a `user:` topic keeps, the newest
+    MAX_RESULT_BYTES: int = 4096  #: clients request a larger result separately
 
     # Worker
     TASKS: Sequence[str] = ()  #: patterns of the tasks that are pushed, "!" excludes; () for all
-    PROGRESS_RATE: float = 10.0  #: progress events a second and task, at most
+    PROGRESS_RATE: float = 10.0  #: the most progress events of a task per second
     PROGRESS_META: bool = False  #: whether other keys of update_state's meta are pushed
-    PUBLISH_TIMEOUT: float = 0.3  #: seconds a task may lose to a Redis that does not answer
+    PUBLISH_TIMEOUT: float = 0.3  #: seconds a task waits for Redis, at most
     MAX_QUEUED_CHANGES: int = 10_000  #: changes that a process keeps while Redis is away
     REDACT: str = ""  #: a function that removes secrets before they leave the worker; see the docs
 
@@ -54,7 +54,7 @@ class Settings:
     CAN_SUBSCRIBE: str = ""  #: a function that allows more users to see a topic; see the docs
     ACCESS_INTERVAL: float = 30.0  #: seconds between two access checks of a connection
     MAX_SUBSCRIPTIONS: int = 128  #: of one connection
-    MAX_REFUSALS_PER_MINUTE: int = 20  #: refused requests a minute; further ones are refused unread
+    MAX_REFUSALS_PER_MINUTE: int = 20  #: of a connection; further requests are not checked
     MAX_FRAMES_PER_SECOND: float = 10.0  #: frames a second that a client may send in the long run
     MAX_FRAME_BURST: int = 50  #: frames that a client may send at once
     MAX_CONNECTIONS: int = 10_000  #: of one process
@@ -62,9 +62,9 @@ class Settings:
     MAX_CONNECTIONS_PER_ADDRESS: int = 50  #: in one process
     TRUSTED_PROXIES: int = 0  #: the number of proxies that add to X-Forwarded-For
     MAX_FRAME_BYTES: int = 16 * 1024  #: the largest frame a client may send
-    MAX_OUTBOX_EVENTS: int = 256  #: events that wait for a client before progress is merged
+    MAX_OUTBOX_EVENTS: int = 256  #: frames that wait for a client before progress is merged
     MAX_OUTBOX_BYTES: int = 512 * 1024  #: bytes that wait for a client before it is closed
-    SLOW_TIMEOUT: float = 30.0  #: seconds for which a client may read nothing of what waits for it
+    SLOW_TIMEOUT: float = 30.0  #: seconds for which a slow client may read nothing
     PING_INTERVAL: int = 25  #: seconds after which a silent client pings
     IDLE_TIMEOUT: float = 10.0  #: seconds until a connection's first subscription
     CHECK_INTERVAL: float = 5.0  #: seconds between two checks of the positions in the store

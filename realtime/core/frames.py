@@ -219,7 +219,7 @@ def store(*, available: bool) -> str:
 class Listed:
     """The keys of the snapshot of a topic of many tasks.
 
-    The number of its tasks, and the cursor of the next page; None after the last.
+    ``total`` is the number of its tasks; ``next`` is the ``after`` of the next page, or None.
     """
 
     total: int
@@ -270,7 +270,7 @@ def snapshot(
 
 
 def page(frame_id: int, topic: str, texts: Sequence[str], following: str | None) -> str:
-    """Return the answer to a page; ``following`` is the next cursor, None after the last."""
+    """Return the answer to a page; ``following`` is the next ``after``, or None."""
     head = f'"type":"page","id":{frame_id},"topic":{dumps(topic)}'
     return f'{{{head},"snapshot":[{",".join(texts)}],"next":{dumps(following)}}}'
 

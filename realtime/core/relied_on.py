@@ -22,15 +22,15 @@ class Part(NamedTuple):
     names: str = ""
 
 
-def are_known(place: str, library: str, parts: Iterable[Part], *, instead: str) -> bool:
-    """Return whether all parts are there. Where some are not, log one line: which, and what works
-    ``instead`` of the place that relies on them.
+def are_known(module: str, library: str, parts: Iterable[Part], *, instead: str) -> bool:
+    """Return whether all parts exist. If some are missing, log one line: which, and what is used
+    ``instead`` of the module that relies on them.
     """
     missing = list(_missing(parts))
     if missing:
         logger.warning(
-            "library_unknown place=%s library=%s version=%s missing=%s instead=%r remedy=%r",
-            place,
+            "library_unknown module=%s library=%s version=%s missing=%s instead=%r remedy=%r",
+            module,
             library,
             _version(library),
             ",".join(missing),

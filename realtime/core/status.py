@@ -15,8 +15,8 @@ from .states import PENDING, SUCCESS, TERMINAL
 class Status:
     """One task at one moment, with the keys of the protocol. Never a difference.
 
-    Times are ISO 8601 text in UTC; ``progress`` is ``{"current", "total", "message"}`` or None;
-    ``error`` is ``{"type", "message"}`` or None. ``run`` counts deliveries to a worker,
+    Times are ISO 8601 text in UTC; ``progress`` is ``{"current", "total", "message", "meta"}`` or
+    None; ``error`` is ``{"type", "message"}`` or None. ``run`` counts deliveries to a worker,
     ``attempt`` counts retries, ``version`` rises by one with each accepted change.
     """
 

@@ -5,7 +5,7 @@ of the event loop: three quarters of what an event costs until the hub has it. H
 the layer's connections passes each message on at once. Connecting, subscribing and reconnecting
 stay redis-py's and the layer's.
 
-Relied on, of redis-py 7 and 8: a connection takes a ``parser_class``; this one's parser makes a
+Relied on, of redis-py 7 and 8: a connection accepts a ``parser_class``; this one's parser makes a
 ``hiredis.Reader`` named ``_reader`` when it has connected, and reads each reply by its ``gets``.
 Where that is not so, the layer delivers the messages: each costs four times as much.
 """
@@ -32,7 +32,7 @@ _ABSTRACT: Any = getattr(redis_connection, "AbstractConnection", object)
 
 
 def _default_parser() -> Any:
-    """Return the parser of a connection that is given none; None where connections take none."""
+    """Return the default parser of connections; None if they accept no parser."""
     option = inspect.signature(_ABSTRACT).parameters.get("parser_class")
     return option and option.default
 
@@ -73,7 +73,7 @@ class _Reader:
             try:
                 self._receive(reply[2])
             except Exception:
-                # redis-py would take it for an error of the connection.
+                # redis-py would treat it as an error of the connection.
                 logger.exception("message_failed")
 
 

@@ -103,7 +103,7 @@ def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
 
 
 def result_fields(value: Any) -> dict[str, str]:
-    """Return the fields of a status that hold a result, or that it was left out."""
+    """Return the fields of a status for a result: its JSON, and whether it was left out."""
     text, truncated = encode_result(value, limit=conf().MAX_RESULT_BYTES)
     return {"result": text, "truncated": "true" if truncated else "false"}
 

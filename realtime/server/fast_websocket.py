@@ -1,4 +1,4 @@
-"""A WebSocket that passes by what autobahn and Twisted do for each frame and each connection.
+"""A WebSocket without most of the work of autobahn and Twisted for each frame and connection.
 
 Relied on, of autobahn: ``_connectionMade`` copies the names in ``CONFIG_ATTRS`` from the factory to
 the connection and makes its ``send_queue``; ``dataReceived`` writes a log line and calls
@@ -55,7 +55,7 @@ def configure(factory: WebSocketFactory) -> WebSocketFactory:
 
 
 class FastSocket(Socket):
-    """One WebSocket, past what each frame does not need."""
+    """One WebSocket, without the work that a frame does not need."""
 
     def _connectionMade(self) -> None:  # noqa: N802 - autobahn's name
         """Copy autobahn's options to the factory's class, once.
@@ -115,7 +115,7 @@ class FastSocket(Socket):
         try:
             sent = transport.socket.send(frame)
         except OSError:
-            sent = 0  # it takes none, or is gone: the next write finds out
+            sent = 0  # it accepts none, or is closed: the next write detects that
         if sent != len(frame):
             transport.write(frame[sent:])
         return True

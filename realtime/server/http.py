@@ -27,7 +27,7 @@ KEEP_ALIVE: Final = 60.0
 #: Seconds in which the rest of a refused body is read and dropped. Closing at once would reset the
 #: connection, and the client would never read the answer.
 LINGER: Final = 30.0
-#: Seconds after which a client that was refused for lack of room is asked to come back.
+#: The ``Retry-After`` of a process that has no room, in seconds.
 RETRY_AFTER: Final = 10
 
 _RELIED_ON: Final = (
@@ -63,7 +63,7 @@ def http_factory(server: Any, shipped: HTTPFactory) -> HTTPFactory:
 class Channel(http.HTTPChannel):  # type: ignore[misc]
     """One HTTP connection, whose client has a bounded time for each request.
 
-    As shipped, every byte buys another 60 seconds.
+    Daphne's own class waits another 60 seconds after every byte.
     """
 
     _head: Any = None

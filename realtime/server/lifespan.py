@@ -18,7 +18,7 @@ class LifespanError(Exception):
 
 
 class Lifespan:
-    """Tells the application of its start and its end."""
+    """Sends the application the events of its start and its end."""
 
     def __init__(self, application: Any) -> None:
         self._application = application

@@ -20,7 +20,7 @@ def _do_nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Limits and hooks. The defaults suit an application that knows nothing of this server."""
+    """Limits and hooks. The defaults suit an application that was not written for this server."""
 
     #: Seconds for a request's head, and between parts of its body.
     request_timeout: float = 9.0

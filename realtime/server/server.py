@@ -76,7 +76,7 @@ class Server(DaphneServer):  # type: ignore[misc]
         self._ending: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop = daphne.server.twisted_loop
 
-    # `run` makes Daphne's own factories and takes no others.
+    # `run` makes Daphne's own factories and accepts no others.
 
     @property
     def http_factory(self) -> HTTPFactory:
@@ -219,7 +219,7 @@ def serve(application: Any, host: str, port: int, options: Options | None = None
         action_logger=AccessLogGenerator(sys.stdout),
         websocket_connect_timeout=options.request_timeout,
         websocket_handshake_timeout=options.request_timeout,
-        # Daphne's closes after a day, with the code that asks the client to stay away.
+        # Daphne closes after a day by default, with a code after which no client reconnects.
         websocket_timeout=-1,
         server_name="",
     )

@@ -79,7 +79,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def waiting(self, limit: int) -> list[Waiting]:
-        """Return tasks that neither run nor have ended, those not returned for longest first."""
+        """Return tasks that neither run nor have ended: first those not returned for longest."""
 
     @abc.abstractmethod
     def waiting_ids(self) -> list[str]:

@@ -71,8 +71,8 @@ class Client:
     def send(self, script: Script, calls: Sequence[Call]) -> Callable[[], list[Any]]:
         """Call a script several times in a pipeline; return what waits for the results.
 
-        Should a connection be lost in between, the calls are made again: to accept a change twice
-        is to find it stale.
+        If the connection is lost in between, the calls are repeated: a change that the store has
+        accepted before is stale.
         """
         client = self._get()
         receive = self.connections.send(

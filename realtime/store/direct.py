@@ -1,11 +1,11 @@
-"""Pipelines of commands to Redis past redis-py's pool, for what every task does.
+"""Pipelines of commands to Redis without redis-py's pool, for the calls of every task.
 
 The pool's bookkeeping, and its check of each connection before use, cost half as much again as a
 call. And a pipeline waits for its replies, where a task's own update is to be sent now and its
 reply read later.
 
-Relied on, of redis-py 7 and 8: ``ConnectionPool.make_connection`` returns a connection that the
-pool does not count on getting back; ``send_packed_command`` takes a list of packed commands and
+Relied on, of redis-py 7 and 8: ``ConnectionPool.make_connection`` returns a connection that need
+not go back to the pool; ``send_packed_command`` takes a list of packed commands and
 connects first where there is no connection; ``read_response`` returns one reply, or raises it where
 it is an error; ``disconnect`` closes. Of hiredis 3: ``pack_command`` packs a tuple. Where that is
 not so, :class:`PooledConnections` does the same by pipelines.

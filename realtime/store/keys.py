@@ -20,13 +20,13 @@ from .scripts import FIELD_NUMBERS, LIST_KEYS
 
 
 class Keys:
-    """Names keys. What a topic or a task is called comes last, since it may be any text."""
+    """Names keys. The name of a topic or task is last in a key, since it may be any text."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self.running, self.waiting = f"{prefix}running", f"{prefix}waiting"
         self.leader, self.schema = f"{prefix}leader", f"{prefix}schema"
-        # Most changes are of a task and an owner that an earlier change was of.
+        # Most changes have the task and the owner of an earlier change.
         self._task = lru_cache(maxsize=1024)(self._make_task)
         self._owner = lru_cache(maxsize=1024)(self._make_owner)
 
@@ -53,7 +53,7 @@ class Keys:
         return [self.head(topic), f"{self._prefix}log:{topic}", self.record(topic.ident)]
 
     def accept(self, change: Change, others: Sequence[str]) -> Call:
-        """Return what accept.lua is called with; ``others`` are more owners than the change's."""
+        """Return the call of accept.lua; ``others`` are more owners than the change's."""
         owner = change.owner
         if owner in others:
             others = [other for other in others if other != owner]
@@ -104,7 +104,7 @@ class Keys:
         after: str = "",
         task_ids: Sequence[str] = (),
     ) -> Call:
-        """Return what read.lua is called with; ``task_ids`` are those whose records it may read."""
+        """Return the call of read.lua, which may read the records of ``task_ids``."""
         keys = self.of_topic(topic)
         visitor = topic.ident if topic.has_list and topic.ident.startswith(VISITOR) else ""
         if visitor:

@@ -19,8 +19,8 @@ PAGE_BYTES: Final = 256 * 1024
 class Reading:
     """What a topic has at ``position``.
 
-    If ``recovered``, the texts are all events since the asked position, in order; else they are the
-    current statuses of the topic's tasks, newest first.
+    If ``recovered``, the texts are all events since the requested position, in order; else they are
+    the current statuses of the topic's tasks, newest first.
     """
 
     position: Position

@@ -88,8 +88,8 @@ class RedisStore(Store):
 
         def versions() -> Sequence[int]:
             found = answers()
-            # A change from beside the run names no owner, or its task came to another one: the
-            # script then answers with owners, whose topics' keys it needs.
+            # The change names no owner, or the task has another owner by now: the script then
+            # returns the owners whose topics' keys it needs.
             while unknown := [n for n, answer in enumerate(found) if not isinstance(answer, int)]:
                 for number in unknown:
                     self._remember(changes[number].task_id, found[number])
@@ -195,7 +195,7 @@ class RedisStore(Store):
                 if not task_ids:
                     return count
                 count += self._forget(task_ids, owner)[0]
-                # Should one of them be another owner's by now, or have expired.
+                # One of them may have another owner by now, or have expired.
                 client.zrem(tasks, *task_ids)
                 client.zrem(expiry, *task_ids)
 

@@ -25,10 +25,10 @@ from realtime.groups.layer import group_prefix
 
 from .reading import PAGE_BYTES
 
-#: What the keys of a topic of many tasks begin with, in the order that ``lists.lua`` describes.
+#: The beginnings of the keys of a topic of many tasks, in the order that ``lists.lua`` describes.
 LIST_KEYS: Final = ("head", "log", "list", "expiry")
 
-#: What is read of a record to show it, and what is read of it with every change.
+#: The keys of a record that are read to show it, and those that are read with every change.
 _SHOWN: Final = (*FIELDS, "_extra", "_owner")
 _KEPT: Final = (*_SHOWN, "_rank", "_counter", "_run_id", "_publication", "_life")
 #: The number of each key of a record: a table by name, made with each call, would cost more than

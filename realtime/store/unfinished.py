@@ -1,4 +1,4 @@
-"""Read, in Redis, which tasks have not ended."""
+"""Read from Redis which tasks have not ended."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def check_proxies(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
 def check_sign_in(**_kwargs: Any) -> Sequence[checks.CheckMessage]:
     """Check that sessions identify users and visitors, so that access does not need tokens."""
     if not can_sign_in():
-        problem = "django.contrib.auth or a place for sessions is not installed"
+        problem = "django.contrib.auth or the session storage is not installed"
     elif OWNER_MIDDLEWARE in django_settings.MIDDLEWARE and not _knows_users():
         problem = "no middleware in MIDDLEWARE sets request.user or request.session"
     else:

@@ -1,4 +1,4 @@
-"""The orderly end of a process: it accepts nothing new, and asks every client to reconnect."""
+"""The orderly end of a process: it accepts no connection, and makes every client reconnect."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def is_draining() -> bool:
 
 
 async def drain(seconds: float) -> None:
-    """Restart all connections of this event loop, evenly over ``seconds``; those that come too."""
+    """Restart all connections of this event loop, evenly over ``seconds``, and new ones."""
     process.is_draining = True
     await get_registry().restart_all(seconds)

@@ -39,8 +39,8 @@ logger = get_logger("realtime.hub")
 #: The layer does not wait for Redis to confirm that it joined a group: a topic just joined is
 #: checked again after these seconds.
 RECHECKS: Final = (0.25, 1.0)
-#: Every so many regular checks include the topics whose task has succeeded: their next event, if
-#: any, is a new publication of the same id. Lists lose their expired tasks as often.
+#: One of so many regular checks includes the topics whose task has succeeded: their next event, if
+#: any, is a new publication of the same id. Expired tasks are removed from lists as often.
 SUCCEEDED_EVERY: Final = 12
 #: Seconds between two calls of a store that does not answer.
 _PAUSE: Final = 0.5
@@ -221,7 +221,7 @@ class Hub:
                     self._rechecks.add(watched.name, RECHECKS[0])
             case Step.DROP:
                 # It is late or a duplicate; or this event or the one before it is forged; or the
-                # store went back and counts this offset again. Only the store can tell.
+                # store went back and counts this offset again. Only a reading can show which.
                 self._rechecks.add(watched.name, RECHECKS[0])
             case Step.GAP:
                 watched.defer(event)

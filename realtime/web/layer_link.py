@@ -1,8 +1,8 @@
 """The hub's two connections: to the channel layer, which delivers events, and to the store.
 
 A layer does not report that it lost its connection, and messages with it. A half-open connection
-never fails: nothing arrives. So the hub sends a heartbeat to itself and a question to the store
-every second, and replaces both connections when no answer comes for a few seconds.
+never fails: nothing arrives. So the hub sends a heartbeat to itself and a request to the store
+every half second, and replaces both connections after three checks without an answer.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from realtime.store.base import Store
 
 logger = get_logger("realtime.hub")
 
-#: Seconds that the layer and the store have to answer. A check begins half of it after the last
-#: one, and a quarter of it after one that failed.
+#: Seconds that the layer and the store have to answer. A check begins half of this time
+#: after the last one, and a quarter of it after one that failed.
 HEARTBEAT: Final = 1.0
-#: Failed checks in a row after which the clients are notified: one may be a connection that was
-#: cut and is there again. With the pauses between them that is at most 2.75 s.
+#: Failed checks in a row after which the clients are notified: one failure may be a
+#: connection that was lost and restored. With the pauses between them that is at most 2.75 s.
 _FAILURES_UNTIL_AWAY: Final = 2
 #: Failed checks in a row after which the connections are replaced: at most 4 s.
 _FAILURES_UNTIL_RECONNECT: Final = 3
@@ -212,7 +212,7 @@ class Link:
         return True
 
     async def _store_answers(self) -> bool:
-        """Ask the store; return whether it answers this or any other call in time."""
+        """Call the store; return whether it answers this or any other call in time."""
         before = self.answer_count
         try:
             async with asyncio.timeout(HEARTBEAT):

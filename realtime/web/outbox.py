@@ -42,7 +42,7 @@ class Sink(Protocol):
         ...
 
 
-#: Seconds that a slow client has to accept the frame that says why it is closed.
+#: Seconds that a slow client has to accept the frame with the reason of the close.
 _CLOSING_TIMEOUT: Final = 0.1
 
 
@@ -176,7 +176,7 @@ class Outbox:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        """Send what waits; if the client turned out to be slow meanwhile, close."""
+        """Send what waits; close if the client was too slow meanwhile."""
         is_over = True
         try:
             try:

@@ -1,4 +1,4 @@
-"""The connections of a process: how many there are, and what each of them must learn."""
+"""The connections of a process: how many there are, and the notifications for each."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Connection(Protocol):
         ...
 
     def restart(self) -> None:
-        """End, and ask the client to connect again: the process ends."""
+        """End; the client connects again, since the process ends."""
         ...
 
     async def user_checked(self, result: Any) -> None:

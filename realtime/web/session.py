@@ -41,7 +41,7 @@ _END_MESSAGES: Final = {
 
 
 class TooMany(Refused):
-    """A limit was reached; the client may ask again after ``retry_after`` seconds."""
+    """A limit was reached; the client may repeat the request after ``retry_after`` seconds."""
 
     def __init__(self, message: str, retry_after: int, *, is_refusal: bool = False) -> None:
         super().__init__(ErrorCode.LIMIT, message)
@@ -149,7 +149,7 @@ class ClientSession:
             self._outbox.close(code, message, retry_after=retry_after)
 
     def restart(self) -> None:
-        """Close, and ask the client to connect again: the process ends."""
+        """Close; the client connects again, since the process ends."""
         self.close(CloseCode.RESTART, "server restart")
 
     # Requests
@@ -247,7 +247,7 @@ class ClientSession:
             self.close(CloseCode.RATE, "too many refused requests")
 
     def _check_refusals(self) -> None:
-        """Raise TooMany after so many refusals that nothing more is looked up."""
+        """Raise TooMany after too many refusals: further requests are not checked."""
         if self._refusals is not None and (retry_after := self._refusals.retry_after):
             raise TooMany("too many refused requests", retry_after, is_refusal=True)
 

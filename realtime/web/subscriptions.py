@@ -36,9 +36,9 @@ logger = get_logger("realtime.connection")
 
 #: Attempts of a request, each time the user or the task's owner changes meanwhile.
 ATTEMPTS: Final = 3
-#: Seconds that asking for a grant again may take.
+#: Seconds that a request for a new grant may take.
 _GRANT_TIMEOUT: Final = 5.0
-#: Seconds between two attempts to ask for it.
+#: Seconds between two such requests.
 _PAUSE: Final = 1.0
 _TOKEN_ENDED: Final = "the token is not valid any more"  # noqa: S105
 _MOVED: Final = "the visitor has signed in: the tasks are the user's now"
@@ -52,10 +52,10 @@ class GrantedSubscription:
     subscription: Subscription
     #: The token of the request, if any.
     token: str | None = None
-    #: Calls when the token ends.
+    #: Calls a method when the token ends.
     timer: asyncio.TimerHandle | None = None
-    #: Whether a new grant is being asked for, as the task's owner changed. Nothing is delivered
-    #: before that.
+    #: Whether a new grant is requested, since the task's owner changed. Nothing is delivered
+    #: meanwhile.
     is_checking_owner: bool = False
 
 
@@ -124,9 +124,9 @@ class Subscriptions:
     async def join(
         self, frame: frames.Subscribe
     ) -> tuple[GrantedSubscription, Reading, Callable[[], None]]:
-        """Ask for a grant and read; again if the user or the owner changed in between.
+        """Get a grant and read the topic; repeat both if the user or the owner changes meanwhile.
 
-        Raises Refused. Return the subscription, its first reading, and a call that starts the
+        Raises Refused. Returns the subscription, its first reading, and a call that starts the
         deliveries; the caller puts the subscription before it waits for anything.
         """
         name = str(frame.topic)

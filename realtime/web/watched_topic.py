@@ -1,4 +1,4 @@
-"""What the hub knows of one topic that its process watches."""
+"""The hub's data of one topic that its process watches."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .subscription import BACKLOG, Subscription
 
 
 class WatchedTopic:
-    """A topic that this process watches: its head as far as this process knows, and subscriptions.
+    """A topic that this process watches: its last known head, and its subscriptions.
 
-    Where each subscriber is, its subscription's cursor knows.
+    The cursor of each subscription has its subscriber's position.
     """
 
     __slots__ = (
@@ -71,7 +71,7 @@ class WatchedTopic:
         return self.head and self.head.position
 
     def differs(self, requested: Head | None, stored: Head | None) -> bool:
-        """Return whether the store has what this process misses, or has lost what it knows.
+        """Return whether the store has events that this process lacks, or has lost some.
 
         ``stored`` is the store's head, and ``requested`` was this one at the time of the request.
         """

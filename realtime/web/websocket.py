@@ -59,7 +59,7 @@ class TaskConsumer(AsyncConsumer):
 
         This replaces Channels' own loop. That one waits for each message in a new task, for the
         channel that this consumer does not have. It also calls each handler through a thread that
-        closes database connections; here the code that asks the database does that.
+        closes database connections; here the code that queries the database does that.
         """
         self.scope, self.base_send = scope, send
         try:

@@ -92,7 +92,7 @@ export type ConnectionState = {
     delayed: boolean;
 };
 /**
- * Says whether a status is an ending.
+ * Returns whether a status is an ending.
  * @param {Pick<Status, "state">} status
  */
 export function isTerminal(status: Pick<Status, "state">): boolean;
@@ -232,7 +232,7 @@ export class TopicHandle extends Handle {
     get tasks(): ReadonlyMap<string, Status>;
     /** How many tasks the server has of the topic; `tasks` has those of the loaded pages. */
     get total(): number;
-    /** Says whether there are tasks on further pages. */
+    /** Whether there are tasks on further pages. */
     get hasMore(): boolean;
     /**
      * Loads the next page, with older tasks, into `tasks`; `onStatus` is called with each of them.

@@ -55,5 +55,5 @@ def test_where_redis_py_has_changed_its_pipelines_send_and_one_line_tells(clean_
     assert done.stdout.split() == ["refused"]
     lines = [line for line in done.stderr.splitlines() if "library_unknown" in line]
     assert len(lines) == 1
-    assert lines[0].startswith("library_unknown place=direct library=redis ")
+    assert lines[0].startswith("library_unknown module=direct library=redis ")
     assert name in lines[0]

@@ -198,7 +198,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize(
-    ("library", "old", "new", "place"),
+    ("library", "old", "new", "module"),
     [
         ("redis", "parser_class", "parser_type", "receiver"),
         ("redis", "_reader", "_replies", "receiver"),
@@ -207,7 +207,7 @@ asyncio.run(main())
     ],
 )
 def test_where_a_library_has_changed_the_layer_delivers_and_one_line_tells(
-    clean_redis, library, old, new, place
+    clean_redis, library, old, new, module
 ):
     env = {"PATH": "", "DJANGO_SETTINGS_MODULE": "tests.settings", "REDIS_URL": clean_redis}
     command = [sys.executable, "-c", LAYER, library, old, new]
@@ -217,5 +217,5 @@ def test_where_a_library_has_changed_the_layer_delivers_and_one_line_tells(
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if "library_unknown" in line]
     assert len(lines) == 1
-    assert lines[0].startswith(f"library_unknown place={place} ")
+    assert lines[0].startswith(f"library_unknown module={module} ")
     assert old in lines[0]

@@ -115,7 +115,7 @@ async def test_it_serves_any_application_without_django_and_the_rest_of_the_serv
 
 
 @pytest.mark.parametrize(
-    ("renamed", "place"),
+    ("renamed", "module"),
     [
         (("daphne", "http_factory", "http_maker"), "server"),
         (("daphne", "application_instance", "application_task"), "server"),
@@ -129,13 +129,13 @@ async def test_it_serves_any_application_without_django_and_the_rest_of_the_serv
     ids=lambda value: value if isinstance(value, str) else value[1],
 )
 async def test_where_a_library_has_changed_its_own_way_serves_and_one_line_tells(
-    start: Callable[..., tuple[Process, int]], renamed: tuple[str, ...], place: str
+    start: Callable[..., tuple[Process, int]], renamed: tuple[str, ...], module: str
 ) -> None:
     process, port = start(ECHO, *renamed)
     assert post(port, b"hello") == (200, b"hello")
     assert await echoed(port, *MESSAGES) == MESSAGES
     lines = [line for line in process.log().splitlines() if "library_unknown" in line]
     assert len(lines) == 1
-    assert f"library_unknown place={place} " in lines[0]
+    assert f"library_unknown module={module} " in lines[0]
     assert renamed[1] in lines[0]
     assert "Traceback" not in process.log()

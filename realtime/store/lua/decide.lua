@@ -1,5 +1,5 @@
 -- Decide whether a change is newer than what the record has. core/decide.py has the same rule, and
--- tests/cases/acceptance.json holds both to it. This part changes nothing; it reads fields that few
+-- tests/cases/acceptance.json tests both. This part changes nothing; it reads fields that few
 -- changes need, only then.
 --
 -- Takes  the arguments of accept.lua

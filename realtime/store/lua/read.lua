@@ -1,17 +1,17 @@
 -- Read one topic: the events since a position, if the log has every one of them; else the current
 -- statuses, one page of them. A topic without events gets its epoch, so that its first event follows.
 --
--- A caller that gives a digest has the asked position from this store. If the topic is now before it,
--- or came to it by other events, the store went back: the topic begins a new epoch, and a task's
+-- A caller that gives a digest got the requested position from this store. If the topic is now before
+-- it, or came to it by other events, the store went back: the topic begins a new epoch, and a task's
 -- record a new life. (Offsets go on, since lists are sorted by them.)
 --
 -- KEYS[1]  the topic's head                 KEYS[2]  its log
 -- KEYS[3]  the task's record; or, for a topic of many tasks, KEYS[1…4]: see lists.lua
 -- KEYS[5…] for many: if ARGV[9], to whom the visitor's tasks were moved; the records of ARGV[10…]
 -- ARGV[1]  "1" for a topic of many tasks    ARGV[2]  the owner that such a topic is about
--- ARGV[3]  epoch of the asked position, or ""
--- ARGV[4]  offset of the asked position     ARGV[5]  a random name, for an epoch; "" for none
--- ARGV[6]  digest at the asked position, "" where a client gave it
+-- ARGV[3]  epoch of the requested position, or ""
+-- ARGV[4]  offset of that position          ARGV[5]  a random name, for an epoch; "" for none
+-- ARGV[6]  digest at that position, "" if a client gave it
 -- ARGV[7]  statuses in a page, at most      ARGV[8]  where the page continues, "" for the first
 -- ARGV[9]  "1" if the topic is a visitor's  ARGV[10…] tasks
 -- Returns  {epoch, offset, digest, "1" if recovered, owner, total, next, moved to, text, …};

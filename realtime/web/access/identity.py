@@ -180,7 +180,7 @@ def _check_user(user: Any, key: str, session: _Session | Exception | None) -> An
 
 
 class _Session(NamedTuple):
-    """What a session holds, {} where it is gone, and its user, None for nobody."""
+    """A session's data, {} if it is gone, and its user, None for nobody."""
 
     content: Mapping[str, Any]
     user: Any

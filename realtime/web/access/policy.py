@@ -150,7 +150,7 @@ async def is_still_granted(granted: Grant, user: Any) -> bool:
 async def authorise_cancel(task_id: str, user: Any, granted: Iterable[Grant] = ()) -> None:
     """Return if the caller may cancel a task: its owner, the holder of a token for it, or staff.
 
-    ``granted`` holds the grants by tokens that have not ended. Raises Refused.
+    ``granted`` has the grants by tokens that have not ended. Raises Refused.
     """
     owned = await get_store().ownership(task_id)
     owner = owned.owner if owned else NOBODY

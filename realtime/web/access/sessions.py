@@ -85,5 +85,5 @@ def session_fingerprint(scope: Mapping[str, Any]) -> str:
 def put_fingerprint(
     scope: MutableMapping[str, Any], content: Mapping[str, Any], key: str | None
 ) -> None:
-    """Put a session's fingerprint into a scope, given what the session holds and its key."""
+    """Put a session's fingerprint into a scope, made of the session's data and key."""
     scope[_FINGERPRINT] = fingerprint(content.get(_ID_KEY) or key)

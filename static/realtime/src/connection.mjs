@@ -34,7 +34,7 @@ import { Timer } from "./timer.mjs";
  * @typedef {object} Callbacks
  * @property {(state: ConnectionState) => void} state
  * @property {(frame: Frame) => void} frame Receives the frames that concern a subscription.
- * @property {() => boolean} isNeeded Says whether to reconnect.
+ * @property {() => boolean} isNeeded Returns whether to reconnect.
  * @property {() => Promise<Diagnosis>} diagnose Finds out why handshakes fail.
  */
 

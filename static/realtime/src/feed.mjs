@@ -73,7 +73,7 @@ const MAX_TASKS = 1000;
 const MAX_WAITING = 1000;
 
 /**
- * Says whether a status is an ending.
+ * Returns whether a status is an ending.
  * @param {Pick<Status, "state">} status
  */
 export function isTerminal(status) {
@@ -87,7 +87,7 @@ export function isTerminal(status) {
  */
 
 /**
- * Says whether a task id was published again: then its versions begin again.
+ * Returns whether a task id was published again: then its versions begin again.
  * @param {Pick<Status, "published_at">} before
  * @param {Pick<Status, "published_at">} after
  */
@@ -100,7 +100,7 @@ function isNewPublication(before, after) {
 }
 
 /**
- * Says whether two statuses report the same ending of the same run.
+ * Returns whether two statuses report the same ending of the same run.
  * @param {Status | Gone} before
  * @param {Status} after
  */
@@ -124,7 +124,7 @@ export class Feed {
   /** How many tasks the server has of the topic, by its last frame. */
   total = 0;
 
-  /** The cursor of the next page; null after the last. @type {string | null} */
+  /** The `after` of the next page; null after the last. @type {string | null} */
   next = null;
 
   /** Versions received in `#epoch`, the oldest first. @type {Map<string, number>} */
@@ -300,7 +300,7 @@ export class Feed {
   }
 
   /**
-   * Says whether this epoch has brought the same or a newer status of the task.
+   * Returns whether this epoch has brought the same or a newer status of the task.
    * @param {Status} status
    */
   #isStale(status) {

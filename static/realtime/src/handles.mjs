@@ -277,7 +277,7 @@ export class TopicHandle extends Handle {
     return this.subscription.feed.total;
   }
 
-  /** Says whether there are tasks on further pages. */
+  /** Whether there are tasks on further pages. */
   get hasMore() {
     return this.subscription.feed.next !== null;
   }

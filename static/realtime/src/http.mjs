@@ -32,7 +32,7 @@ export class Http {
   #base;
 
   /**
-   * Says whether this page's session can renew tokens: the service has the page's own origin, so
+   * Whether this page's session can renew tokens: the service has the page's own origin, so
    * it receives the cookies and the CSRF token.
    */
   canRenew;
@@ -161,7 +161,7 @@ function topicOf(refused) {
 }
 
 /**
- * Says whether another page answered in place of the service, such as the sign-in page.
+ * Returns whether another page answered in place of the service, such as the sign-in page.
  * @param {Response} response
  */
 function isOtherPage(response) {

@@ -35,7 +35,7 @@ export function requiredWait(code, retryAfter, random) {
 }
 
 /**
- * Says whether a close code forbids the client to reconnect.
+ * Returns whether a close code forbids the client to reconnect.
  * @param {number} code
  */
 export function isFinal(code) {

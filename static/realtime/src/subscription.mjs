@@ -55,7 +55,7 @@ export class Subscription {
   /** The token to subscribe with. @type {Credential} */
   credential = credentialOf(undefined);
 
-  /** Says whether `subscribe` was sent on this connection, or waits for a token or a timer. */
+  /** Whether `subscribe` was sent on this connection, or waits for a token or a timer. */
   isActive = false;
 
   /** Statuses in the snapshot. @type {number | undefined} */
@@ -106,17 +106,17 @@ export class Subscription {
     this.feed = new Feed(topic);
   }
 
-  /** Says whether the task has succeeded: then no other status follows. */
+  /** Whether the task has succeeded: then no other status follows. */
   get hasSucceeded() {
     return this.feed.task?.state === "SUCCESS";
   }
 
-  /** Says whether the newest known status is an ending. */
+  /** Whether the newest known status is an ending. */
   get hasEnded() {
     return this.feed.task !== null && isTerminal(this.feed.task);
   }
 
-  /** Says whether another subscription may use this one's slot. */
+  /** Whether another subscription may use this one's slot. */
   get isReplaceable() {
     return this.hasEnded && this.#isGranted && !this.#cancelling && !this.#paging;
   }

@@ -80,7 +80,7 @@ export class Tokens {
   }
 
   /**
-   * Says whether a subscription can get another token than the one it has.
+   * Returns whether a subscription can get another token than the one it has.
    * @param {Subscription} subscription
    */
   canRenew({ source }) {
@@ -88,7 +88,7 @@ export class Tokens {
   }
 
   /**
-   * Says whether a token must be fetched before subscribing.
+   * Returns whether a token must be fetched before subscribing.
    * @param {Subscription} subscription
    */
   isNeeded(subscription) {
@@ -250,7 +250,7 @@ export class Tokens {
   }
 
   /**
-   * Says whether a subscription has a token that the session can renew.
+   * Returns whether a subscription has a token that the session can renew.
    * @param {Subscription} subscription
    */
   #usesSession({ source, credential }) {
