@@ -93,7 +93,8 @@ class RedisStore(Store):
             while unknown := [n for n, answer in enumerate(found) if not isinstance(answer, int)]:
                 for number in unknown:
                     self._remember(changes[number].task_id, found[number])
-                calls = [self._accept_call(changes[number]) for number in unknown]
+                # Not with what is remembered: it may be less than a batch needs.
+                calls = [self._keys.accept(changes[n], found[n]) for n in unknown]
                 for number, answer in zip(
                     unknown, client.send(self._accepting, calls)(), strict=True
                 ):

@@ -28,6 +28,7 @@ from realtime.groups import layer as layer_module
 from realtime.groups.layer import from_message, get_layer, group_of, group_prefix
 from realtime.groups.receiver import with_receiver
 from realtime.store import get_store
+from realtime.store import redis as redis_module
 from tests.until import auntil, until
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "acceptance.json").read_text())
@@ -255,6 +256,30 @@ async def test_tasks_that_come_while_a_page_is_read_are_in_it(clean_redis, monke
     found = [json.loads(text)["task_id"] for text in reading.texts]
     assert (found, reading.total) == (["later", "late", "t2", "t1"], 5)
     await store.close()
+
+
+def test_forgetting_an_owner_leaves_a_task_whose_id_is_nobodys_now(clean_redis):
+    store = get_store()
+    store.accept(Change(task_id="t", state="PENDING", owner="42"))
+    with redis.Redis.from_url(clean_redis) as client:
+        client.delete("realtime:task:t")  # its record expired, and nobody read the list since
+    store.accept(Change(task_id="t", state="PENDING", publication="p"))
+    assert store.forget_owner("42") == 0
+    assert store.status("t").state == "PENDING"
+    assert store.forget("t")
+
+
+def test_a_batch_of_more_tasks_than_owners_are_remembered_keeps_its_order(clean_redis, monkeypatch):
+    monkeypatch.setattr(redis_module, "_OWNERS", 3)
+    store = get_store()
+    store.adopt("visitor-v", "42")
+    changes = [
+        Change(task_id=f"t{number}", state="PENDING", publication="p", owner="visitor-v")
+        for number in range(8)
+    ]
+    assert list(store.send_all(changes)()) == [1] * 8
+    listed = [each.task_id for each in store.statuses(Topic("user", "42"))]
+    assert listed == [change.task_id for change in reversed(changes)]
 
 
 def test_a_change_among_many_that_redis_refuses_is_raised_and_the_others_are_kept(clean_redis):

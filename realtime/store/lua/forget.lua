@@ -24,7 +24,7 @@ for i = 5, #ARGV do
   local only_published = state == '"PENDING"' and rank == '0' and (publication or '') == ARGV[4]
   if not state or (withdrawn and not only_published) then
     -- Nothing to remove.
-  elseif owner ~= '' and owner ~= ARGV[1] then
+  elseif owner ~= ARGV[1] then
     others = owner
   else
     removed[#removed + 1] = task_id
