@@ -258,6 +258,34 @@ async def test_tasks_that_come_while_a_page_is_read_are_in_it(clean_redis, monke
     await store.close()
 
 
+async def test_a_list_to_which_a_task_comes_before_each_call_is_read_in_two(
+    clean_redis, monkeypatch
+):
+    store, ids, calls = get_store(), (f'new "{number}"/' for number in range(20)), []
+    for number in range(3):
+        await accept(store, task_id=f"t{number}", state="PENDING", owner="42")
+    real = store._reading
+
+    class Reading:
+        """Calls the script after another task came and changed."""
+
+        def __getattr__(self, name):
+            calls.append(name)
+            task_id = next(ids)
+            store.accept(Change(task_id=task_id, state="PENDING", owner="42"))
+            store.accept(Change(task_id=task_id, state="RECEIVED", owner="42"))
+            return getattr(real, name)
+
+    monkeypatch.setattr(store, "_reading", Reading())
+    reading = await store.read(Topic("user", "42"), limit=4)
+    assert calls == ["sha", "sha"]
+    monkeypatch.undo()
+    assert list(reading.texts) == (await store.read(Topic("user", "42"), limit=4)).texts
+    assert (json.loads(reading.texts[0])["state"], reading.total) == ("RECEIVED", 5)
+    assert (await store.heads(["user:42"])) == [reading.head]
+    await store.close()
+
+
 def test_forgetting_an_owner_leaves_a_task_whose_id_is_nobodys_now(clean_redis):
     store = get_store()
     store.accept(Change(task_id="t", state="PENDING", owner="42"))

@@ -109,6 +109,19 @@ if not many then
   return answer
 end
 
+-- Return the status of a task that came to the list since the last call, from the topic's log: else a
+-- list to which tasks come all the time would be read again and again.
+local events
+local function newest_in_log(task_id)
+  events = events or call('LRANGE', KEYS[2], 0, -1)
+  local beginning = '{"task_id":' .. string.gsub(cjson.encode(task_id), '\\/', '/') .. ','
+  for i = #events, 1, -1 do
+    if string.sub(events[i], 1, #beginning) == beginning then
+      return events[i]
+    end
+  end
+end
+
 local from, count, bytes, last = ARGV[8] == '' and '+inf' or '(' .. ARGV[8], 0, 0, nil
 while not answer[NEXT] do
   local found, missing = call('ZREVRANGEBYSCORE', KEYS[1 + LIST], from, '-inf', 'WITHSCORES',
@@ -116,9 +129,17 @@ while not answer[NEXT] do
   if #found == 0 then
     break
   end
+  local came, read_before = {}, false
   for i = 1, #found, 2 do
-    if not keys[found[i]] then
-      missing[#missing + 1] = found[i]
+    read_before = read_before or keys[found[i]]
+  end
+  for i = 1, #found, 2 do
+    local task_id = found[i]
+    if not keys[task_id] then
+      came[task_id] = read_before and newest_in_log(task_id)
+      if not came[task_id] then
+        missing[#missing + 1] = task_id
+      end
     end
   end
   if #missing > 0 then
@@ -126,7 +147,10 @@ while not answer[NEXT] do
   end
   for i = 1, #found, 2 do
     local task_id = found[i]
-    local text, whose = status_of(keys[task_id])
+    local text, whose = came[task_id], owner
+    if not text then
+      text, whose = status_of(keys[task_id])
+    end
     from = '(' .. found[i + 1]
     -- Redis had no room for it, or is an older copy; or it expired, and its id is another's now.
     if not text or owner ~= whose then
