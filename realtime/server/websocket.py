@@ -4,8 +4,8 @@ Relied on, of Daphne 4.2: ``WebSocketProtocol`` puts messages for the applicatio
 ``server.create_application`` returned, and writes the application's by ``handle_reply``,
 ``serverSend`` and ``serverClose``. Of autobahn: ``dropConnection`` ends a connection,
 ``failHandshake`` refuses one, ``onMessageFrameBegin`` announces a fragment, and ``sendCloseFrame``
-sends any code. Where that is not so, Daphne's own class serves: without backpressure, and with a
-reset in place of the close codes 1012 and 1013. What is undocumented beyond that is in
+sends any code. Where that is not so, Daphne's own class serves: without backpressure, and without
+the close codes 1012 and 1013, which it refuses. What is undocumented beyond that is in
 ``fast_websocket.py``.
 """
 

@@ -22,6 +22,10 @@ logger = get_logger("realtime.connection")
 _Send = Callable[[Any], Awaitable[None]]
 #: In the scope, if the server can write a text past its own queue.
 WRITE: Final = "realtime.write"
+#: Codes that Daphne as shipped refuses with an exception, which would leave the connection open.
+_REFUSED: Final = (CloseCode.RESTART, CloseCode.FULL)
+#: The code in place of these: clients reconnect after it too, and ``closing`` has the right one.
+_IN_PLACE: Final = 4000
 
 
 class _WebSocketSink:
@@ -39,7 +43,12 @@ class _WebSocketSink:
 
     async def close(self, code: int) -> None:
         """Close the connection."""
-        await self._send({"type": "websocket.close", "code": code})
+        try:
+            await self._send({"type": "websocket.close", "code": code})
+        except Exception:
+            if code not in _REFUSED:
+                raise
+            await self._send({"type": "websocket.close", "code": _IN_PLACE})
 
 
 class TaskConsumer(AsyncConsumer):

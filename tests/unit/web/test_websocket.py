@@ -12,7 +12,9 @@ from realtime.core.change import Change
 from realtime.store import get_store
 from realtime.web.access.revocation import get_access_checker
 from realtime.web.access.tokens import make_token
+from realtime.web.registry import get_registry
 from realtime.web.websocket import TaskConsumer
+from tests.until import auntil
 
 DEADLINE = 30  # seconds
 SCOPE = {
@@ -145,3 +147,24 @@ async def test_an_empty_message_is_a_bad_request(connection, empty):
     assert (error["type"], error["code"]) == ("error", "bad_request")
     await socket.send_input({"type": "websocket.receive", "text": '{"type":"ping","id":3}'})
     assert await receive(socket) == {"type": "pong", "id": 3}
+
+
+async def test_a_server_that_refuses_the_code_1012_closes_with_one_that_lets_clients_reconnect():
+    received, sent = asyncio.Queue(), []
+
+    async def send(message):
+        if message.get("code") in (1012, 1013):
+            raise ValueError("invalid close code")  # as Daphne does without our server
+        sent.append(message)
+
+    consumer = TaskConsumer()
+    serving = asyncio.create_task(consumer(SCOPE, received.get, send))
+    received.put_nowait({"type": "websocket.connect"})
+    await auntil(lambda: consumer.session is not None and len(get_registry()) == 1)
+    consumer.session.restart()
+    await auntil(lambda: sent[-1] == {"type": "websocket.close", "code": 4000})
+    assert json.loads(sent[-2]["text"])["code"] == 1012
+    received.put_nowait({"type": "websocket.disconnect", "code": 4000})
+    await serving
+    assert len(get_registry()) == 0
+    await consumer.session._hub.close()
