@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import logging
 import os
 import resource
@@ -205,24 +206,23 @@ def serve(application: Any, host: str, port: int, options: Options | None = None
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     _raise_descriptor_limit()
     interface = host.strip("[]").replace(":", r"\:")
-    endpoints = [f"tcp:port={port}:interface={interface}:backlog={BACKLOG}"]
+    given: dict[str, Any] = {
+        "endpoints": [f"tcp:port={port}:interface={interface}:backlog={BACKLOG}"],
+        "action_logger": AccessLogGenerator(sys.stdout),
+        "websocket_connect_timeout": options.request_timeout,
+        "websocket_handshake_timeout": options.request_timeout,
+        # Daphne closes after a day by default, with a code after which no client reconnects.
+        "websocket_timeout": -1,
+        "server_name": "",
+    }
     options.on_start()
     instead = "Daphne's Server serves, without limits, lifespan and drain"
     if not are_known("server", "daphne", _RELIED_ON, instead=instead):
-        DaphneServer(application, endpoints=endpoints).run()
+        taken = inspect.signature(DaphneServer).parameters
+        known = {name: value for name, value in given.items() if name in taken}
+        DaphneServer(application, **known).run()
         return
-    server = Server(
-        application,
-        options,
-        endpoints=endpoints,
-        signal_handlers=False,
-        action_logger=AccessLogGenerator(sys.stdout),
-        websocket_connect_timeout=options.request_timeout,
-        websocket_handshake_timeout=options.request_timeout,
-        # Daphne closes after a day by default, with a code after which no client reconnects.
-        websocket_timeout=-1,
-        server_name="",
-    )
+    server = Server(application, options, signal_handlers=False, **given)
     server.run()
     if server.failed:
         sys.exit(1)

@@ -97,6 +97,19 @@ async def echoed(port: int, *messages: str | bytes) -> list[str | bytes]:
         return replies
 
 
+#: Show what Daphne's own server was given.
+SHOW = """
+import daphne.server
+run = daphne.server.Server.run
+
+def show(self):
+    print("given", self.websocket_timeout, self.websocket_handshake_timeout, flush=True)
+    run(self)
+
+daphne.server.Server.run = show
+"""
+SHOWING = ECHO.replace("\nserve(", f"\n{SHOW}\nserve(")
+
 MESSAGES = ["a", b"\x00\xff", "ä" * 40_000, b"x" * 70_000]
 
 
@@ -139,3 +152,12 @@ async def test_where_a_library_has_changed_its_own_way_serves_and_one_line_tells
     assert f"library_unknown module={module} " in lines[0]
     assert renamed[1] in lines[0]
     assert "Traceback" not in process.log()
+
+
+def test_daphnes_own_server_closes_no_websocket_after_a_day(
+    start: Callable[..., tuple[Process, int]],
+) -> None:
+    # With the code 1000, after which no client would reconnect.
+    process, _ = start(SHOWING, "daphne", "http_factory", "http_maker")
+    assert "library_unknown place=server " in process.log()
+    assert "given -1 9.0" in process.log()
