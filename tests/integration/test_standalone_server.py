@@ -159,5 +159,5 @@ def test_daphnes_own_server_closes_no_websocket_after_a_day(
 ) -> None:
     # With the code 1000, after which no client would reconnect.
     process, _ = start(SHOWING, "daphne", "http_factory", "http_maker")
-    assert "library_unknown place=server " in process.log()
+    assert "library_unknown module=server " in process.log()
     assert "given -1 9.0" in process.log()
