@@ -16,28 +16,28 @@ from tests.percentile import percentile
 NAME = "polling"
 #: By way, the seconds between two polls of a page.
 WAYS = {peers.POLLED: 0.5, peers.RESULT: 1.0}
-LOOKS = 200
+REQUESTS = 200
 
 
 def run(stage: Stage) -> Table:
     """Measure every way in turns, round by round."""
     table = Table(
         NAME,
-        "Looking at one task over HTTP, one request after another",
-        ("CPU µs a look", "p50 ms", "p99 ms", "cores for 1,000 pages"),
+        "Reading one task over HTTP, one request after another",
+        ("CPU µs a request", "p50 ms", "p99 ms", "cores for 1,000 pages"),
     )
     servers = stage.serve_all([peer_named(way) for way in WAYS], table)
     for number in range(stage.size.rounds + 1):
         for peer, server in servers.items():
             assert isinstance(peer, Result)
-            figures = _looks(stage, peer, server)
+            figures = _requests(stage, peer, server)
             if number:  # the first one warms
                 pages = figures[0] * 1000 / WAYS[peer.name] / 1e6
                 table.add(peer.name, [*figures, pages])
     return table
 
 
-def _looks(stage: Stage, peer: Result, server: Server) -> list[float]:
+def _requests(stage: Stage, peer: Result, server: Server) -> list[float]:
     from benchmarks.celery import app
 
     ident = str(uuid.uuid4())
@@ -46,7 +46,7 @@ def _looks(stage: Stage, peer: Result, server: Server) -> list[float]:
     path, headers = peer.path.format(ident), {"Cookie": f"sessionid={stage.session}"}
     delays = []
     cpu = machine.cpu_time(server.pids)
-    for _ in range(LOOKS):
+    for _ in range(REQUESTS):
         began = time.perf_counter()
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
@@ -56,4 +56,4 @@ def _looks(stage: Stage, peer: Result, server: Server) -> list[float]:
             raise RuntimeError(f"{answer.status}: {text[:300]!r}")
     cpu = machine.cpu_time(server.pids) - cpu
     connection.close()
-    return [cpu / LOOKS, *(1000 * percentile(delays, part) for part in (0.5, 0.99))]
+    return [cpu / REQUESTS, *(1000 * percentile(delays, part) for part in (0.5, 0.99))]

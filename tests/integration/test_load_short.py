@@ -21,4 +21,4 @@ def test_restarts_close_with_1012_and_storms_lose_nothing(tmp_path: Path) -> Non
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     rows = {row["number"]: row for row in json.loads(path.read_text())}
     assert set(rows) == {"d1", "d2", "d3", "d4", "f1", "f2", "f3", "f4"}
-    assert all(row["holds"] for row in rows.values())
+    assert all(row["is_met"] for row in rows.values())

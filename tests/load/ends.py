@@ -67,7 +67,7 @@ def restarts(stage: LoadStage) -> Iterator[Row]:
         "all",
         back,
     )
-    yield deliveries("d4", "21: rolling restarts: what each client was told", verdict, count)
+    yield deliveries("d4", "21: rolling restarts: events of each client", verdict, count)
 
 
 def killed(stage: LoadStage) -> Iterator[Row]:
@@ -110,7 +110,7 @@ def killed(stage: LoadStage) -> Iterator[Row]:
         "p99 20 s",
         p99 <= 20 and len(away) == len(mine),
     )
-    yield deliveries("e2", "20: web process killed: what each client was told", verdict, count)
+    yield deliveries("e2", "20: web process killed: events of each client", verdict, count)
 
 
 def storms(stage: LoadStage) -> Iterator[Row]:
@@ -178,8 +178,8 @@ def storms(stage: LoadStage) -> Iterator[Row]:
         "f3",
         "23: all cut at once: subscriptions that the service failed to answer",
         size,
-        f"{failures:,} (asked again)",
+        f"{failures:,} (requested again)",
         "0",
         failures == 0,
     )
-    yield deliveries("f4", "23: all cut at once: what each client was told", verdict, count)
+    yield deliveries("f4", "23: all cut at once: events of each client", verdict, count)

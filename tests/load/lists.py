@@ -22,12 +22,12 @@ from tests.faults.stage import require
 from tests.until import until
 
 from .crowd import connected, milliseconds
-from .held import sign_in
+from .idle import sign_in
 from .report import Row
 from .stage import LoadStage
 
 #: Pings Redis every millisecond, in a process of its own, until its input ends; then prints the
-#: longest answer in seconds. Without an address it pings nobody: what it prints is how long the
+#: longest answer in seconds. Without an address it sends no ping: what it prints is how long the
 #: scheduler kept the process itself waiting.
 _PROBER = """
 import select, sys, time, redis
@@ -141,7 +141,7 @@ def lists(stage: LoadStage) -> Iterator[Row]:
     size = f"{count:,} pages, user:me of {tasks:,}"
     yield Row(
         "h1",
-        "lists: all come back: Redis serves nobody else, longest",
+        "lists: all reconnect: longest time in which Redis serves no other client",
         size,
         described(storm.longest, alone.longest),
         "50 ms",
@@ -149,7 +149,7 @@ def lists(stage: LoadStage) -> Iterator[Row]:
     )
     yield Row(
         "h2",
-        "lists: all come back: until all are current",
+        "lists: all reconnect: until all are current",
         size,
         f"{took:.1f} s, a page at most {away:.1f} s",
         "all",

@@ -1,4 +1,4 @@
-"""The row of a figure, and where it stands in the docs."""
+"""The row of a figure, and its place in the docs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tests.runner import Section
 
-#: Where the rows stand in the docs.
+#: The part of the docs that has the rows.
 SECTION = Section(
     name="load",
     columns=("#", "figure", "N", "measured", "target", "", "date"),
@@ -16,25 +16,25 @@ SECTION = Section(
 
 @dataclass
 class Row:
-    """One figure, and whether it holds; None where nothing is required of it."""
+    """One figure, and whether it meets its target; None without a target."""
 
     number: str
     title: str
     size: str
     measured: str
     target: str = "-"
-    holds: bool | None = None
+    is_met: bool | None = None
 
     table = 0
 
     @property
     def is_broken(self) -> bool:
         """Whether it misses its target."""
-        return self.holds is False
+        return self.is_met is False
 
     def cells(self) -> list[str]:
         """Return the row of the docs' table."""
-        verdict = {True: "holds", False: "BROKEN", None: ""}[self.holds]
+        verdict = {True: "met", False: "MISSED", None: ""}[self.is_met]
         return [self.number, self.title, self.size, self.measured, self.target, verdict]
 
     def lines(self) -> list[str]:

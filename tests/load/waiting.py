@@ -85,7 +85,7 @@ def search(number: str, kind: str, backend: Any, size: str) -> Row:
     first, later = costs[0], min(costs[2:])
     measured = f"first {first[0]:.1f} s ({milliseconds(first[1])} CPU)"
     measured += f", then {later[0]:.1f} s ({milliseconds(later[1])} CPU)"
-    return Row(number, f"waiting: a look, results in {kind}", size, measured)
+    return Row(number, f"waiting: a search, results in {kind}", size, measured)
 
 
 def cost(reconciler: Reconciler) -> tuple[float, float]:

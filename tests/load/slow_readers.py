@@ -76,7 +76,7 @@ class Deaf:
                     return
 
 
-def deaf_readers(stage: LoadStage) -> Iterator[Row]:
+def slow_readers(stage: LoadStage) -> Iterator[Row]:
     """100 sockets that never read, subscribed to a busy topic, beside 50 healthy clients."""
     count = 100 if stage.long else 20
     healthy = 50 if stage.long else 10
@@ -164,8 +164,8 @@ def deaf_readers(stage: LoadStage) -> Iterator[Row]:
     )
     yield Row(
         "a3",
-        "25: the same: with which code",
-        f"{len(readers[::2])} that look, {count} logged",
+        "25: the same: close code",
+        f"{len(readers[::2])} that read it, {count} logged",
         ", ".join(f"{n} x {code}" for code, n in codes.items()) + f", {len(slow)} logged slow",
         "4001",
         codes == {4001: len(readers[::2])} and len(slow) == count,

@@ -17,14 +17,14 @@ from .report import Row
 from .stage import LoadStage, cpu_over
 
 
-def sockets(stage: LoadStage) -> Iterator[Row]:
-    """5,000 sockets on one process: first of nobody in particular, then signed in."""
-    count, hold = (5000, 120.0) if stage.long else (100, 2.0)
-    yield from held(stage, count, min(hold, 30.0), signed_in=False)
-    yield from held(stage, count, hold, signed_in=True)
+def idle_sockets(stage: LoadStage) -> Iterator[Row]:
+    """5,000 sockets on one process: first by token, then signed in."""
+    count, duration = (5000, 120.0) if stage.long else (100, 2.0)
+    yield from _measure(stage, count, min(duration, 30.0), signed_in=False)
+    yield from _measure(stage, count, duration, signed_in=True)
 
 
-def held(stage: LoadStage, count: int, hold: float, *, signed_in: bool) -> Iterator[Row]:
+def _measure(stage: LoadStage, count: int, duration: float, *, signed_in: bool) -> Iterator[Row]:
     who = "signed in" if signed_in else "by token"
     key = "c2" if signed_in else "c1"
     sessions = sign_in(stage, count // 10) if signed_in else [(0, "")]
@@ -51,35 +51,35 @@ def held(stage: LoadStage, count: int, hold: float, *, signed_in: bool) -> Itera
                 each = (web.rss() - memory) / (count - 1) / KIB
                 time.sleep(3.0)
                 queries, since = web.probe()["queries"], time.monotonic()
-                cpu = cpu_over(web, hold)
-                asked = (web.probe()["queries"] - queries) / (time.monotonic() - since)
+                cpu = cpu_over(web, duration)
+                rate = (web.probe()["queries"] - queries) / (time.monotonic() - since)
                 after = (web.rss() - memory) / (count - 1) / KIB
                 closes = Counter(code for client in made for code in client.codes)
                 standing = sum(client.stands for client in made)
-    size = f"{count:,} {who}, {hold:g} s"
+    size = f"{count:,} {who}, {duration:g} s"
     yield Row(
         f"{key}a",
-        f"sockets held, {who}: closed unasked",
+        f"idle sockets, {who}: closed by the server",
         size,
-        f"{sum(closes.values())} closed, {standing:,} stand",
+        f"{sum(closes.values())} closed, {standing:,} open",
         "0",
         not closes and standing == count,
     )
     yield Row(
         f"{key}b",
-        f"sockets held, {who}: memory each",
+        f"idle sockets, {who}: memory each",
         size,
         f"{each:.1f} KiB, at the end {after:.1f} KiB",
     )
     yield Row(
         f"{key}c",
-        f"sockets held, {who}: the server's work while nothing happens",
+        f"idle sockets, {who}: the server's CPU and queries",
         size,
-        f"{cpu:.1%} of a core, {asked:.0f} queries/s",
+        f"{cpu:.1%} of a core, {rate:.0f} queries/s",
     )
     yield Row(
         f"{key}d",
-        f"sockets held, {who}: opened and subscribed",
+        f"idle sockets, {who}: opened and subscribed",
         size,
         f"{(count - 1) / took:.0f} a second, {sum(client.failures for client in made)} failed",
     )
