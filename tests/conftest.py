@@ -252,7 +252,7 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 def start_web(service: Service) -> Iterator[Callable[..., Web]]:
     """Start a web process: `start_web(SLOW_TIMEOUT=2.0)` with these keys of REALTIME.
 
-    It shares the session's Redis, database and worker. `django` holds settings of Django.
+    It shares the session's Redis, database and worker. `django` has settings of Django.
     """
     with web_starter(service) as start:
         yield start

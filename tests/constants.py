@@ -2,7 +2,7 @@
 
     start_service(CONSTANTS='{"realtime.worker.leases.LEASE": 1.5}')
 
-For times that no setting holds, and that a test would otherwise wait for.
+For times that no setting has, and that a test would otherwise wait for.
 """
 
 from __future__ import annotations

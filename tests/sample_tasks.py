@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import chain, current_task, group, shared_task
+from celery import chain, group, shared_task
 from celery.exceptions import Ignore, Reject
 
 from realtime import set_progress, track
@@ -150,11 +150,6 @@ def start_another() -> str:
 
 
 @shared_task
-def start_a_group(size: int) -> list[str]:
-    return [result.id for result in group(add.s(n, n) for n in range(size)).apply_async().results]
-
-
-@shared_task
 def total(numbers: list[int]) -> int:
     return sum(numbers)
 
@@ -163,11 +158,6 @@ def total(numbers: list[int]) -> int:
 def secret(password: str) -> None:
     hidden = password[::-1]
     raise RuntimeError(f"could not sign in ({len(hidden)} characters)")
-
-
-@shared_task
-def who_am_i() -> str:
-    return str(current_task.request.id)
 
 
 @shared_task

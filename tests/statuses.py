@@ -38,7 +38,7 @@ async def history(task_id: Any) -> list[Status]:
 
 
 def ended(task_id: Any) -> list[Status]:
-    """Wait for the ending and return every status; check what holds for every task."""
+    """Wait for the ending and return every status; check the rules for every task."""
     wait(task_id)
     statuses = history(task_id)
     assert [status.version for status in statuses] == list(range(1, len(statuses) + 1))

@@ -94,7 +94,7 @@ async def test_a_thousand_half_open_handshakes_do_not_hinder_a_good_one(
     alone = await median_handshake(web)
     for _ in range(1000):
         dial(web).sendall(b"GET /realtime/ws/ HTTP/1.1\r\nHost: x\r\nUpgr")
-    # `make load` holds the p99 to 500 ms, on a machine of its own. One that is hindered waits for
+    # `make load` requires a p99 of 500 ms, on a machine of its own. One that is hindered waits for
     # seconds, and so do all that follow.
     assert await median_handshake(web) < 10 * alone
 

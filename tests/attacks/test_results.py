@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from tests import unsayable_tasks
+from tests import unserializable_tasks
 from tests.client.over_http import request
 from tests.client.protocol import strict_json
 from tests.client.websocket import connect
@@ -71,23 +71,23 @@ async def test_whatever_a_task_returns_its_ending_arrives_as_strict_json(
 async def test_a_result_that_the_backend_cannot_express_ends_the_task_as_stored(
     start_service: Callable[..., Any],
 ) -> None:
-    service = start_service(WORKERS="1", CELERY_IMPORTS=unsayable_tasks.__name__)
+    service = start_service(WORKERS="1", CELERY_IMPORTS=unserializable_tasks.__name__)
     heard, stored = {}, {}
     async with connect(service) as client:
-        for what in unsayable_tasks.MAKERS:
+        for what in unserializable_tasks.MAKERS:
             task_id = fresh_id()
             topic = f"task:{task_id}"
             await client.subscribe(topic, token=token_for(service, topic))
-            unsayable_tasks.give.apply_async((what,), task_id=task_id)
+            unserializable_tasks.give.apply_async((what,), task_id=task_id)
             status = (await client.ending(topic))[-1]["status"]
             heard[what] = status["state"], status["truncated"]
-            stored[what] = unsayable_tasks.give.AsyncResult(task_id).state
+            stored[what] = unserializable_tasks.give.AsyncResult(task_id).state
             assert status["result"] is None
             assert bool(status["error"]) == (status["state"] == "FAILURE")
         assert await client.has_nothing()
     assert {what: state for what, (state, _) in heard.items()} == stored
     assert {what for what, (state, _) in heard.items() if state == "SUCCESS"} == {
-        "one deeper than a reader may stand",
+        "one too deep for a parser",
         "bytes",
         "ten megabytes",
     }

@@ -133,7 +133,7 @@ async def test_it_is_the_origin_alone_that_keeps_a_strangers_page_out(
 async def test_markup_in_all_texts_of_a_task_is_shown_as_text(
     service: Any, page: Any, people: Any
 ) -> None:
-    """Under the page's own policy, which the fixture holds to have found nothing to refuse."""
+    """Under the page's own policy, for which the fixture requires that it refused nothing."""
     await page.context.add_cookies(
         [{"name": "sessionid", "value": people.bob.session, "url": service.url}]
     )

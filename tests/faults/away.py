@@ -86,7 +86,7 @@ class Away(Family):
                 lambda: client.config_set("maxmemory", 0),
             )
         # At most once a minute, so this row is the first one.
-        outcome.require("publish_failed" in self.worker.log(), "nobody was told")
+        outcome.require("publish_failed" in self.worker.log(), "nothing was logged")
         return outcome
 
     @fault("11", "Redis killed, back after 5 s, with its file", short=200, long=1500)

@@ -71,13 +71,13 @@ class Killed(Family):
     def _require_stalled(self, outcome: Outcome, made: Batch, killed: dict[str, float]) -> None:
         slowest, bound = 0.0, STALLED_WITHIN * self.stage.slack
         for task_id, at in killed.items():
-            said = {
+            delays = {
                 client: callback.at - at
                 for client, callback in made.callbacks(task_id)
                 if callback.state == STALLED and callback.at > at
             }
-            outcome.require(len(said) == 2, f"{task_id}: {len(said)} of 2 heard STALLED")
-            slowest = max([slowest, *said.values()])
+            outcome.require(len(delays) == 2, f"{task_id}: {len(delays)} of 2 received STALLED")
+            slowest = max([slowest, *delays.values()])
         outcome.require(slowest <= bound, f"STALLED after {slowest:.1f} s")
         if slowest:
             outcome.note = f"STALLED {slowest:.1f} s after the kill at most"
@@ -91,8 +91,8 @@ class Killed(Family):
                 for task_id in self._kill_worker(made, task, "early"):
                     killed[task_id] = time.monotonic()
                     self.stage.oracle.note(task_id, LOST)
-            tell = 100 * self.stage.slack
-            verdict = made.judge(deliver=tell, may_stall=made.sent, unlike_backend=made.sent)
+            deliver = 100 * self.stage.slack
+            verdict = made.judge(deliver=deliver, may_stall=made.sent, unlike_backend=made.sent)
             outcome = Outcome(verdict)
             self._require_stalled(outcome, made, killed)
         outcome.within(80.0 * self.stage.slack)

@@ -227,8 +227,8 @@ class Plain(Canvases, Family):
                 require(stand, "the clients could not subscribe")
                 for task_id in made.ids:
                     self._speak(task_id, "STARTED", 1)
-                heard = until(lambda made=made: all(one.states for one in made.watchers), 10)
-                require(heard, "the clients were told nothing")
+                received = until(lambda made=made: all(one.states for one in made.watchers), 10)
+                require(received, "the clients received nothing")
                 for client in made.watchers:
                     self.stage.fleet.call(client.leave())
                 missed = {}
@@ -275,7 +275,7 @@ class Plain(Canvases, Family):
             with batch(self.stage, part) as made:
                 client = self.stage.client("client", self.url, {}, rng)
                 made.admit([client])
-                require(until(lambda client=client: client.is_open, 10), "nobody said welcome")
+                require(until(lambda client=client: client.is_open, 10), "no welcome arrived")
                 joined: dict[str, float] = {}
                 for _ in range(part):
                     moment = time.monotonic() + 0.06

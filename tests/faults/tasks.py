@@ -46,7 +46,7 @@ def work_late(self: Any, seconds: float, value: Any = None) -> Any:
 def work_less_and_less(self: Any, path: str, first: float, later: float) -> int:
     """Run for `first` seconds when it is the first run, else for `later` seconds.
 
-    Returns its process, which tells the runs apart.
+    Returns its process, which distinguishes the runs.
     """
     task_id = began(self)
     try:
@@ -214,7 +214,7 @@ def replace_by(self: Any, how: str) -> Any:
 
 @shared_task
 def add(x: Any, y: Any) -> Any:
-    """Say nothing: a part of something else, whose id nobody knows."""
+    """Do nothing: a part of a canvas, whose id no client knows."""
     return x + y
 
 

@@ -3,7 +3,7 @@
 Run it as `python -m tests.field.native_figures`.
 
 Each code is called right after progress that has to wait for its turn, which comes 0.1 s later
-(1/PROGRESS_RATE). Only native code that holds the interpreter makes it later.
+(1/PROGRESS_RATE). Only native code that does not release the interpreter delays it.
 """
 
 from __future__ import annotations

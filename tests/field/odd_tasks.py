@@ -186,12 +186,6 @@ def without_result() -> str:
     return "nobody keeps it"
 
 
-@shared_task(bind=True, soft_time_limit=1, time_limit=30)
-def end_at_soft_limit(self: Any) -> None:
-    while True:
-        time.sleep(0.01)
-
-
 @shared_task(soft_time_limit=2, time_limit=60)
 def meet_limit_while_publishing() -> str:
     """Be in a receiver of the service when the limit strikes, however late that is."""

@@ -454,9 +454,9 @@ async def test_the_projects_own_sockets_are_served_beside_the_service(
         scope = {"type": "websocket", "path": path, "headers": headers, "scheme": "ws"}
         socket = ApplicationCommunicator(application(), scope)  # type: ignore[no-untyped-call]
         await socket.send_input({"type": "websocket.connect"})
-        said: str = (await socket.receive_output())["type"]
+        answer_type: str = (await socket.receive_output())["type"]
         await socket.send_input({"type": "websocket.disconnect", "code": 1000})
-        return said
+        return answer_type
 
     with override_settings(
         FORCE_SCRIPT_NAME=prefix or None,

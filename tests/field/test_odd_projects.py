@@ -164,7 +164,7 @@ async def sign_in_and_out(url: str, watched: Watched, tmp_path: Path) -> None:  
     await expect(tab.locator("task-progress[state=STARTED]")).to_have_count(1)
     await other.evaluate("post('sign-out')")
     signed_out = tab.locator('[data-part="text"]', has_text="signed out")
-    # At once; or by the regular look, where the machine is so busy that nothing is announced.
+    # At once; or by the regular check, where the machine is so busy that nothing is announced.
     await expect(signed_out).to_have_count(1, timeout=90_000)
     (tmp_path / "1").touch()
     await other.close()

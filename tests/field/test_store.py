@@ -85,12 +85,12 @@ def link(servers: tuple[str, str], loop_thread: LoopThread) -> Iterator[Proxy]:
 
 
 def life(task_id: str, publication: str, owner: str = "", *, run: str = "a") -> list[Change]:
-    said: dict[str, Any] = {"task_id": task_id, "publication": publication, "owner": owner}
+    common: dict[str, Any] = {"task_id": task_id, "publication": publication, "owner": owner}
     result = {"result": json.dumps(owner)}
     return [
-        Change(state="PENDING", attempt=0, **said),
-        Change(state="STARTED", attempt=0, run_id=run, begins=True, **said),
-        Change(state="SUCCESS", attempt=0, run_id=run, fields=result, **said),
+        Change(state="PENDING", attempt=0, **common),
+        Change(state="STARTED", attempt=0, run_id=run, begins=True, **common),
+        Change(state="SUCCESS", attempt=0, run_id=run, fields=result, **common),
     ]
 
 
@@ -106,10 +106,10 @@ class Listener:
         self._channel = await self._layer.new_channel()
         for topic in (*topics, f"task:{self._end}"):
             await self._layer.group_add(group_of(topic), self._channel)
-        await self.heard()
+        await self.received()
         return self
 
-    async def heard(self) -> list[Any]:
+    async def received(self) -> list[Any]:
         """Return the events that arrived up to now."""
         events: list[Any] = []
         while True:
@@ -157,9 +157,9 @@ async def test_two_projects_on_one_server_never_receive_each_others_events(
             listener = await Listener().join("task:t", "user:1")
             with in_project(1 - here):
                 await sync_to_async(publish)(f"there{here}")
-            assert await listener.heard() == []
+            assert await listener.received() == []
             await sync_to_async(publish)(f"here{here}")
-            assert {event.topic for event in await listener.heard()} == {"task:t", "user:1"}
+            assert {event.topic for event in await listener.received()} == {"task:t", "user:1"}
             await listener.leave()
 
 
@@ -222,10 +222,10 @@ def test_published_again_by_its_owner_a_task_moves_to_the_top(clean_redis: str) 
 
 
 def test_six_children_report_on_their_parent_which_goes_on(clean_redis: str) -> None:
-    store, said = get_store(), {"task_id": "parent", "publication": "p"}
+    store, common = get_store(), {"task_id": "parent", "publication": "p"}
     _, started, _ = life("parent", "p")
     store.accept(started)
-    own = Change(state="PROGRESS", run_id="a", **said)
+    own = Change(state="PROGRESS", run_id="a", **common)
     foreign = Change(task_id="parent", state="PROGRESS")
     for number in range(1, 4):
         for child in range(6):
@@ -254,7 +254,7 @@ async def test_ids_and_owners_of_any_text_are_kept_listed_and_published(
     listener = await Listener().join(*map(str, topics))
     accept = sync_to_async(store.accept)
     assert [await accept(change) for change in life(ident, "p", ident)] == [1, 2, 3]
-    events = await listener.heard()
+    events = await listener.received()
     assert {event.task_id for event in events} == {ident}
     for name in map(str, topics):
         numbered = [(each.position.offset, each.state) for each in events if each.topic == name]
@@ -373,8 +373,8 @@ async def test_a_web_process_that_only_reads_leaves_a_server_that_became_a_repli
     with reached_by(link, CHECK_INTERVAL=0.5):
         store = get_store()
         hub = Hub()
-        topic, told = Topic("task", "t"), asyncio.Event()
-        subscription = Subscription(lambda event: told.set(), lambda reading: told.set())
+        topic, arrived = Topic("task", "t"), asyncio.Event()
+        subscription = Subscription(lambda event: arrived.set(), lambda reading: arrived.set())
         _, begin = await hub.subscribe(topic, subscription)
         begin()
         await sync_to_async(fail_over)(link, servers)
@@ -384,7 +384,7 @@ async def test_a_web_process_that_only_reads_leaves_a_server_that_became_a_repli
         with speaking_to(servers[1]):
             await sync_to_async(get_store().accept)(Change(task_id="t", state="PENDING"))
         async with asyncio.timeout(60):
-            await told.wait()
+            await arrived.wait()
         await hub.close()
         await store.close()
 
@@ -400,16 +400,16 @@ async def test_a_status_of_a_later_release_passes_through_this_one(service: Any)
     with speaking_to(service.redis_url):
         accept = sync_to_async(get_store().accept)
         token = token_for(service, topic)
-        said: dict[str, Any] = {"task_id": task_id, "publication": "p", "run_id": "a"}
+        common: dict[str, Any] = {"task_id": task_id, "publication": "p", "run_id": "a"}
         async with connect(service) as client:
             await client.subscribe(topic, token=token)
-            await accept(Change(state="PAUSED", begins=True, counter=1, fields=more, **said))
+            await accept(Change(state="PAUSED", begins=True, counter=1, fields=more, **common))
             event = await client.event(topic)
             assert event["status"].items() >= shown.items()
             assert event["status"]["state"] == "PAUSED"
             waiting = asyncio.create_task(realtime.wait(task_id, timeout=60))
             # The next status of this release keeps the keys that it does not know.
-            await accept(Change(state="SUCCESS", fields={"result": "7"}, **said))
+            await accept(Change(state="SUCCESS", fields={"result": "7"}, **common))
             ending = (await client.ending(topic))[-1]
             assert ending["status"].items() >= {**shown, "result": 7}.items()
             since = {"epoch": ending["epoch"], "offset": ending["offset"] - 1}
@@ -528,14 +528,14 @@ async def test_tasks_whose_time_is_over_are_no_longer_counted(clean_redis: str) 
         await store.close()
 
 
-class Told:
-    """The snapshots that a subscription was given."""
+class Snapshots:
+    """The snapshots of one subscription."""
 
     def __init__(self) -> None:
         self.texts: list[list[str]] = []
         self._arrived = asyncio.Event()
 
-    async def join(self, hub: Hub, topic: Topic) -> Told:
+    async def join(self, hub: Hub, topic: Topic) -> Snapshots:
         _, begin = await hub.subscribe(topic, Subscription(lambda event: None, self._snapshot))
         begin()
         return self
@@ -559,7 +559,9 @@ async def test_subscribers_of_a_forgotten_task_or_owner_get_a_snapshot_without_i
         for task_id in ("t1", "t2", "t3"):
             for change in life(task_id, "p", "1"):
                 await sync_to_async(store.accept)(change)
-        task, user = [await Told().join(hub, Topic.parse(name)) for name in ("task:t2", "user:1")]
+        task, user = [
+            await Snapshots().join(hub, Topic.parse(name)) for name in ("task:t2", "user:1")
+        ]
         assert await sync_to_async(store.forget)("t2")
         await user.until("t3", "t1")
         assert await sync_to_async(store.forget_owner)("1") == 2
@@ -574,8 +576,8 @@ async def test_subscribers_of_tasks_that_were_purged_get_an_empty_snapshot_in_th
     with with_settings(CHECK_INTERVAL=0.3, UNFINISHED_TTL=1):
         hub, store = Hub(), get_store()
         await sync_to_async(store.accept)(Change(task_id="t", state="PENDING", owner="1"))
-        told = [await Told().join(hub, Topic.parse(name)) for name in ("task:t", "user:1")]
-        for each in told:
+        both = [await Snapshots().join(hub, Topic.parse(name)) for name in ("task:t", "user:1")]
+        for each in both:
             await each.until()
         assert store.waiting(10) == []
         assert store.waiting_ids() == []

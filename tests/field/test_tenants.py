@@ -145,11 +145,11 @@ async def test_two_tenants_with_equal_primary_keys_see_nothing_of_each_other(
             await sync_to_async(tenant.publish)()
     for tenant, other, listener in zip(tenants, reversed(tenants), listeners, strict=True):
         with enter(tenant.name):
-            heard = await listener.heard()
-            assert len(heard) == 2 * 3 * count
-            tenant.seen += [event.text for event in heard]
+            received = await listener.received()
+            assert len(received) == 2 * 3 * count
+            tenant.seen += [event.text for event in received]
             asked += await tenant.attack(other.ids, tokens[other.name])
-            events += len(heard)
+            events += len(received)
             await get_access_checker().close()
             await get_hub().close()
             await get_store().close()
@@ -197,17 +197,17 @@ async def test_an_unusual_id_is_shown_cancelled_and_forgotten_like_any_other(
         client = await SessionClient().open()
         try:
             for trap in TRAPS:
-                said: dict[str, Any] = {"task_id": trap, "publication": "p", "owner": trap}
+                common: dict[str, Any] = {"task_id": trap, "publication": "p", "owner": trap}
                 fields = {"name": json.dumps(trap), "progress": json.dumps({"message": trap})}
-                await accept(Change(state="PENDING", attempt=0, **said))
+                await accept(Change(state="PENDING", attempt=0, **common))
                 token = make_token([f"task:{trap}", f"user:{trap}"])[0]
                 headers = {"Authorization": f"Bearer {token}"}
                 for topic in (f"task:{trap}", f"user:{trap}"):
                     answer = await client.ask("subscribe", topic=topic, token=token)
                     assert [each["task_id"] for each in answer["snapshot"]] == [trap], answer
                 run = {"run_id": "r", "fields": fields}
-                await accept(Change(state="STARTED", attempt=0, begins=True, **said, **run))
-                await accept(Change(state="PROGRESS", attempt=0, counter=1, **said, **run))
+                await accept(Change(state="STARTED", attempt=0, begins=True, **common, **run))
+                await accept(Change(state="PROGRESS", attempt=0, counter=1, **common, **run))
                 for topic in (f"task:{trap}", f"user:{trap}") * 2:
                     frame = await client.first(
                         lambda frame: frame["type"] == "event" and frame["topic"] == topic  # noqa: B023
@@ -219,7 +219,7 @@ async def test_an_unusual_id_is_shown_cancelled_and_forgotten_like_any_other(
                 assert found.json()["status"]["task_id"] == trap
                 assert (await http.post(f"{base}cancel/", headers=headers)).status_code == 202
                 run["fields"] = {"result": json.dumps(trap)}
-                await accept(Change(state="SUCCESS", attempt=0, **said, **run))
+                await accept(Change(state="SUCCESS", attempt=0, **common, **run))
                 assert (await http.get(f"{base}result/", headers=headers)).json() == trap
                 since = {"epoch": answer["epoch"], "offset": answer["offset"]}
                 again = await client.ask("subscribe", topic=topic, token=token, since=since)

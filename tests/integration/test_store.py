@@ -1,4 +1,4 @@
-"""One suite over every store, and the format in which the script speaks to the layer."""
+"""One suite over every store, and the format of the script's messages to the layer."""
 
 import asyncio
 import copy
@@ -446,7 +446,7 @@ async def test_a_store_that_went_back_continues_in_one_new_epoch(store, more):
 
 
 def keep(store):
-    """Keep what the store holds; return what makes it go back there."""
+    """Copy the data of the store; return a function that restores the copy."""
     if not conf().STORE.endswith("RedisStore"):
         kept = copy.deepcopy((store._records, store._logs))
 

@@ -39,7 +39,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def peak_kilobytes(web: Process) -> int:
-    """The most memory that the process ever held."""
+    """The peak of the memory of the process."""
     lines = Path(f"/proc/{web.pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 

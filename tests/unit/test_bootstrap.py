@@ -138,7 +138,7 @@ def test_it_is_made_once_per_lock(checkout: Checkout) -> None:
     assert checkout.ensure() == []
     assert checkout.ensure("dev") == ["dev"]
     assert checkout.ensure("dev") == []
-    assert checkout.ensure() == [], "what the tests need holds all that `make run` needs"
+    assert checkout.ensure() == [], "the packages of the tests include all that `make run` needs"
 
 
 def test_a_python_that_apt_upgrades_while_it_installs_venv_changes_nothing(

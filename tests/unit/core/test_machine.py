@@ -37,7 +37,7 @@ class Store:
     def position(self) -> Position:
         return Position(f"e{self.epochs}", self.offset)
 
-    def take(self, change: Change) -> tuple[Position, Accepted] | None:
+    def accept(self, change: Change) -> tuple[Position, Accepted] | None:
         kept = decide(self.kept, change)
         if kept is None:
             return None
@@ -66,8 +66,8 @@ class World(RuleBasedStateMachine):
         self.store = Store()
         self.publications = 0
         self.publication = ""
-        self.words: list[Change] = []
-        self.somebody_publishes_it()
+        self.changes: list[Change] = []
+        self.it_is_published()
         self.messages: list[tuple[Position, Accepted]] = []
         self.runs = 0
         self.attempt = 0
@@ -81,18 +81,18 @@ class World(RuleBasedStateMachine):
     # What Celery does
 
     @rule()
-    def somebody_publishes_it(self) -> None:
+    def it_is_published(self) -> None:
         self.publications += 1
         self.publication, self.attempt = f"p{self.publications}", 0
-        self._tell("PENDING", attempt=0)
+        self._publish("PENDING", attempt=0)
 
     @rule(worker=st.sampled_from(["", "w", "v"]))
     def a_worker_receives_it(self, worker: str) -> None:
-        self._tell("RECEIVED", attempt=self.attempt, worker=worker)
+        self._publish("RECEIVED", attempt=self.attempt, worker=worker)
 
-    def _tell(self, state: str, **more: object) -> None:
+    def _publish(self, state: str, **more: object) -> None:
         change = Change(task_id="t", state=state, publication=self.publication, **more)  # type: ignore[arg-type]
-        self.words.append(change)
+        self.changes.append(change)
 
     @rule()
     def a_run_begins(self) -> None:
@@ -100,61 +100,61 @@ class World(RuleBasedStateMachine):
         run_id = f"r{self.runs}"
         self.counters[run_id], self.attempts[run_id] = 0, self.attempt
         self.published[run_id] = self.publication
-        self._say(run_id, "STARTED")
+        self._publish_of_run(run_id, "STARTED")
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
     def a_run_reports(self, data: st.DataObject) -> None:
         run_id = data.draw(st.sampled_from(sorted(self.counters)))
         self.counters[run_id] += 1
-        self._say(run_id, "PROGRESS", counter=self.counters[run_id])
+        self._publish_of_run(run_id, "PROGRESS", counter=self.counters[run_id])
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data(), state=st.sampled_from([SUCCESS, "FAILURE", "RETRY"]))
     def a_run_ends(self, data: st.DataObject, state: str) -> None:
         run_id = data.draw(st.sampled_from(sorted(self.counters)))
-        self._say(run_id, state, stored=state == SUCCESS)
+        self._publish_of_run(run_id, state, stored=state == SUCCESS)
         if state == "RETRY" and self.published[run_id] == self.publication:
             self.attempt = max(self.attempt, self.attempts[run_id] + 1)
 
     @rule(state=st.sampled_from(["REVOKED", "FAILURE"]))
-    def somebody_beside_the_run_speaks(self, state: str) -> None:
-        self.words.append(Change(task_id="t", state=state))
+    def another_process_ends_it(self, state: str) -> None:
+        self.changes.append(Change(task_id="t", state=state))
 
     @rule(sender=st.sampled_from(["", "s", "t"]))
     def another_process_reports_on_it(self, sender: str) -> None:
         self.reports += 1
         change = Change(task_id="t", state="PROGRESS", sender=sender, counter=self.reports)
-        self.words.append(change)
+        self.changes.append(change)
 
     @rule(state=st.sampled_from(["STALLED", "LOST", "STARTED"]))
-    def the_reconciler_speaks(self, state: str) -> None:
+    def the_reconciler_publishes(self, state: str) -> None:
         run_id = self.store.kept.run_id if self.store.kept else ""
-        self.words.append(Change(task_id="t", state=state, run_id=run_id))
+        self.changes.append(Change(task_id="t", state=state, run_id=run_id))
 
-    def _say(self, run_id: str, state: str, **more: object) -> None:
+    def _publish_of_run(self, run_id: str, state: str, **more: object) -> None:
         change = Change(
             task_id="t", state=state, run_id=run_id, begins=state == "STARTED",
             attempt=self.attempts[run_id], publication=self.published[run_id],
             **more,  # type: ignore[arg-type]
         )  # fmt: skip
-        self.words.append(change)
+        self.changes.append(change)
 
-    # What becomes of it
+    # What happens to its changes
 
-    @precondition(lambda self: self.words)
+    @precondition(lambda self: self.changes)
     @rule(data=st.data(), again=st.booleans())
-    def a_word_arrives_at_the_store(self, data: st.DataObject, again: bool) -> None:
-        number = data.draw(st.integers(0, len(self.words) - 1))
-        word = self.words[number] if again else self.words.pop(number)
-        message = self.store.take(word)
+    def a_change_arrives_at_the_store(self, data: st.DataObject, again: bool) -> None:
+        number = data.draw(st.integers(0, len(self.changes) - 1))
+        change = self.changes[number] if again else self.changes.pop(number)
+        message = self.store.accept(change)
         if message is not None:
             self.messages.append(message)
 
-    @precondition(lambda self: self.words)
+    @precondition(lambda self: self.changes)
     @rule(data=st.data())
-    def a_word_is_lost(self, data: st.DataObject) -> None:
-        self.words.pop(data.draw(st.integers(0, len(self.words) - 1)))
+    def a_change_is_lost(self, data: st.DataObject) -> None:
+        self.changes.pop(data.draw(st.integers(0, len(self.changes) - 1)))
 
     @rule()
     def the_store_is_emptied(self) -> None:
@@ -177,7 +177,7 @@ class World(RuleBasedStateMachine):
         self.messages.pop(data.draw(st.integers(0, len(self.messages) - 1)))
 
     @rule()
-    def the_reader_looks_at_the_position(self) -> None:
+    def the_reader_checks_its_position(self) -> None:
         if self.store.position != self.last:
             self._repair()
 
@@ -212,14 +212,14 @@ class World(RuleBasedStateMachine):
                 assert after.publication not in (before.publication, *before.publications)
                 continue
             assert before.state != SUCCESS
-            laid_over = following == order and before.state not in TERMINAL
+            reported = following == order and before.state not in TERMINAL
             overruled = after.state == SUCCESS and before.state in TERMINAL
-            assert following > order or overruled or laid_over
+            assert following > order or overruled or reported
 
     def teardown(self) -> None:
         if not hasattr(self, "store"):
             return
-        self.the_reader_looks_at_the_position()
+        self.the_reader_checks_its_position()
         known = self.called[-1] if self.called else None
         if self.store.kept is None:
             assert known is None or known[0].epoch != self.store.position.epoch

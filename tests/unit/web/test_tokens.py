@@ -26,11 +26,11 @@ def test_a_token_ends_after_token_age():
     with override_settings(REALTIME={"TOKEN_AGE": 60}):
         token, ends = make_token([TASK])
     assert timedelta(seconds=58) < ends - datetime.now(UTC) <= timedelta(seconds=60)
-    for late, holds in ((-1, True), (1, False)):
+    for late, is_valid in ((-1, True), (1, False)):
         with mock.patch(
             "realtime.web.access.tokens.time.time", return_value=ends.timestamp() + late
         ):
-            if holds:
+            if is_valid:
                 assert read_token(token)
             else:
                 with pytest.raises(TokenError, match="not valid any more"):

@@ -19,7 +19,7 @@ class Hostile:
         raise RuntimeError("do not look")
 
 
-def _holding_itself() -> list[Any]:
+def _containing_itself() -> list[Any]:
     value: list[Any] = []
     value.append(value)
     return value
@@ -36,9 +36,9 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "a set": lambda: {1, 2},
     "an object": Plain,
     "an object that raises": Hostile,
-    "an object that holds itself": _holding_itself,
+    "an object that contains itself": _containing_itself,
     "a very deep one": lambda: _nested(50_000),
-    "one deeper than a reader may stand": lambda: _nested(400),
+    "one too deep for a parser": lambda: _nested(400),
     "keys that are no text": lambda: {(1, 2): 3},
     "bytes": lambda: b"\x00\xff",
     "ten megabytes": lambda: "x" * 10_000_000,
