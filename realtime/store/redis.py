@@ -135,7 +135,7 @@ class RedisStore(Store):
                 reply = cast(list[Any], self._reading.call(client, *call))
             if reply[0] is not None:
                 return reply
-            task_ids += reply[1:]
+            task_ids = reply[1:]
 
     # Tasks that have not ended.
 
@@ -293,7 +293,7 @@ class RedisStore(Store):
             reply = cast(list[Any], await self._async().call(self._reading, keys, args, cost=cost))
             if reply[0] is not None:
                 return reply
-            task_ids += reply[1:]
+            task_ids = reply[1:]
 
     async def heads(self, topics: Sequence[str]) -> list[Head | None]:
         client, schema = self._async(), self._keys.schema
@@ -317,14 +317,13 @@ class RedisStore(Store):
                 await self._expire(some[int(number) - 1])
 
     async def _expire(self, topic: Topic) -> None:
-        missing: list[str] = []
+        task_ids: list[str] = []
         while True:
-            keys = [*self._keys.of_topic(topic), *map(self._keys.record, missing)]
-            args = [topic.ident, random_name(), *missing]
-            found = await self._async().call(self._expiring, keys, args)
-            if not found:
+            keys = [*self._keys.of_topic(topic), *map(self._keys.record, task_ids)]
+            args = [topic.ident, random_name(), *task_ids]
+            task_ids = await self._async().call(self._expiring, keys, args)
+            if not task_ids:
                 return
-            missing += found
 
     async def close(self) -> None:
         client = self._clients.pop(asyncio.get_running_loop(), None)

@@ -264,6 +264,7 @@ async def test_a_list_to_which_a_task_comes_before_each_call_is_read_in_two(
     store, ids, calls = get_store(), (f'new "{number}"/' for number in range(20)), []
     for number in range(3):
         await accept(store, task_id=f"t{number}", state="PENDING", owner="42")
+    await store.read(Topic("user", "42"))  # Redis has the script
     real = store._reading
 
     class Reading:
@@ -283,6 +284,30 @@ async def test_a_list_to_which_a_task_comes_before_each_call_is_read_in_two(
     assert list(reading.texts) == (await store.read(Topic("user", "42"), limit=4)).texts
     assert (json.loads(reading.texts[0])["state"], reading.total) == ("RECEIVED", 5)
     assert (await store.heads(["user:42"])) == [reading.head]
+    await store.close()
+
+
+async def test_a_list_of_many_expired_tasks_is_read_by_calls_of_a_bounded_size(
+    clean_redis, monkeypatch
+):
+    store, sizes = get_store(), []
+    with redis.Redis.from_url(clean_redis) as client:
+        client.zadd("realtime:expiry:user:42", {f"gone{number}": 1 for number in range(3500)})
+        for number in range(3):
+            await accept(store, task_id=f"t{number}", state="PENDING", owner="42")
+        asyncs = store._async()
+        real = asyncs.call
+
+        async def call(script, keys, args, **options):
+            sizes.append(len(keys))
+            return await real(script, keys, args, **options)
+
+        monkeypatch.setattr(asyncs, "call", call)
+        reading = await store.read(Topic("user", "42"))
+        found = [json.loads(text)["task_id"] for text in reading.texts]
+        assert (found, reading.total) == (["t2", "t1", "t0"], 3)
+        assert max(sizes) < 2000
+        assert client.zcard("realtime:expiry:user:42") == 3
     await store.close()
 
 

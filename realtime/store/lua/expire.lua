@@ -5,7 +5,8 @@
 -- KEYS[5…] the records of the tasks in ARGV
 -- ARGV[1]  the owner that the topic is about  ARGV[2]  a random name, for an epoch
 -- ARGV[3…] tasks
--- Returns  the tasks whose records are not in KEYS, without a change; {} once it is done
+-- Returns  {task, …}: nothing was changed, and the call is to be repeated with these tasks' records in
+--          place of others; {} once it is done
 
 local call = redis.call
 -- include lists.lua
@@ -15,8 +16,8 @@ local keys = {}
 for i = 3, #ARGV do
   keys[ARGV[i]] = i + 2
 end
-local _, removed, missing = remove_expired(1, ARGV[1], keys, 100)
+local _, removed, needed = remove_expired(1, ARGV[1], keys, 100)
 if removed > 0 then
   remove_tasks(1, {''}, ARGV[2])
 end
-return missing or {}
+return needed or {}

@@ -1,16 +1,13 @@
 -- Remove up to `count` expired tasks of an owner from a topic's list. `keys` has the number in KEYS of
--- each task's record. Return how many were due, how many of them the list had; and, instead, the
--- tasks whose records are not in KEYS.
+-- each task's record. Return how many were due, how many of them the list had; and, instead, all
+-- of them if a record is not in KEYS.
 local function remove_expired(k, owner, keys, count)
   local due = call('ZRANGEBYSCORE', KEYS[k + EXPIRY], '-inf', now(), 'LIMIT', 0, count)
-  local missing, removed = {}, 0
+  local removed = 0
   for _, task_id in ipairs(due) do
     if not keys[task_id] then
-      missing[#missing + 1] = task_id
+      return #due, 0, due
     end
-  end
-  if #missing > 0 then
-    return #due, 0, missing
   end
   for _, task_id in ipairs(due) do
     local key = KEYS[keys[task_id]]

@@ -15,7 +15,7 @@
 -- ARGV[7]  statuses in a page, at most      ARGV[8]  where the page continues, "" for the first
 -- ARGV[9]  "1" if the topic is a visitor's  ARGV[10…] tasks
 -- Returns  {epoch, offset, digest, "1" if recovered, owner, total, next, moved to, text, …};
---          or {nil, task, …}: the call is to be repeated with these tasks' records as well
+--          or {nil, task, …}: the call is to be repeated with these tasks' records in place of others
 
 local call = redis.call
 -- include lists.lua
@@ -41,11 +41,15 @@ local function status_of(record_key)
 end
 
 if many then
-  local due, _, missing
+  local due, _, needed
   repeat -- of each 1,000 some were renewed, and all are removed in the end
-    due, _, missing = remove_expired(1, owner, keys, 1000)
-    if missing then
-      return repeat_with(missing)
+    due, _, needed = remove_expired(1, owner, keys, 1000)
+    if needed then
+      -- Some came to be due since the call before, whose other records are needed too.
+      for i = 10, due < 1000 and #ARGV or 0 do
+        needed[#needed + 1] = ARGV[i]
+      end
+      return repeat_with(needed)
     end
   until due < 1000
 end
@@ -123,9 +127,10 @@ local function newest_in_log(task_id)
 end
 
 local from, count, bytes, last = ARGV[8] == '' and '+inf' or '(' .. ARGV[8], 0, 0, nil
+local needed = {}
 while not answer[NEXT] do
   local found, missing = call('ZREVRANGEBYSCORE', KEYS[1 + LIST], from, '-inf', 'WITHSCORES',
-    'LIMIT', 0, limit - count + 1), {}
+    'LIMIT', 0, limit - count + 1), false
   if #found == 0 then
     break
   end
@@ -135,15 +140,14 @@ while not answer[NEXT] do
   end
   for i = 1, #found, 2 do
     local task_id = found[i]
+    needed[#needed + 1] = task_id
     if not keys[task_id] then
       came[task_id] = read_before and newest_in_log(task_id)
-      if not came[task_id] then
-        missing[#missing + 1] = task_id
-      end
+      missing = missing or not came[task_id]
     end
   end
-  if #missing > 0 then
-    return repeat_with(missing)
+  if missing then
+    return repeat_with(needed)
   end
   for i = 1, #found, 2 do
     local task_id = found[i]
