@@ -93,7 +93,7 @@ def _origin_dangers() -> Iterator[Danger]:
 def _celery_dangers() -> Iterator[Danger]:
     celery = current_app.conf
     for key in ("accept_content", "result_accept_content"):
-        accepted = set(celery[key] or celery.accept_content)
+        accepted = set(celery[key] or celery.accept_content or ())  # Kombu's default is JSON
         if accepted - {"json", "application/json"}:
             yield Danger(
                 checks.Error(

@@ -224,6 +224,11 @@ def test_a_celery_that_accepts_pickles_is_dangerous(key, monkeypatch):
     assert dangers() == ["realtime.E013"]
 
 
+def test_a_celery_that_leaves_what_it_accepts_to_kombu_is_not(monkeypatch):
+    monkeypatch.setitem(celery_app.conf, "accept_content", None)
+    assert dangers() == []
+
+
 def test_each_check_has_its_own_id_which_the_docs_explain() -> None:
     meant: dict[str, list[str]] = {}
     for path in sorted((ROOT / "realtime").rglob("*.py")):
