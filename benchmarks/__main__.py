@@ -57,7 +57,7 @@ def measure(chosen: tuple[str, ...] | list[str], *, quick: bool) -> dict[str, Ta
     tables: dict[str, Table] = {}
     with stage(QUICK if quick else FULL) as there:
         on = machine.describe(there.redis_url)
-        print("\n".join(told(on)), flush=True)
+        print("\n".join(description(on)), flush=True)
         for name in chosen:
             began, stolen = time.monotonic(), machine.stolen()
             try:
@@ -73,7 +73,7 @@ def measure(chosen: tuple[str, ...] | list[str], *, quick: bool) -> dict[str, Ta
     return tables
 
 
-def told(on: dict[str, Any]) -> list[str]:
+def description(on: dict[str, Any]) -> list[str]:
     """Return the lines that name the machine and the versions."""
     versions = ", ".join(f"{name} {version}" for name, version in on["versions"].items())
     return [

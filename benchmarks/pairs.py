@@ -3,7 +3,7 @@
     python -m benchmarks.pairs --base COMMIT [--pairs 20] [--only publish,no-op,one]
 
 Each side is a process of its own, with a Redis, a worker and a server of its tree. A pair is one
-round of each side, in alternating order. What is printed is the ratio of this tree to the base:
+round of each side, in alternating order. It prints the ratio of this tree to the base:
 the geometric mean of the pairs and its 95 % interval (by the bootstrap, 10,000 resamples). The exit
 code is 1 where an interval lies above the limit as a whole.
 """

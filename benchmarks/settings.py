@@ -1,6 +1,6 @@
 """The settings of all measured processes: the project's, for clients with one address.
 
-BENCHMARKS_WAY says whose project it is: for any but ours, the service is not installed.
+BENCHMARKS_WAY names the project: only for ours the service is installed.
 """
 
 import os

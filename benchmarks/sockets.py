@@ -150,7 +150,7 @@ class Sockets:
         return self._arrivals
 
     def idle(self, seconds: float) -> None:
-        """Do nothing but answer pings."""
+        """Answer pings, and do nothing else."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             for fd, what in self._epoll.poll(left):

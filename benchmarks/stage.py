@@ -1,4 +1,4 @@
-"""What all works use: a Redis, a database with a user, servers and workers."""
+"""The set-up of all works: a Redis, a database with a user, servers and workers."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 
 runs the rows whose title contains one of the words, all rows without words. Each row gets an
 environment of its own in `.matrix/`. A row whose Python or server is not on the machine is not
-run, and the table says so. `--write` puts the last result of every row into docs/install.md.
+run, and the table shows that. `--write` puts the last result of every row into docs/install.md.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a row."""
+    """The result of a row."""
 
     verdict: str
     versions: str
@@ -213,7 +213,7 @@ def write(text: str) -> None:
 
 
 def main() -> int:
-    """Run rows, then print what became of each."""
+    """Run rows, then print the result of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("words", nargs="*", help="parts of the titles of the rows to run")
     parser.add_argument("--list", action="store_true", help="print the rows, and run none")

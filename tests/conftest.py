@@ -94,7 +94,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _nothing_waits() -> Iterator[None]:
-    """What a test could not send, as its Redis was gone, must not reach the next one's store."""
+    """Changes that a test could not send to its Redis must not reach the store of the next test."""
     yield
     publisher.read_replies()
     if thread := publisher._queue_thread:
@@ -116,7 +116,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Itera
 def clean_redis(redis_url: str) -> Iterator[str]:
     """The session's Redis, emptied; Django's settings and the Celery app here use it."""
     flush(redis_url)
-    with speaking_to(redis_url):
+    with using_redis(redis_url):
         yield redis_url
 
 
@@ -143,7 +143,7 @@ def flush(url: str) -> None:
 
 
 @contextmanager
-def speaking_to(url: str) -> Iterator[None]:
+def using_redis(url: str) -> Iterator[None]:
     """Let this process's Django settings and its Celery app use the Redis at `url`."""
     layer = {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
@@ -182,7 +182,7 @@ def point_celery_at(url: str) -> None:
 
 @dataclass
 class Service:
-    """A running service and the handles to hurt it."""
+    """A running service, with its processes."""
 
     url: str  #: `http://127.0.0.1:PORT`
     ws_url: str  #: `ws://127.0.0.1:PORT/realtime/ws/`
@@ -208,13 +208,13 @@ class Service:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Service]:
-    """The service, with two prefork children, for all tests that do not hurt it.
+    """The service, with two prefork children, for all tests that do not disturb it.
 
     Django's settings and the Celery app here use its Redis, so `task.delay()` reaches it.
     """
     with (
         session_redis(tmp_path_factory.mktemp("redis"), worker_id, which=1) as url,
-        speaking_to(url),
+        using_redis(url),
     ):
         running = launch(tmp_path_factory.mktemp("service"), url, None, {})
         yield running
@@ -240,7 +240,7 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         def start(**env: str) -> Service:
             server, url = embedded_redis(tmp_path_factory.mktemp("redis"), keep=False)
             stack.callback(server.stop)
-            stack.enter_context(speaking_to(url))
+            stack.enter_context(using_redis(url))
             running = launch(tmp_path_factory.mktemp("service"), url, server, env)
             stack.callback(stop, running)
             return running
@@ -353,7 +353,7 @@ def stop(running: Service) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say it loudly when the browser was left out: a green run is then not the whole truth."""
+    """Warn if the tests with a browser were skipped."""
     skipped = [
         report
         for report in terminalreporter.stats.get("skipped", [])

@@ -48,7 +48,7 @@ class Realtime(Peer):
         ]
 
     def publisher(self, ident: str, task: Any = None) -> Tell:
-        if ident not in self._samples:  # told of in another process
+        if ident not in self._samples:  # published by another process
             from benchmarks.sample import Sample
 
             self._samples[ident] = Sample.known(ident, os.environ["BENCHMARKS_OWNER"])

@@ -1,4 +1,4 @@
-"""What the web processes of the other ways answer over HTTP."""
+"""The HTTP views of the web processes of the other ways."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.celery import app
 
 
 def result(request: HttpRequest, ident: str) -> JsonResponse:
-    """Say how far a task is."""
+    """Answer with a task's progress."""
     found: Any = AsyncResult(ident, app=app)
     return JsonResponse({"state": found.state, "info": found.info})
 

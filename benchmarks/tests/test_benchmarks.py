@@ -1,4 +1,4 @@
-"""What is claimed about speed: that it holds, and that what is printed is what was measured."""
+"""The claims about speed, and the agreement of the printed figures with the measured ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from project.processes import ROOT
 from tests.client.octets import FIN, PONG, frame, handshake
 from tests.percentile import percentile
 
-#: The other tests share the cores with this one; `make bench` holds the whole of each target.
+#: The other tests share the cores with this one; `make bench` checks the whole of each target.
 MARGIN = 2.0
 VERDICT = re.compile(r"\| (?P<claim>\S.*?) +\| +(?P<found>\S+).*\| +(?P<verdict>.+?) \|")
 PAGE = ROOT / "docs" / "performance.md"
@@ -245,7 +245,7 @@ def test_a_refused_handshake_is_no_connection() -> None:
 
 def test_of_a_burst_that_is_late_those_count_that_came(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow:
-        """A way whose server takes one, and leaves the others waiting."""
+        """A way whose server accepts one client, and lets the others wait."""
 
         def ident(self) -> str:
             return ""

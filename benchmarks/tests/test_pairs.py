@@ -1,4 +1,4 @@
-"""What `make compare` concludes from its pairs."""
+"""The conclusions of `make compare` from its pairs."""
 
 import pytest
 

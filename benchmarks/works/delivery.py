@@ -1,7 +1,7 @@
 """The cost of one delivery for the web process: many sockets subscribe to one task.
 
-The next event is published when every socket has taken the last one, so that no way can save work
-by putting events together.
+The next event is published when every socket has received the last one, so that no way can save
+work by merging events.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Crowd:
         if any(
             one.taken - before != events for one, before in zip(self.members, taken, strict=True)
         ):
-            raise LoadError("a socket has taken an event twice")
+            raise LoadError("a socket has received an event twice")
         return [
             cpu / len(delays),
             len(delays) / elapsed,

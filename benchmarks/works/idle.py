@@ -1,6 +1,6 @@
 """The cost of an idle socket: signed in, and subscribed to its own task.
 
-The memory is that of the process (RSS), less what it held before the first socket came; the
+The memory is that of the process (RSS), less that before the first socket; the
 kernel's buffers are not in it.
 """
 

@@ -1,6 +1,6 @@
 """The cost of a worker's receivers for its tasks: tasks per second with everything on.
 
-The tasks wait in a queue of their own until the worker is told of it. Each returns the moment at
+The tasks wait in a queue of their own until the worker consumes it. Each returns the moment at
 which it was done; the rate is that of the last nine tenths.
 """
 

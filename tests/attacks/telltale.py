@@ -1,11 +1,11 @@
-"""Leaves a mark when it is imported, which nobody does."""
+"""Writes a file when it is imported; the service must not import it."""
 
 import os
 from pathlib import Path
 
 
 class Telltale(Exception):
-    """What a forged result names."""
+    """The class that a forged result names."""
 
 
 Path(os.environ["DATA_DIR"], "imported").touch()

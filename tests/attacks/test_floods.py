@@ -1,4 +1,4 @@
-"""Who asks for more than is theirs: frames, refusals, subscriptions, connections."""
+"""Clients that exceed limits: of frames, refusals, subscriptions, connections."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_client_that_keeps_the_rate_may_go_on(service: Any) -> None:
 async def test_frames_above_the_rate_are_not_parsed(
     start_web: Callable[..., Web],
 ) -> None:
-    """Whatever they are: it is the limit that answers."""
+    """The limit applies before the content of a frame is read."""
     web = start_web(
         MAX_FRAME_BURST=20, MAX_FRAMES_PER_SECOND=0.001
     )  # however long it takes, there is no more
@@ -113,7 +113,7 @@ async def test_the_eleventh_connection_of_a_user_is_turned_away_until_one_ends(
 
 
 async def until_welcome(service: Any, **who: Any) -> None:
-    """Connect until there is room: that a connection has ended is noticed a moment later."""
+    """Connect until there is room: the server notices the end of a connection a moment later."""
     async with asyncio.timeout(10):
         while True:
             async with connect(service, **who) as client:
@@ -144,7 +144,7 @@ async def test_behind_a_proxy_the_address_is_what_the_proxy_was_asked_from(
 
     async with AsyncExitStack() as stack:
         await welcomed(stack, web, 2, **by_way_of("203.0.113.9"))
-        # The client may write what it likes; the proxy adds where it was asked from.
+        # The client may send any addresses; the proxy appends the real one.
         for forged in ("198.51.100.1, 203.0.113.9", "x, y,203.0.113.9"):
             await turned_away(web, "2 connections an address", **by_way_of(forged))
         await turned_away(

@@ -40,7 +40,7 @@ def forged(topic: str, epoch: Any, offset: Any, **status: Any) -> dict[str, Any]
 
 
 async def watched(service: Any, client: Client) -> tuple[str, str, dict[str, Any]]:
-    """A running task that the client watches: its id, its topic, and where it stands."""
+    """A running task that the client watches: its id, its topic, and its position."""
     task_id = fresh_id()
     topic = f"task:{task_id}"
     publish_change(task_id, "STARTED")
@@ -110,7 +110,7 @@ async def test_what_is_no_event_at_all_disturbs_nobody(service: Any) -> None:
 async def test_a_message_for_another_users_task_reaches_no_other_subscriber(
     service: Any, people: Any
 ) -> None:
-    """As who would show a victim a task that is not the victim's, or the other way round."""
+    """An attacker would show a victim another task, or the victim's task to another user."""
     async with (
         connect(service, session=people.alice.session) as alice,
         connect(service, session=people.bob.session) as bob,
@@ -147,7 +147,7 @@ async def test_a_false_ending_is_corrected(service: Any) -> None:
 
 
 def test_what_is_published_here_is_what_the_service_publishes(service: Any) -> None:
-    """Else these messages would be dropped for the wrong reason."""
+    """Otherwise the service could drop these messages for another reason."""
     task_id = fresh_id()
     topic = Topic("task", task_id)
     with redis.Redis.from_url(service.redis_url) as client, client.pubsub() as pubsub:

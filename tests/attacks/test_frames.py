@@ -165,7 +165,7 @@ async def test_a_frame_with_a_mistake_is_a_bad_request_under_its_id(
         assert answer["message"]
 
 
-#: Ids like others, though they mean something elsewhere: to Redis, to Lua, to paths and to people.
+#: Valid ids with a meaning elsewhere: in Redis, Lua, paths or text.
 STRANGE_IDS = (
     "*", "{a}", "a b", "a:b", "ä", "\u0661\u0662", "'", '"', "\\", "[a-z]", "?", "%s", "..",
     "x/result", "realtime:task:{id}", "user:me", "{id}*", "a" * 255,
@@ -287,7 +287,7 @@ def test_a_close_without_a_code_or_with_a_forbidden_one_ends_the_connection(
     connection.sendall(handshake(web.port))
     assert head(connection).startswith(b"HTTP/1.1 101 ")
     connection.sendall(frame(code, 0x88))
-    with suppress(ConnectionResetError):  # the other side has said its last word
+    with suppress(ConnectionResetError):  # the server has sent its last frame
         while connection.recv(1000):
             pass
 
@@ -306,7 +306,7 @@ def test_what_is_no_websocket_frame_cuts_the_connection_off(
         part = connection.recv(1000)
         assert part, said
         said += part
-    with suppress(ConnectionError):  # who answers is not waited for
+    with suppress(ConnectionError):  # the server does not wait for the rest
         connection.sendall(frame(struct.pack("!H", 1000), 0x88))
     said += answer(connection)
     assert said.partition(b"\x88")[2][1:3] == struct.pack("!H", case[1])

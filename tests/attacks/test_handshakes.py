@@ -1,4 +1,4 @@
-"""Bytes that no client sends: handshakes that are slow, half, or full of tricks."""
+"""Bytes that no client sends: handshakes that are slow, incomplete or malformed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_head_that_arrives_byte_by_byte_is_cut(
         assert head(connection).startswith(b"HTTP/1.1 200 ")
     connection.settimeout(0.2)
     connection.sendall(b"GET / HTTP/1.1\r\nX: ")
-    # As shipped every byte buys another minute.
+    # Daphne's own class waits another minute after every byte.
     assert until(lambda: is_over(connection), DEADLINE)
 
 
@@ -94,7 +94,7 @@ async def test_a_thousand_half_open_handshakes_do_not_hinder_a_good_one(
     alone = await median_handshake(web)
     for _ in range(1000):
         dial(web).sendall(b"GET /realtime/ws/ HTTP/1.1\r\nHost: x\r\nUpgr")
-    # `make load` requires a p99 of 500 ms, on a machine of its own. One that is hindered waits for
+    # `make load` requires a p99 of 500 ms, on a machine of its own. One that is delayed waits for
     # seconds, and so do all that follow.
     assert await median_handshake(web) < 10 * alone
 

@@ -20,12 +20,12 @@ from tests.until import until
 
 pytestmark = pytest.mark.integration
 
-#: A module that leaves a mark when it is imported.
+#: A module that writes a file when it is imported.
 TELLTALE = "tests.attacks.telltale"
 
 
 class Telltale:
-    """Leaves a mark when it is unpickled."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark

@@ -1,4 +1,4 @@
-"""HTTP requests of every kind: whatever is asked, the server's own error is not the answer."""
+"""HTTP requests of every kind: none is answered with an internal error."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_whatever_is_asked_the_answer_is_no_error_of_the_server(
 ) -> None:
     where = path.replace("{task_id}", quote(ident.encode("utf-8", "surrogatepass"), safe=""))
     given = {name: value.strip() for name, value in given_headers.items()}
-    if proven:  # as the own page, so that more than the proof is looked at
+    if proven:  # as the own page, so that the server checks more than the CSRF token
         given |= {"Cookie": f"csrftoken={'a' * 32}", "X-CSRFToken": "a" * 32}
         given.pop("Origin", None)
     connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=DEADLINE)

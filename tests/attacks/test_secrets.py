@@ -31,7 +31,7 @@ def group_messages(url: str) -> Iterator[list[bytes]]:
         stopped = threading.Event()
 
         def listen() -> None:
-            # At the end whatever has come is still taken.
+            # At the end, read what has arrived.
             while (message := pubsub.get_message(timeout=0.05)) or not stopped.is_set():
                 if message:
                     heard.append(repr(message).encode())

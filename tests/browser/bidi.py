@@ -1,4 +1,4 @@
-"""A Firefox, spoken to over WebDriver BiDi (w3.org/TR/webdriver-bidi): what these tests need of it.
+"""A Firefox, controlled over WebDriver BiDi (w3.org/TR/webdriver-bidi), as far as tests need it.
 
 Playwright drives a Firefox of its own making only.
 """
@@ -55,7 +55,7 @@ class Firefox:
         await self.command("browsingContext.navigate", context=self.tab, url=url, wait="complete")
 
     async def evaluate(self, expression: str) -> Any:
-        """Return what an expression, or its promise, comes to in the page, by way of JSON."""
+        """Return the value of an expression, or of its promise, in the page, as JSON."""
         done = await self.command(
             "script.evaluate",
             expression=f"Promise.resolve({expression}).then(it => JSON.stringify(it ?? null))",

@@ -1,4 +1,4 @@
-"""A real Chromium, and pages in it that remember what went wrong."""
+"""A real Chromium, and pages in it that record errors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def browser(chromium_path: str) -> AsyncIterator[Browser]:
 
 @dataclass
 class Watched:
-    """A page, and all that it complained of."""
+    """A page, and the errors that it reported."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)
@@ -79,6 +79,6 @@ async def watched(browser: Browser) -> AsyncIterator[Watched]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(watched: Watched) -> AsyncIterator[Page]:
-    """A fresh visitor's page, which must have complained of nothing when the test ends."""
+    """A fresh visitor's page, which must have reported no error when the test ends."""
     yield watched.page
     assert watched.complaints == []

@@ -1,4 +1,4 @@
-"""Pages of strangers, and text that would like to be a page, in a real browser."""
+"""Foreign pages, and markup in the texts of tasks, in a real browser."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def strangers_site() -> Iterator[int]:
 async def test_a_strangers_page_gets_nothing_with_its_visitors_cookie(
     service: Any, people: Any, browser: Browser, host: str
 ) -> None:
-    """From the same host on another port the cookie goes along; from another site it may."""
+    """The browser sends the cookie to another port of the host; to another site it may."""
     alice, task_id = people.alice, fresh_id()
     await asyncio.to_thread(publish_change, task_id, "STARTED", owner=alice.key)
     context = await browser.new_context()
@@ -115,7 +115,7 @@ async def test_a_strangers_page_gets_nothing_with_its_visitors_cookie(
 async def test_it_is_the_origin_alone_that_keeps_a_strangers_page_out(
     start_web: Any, people: Any, browser: Browser
 ) -> None:
-    """The visitor's cookie goes along: a page that is listed gets what the visitor would."""
+    """The browser sends the visitor's cookie: an allowed page gets the visitor's answers."""
     context = await browser.new_context()
     page = await context.new_page()
     with strangers_site() as port:

@@ -1,4 +1,4 @@
-"""What Chromium is asked elsewhere, asked of Firefox: the page, its policy, and hostile text."""
+"""The tests of Chromium again in Firefox: the page, its policy, and hostile text."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_a_task_is_shown_live_from_its_start_to_its_result_in_firefox_too(
 
 
 async def test_firefox_reports_what_the_policy_refuses(service: Any, page: Firefox) -> None:
-    """Else nothing would have been found for the wrong reason."""
+    """Otherwise the other tests could pass because violations are not reported."""
     await page.open(service.url)
     await page.evaluate(
         """document.body.append(Object.assign(document.createElement("script"),

@@ -1,4 +1,4 @@
-"""The install page, done: from an empty folder to a bar that moves, with nothing but its lines."""
+"""The install page, executed: from an empty folder to a bar that moves, with its lines alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 PAGE = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
 #: The part that begins with an empty folder.
 (PART,) = re.findall(r"^## 2\. .*?(?=^## )", PAGE, re.DOTALL | re.MULTILINE)
-#: What is typed. `fresh_project` and `Project.start` do it.
+#: The commands. `fresh_project` and `Project.start` do it.
 COMMANDS = [
     "django-admin startproject mysite .",
     "python manage.py migrate",

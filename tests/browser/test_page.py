@@ -282,7 +282,7 @@ async def test_bad_upload_is_answered_beside_its_form(
     await expect(form(page, name).get_by_label(label)).to_be_focused()
     await expect(cards(page)).to_have_count(0)
     await expect(connection(page)).to_have_text("live")
-    # The browser itself complains of the answer 400, and of nothing else.
+    # The browser itself reports the answer 400, and nothing else.
     assert all("400" in complaint for complaint in watched.complaints)
 
 

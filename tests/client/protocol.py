@@ -1,7 +1,7 @@
 """The wire protocol as a client keeps it, without I/O: frames, positions, the gap rule, endings.
 
-`Conversation` is what a test speaks: it numbers requests, and keeps the frames that arrived until
-the test asks for them. `Feed` is what a client knows of one topic.
+`Conversation` is for tests: it numbers requests, and keeps the frames that arrived until
+the test asks for them. `Feed` has the data of one topic.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEADLINE = 30.0
 #: Statuses of a snapshot and of a page: as many as the server allows.
 LIMIT = 200
 
-#: Text that would show a caller the inside of the service.
+#: Text of the code, which no frame may contain.
 INSIDE = re.compile(r"Traceback|File \"|site-packages|\.py\b|Error\(")
 
 
@@ -96,7 +96,7 @@ class Conversation(ABC):
 
 
 class Feed:
-    """What a client knows of one topic. Its methods return the statuses to call back with."""
+    """A client's data of one topic. Its methods return the statuses to call back with."""
 
     def __init__(self, topic: str) -> None:
         self.topic = topic

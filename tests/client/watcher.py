@@ -35,7 +35,7 @@ TOPICS, PACE = 40, 8.0
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What a client was called back with. Versions count within an epoch."""
+    """A callback of a client. Versions count within an epoch."""
 
     at: float
     task: str
@@ -48,7 +48,7 @@ class Callback:
 
 
 class Reader:
-    """A client of some tasks, and what it was called back with."""
+    """A client of some tasks, and its callbacks."""
 
     def __init__(self, name: str, topics: Mapping[str, Sequence[str]], rng: random.Random) -> None:
         self.name = name
@@ -57,7 +57,7 @@ class Reader:
         self.callbacks: list[Callback] = []
         #: The newest state of each task.
         self.states: dict[str, str] = {}
-        #: What the server sent against the contract.
+        #: Violations of the contract by the server.
         self.violations: list[str] = []
         self.codes: list[int] = []
         #: Of its own, so that it repeats its choices whatever the others do.

@@ -1,6 +1,6 @@
-"""`python -m tests.faults`: hurt a running service in every way of the catalogue, and count.
+"""`python -m tests.faults`: apply every fault of the catalogue to a running service.
 
-Exits with 1 when something that must hold did not. Without `--long` it takes under three
+Exits with 1 when a requirement is not met. Without `--long` it takes under three
 minutes, has many processes at once, and gives them three times the seconds that are promised;
 with it under 45, and every bound is as it is promised.
 """
@@ -23,7 +23,7 @@ from .family import Family
 from .report import SECTION, Row, heading
 from .stage import Stage
 
-#: What stands before a row on a family's output; all else there is its log.
+#: The prefix of a row in a family's output; all other lines are its log.
 _MARK = "row: "
 
 
@@ -54,7 +54,7 @@ def chosen(only: set[str], *, long: bool, contrast: bool) -> list[type[Family]]:
 
 
 def is_chosen(number: str, only: set[str]) -> bool:
-    """Return whether a row was asked for; 14 asks for 14a and 14b too."""
+    """Return whether a row was selected; 14 selects 14a and 14b too."""
     return not only or number in only or number.rstrip("abcdefgh") in only
 
 
@@ -113,7 +113,7 @@ def run_family(name: str, only: set[str], *, seed: int, long: bool) -> int:
                 one.title,
                 seed,
                 outcome.verdict,
-                # Nothing has recovered where something never came.
+                # Without all endings nothing has recovered.
                 recovered=None if outcome.verdict.lost else outcome.recovered,
                 broken=outcome.broken,
                 note=outcome.note,

@@ -18,7 +18,7 @@ from .batch import PROMISE, Batch, batch
 from .family import Family, Outcome, fault
 from .stage import children_of, require
 
-#: What a task may lose to a Redis that does not answer, in seconds.
+#: Seconds that a task may wait for a Redis that does not answer.
 COST = 0.3
 
 Step = tuple[float, Callable[[], None]]
@@ -27,7 +27,7 @@ Step = tuple[float, Callable[[], None]]
 def under_load(made: Batch, seconds: float, steps: Sequence[Step]) -> None:
     """Send short tasks at an even pace, a few long ones first, and run each step at its time."""
     tasks = made.stage.tasks
-    # They run through all of the fault, and nobody may believe that they stalled.
+    # They run during the whole fault, and must not be shown as STALLED.
     for _ in range(2):
         made.send(tasks.report, seconds + 1, 40)
     began = time.monotonic()
@@ -60,7 +60,7 @@ class Away(Family):
     def _hurt(
         self, size: int, seconds: float, hurt: Callable[[], None], heal: Callable[[], None]
     ) -> Outcome:
-        """Disturb Redis under load for so long, and require what must hold under every fault."""
+        """Disturb Redis under load for so long, and require what is required of every fault."""
 
         def heal_and_note() -> None:
             heal()

@@ -35,7 +35,7 @@ class Expected:
 
 @dataclass
 class Plan:
-    """Hands out a batch's ids to the members of one canvas, and notes how they will end."""
+    """Gives a batch's ids to the members of one canvas, and notes how they will end."""
 
     made: Batch
     expected: dict[str, Expected] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Plan:
         return self.ends(signature, REVOKED)
 
     def note(self) -> bool:
-        """Tell the oracle what is known by now; return whether that is everything."""
+        """Note the known outcomes in the oracle; return whether all are known."""
         oracle = self.made.stage.oracle
         for task_id, one in list(self.expected.items()):
             if one.cause and one.cause not in oracle.truths:

@@ -12,7 +12,7 @@ from .stage import Stage
 
 @dataclass
 class Outcome:
-    """What came of one fault."""
+    """The result of one fault."""
 
     verdict: Verdict
     #: Seconds from the end of the fault until clients had all endings from before it.
@@ -44,7 +44,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Fault:
-    """One row: `run(family, size)` does it to so many tasks."""
+    """One row: `run(family, size)` applies it to so many tasks."""
 
     number: str
     title: str
@@ -80,7 +80,7 @@ class Family:
 
     @classmethod
     def faults(cls, *, long: bool) -> Iterator[tuple[Fault, int]]:
-        """Its rows with their sizes, in the order of their doing."""
+        """Its rows with their sizes, in the order in which they run."""
         picks = cls.picks if cls.picks is None else {*cls.picks, *(cls.more if long else ())}
         for kind in cls.__mro__:
             for found in vars(kind).values():

@@ -1,4 +1,4 @@
-"""A made-up next release: what a rolling deploy brings together with this one.
+"""An invented next release, which runs beside this one in a rolling deploy.
 
 `become_next` changes a worker before the service is imported: a status has more keys.
 `python -m tests.faults.next_release` is a web process whose frames have more keys, and beside which

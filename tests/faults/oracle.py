@@ -118,7 +118,7 @@ class Verdict:
         return not (self.lost or self.doubled or self.reordered or self.wrong)
 
     def percentile(self, share: float) -> float:
-        """Return the latency that this share of the endings kept; not a number if there is none."""
+        """Return the latency within which this share of endings arrived; NaN without endings."""
         return percentile(self.latencies, share) if self.latencies else math.nan
 
     def find(self, kind: str, why: str) -> None:
@@ -190,8 +190,8 @@ def _is_in_order(story: list[Callback]) -> bool:
             before, after = (earlier.run, earlier.attempt), (later.run, later.attempt)
             if after < before:
                 return False
-            # STALLED is laid over a running state, and lifted by STARTED; or by RECEIVED, where
-            # the message is delivered again.
+            # STALLED replaces a running state, until STARTED; or until RECEIVED, if the message
+            # is delivered again.
             lifted = earlier.state == STALLED and later.state in (STARTED, RECEIVED)
             overlay = later.state == STALLED or lifted
             if after == before and not overlay and _rank(later) < _rank(earlier):

@@ -262,7 +262,7 @@ class Plain(Canvases, Family):
         return self.stage.client(f"client-{task_id}", self.url, topics, self.stage.rng)
 
     def _speak(self, task_id: str, state: str, times: int) -> None:
-        """Let the service accept changes, as a worker would."""
+        """Publish changes as a worker would."""
         for number in range(times):
             fields = {"progress": json.dumps({"current": number, "total": None, "message": None})}
             get_store().accept(Change(task_id=task_id, state=state, fields=fields))

@@ -14,7 +14,7 @@ from tests.client.watcher import LoopThread
 
 
 class Proxy:
-    """Listens on the loopback and passes on to a server; what it does wrong can be set any time."""
+    """Listens on the loopback and passes on to a server; its faults can be set at any time."""
 
     def __init__(self, loop: LoopThread, target: str, rng: random.Random) -> None:
         parts = urlsplit(target)

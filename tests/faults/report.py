@@ -1,4 +1,4 @@
-"""The row of a fault, and where it stands in the docs."""
+"""The row of a fault, and its place in the docs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HEADINGS = (
 
 @dataclass
 class Row:
-    """What one fault did."""
+    """The figures of one fault."""
 
     number: str
     title: str
@@ -37,7 +37,7 @@ class Row:
     max: float | None
     #: Seconds from the end of the fault until clients had all that ended before; None: no such end.
     recovered: float | None = None
-    #: What had to hold and did not.
+    #: The requirements that were not met.
     broken: list[str] = field(default_factory=list)
     #: Whether it is the usual way, of which nothing is required.
     contrast: bool = False
@@ -45,7 +45,7 @@ class Row:
 
     @classmethod
     def of(cls, number: str, title: str, seed: int, verdict: Verdict, **more: Any) -> Row:
-        """Make a row of a comparison; check what must hold of every fault."""
+        """Make a row of a comparison; check the requirements of every fault."""
         counts = {
             kind: getattr(verdict, kind) for kind in ("lost", "doubled", "reordered", "wrong")
         }
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def holds(self) -> bool:
-        """Whether everything that must hold of a fault did."""
+        """Whether all requirements of the fault are met."""
         return not self.broken
 
     @property
@@ -79,7 +79,7 @@ class Row:
         return [*self._numbers(), "; ".join(notes).replace("|", "/")]
 
     def lines(self) -> list[str]:
-        """Return the row for the terminal, and what explains it."""
+        """Return the row for the terminal, and the lines that explain it."""
         number, title, *rest = self._numbers()
         title = f"usual way: {title}" if self.contrast else title
         numbers = "".join(f"{cell:>10}" for cell in rest)
@@ -111,7 +111,7 @@ def count_tasks(text: str, rows: dict[str, list[str]]) -> str:
     return re.sub(r"\b[\d,]+ tasks", f"{tasks:,} tasks", text, count=1)
 
 
-#: Where the rows stand in the docs.
+#: The part of the docs that has the rows.
 SECTION = Section(
     name="faults",
     columns=(*_HEADINGS, "besides", "measured"),

@@ -19,7 +19,7 @@ from .timing import counted
 
 
 def began(task: Any) -> str:
-    """Tell that a run begins, and return the task's id."""
+    """Note that a run begins, and return the task's id."""
     write("began", task.request.id, durable=False, pid=os.getpid())
     return str(task.request.id)
 

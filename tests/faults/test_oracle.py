@@ -1,4 +1,4 @@
-"""What the oracle must find: all fault rows rely on it."""
+"""The findings of the oracle, on which all rows of faults rely."""
 
 import pytest
 

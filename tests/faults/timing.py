@@ -1,4 +1,4 @@
-"""What the service costs a task: its receivers of Celery's signals, and its calls.
+"""The cost of the service for a task: its receivers of Celery's signals, and its calls.
 
 Imported by the settings, so before any other receiver is connected.
 """
@@ -14,7 +14,7 @@ from celery import signals
 
 from .oracle import write
 
-#: Costs below this many seconds are nobody's business.
+#: Costs below this many seconds are ignored.
 WORTH_TELLING = 0.02
 
 _AROUND = (
@@ -44,7 +44,7 @@ def last(signal: Any = None, task_id: str = "", **_kwargs: Any) -> None:
 
 @contextmanager
 def counted() -> Iterator[None]:
-    """Count what a task calls too."""
+    """Count the calls of a task too."""
     global _total
     began = time.monotonic()
     try:

@@ -34,7 +34,7 @@ def value_of(thing: Any) -> int:
 
 @shared_task(bind=True, max_retries=1)
 def retry_in_vain(self: Any) -> None:
-    """Ask to be retried in a way that cannot be published."""
+    """Retry with a message that cannot be published."""
     self.retry(exc=KeyError("the cause"), countdown=0, serializer=UNKNOWN)
 
 

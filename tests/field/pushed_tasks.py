@@ -29,7 +29,7 @@ def wait_for(path: str) -> None:
 
 
 class PlainTask(celery.Task):  # type: ignore[type-arg]
-    """A project's own class, which knows nothing of the service."""
+    """A project's own class, without code of the service."""
 
     abstract = True
 
@@ -112,7 +112,7 @@ def name_states_oddly(self: Any) -> None:
 
 
 class Hostile:
-    """Raises whenever it is touched."""
+    """Raises in every operation."""
 
     def __init__(self, rows: int) -> None:
         self.rows = iter(range(rows))

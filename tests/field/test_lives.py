@@ -32,7 +32,7 @@ from tests.client.session import SessionClient
 from tests.policies import Gate
 from tests.until import until
 
-#: Asking for a right may close a connection to the database, where the process has one.
+#: Checking a right may close a connection to the database, where the process has one.
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
 
@@ -196,7 +196,7 @@ class Publications:
 
 
 class Store:
-    """A store, and what each owner was shown by it."""
+    """A store, and the statuses that it returned to each owner."""
 
     def __init__(self, store: Any) -> None:
         self.store = store
@@ -230,7 +230,7 @@ class Store:
 
 
 def _beside(random: Random) -> Callable[[Any], Any]:
-    """Pick what a store is asked for between two changes."""
+    """Pick a call of the store between two changes."""
     task_id, owner = random.choice(IDS), random.choice(("7", "8"))
     return random.choices(
         [

@@ -379,7 +379,7 @@ async def test_elements_survive_the_scripts_of_a_page(
     await elements.nth(2).evaluate("(it, token) => it.setAttribute('token', token)", token)
     await expect(text).to_have_text("running")
     await expect(elements.nth(2).get_by_role("progressbar")).to_be_visible()
-    # Moved, and moved out and in again: nothing is asked.
+    # Moved, and moved out and in again: no request is sent.
     before = len(sent)
     await tab.evaluate(
         """() => {
@@ -389,7 +389,7 @@ async def test_elements_survive_the_scripts_of_a_page(
           document.body.prepend(element);
         }"""
     )
-    # Doubled, and replaced by what the server renders, as htmx does.
+    # Copied, and replaced by HTML of the server, as htmx does.
     await tab.evaluate(
         """async () => {
           const [first, second] = document.querySelectorAll("task-progress");
@@ -522,7 +522,7 @@ async def test_a_page_shows_why_its_handshakes_are_refused(
     }"""
     assert await tab.evaluate(reason, "/nowhere/ws/") == ("no such service at this address (404)")
     assert "signing in is needed" in await tab.evaluate(reason, "/wall/ws/")
-    # One holds the only place, for as long as its page subscribes to something.
+    # One has the only connection, as long as its page subscribes to something.
     await tab.evaluate(
         """async () => {
           const { connect } = await import("/static/realtime/client.js");

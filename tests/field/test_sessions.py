@@ -41,7 +41,7 @@ from tests.client.over_http import request
 from tests.client.session import SessionClient
 from tests.client.watcher import LoopThread
 from tests.client.websocket import connect
-from tests.conftest import speaking_to
+from tests.conftest import using_redis
 from tests.faults.proxy import Proxy
 from tests.publishing import fresh_id, publish_change, publish_progress, token_for
 from tests.until import auntil, until
@@ -245,7 +245,7 @@ def link(clean_redis: str) -> Iterator[Proxy]:
     """This process reaches its Redis over a link that can be hurt."""
     loop = LoopThread()
     proxy = Proxy(loop, clean_redis, random.Random(1))
-    with speaking_to(proxy.url):
+    with using_redis(proxy.url):
         yield proxy
     loop.loop.call_soon_threadsafe(proxy.close)
     loop.close()
@@ -254,7 +254,7 @@ def link(clean_redis: str) -> Iterator[Proxy]:
 async def test_a_client_is_notified_that_the_store_is_away_and_a_half_open_connection_is_replaced(
     clean_redis: str, link: Proxy
 ) -> None:
-    with speaking_to(clean_redis):
+    with using_redis(clean_redis):
         worker = RedisStore()
         await sync_to_async(worker.status, thread_sensitive=False)("connects")
     task_id = fresh_id()

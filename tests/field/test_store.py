@@ -30,7 +30,7 @@ from realtime.web.hub import Hub, Subscription
 from tests.client.over_http import request
 from tests.client.watcher import LoopThread
 from tests.client.websocket import connect
-from tests.conftest import speaking_to
+from tests.conftest import using_redis
 from tests.faults.proxy import Proxy
 from tests.publishing import fresh_id, token_for
 from tests.until import auntil, until
@@ -145,7 +145,7 @@ async def test_two_projects_on_one_server_never_receive_each_others_events(
     @contextlib.contextmanager
     def in_project(number: int) -> Iterator[None]:
         database, prefix = projects[number]
-        with speaking_to(f"{servers[0][:-1]}{database}"), with_settings(PREFIX=prefix):
+        with using_redis(f"{servers[0][:-1]}{database}"), with_settings(PREFIX=prefix):
             yield
 
     def publish(publication: str) -> None:
@@ -275,7 +275,7 @@ async def test_ids_and_owners_of_any_text_are_kept_listed_and_published(
 
 @contextlib.contextmanager
 def reached_by(link: Proxy, query: str = "", **given: Any) -> Iterator[None]:
-    with speaking_to(link.url + query), with_settings(**given):
+    with using_redis(link.url + query), with_settings(**given):
         yield
 
 
@@ -381,7 +381,7 @@ async def test_a_web_process_that_only_reads_leaves_a_server_that_became_a_repli
         # The replica is cut off, so that only the new primary has what comes now.
         with redis.Redis.from_url(servers[0]) as old:
             old.replicaof("127.0.0.1", "1")
-        with speaking_to(servers[1]):
+        with using_redis(servers[1]):
             await sync_to_async(get_store().accept)(Change(task_id="t", state="PENDING"))
         async with asyncio.timeout(60):
             await arrived.wait()
@@ -397,7 +397,7 @@ async def test_a_status_of_a_later_release_passes_through_this_one(service: Any)
     topic = f"task:{task_id}"
     more = {"flow_id": '"f-1"', "labels": '{"a":[1,2]}'}
     shown = {"flow_id": "f-1", "labels": {"a": [1, 2]}}
-    with speaking_to(service.redis_url):
+    with using_redis(service.redis_url):
         accept = sync_to_async(get_store().accept)
         token = token_for(service, topic)
         common: dict[str, Any] = {"task_id": task_id, "publication": "p", "run_id": "a"}

@@ -27,7 +27,7 @@ from realtime.web.access.tokens import make_token
 from realtime.web.hub import get_hub
 from realtime.web.paths import to_path
 from tests.client.session import SessionClient
-from tests.conftest import speaking_to
+from tests.conftest import using_redis
 from tests.field.test_store import Listener
 
 pytestmark = pytest.mark.integration
@@ -52,7 +52,7 @@ def tenants_by(what: str, url: str) -> Callable[[str], Tenant]:
         if what == "database":
             whole = urlsplit(url)
             number = int(whole.path.strip("/") or 0) + (tenant == "b")
-            with speaking_to(urlunsplit(whole._replace(path=f"/{number}"))):
+            with using_redis(urlunsplit(whole._replace(path=f"/{number}"))):
                 yield
         elif what == "prefix":
             with with_settings(PREFIX=f"project-{tenant}"):

@@ -36,7 +36,7 @@ from realtime.web.hub import Hub, Subscription
 from realtime.web.reconciler import Reconciler
 from tests import sample_tasks
 from tests.client.octets import HOST
-from tests.conftest import READY, speaking_to
+from tests.conftest import READY, using_redis
 from tests.constants import BRIEF_LEASES
 from tests.field.conftest import LONG
 from tests.field.late_tasks import hold_late
@@ -77,7 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with ExitStack() as stack:
         server, url = embedded_redis(tmp_path_factory.mktemp("redis"), keep=False)
         stack.callback(server.stop)
-        stack.enter_context(speaking_to(url))
+        stack.enter_context(using_redis(url))
         port = free_port()
         env = {
             **os.environ,

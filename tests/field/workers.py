@@ -17,7 +17,7 @@ from project.redis_server import embedded_redis
 from project.run import worker_answers, worker_command
 from realtime.core.topics import Topic
 from realtime.store import get_store
-from tests.conftest import READY, speaking_to
+from tests.conftest import READY, using_redis
 
 
 @dataclass
@@ -56,7 +56,7 @@ def workers(folders: pytest.TempPathFactory, **settings: Any) -> Iterator[Worker
     with ExitStack() as stack:
         server, url = embedded_redis(folders.mktemp("redis"), keep=False)
         stack.callback(server.stop)
-        stack.enter_context(speaking_to(url))
+        stack.enter_context(using_redis(url))
         env = {
             **os.environ,
             "DATA_DIR": str(folders.mktemp("service")),

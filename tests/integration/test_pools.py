@@ -27,7 +27,7 @@ from realtime.store import get_store
 from realtime.web.reconciler import Reconciler
 from realtime.worker.leases import LEASE
 from tests import sample_tasks
-from tests.conftest import speaking_to
+from tests.conftest import using_redis
 from tests.statuses import ended, history, only_after_pending, reached, states, wait
 from tests.until import until
 
@@ -95,7 +95,7 @@ def start(name: str, stack: ExitStack, folders: pytest.TempPathFactory) -> Pool:
 def pool(request: Any, pools: Any) -> Iterator[Pool]:
     """The pool that the test names; Django's settings and the Celery app here use its Redis."""
     found = pools(request.param)
-    with speaking_to(found.redis_url):
+    with using_redis(found.redis_url):
         yield found
 
 

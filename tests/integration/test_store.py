@@ -94,7 +94,7 @@ def some_changes(random):
 
 
 def outcome(store, change):
-    """What a change comes to, in all that is kept."""
+    """The effect of a change on all stored data."""
     version, status = store.accept(change), store.status("t")
     topics = ("1", "2", "visitor-v", "3")
     lists = [[each.task_id for each in store.statuses(Topic("user", t))] for t in topics]
@@ -104,7 +104,7 @@ def outcome(store, change):
 
 
 def happens_besides(random):
-    """Pick what a store is asked for besides, now and then."""
+    """Pick another call of the store, now and then."""
     return random.choices(
         [
             lambda store: None,

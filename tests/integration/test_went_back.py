@@ -14,7 +14,7 @@ from realtime.core.topics import Topic
 from realtime.store import get_store
 from realtime.web.hub import Hub
 from tests.client.subscriber import Client
-from tests.conftest import speaking_to
+from tests.conftest import using_redis
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +28,7 @@ async def test_an_ending_is_delivered_after_redis_lost_its_last_seconds(tmp_path
     server, url = await sync_to_async(embedded_redis)(tmp_path, keep=False)
     hub = None
     try:
-        with speaking_to(url), override_settings(REALTIME=settings.REALTIME | QUICK):
+        with using_redis(url), override_settings(REALTIME=settings.REALTIME | QUICK):
             accept, hub = sync_to_async(get_store().accept), Hub()
             run = {"task_id": "t", "run_id": "a"}
             await accept(Change(task_id="t", state="PENDING", owner="42"))

@@ -1,6 +1,6 @@
-"""`python -m tests.load`: measure how much load one web process bears, and how it ends.
+"""`python -m tests.load`: measure a web process under load, and its end.
 
-Exits with 1 when a figure misses its target. The full form takes 20 minutes, of a machine that
+Exits with 1 when a figure misses its target. The full form takes 20 minutes, on a machine that
 does nothing else; `--short` does little of each.
 """
 

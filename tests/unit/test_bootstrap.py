@@ -112,14 +112,14 @@ class Checkout:
         (self.venv / "bin" / "python").symlink_to(self.system)
 
     def ensure(self, *wanted: str) -> list[str]:
-        """Do what a command does first; return what that changed."""
+        """Run the first step of a command; return what it changed."""
         self.done.clear()
         bootstrap.ensure(["runtime", *wanted])
         return [*self.done]
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Let a process hold .venv, as `project.processes.lock_environment` does."""
+        """Let a process lock .venv, as `project.processes.lock_environment` does."""
         folder = os.open(self.venv, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_SH)

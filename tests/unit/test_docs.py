@@ -35,7 +35,7 @@ def read(name: str) -> str:
 
 
 def section(page: str, heading: str) -> str:
-    """What stands below a heading, up to the next one of its level or above."""
+    """The text below a heading, up to the next heading of its level or above."""
     level = heading.split(" ")[0]
     _, _, rest = f"\n{page}".partition(f"\n{heading}\n")
     assert rest, f"no heading {heading!r}"

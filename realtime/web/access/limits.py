@@ -40,13 +40,13 @@ class Refusals:
 
     @property
     def left(self) -> int:
-        """How many more refusals are allowed before requests are refused unread."""
+        """How many more refusals are allowed before requests are refused without a check."""
         since = time.monotonic() - self.SECONDS
         return self._limit - sum(moment > since for moment in self._times)
 
     @property
     def retry_after(self) -> int:
-        """Seconds until the next request is read; 0 for now."""
+        """Seconds until the next request is checked; 0 for now."""
         if self.left > 0:
             return 0
         return max(1, math.ceil(self._times[-self._limit] + self.SECONDS - time.monotonic()))
