@@ -27,7 +27,8 @@ class WaitTimeout(RealtimeError, TimeoutError):
     """The task did not end in time; ``status`` is its newest status, or None."""
 
     def __init__(self, task_id: str, timeout: float, status: object) -> None:
-        super().__init__(f"task {task_id!r} did not end within {timeout:g} s")
+        state = getattr(status, "state", "unknown")
+        super().__init__(f"task {task_id!r} did not end within {timeout:g} s: it is {state}")
         self.task_id = task_id
         self.timeout = timeout
         self.status = status

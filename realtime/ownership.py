@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Final, cast
 
-from billiard.exceptions import SoftTimeLimitExceeded
 from django.db import connections
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
 from .conf import conf
+from .core.interruption import interrupts_task
 from .core.logs import get_logger
 from .core.topics import ME, USER, Topic
 
@@ -61,7 +61,9 @@ def _chosen_owner(path: str, user: Any) -> str:
         if inspect.iscoroutine(ident):
             ident.close()
             raise TypeError("OWNER must be a plain function")
-    except Exception:
+    except Exception as error:
+        if interrupts_task(error):
+            raise
         logger.exception("owner_failed user=%s function=%s", user.pk, path)
         return NOBODY
     if ident is None:
@@ -209,8 +211,8 @@ def current_owner() -> str | None:
         return None
     try:
         return resolve()
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception:
+    except Exception as error:
+        if interrupts_task(error):
+            raise
         logger.exception("owner_unknown")
         return NOBODY

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from json.encoder import encode_basestring
 from typing import Any, Final
 
+from .interruption import interrupts_task
+
 NULL: Final = "null"
 
 #: The deepest nesting. Python's parser fails somewhere below its recursion limit of 1,000.
@@ -46,7 +48,9 @@ def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
     try:
         text = _RESULT_ENCODER.encode(value)
         size = len(text.encode())
-    except Exception:  # noqa: BLE001 - a user's object may raise any exception
+    except Exception as error:  # a user's object may raise any exception
+        if interrupts_task(error):
+            raise
         return NULL, True
     # Each level has two brackets, so a shorter text cannot exceed the depth.
     if limit is not None and (size > limit or (size > 2 * DEPTH and depth_of(text) > DEPTH)):
@@ -97,7 +101,9 @@ def plain_text(value: object) -> str:
         text = "".join((text,))  # a copy, without methods of a subclass
         # A lone surrogate is legal in a str and illegal in UTF-8.
         return text if text.isascii() else text.encode(errors="replace").decode()
-    except Exception:  # noqa: BLE001 - a user's exception may fail to describe itself
+    except Exception as error:  # a user's exception may fail to describe itself
+        if interrupts_task(error):
+            raise
         return f"<unprintable {type_name(value)}>"
 
 
@@ -105,7 +111,9 @@ def type_name(value: object) -> str:
     """Return the name of an object's class, also if the class raises an exception."""
     try:
         return str(type(value).__name__)
-    except Exception:  # noqa: BLE001 - a metaclass may raise any exception
+    except Exception as error:  # a metaclass may raise any exception
+        if interrupts_task(error):
+            raise
         return "object"
 
 
@@ -143,7 +151,9 @@ def _number(value: object) -> str:
             whole = int(value)
             return str(whole) if abs(whole) < 2**53 else NULL
         number = float(value)  # type: ignore[arg-type]
-    except Exception:  # noqa: BLE001 - a user's object may raise any exception: it is not a number
+    except Exception as error:  # a user's object may raise any exception: it is not a number
+        if interrupts_task(error):
+            raise
         return NULL
     return repr(number) if math.isfinite(number) else NULL
 

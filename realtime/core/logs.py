@@ -9,6 +9,8 @@ from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Final
 
+from .interruption import interrupts_task
+
 #: The most characters of a line: with all of them escaped it is still below 2 KiB.
 LINE_LENGTH: Final = 2000
 
@@ -27,7 +29,9 @@ def get_logger(name: str) -> logging.Logger:
 def _one_line(record: logging.LogRecord) -> bool:
     try:
         text = record.getMessage()
-    except Exception:  # noqa: BLE001 - any object may fail to describe itself
+    except Exception as failure:  # any object may fail to describe itself
+        if interrupts_task(failure):
+            raise
         text = str(record.msg)
     if record.exc_info and record.exc_info[1] is not None:
         # File names and lines only: a traceback's text has many lines, ends with the unescaped
@@ -72,7 +76,9 @@ def _escape(match: re.Match[str]) -> str:
 def _described(error: BaseException) -> str:
     try:
         return repr(error)[:500]
-    except Exception:  # noqa: BLE001 - as above
+    except Exception as failure:  # as above
+        if interrupts_task(failure):
+            raise
         return type(error).__name__
 
 

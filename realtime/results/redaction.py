@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from billiard.exceptions import SoftTimeLimitExceeded
 from celery.utils.serialization import (
     UnpickleableExceptionWrapper,
     ensure_serializable,
@@ -20,6 +19,7 @@ from kombu.utils import json
 
 from realtime.conf import conf
 from realtime.core import jsontext
+from realtime.core.interruption import interrupts_task
 from realtime.core.logs import get_logger
 
 logger = get_logger("realtime.results.redaction")
@@ -76,9 +76,9 @@ def _encode_meta(meta: object) -> str:
         return jsontext.NULL
     try:
         return jsontext.encode_meta(_redacted(META, meta))
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception as error:  # noqa: BLE001 - a user's function, about a user's object
+    except Exception as error:  # a user's function, about a user's object
+        if interrupts_task(error):
+            raise
         _log_failure(META, error)
         return jsontext.NULL
 
@@ -94,9 +94,9 @@ def encode_result(value: Any, *, limit: int | None = None) -> tuple[str, bool]:
     """Return a result as JSON text, and whether it was left out."""
     try:
         redacted = _redacted(RESULT, value)
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception as error:  # noqa: BLE001 - a user's function, about a user's object
+    except Exception as error:  # a user's function, about a user's object
+        if interrupts_task(error):
+            raise
         _log_failure(RESULT, error)
         return jsontext.NULL, True
     return jsontext.encode_result(redacted, limit=limit)
@@ -113,9 +113,9 @@ def _redacted_text(kind: str, value: object) -> object:
         return value
     try:
         redacted = _redacted(kind, str(value))
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # as above
+        if interrupts_task(error):
+            raise
         _log_failure(kind, error)
         return WITHHELD
     return "" if redacted is None else redacted

@@ -9,12 +9,12 @@ from typing import Any, Final, TypeVar
 
 from celery import current_app
 
+from realtime.core.interruption import interrupts_task
 from realtime.core.logs import get_logger
 from realtime.core.states import PROGRESS
 from realtime.results import redaction
 
 from .runs import Run, current_run, entered, warn_of_thread_without_task
-from .serialized_calls import interrupts_task
 from .task import push_state
 
 logger = get_logger("realtime.worker")

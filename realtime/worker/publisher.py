@@ -26,13 +26,14 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, Respon
 
 from realtime.conf import conf
 from realtime.core.change import Change
+from realtime.core.interruption import interrupts_task
 from realtime.core.logs import get_logger
 from realtime.core.states import CUSTOM_RANK, TERMINAL_RANK, rank
 from realtime.core.topics import is_task_id
 from realtime.store import get_store
 from realtime.store.base import Store
 
-from .serialized_calls import SerializedCalls, interrupts_task
+from .serialized_calls import SerializedCalls
 from .timer import start_thread, timer
 
 logger = get_logger("realtime.publisher")
@@ -176,8 +177,9 @@ class Publisher:
         try:
             if is_task_id(change.task_id):
                 return True
-        except Exception:  # noqa: BLE001, S110 - an id that is no text
-            pass
+        except Exception as error:  # an id that is no text
+            if interrupts_task(error):
+                raise
         self.counters.failed += 1
         self._log_failure(change, ValueError(f"no topic can name the id {change.task_id!r:.100}"))
         return False

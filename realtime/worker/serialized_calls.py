@@ -18,12 +18,15 @@ from typing import Any, Final
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from realtime.core.interruption import interrupts_task, register
 from realtime.core.logs import get_logger
 from realtime.core.process import process
 
 from .timer import timer
 
 logger = get_logger("realtime.worker")
+
+register(SoftTimeLimitExceeded)
 
 #: Seconds for which a thread makes the calls of other threads.
 _MAX_SECONDS: Final = 0.02
@@ -102,8 +105,3 @@ class SerializedCalls:
     def __bool__(self) -> bool:
         """Return whether calls are queued."""
         return bool(self._calls)
-
-
-def interrupts_task(error: BaseException) -> bool:
-    """Return whether an exception interrupts the task: its time limit, or the process' end."""
-    return isinstance(error, SoftTimeLimitExceeded) or not isinstance(error, Exception)

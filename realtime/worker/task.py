@@ -12,6 +12,7 @@ from celery.contrib.django.task import DjangoTask
 
 from realtime.conf import conf
 from realtime.core import jsontext
+from realtime.core.interruption import interrupts_task
 from realtime.core.logs import get_logger
 from realtime.core.states import CUSTOM_RANK, FAILURE, PROGRESS, SUCCESS, TERMINAL, rank
 from realtime.core.status import ending
@@ -20,7 +21,6 @@ from realtime.results import redaction
 from .messages import is_excluded
 from .publisher import publisher
 from .runs import current_run, reports_of, warn_of_thread_without_task
-from .serialized_calls import interrupts_task
 
 logger = get_logger("realtime.worker")
 

@@ -1,0 +1,76 @@
+"""A soft time limit that strikes in code that handles the exceptions of a user's object."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
+
+from realtime import ownership
+from realtime.core import jsontext
+from realtime.core.change import Change
+from realtime.core.interruption import interrupts_task
+from realtime.core.logs import get_logger
+from realtime.results import redaction
+from realtime.worker.publisher import Publisher
+
+
+class Struck:
+    """An object in each of whose methods the time limit strikes."""
+
+    def _strike(self, *_: Any) -> Any:
+        raise SoftTimeLimitExceeded
+
+    __str__ = __repr__ = __float__ = __iter__ = __len__ = __hash__ = __eq__ = _strike
+
+    def __getattr__(self, name: str) -> Any:
+        raise SoftTimeLimitExceeded
+
+
+def strike(*_: Any) -> Any:
+    raise SoftTimeLimitExceeded
+
+
+class StruckMapping(dict[str, int]):
+    """JSON text of it cannot be made in time."""
+
+    def items(self) -> Any:
+        raise SoftTimeLimitExceeded
+
+
+def log() -> None:
+    """Describe an object for a log line."""
+    record = logging.LogRecord("x", logging.INFO, __file__, 1, "%s", (Struck(),), None)
+    get_logger("realtime.worker").filter(record)
+
+
+def own() -> None:
+    with ownership.owner_from(strike):
+        ownership.current_owner()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: jsontext.encode_result(StruckMapping(a=1)),
+        lambda: jsontext.plain_text(Struck()),
+        lambda: jsontext.encode_progress(Struck(), None, None, jsontext.NULL),
+        lambda: redaction.encode_progress(1, 2, Struck()),
+        lambda: redaction.encode_result(StruckMapping(a=1)),
+        lambda: redaction.encode_error(Struck()),
+        lambda: Publisher().publish(Change(task_id=Struck(), state="PENDING")),  # type: ignore[arg-type]
+        log,
+        own,
+    ],
+)
+def test_it_reaches_the_task(call: Callable[[], Any]) -> None:
+    with pytest.raises(SoftTimeLimitExceeded):
+        call()
+
+
+def test_an_error_of_an_object_does_not() -> None:
+    assert not interrupts_task(ValueError())
+    assert interrupts_task(SystemExit())
