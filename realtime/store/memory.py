@@ -61,6 +61,8 @@ class MemoryStore(Store):
             record = self._records[change.task_id] = Record(kept)
         new_life = before is None or kept.lives != before.lives
         if new_life:
+            if before is not None:
+                self._logs.pop(f"{TASK}:{change.task_id}", None)
             record.texts = {"task_id": dumps(change.task_id)}
             record.dependents, record.redelivery_timeout = (), 0
         # Another owner begins another life too: subscribers of the topic must be authorised anew.

@@ -311,6 +311,18 @@ async def test_a_list_of_many_expired_tasks_is_read_by_calls_of_a_bounded_size(
     await store.close()
 
 
+async def test_a_forgotten_task_that_is_published_again_begins_its_topic_anew(store):
+    topic = Topic("task", "t")
+    await accept(store, task_id="t", state="PENDING", publication="p", owner="1")
+    assert await sync_to_async(store.forget)("t")
+    forgotten = (await store.read(topic)).position
+    await accept(store, task_id="t", state="PENDING", publication="q", owner="2")
+    reading = await store.read(topic, forgotten)
+    assert not reading.recovered
+    assert (reading.owner, reading.position.offset) == ("2", 1)
+    await store.close()
+
+
 def test_forgetting_an_owner_leaves_a_task_whose_id_is_nobodys_now(clean_redis):
     store = get_store()
     store.accept(Change(task_id="t", state="PENDING", owner="42"))

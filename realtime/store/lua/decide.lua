@@ -58,6 +58,7 @@ if named and (known or kept_publication) then
       return 0
     end
     new_life = true
+    had_life = had_life or '' -- of a forgotten task, whose topic may have been read since
     local version = record[AT.version]
     for i = 1, #KEPT do
       record[i] = false
