@@ -98,7 +98,7 @@ async def welcomed(stack: AsyncExitStack, service: Any, count: int = 1, **who: A
         assert client.welcome["type"] == "welcome"
 
 
-async def test_the_eleventh_connection_of_a_user_is_turned_away_until_one_ends(
+async def test_the_eleventh_connection_of_a_user_is_refused_until_one_ends(
     service: Any, people: Any
 ) -> None:
     clerk = {"session": people.clerk.session}
@@ -121,7 +121,7 @@ async def until_welcome(service: Any, **who: Any) -> None:
                     return
 
 
-async def test_the_limit_of_an_address_holds_whatever_headers_it_sends(
+async def test_no_header_changes_the_limit_of_an_address(
     start_web: Callable[..., Web],
 ) -> None:
     web = start_web(MAX_CONNECTIONS_PER_ADDRESS=4)  # of which its neighbour has one
@@ -134,7 +134,7 @@ async def test_the_limit_of_an_address_holds_whatever_headers_it_sends(
     await until_welcome(web)
 
 
-async def test_behind_a_proxy_the_address_is_what_the_proxy_was_asked_from(
+async def test_behind_a_proxy_the_address_is_that_of_the_proxys_client(
     start_web: Callable[..., Web],
 ) -> None:
     web = start_web(MAX_CONNECTIONS_PER_ADDRESS=2, TRUSTED_PROXIES=1)
@@ -153,7 +153,7 @@ async def test_behind_a_proxy_the_address_is_what_the_proxy_was_asked_from(
         await welcomed(stack, web, 2, **by_way_of("203.0.113.9, 198.51.100.1"))
 
 
-async def test_a_full_process_answers_the_handshake_with_when_to_come_back(
+async def test_a_full_process_answers_the_handshake_with_503_and_retry_after(
     start_web: Callable[..., Web],
 ) -> None:
     web = start_web(MAX_CONNECTIONS=4)  # of which its neighbour has one

@@ -76,7 +76,7 @@ async def test_an_epoch_that_never_was_is_read_again_from_the_store(service: Any
         await assert_only_the_truth_follows(client, task_id)
 
 
-async def test_what_is_no_event_at_all_disturbs_nobody(service: Any) -> None:
+async def test_a_message_that_is_no_event_is_dropped(service: Any) -> None:
     async with connect(service) as client:
         task_id, topic, at = await watched(service, client)
         good = forged(topic, at["epoch"], at["offset"] + 1)
@@ -146,7 +146,7 @@ async def test_a_false_ending_is_corrected(service: Any) -> None:
         assert (status["task_id"], status["state"]) == (task_id, "STARTED")
 
 
-def test_what_is_published_here_is_what_the_service_publishes(service: Any) -> None:
+def test_the_messages_of_these_tests_have_the_format_of_the_service(service: Any) -> None:
     """Otherwise the service could drop these messages for another reason."""
     task_id = fresh_id()
     topic = Topic("task", task_id)

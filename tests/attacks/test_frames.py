@@ -143,7 +143,7 @@ async def after_one_bad_frame(service: Any) -> AsyncIterator[Client]:
 
 
 @pytest.mark.parametrize("frame", NO_FRAMES.values(), ids=NO_FRAMES)
-async def test_what_is_no_frame_is_a_bad_request_and_the_connection_goes_on(
+async def test_a_message_that_is_no_frame_is_a_bad_request_and_the_connection_continues(
     service: Any, frame: str | bytes
 ) -> None:
     async with after_one_bad_frame(service) as client:
@@ -293,7 +293,7 @@ def test_a_close_without_a_code_or_with_a_forbidden_one_ends_the_connection(
 
 
 @pytest.mark.parametrize("case", BROKEN.values(), ids=BROKEN)
-def test_what_is_no_websocket_frame_cuts_the_connection_off(
+def test_a_malformed_websocket_frame_ends_the_connection(
     service: Any, dial: Callable[..., socket.socket], case: tuple[bytes, int]
 ) -> None:
     web = web_of(service)

@@ -84,7 +84,7 @@ def is_over(connection: socket.socket) -> bool:
     return True
 
 
-async def test_a_thousand_half_open_handshakes_do_not_hinder_a_good_one(
+async def test_a_thousand_half_open_handshakes_do_not_delay_a_complete_one(
     start_web: Callable[..., Web], dial: Callable[..., socket.socket]
 ) -> None:
     web = start_web()
@@ -124,7 +124,7 @@ async def median_handshake(web: Web) -> float:
         "a header 10,000 times": ("/realtime/ws/", "\r\n".join(["X: 1"] * 10_000)),
     }.values(),
 )
-def test_a_bad_handshake_is_refused_without_a_sight_of_the_inside(
+def test_a_malformed_handshake_is_refused_without_internal_details(
     service: Any, dial: Callable[..., socket.socket], path: str, header: str
 ) -> None:
     web = web_of(service)

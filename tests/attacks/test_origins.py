@@ -51,14 +51,14 @@ async def test_two_origins_are_refused(service: Any, second: str) -> None:
     "origin",
     ["", "*", "http://[::1", "http://a:b", "file:///x", "http://127.0.0.1:{port}.evil.example"],
 )
-async def test_what_is_no_origin_at_all_is_refused(service: Any, origin: str) -> None:
+async def test_a_malformed_origin_is_refused(service: Any, origin: str) -> None:
     with pytest.raises(InvalidStatus) as refused:
         async with connect(service, origin=origin.format(port=service.url.rpartition(":")[2])):
             pass
     assert refused.value.response.status_code == 403
 
 
-async def test_a_session_does_not_make_a_foreign_page_welcome(service: Any, people: Any) -> None:
+async def test_a_session_does_not_admit_a_foreign_page(service: Any, people: Any) -> None:
     with pytest.raises(InvalidStatus) as refused:
         async with connect(service, session=people.alice.session, origin="https://evil.example"):
             pass

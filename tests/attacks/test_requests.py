@@ -85,7 +85,7 @@ headers = st.fixed_dictionaries(
     body=bodies,
     proven=st.booleans(),
 )
-def test_whatever_is_asked_the_answer_is_no_error_of_the_server(
+def test_no_request_is_answered_with_an_internal_error(
     service: Any,
     path: str,
     method: str,

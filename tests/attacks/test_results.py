@@ -44,7 +44,7 @@ RESULTS: dict[str, tuple[Any, Any, bool]] = {
 
 
 @pytest.mark.parametrize("case", RESULTS.values(), ids=RESULTS)
-async def test_whatever_a_task_returns_its_ending_arrives_as_strict_json(
+async def test_the_ending_arrives_as_strict_json_with_every_result(
     service: Any, case: tuple[Any, Any, bool]
 ) -> None:
     value, result, truncated = case

@@ -188,7 +188,7 @@ async def test_texts_of_a_task_forge_no_line_of_the_log_and_fill_none(
             assert len(line.encode()) <= 2500, "2 KiB and a prefix"
 
 
-def test_what_a_stranger_writes_forges_no_line_of_the_log(service: Any) -> None:
+def test_text_of_a_stranger_forges_no_line_of_the_log(service: Any) -> None:
     address = urlsplit(service.url)
     mark = secrets.token_hex(4)
     forged = f"FORGED-{mark}"

@@ -42,9 +42,7 @@ print(json.dumps(found))
 """
 
 
-async def test_a_session_that_does_not_count_any_more_or_never_did_is_nobodys(
-    service: Any, people: Any
-) -> None:
+async def test_an_ended_or_invalid_session_identifies_nobody(service: Any, people: Any) -> None:
     alice = people.alice
     own = fresh_id()
     publish_change(own, "PENDING", owner=alice.key)
@@ -92,9 +90,7 @@ async def test_a_token_that_is_replayed_after_its_end_shows_nothing(service: Any
     assert answer.code == 401, "it is not renewed either"
 
 
-async def test_a_bad_token_is_unauthorized_whatever_is_wrong_with_it(
-    service: Any, people: Any
-) -> None:
+async def test_every_invalid_token_is_unauthorized(service: Any, people: Any) -> None:
     task_id = fresh_id()
     topic = f"task:{task_id}"
     publish_change(task_id, "PENDING", owner=people.alice.key)

@@ -76,7 +76,7 @@ def strangers_site() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_strangers_page_gets_nothing_with_its_visitors_cookie(
+async def test_a_foreign_page_gets_nothing_with_its_visitors_cookie(
     service: Any, people: Any, browser: Browser, host: str
 ) -> None:
     """The browser sends the cookie to another port of the host; to another site it may."""
@@ -112,7 +112,7 @@ async def test_a_strangers_page_gets_nothing_with_its_visitors_cookie(
     assert not status.cancelling
 
 
-async def test_it_is_the_origin_alone_that_keeps_a_strangers_page_out(
+async def test_only_the_check_of_the_origin_refuses_a_foreign_page(
     start_web: Any, people: Any, browser: Browser
 ) -> None:
     """The browser sends the visitor's cookie: an allowed page gets the visitor's answers."""

@@ -27,7 +27,7 @@ PARTITION = 12.0
 
 
 class Links(Family):
-    """The service's Redis and the web process are reached over links that can be hurt."""
+    """The service's Redis and the web process are reached over links with faults."""
 
     name = "links"
     lane = "links"

@@ -245,7 +245,7 @@ def _beside(random: Random) -> Callable[[Any], Any]:
 
 
 @pytest.mark.parametrize("expires", [False, True])
-async def test_whatever_is_published_and_removed_in_any_order_nobody_sees_anothers_life(
+async def test_no_owner_sees_anothers_life_in_any_order_of_publishing_and_removing(
     clean_redis: str, amount: Callable[[int, int], int], expires: bool
 ) -> None:
     in_memory = {

@@ -1,4 +1,4 @@
-"""Rare uses of Celery: none hurts the task, and each task has the right ending."""
+"""Rare uses of Celery: none disturbs the task, and each task has the right ending."""
 
 from __future__ import annotations
 

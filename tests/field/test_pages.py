@@ -420,7 +420,7 @@ async def test_elements_survive_the_scripts_of_a_page(
     assert await tab.evaluate("sockets.length") == 1
 
 
-async def test_an_element_speaks_the_pages_language_and_is_read_aloud_seldom(
+async def test_an_element_uses_the_pages_language_and_is_read_aloud_seldom(
     webs: Callable[..., Any], tab: Page, tmp_path: Path
 ) -> None:
     web = await asyncio.to_thread(webs)

@@ -32,7 +32,7 @@ FORCED = {"FORCE_SCRIPT_NAME": "/app"}
 
 @dataclass
 class Page:
-    """What a page's address is to its visitor."""
+    """A page's address as its visitor sees it."""
 
     url: str
     ws_url: str

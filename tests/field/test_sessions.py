@@ -242,7 +242,7 @@ async def test_the_welcome_carries_the_limits(clean_redis: str) -> None:
 
 @pytest.fixture
 def link(clean_redis: str) -> Iterator[Proxy]:
-    """This process reaches its Redis over a link that can be hurt."""
+    """This process reaches its Redis over a link whose faults the test sets."""
     loop = LoopThread()
     proxy = Proxy(loop, clean_redis, random.Random(1))
     with using_redis(proxy.url):

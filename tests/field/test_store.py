@@ -477,7 +477,7 @@ async def test_a_list_of_many_tasks_is_read_page_by_page_while_it_changes(
     seen = [json.loads(text)["task_id"] for text in reading.texts]
     after = reading.next
     while after is not None:
-        # What comes goes to the top; what is removed, or changes, moves nothing else.
+        # New tasks go to the top; tasks that change or are removed move no other.
         await accept(Change(task_id=f"new{len(seen)}", state="PENDING", owner="1"))
         await sync_to_async(store.forget)(seen[-1])
         page = await store.page(topic, after, 77)

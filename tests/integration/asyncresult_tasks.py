@@ -52,7 +52,7 @@ def fail_once(self: Task[..., Any]) -> str:
 
 
 def pass_gate(gate: str) -> None:
-    """Say that the gate is reached, and wait until it is opened."""
+    """Note that the gate is reached, and wait until it is opened."""
     with gate_server() as server:
         server.rpush(f"{gate}:reached", 1)
         assert server.blpop([f"{gate}:opened"], PATIENCE)

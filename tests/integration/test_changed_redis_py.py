@@ -45,7 +45,7 @@ store.disconnect()
 
 
 @pytest.mark.parametrize("name", ["send_packed_command", "read_response", "make_connection"])
-def test_where_redis_py_has_changed_its_pipelines_send_and_one_line_tells(clean_redis, name):
+def test_where_redis_py_has_changed_its_pipelines_send_and_one_line_is_logged(clean_redis, name):
     env = {"PATH": "", "DJANGO_SETTINGS_MODULE": "tests.settings", "REDIS_URL": clean_redis}
     command = [sys.executable, "-c", STORE, "redis", name, f"new_{name}"]
     done = subprocess.run(

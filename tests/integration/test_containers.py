@@ -1,4 +1,4 @@
-"""The container files name what is there, and compose understands its own."""
+"""The container files name existing files, and compose can read its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README, done: its lines are added to a fresh Django project, and a task is watched in it."""
+"""The README, executed: its lines are added to a fresh Django project, and a task is watched."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_five_lines_of_javascript_show_the_ending(site: Project, visitor: Vi
     assert len(script.strip().splitlines()) == 5
     client = (ROOT / "static/realtime/client.js").as_uri()
     started = visitor.json("/start/", post=True)
-    # What a page is: a place, and a WebSocket that names it as its origin.
+    # A page: its address, and a WebSocket that sends it as its Origin.
     page = f"""
         globalThis.location = {{ href: "{site.url}/" }};
         const Socket = globalThis.WebSocket;

@@ -206,7 +206,7 @@ asyncio.run(main())
         ("channels_redis", "_get_group_channel_name", "_channel_of_group", "layer"),
     ],
 )
-def test_where_a_library_has_changed_the_layer_delivers_and_one_line_tells(
+def test_where_a_library_has_changed_the_layer_delivers_and_one_line_is_logged(
     clean_redis, library, old, new, module
 ):
     env = {"PATH": "", "DJANGO_SETTINGS_MODULE": "tests.settings", "REDIS_URL": clean_redis}

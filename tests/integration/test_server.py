@@ -1,4 +1,4 @@
-"""The server itself: readers that are slow, clients that are rude, and an orderly end."""
+"""The server itself: slow readers, clients that break the protocol, and an orderly end."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ async def test_it_serves_any_application_without_django_and_the_rest_of_the_serv
     ],
     ids=lambda value: value if isinstance(value, str) else value[1],
 )
-async def test_where_a_library_has_changed_its_own_way_serves_and_one_line_tells(
+async def test_where_a_library_has_changed_its_own_class_serves_and_one_line_is_logged(
     start: Callable[..., tuple[Process, int]], renamed: tuple[str, ...], module: str
 ) -> None:
     process, port = start(ECHO, *renamed)

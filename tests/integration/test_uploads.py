@@ -1,4 +1,4 @@
-"""What is too large is refused by the server itself, before it fills memory or disk."""
+"""The server itself refuses a body that is too large, before it fills memory or disk."""
 
 from __future__ import annotations
 

@@ -534,7 +534,7 @@ test("a task that failed yields its slot to one that waits, and is subscribed to
   await answer(2, "FAILURE");
   assert.equal(socket.last("subscribe").topic, "task:t3");
   await answer(3, "FAILURE");
-  assert.equal(socket.all("subscribe").length, 4, "nobody needs its place");
+  assert.equal(socket.all("subscribe").length, 4, "no other subscription needs its slot");
   handles[1]?.close();
   assert.equal(socket.last("subscribe").topic, "task:t0", "it may run again");
 });

@@ -98,7 +98,7 @@ test("a gap requests the missing events, and keeps the order", async () => {
   assert.deepEqual(versions(seen), [4]);
   assert.deepEqual(socket.last("subscribe").since, { epoch: "k3x9", offset: 4 });
   await socket.event(8, status(8));
-  assert.equal(socket.all("subscribe").length, 2, "it asks once");
+  assert.equal(socket.all("subscribe").length, 2, "it requests once");
   await socket.subscribed({
     offset: 7,
     events: [5, 6, 7].map((offset) => ({ offset, status: status(offset) })),

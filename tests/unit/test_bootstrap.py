@@ -217,7 +217,7 @@ def test_it_is_never_made_by_the_python_inside_it() -> None:
     assert not Path(bootstrap.base_python()).is_relative_to(sys.prefix)
 
 
-def test_the_tests_hold_the_environment_that_they_run_in() -> None:
+def test_the_tests_lock_the_environment_that_they_run_in() -> None:
     folder = os.open(sys.prefix, os.O_RDONLY)
     try:
         with pytest.raises(BlockingIOError):

@@ -269,7 +269,7 @@ async def test_endings_that_fill_the_outbox_close_the_client(sink, at):
     assert ends(await sink.read(2)) == SLOW
 
 
-async def test_progress_that_fills_the_outbox_is_merged_and_closes_nobody(sink, at):
+async def test_progress_that_fills_the_outbox_is_merged_and_closes_no_connection(sink, at):
     with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 1000, "MAX_OUTBOX_EVENTS": 1_000_000}):
         outbox = Outbox(sink)
     sink.accepts.clear()

@@ -118,7 +118,7 @@ async def test_a_process_that_ends_closes_the_sink(session, sink):
     assert sink.frames[-1]["type"] == "closing"
 
 
-async def test_a_call_that_does_not_return_holds_up_no_ping(session, sink, monkeypatch):
+async def test_a_call_that_does_not_return_delays_no_ping(session, sink, monkeypatch):
     monkeypatch.setattr(requests_module, "_ORDERED", 0.0)
     never = asyncio.Event()
 

@@ -134,7 +134,7 @@ def test_a_public_page_begins_no_session_for_its_csrf_token() -> None:
         assert "csrf_token" in config(render("{% realtime_script %}", a_request(session=session)))
 
 
-def test_the_configuration_holds_the_texts_of_the_pages_language() -> None:
+def test_the_configuration_has_the_texts_of_the_pages_language() -> None:
     with translation.override("de"):
         texts = config(render("{% realtime_script %}", a_request()))["texts"]
     assert texts["running"] == "läuft"
