@@ -126,9 +126,11 @@ class ClientSession:
             frames.welcome(now=timestamp(), ping=settings.PING_INTERVAL, limits=limits(settings))
         )
         self._hub.start()
-        if self.user_key:
-            get_access_checker().start()
         registry.join(self)
+        if self.user_key:
+            checker = get_access_checker()
+            checker.start()
+            checker.joined(self)
         logger.info("connection_opened user=%s", getattr(self.user, "pk", None))
         return True
 

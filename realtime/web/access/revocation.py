@@ -38,6 +38,8 @@ _ROUNDS: Final = 30
 _CONNECTION_TIMEOUT: Final = 0.25
 #: The part of ``ACCESS_INTERVAL`` in which all are checked; the rest is for checks that take long.
 _MARGIN: Final = 0.8
+#: Seconds that a handshake may take between the lookup of its user and its end.
+_HANDSHAKE: Final = 10.0
 
 
 class AccessChecker:
@@ -47,6 +49,8 @@ class AccessChecker:
         self._registry = get_registry()
         #: To be checked at once.
         self._urgent: dict[Connection, None] = {}
+        #: The users of the newest messages, and when these came.
+        self._recent: dict[str, float] = {}
         #: The calls of ``user_checked`` that have not returned.
         self._deliveries: dict[Connection, asyncio.Task[None]] = {}
         self._is_urgent = asyncio.Event()
@@ -57,6 +61,13 @@ class AccessChecker:
         if not self._tasks:
             loop = asyncio.get_running_loop()
             self._tasks = [loop.create_task(each) for each in (self._receive(), self._run())]
+
+    def joined(self, connection: Connection) -> None:
+        """Check a connection at once if a message about its user came during its handshake."""
+        now = asyncio.get_running_loop().time()
+        came = max(self._recent.get(key, float("-inf")) for key in (connection.user_key, ""))
+        if now - came < _HANDSHAKE:
+            self._check_soon([connection])
 
     async def close(self) -> None:
         """End the tasks, until the next start."""
@@ -85,6 +96,7 @@ class AccessChecker:
         key, sessions = message.get("user"), message.get("sessions")
         if not isinstance(key, str) or not isinstance(sessions, list):
             return  # anybody who can publish can send anything
+        self._remember(key)
         if not key:
             self._check_soon([each for each in self._registry.signed_in() if each.has_rights])
         for connection in self._registry.of_user(key):
@@ -95,6 +107,13 @@ class AccessChecker:
                     connection.expect_new_session_key()
                 else:
                     connection.sign_out()
+
+    def _remember(self, key: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self._recent.pop(key, None)
+        self._recent[key] = now
+        while now - self._recent[oldest := next(iter(self._recent))] > _HANDSHAKE:
+            del self._recent[oldest]
 
     def _check_soon(self, connections: Sequence[Connection]) -> None:
         self._urgent.update(dict.fromkeys(connections))

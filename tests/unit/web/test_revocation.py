@@ -77,9 +77,16 @@ def users(monkeypatch):
 
 
 @pytest.fixture
-async def members():
+async def checker():
     with override_settings(CHANNEL_LAYERS=LAYER):
         checker = AccessChecker()
+        yield checker
+        await checker.close()
+
+
+@pytest.fixture
+async def members(checker):
+    with override_settings(CHANNEL_LAYERS=LAYER):
         found = {
             "alice": Member("1", fingerprint("here")),
             "alice elsewhere": Member("1", fingerprint("elsewhere")),
@@ -94,7 +101,6 @@ async def members():
         yield found
         for member in found.values():
             get_registry().leave(member)
-        await checker.close()
 
 
 async def send(members, **message):
@@ -132,6 +138,24 @@ async def test_changed_rights_of_a_group_check_its_users_with_such_subscriptions
 async def test_a_malformed_message_does_no_harm(members, message):
     calls = await send(members, **message)
     assert set(calls) <= {"staff", "last"}
+
+
+@pytest.mark.parametrize(("user", "is_checked"), [(key("4"), True), ("", True), (key("5"), False)])
+async def test_a_message_that_comes_during_a_handshake_checks_the_connection_as_it_joins(
+    members, checker, user, is_checked
+):
+    """Its user was read before, and it was in no registry when the message came."""
+    await send(members, user=user, sessions=[fingerprint("late")])
+    late = Member("4", fingerprint("late"))
+    get_registry().join(late)
+    members["late"] = late
+    checker.joined(late)
+    if is_checked:
+        async with asyncio.timeout(5):
+            await late.called.wait()
+    else:
+        await send(members, user=key("1"), sessions=[])
+    assert late.calls == (["check"] if is_checked else [])
 
 
 async def test_a_member_that_left_is_forgotten(members):
