@@ -28,10 +28,10 @@ class CloseCode(enum.IntEnum):
     FULL = 1013  #: too many connections
     IDLE = 4000  #: the client did not subscribe in time
     SLOW = 4001  #: the client read nothing for too long
-    SESSION_EXPIRED = 4002  #: sign in again
-    BAD_REQUESTS = 4500  #: too many frames that are not of the protocol
-    SIGNED_OUT = 4501  #: signed out, or the user was deactivated
-    RATE = 4503  #: too many frames, or too many refused subscriptions
+    SESSION_EXPIRED = 4002  #: the session expired: sign in again
+    BAD_REQUESTS = 4500  #: too many bad requests
+    SIGNED_OUT = 4501  #: signed out, another password, or a deactivated user
+    RATE = 4503  #: too many frames, or too many refused requests
     TOO_LARGE = 4509  #: a frame that is too large
 
     @property
