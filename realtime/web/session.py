@@ -109,7 +109,11 @@ class ClientSession:
 
     async def open(self) -> bool:
         """Welcome the client; if there is no room, send the reason, close, and return False."""
-        registry = get_registry()
+        registry, checker = get_registry(), get_access_checker()
+        if self.user_key:
+            checker.start()
+            await checker.ready()
+        # From here to the end nothing waits, unless there is no room.
         if full := registry.refusal(self):
             logger.info("connection_refused user=%s address=%s", self.user_key, self.address)
             if full.endswith("an address"):
@@ -128,8 +132,6 @@ class ClientSession:
         self._hub.start()
         registry.join(self)
         if self.user_key:
-            checker = get_access_checker()
-            checker.start()
             checker.joined(self)
         logger.info("connection_opened user=%s", getattr(self.user, "pk", None))
         return True

@@ -38,6 +38,8 @@ _ROUNDS: Final = 30
 _CONNECTION_TIMEOUT: Final = 0.25
 #: The part of ``ACCESS_INTERVAL`` in which all are checked; the rest is for checks that take long.
 _MARGIN: Final = 0.8
+#: Seconds that the first handshakes wait until messages are received.
+_JOIN_TIMEOUT: Final = 0.5
 #: Seconds that a handshake may take between the lookup of its user and its end.
 _HANDSHAKE: Final = 10.0
 
@@ -49,6 +51,8 @@ class AccessChecker:
         self._registry = get_registry()
         #: To be checked at once.
         self._urgent: dict[Connection, None] = {}
+        #: Set once the group was joined, or could not be joined at first.
+        self._tried_to_join = asyncio.Event()
         #: The users of the newest messages, and when these came.
         self._recent: dict[str, float] = {}
         #: The calls of ``user_checked`` that have not returned.
@@ -61,6 +65,17 @@ class AccessChecker:
         if not self._tasks:
             loop = asyncio.get_running_loop()
             self._tasks = [loop.create_task(each) for each in (self._receive(), self._run())]
+
+    async def ready(self) -> None:
+        """Return when messages are received, or after half a second.
+
+        A message that comes between the first connection of a process and the joining of the group
+        would be missed.
+        """
+        if not self._tried_to_join.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_JOIN_TIMEOUT):
+                    await self._tried_to_join.wait()
 
     def joined(self, connection: Connection) -> None:
         """Check a connection at once if a message about its user came during its handshake."""
@@ -84,9 +99,11 @@ class AccessChecker:
                 layer = get_layer()
                 channel = await layer.new_channel()
                 await layer.group_add(access_group(), channel)
+                self._tried_to_join.set()
                 while True:
                     self._on_message(await layer.receive(channel))
             except Exception as error:  # noqa: BLE001 - anybody who can publish can send anything
+                self._tried_to_join.set()
                 logger.warning("access_receive_failed error=%r", error)
                 await asyncio.sleep(_PAUSE)
 

@@ -158,6 +158,30 @@ async def test_a_message_that_comes_during_a_handshake_checks_the_connection_as_
     assert late.calls == (["check"] if is_checked else [])
 
 
+async def test_the_first_handshake_waits_until_messages_are_received(checker, monkeypatch):
+    layer, joined = get_layer(), []
+    group_add = layer.group_add
+
+    async def late(group, channel):
+        await asyncio.sleep(0.05)
+        await group_add(group, channel)
+        joined.append(group)
+
+    monkeypatch.setattr(layer, "group_add", late)
+    checker.start()
+    await checker.ready()
+    assert joined == [access_group()]
+
+
+async def test_a_handshake_does_not_wait_for_a_layer_that_is_away(monkeypatch):
+    with override_settings(CHANNEL_LAYERS=NO_REDIS):
+        checker = AccessChecker()
+        checker.start()
+        async with asyncio.timeout(5):
+            await checker.ready()
+        await checker.close()
+
+
 async def test_a_member_that_left_is_forgotten(members):
     registry, checker = get_registry(), AccessChecker()
     member = Member("4")
