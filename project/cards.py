@@ -41,7 +41,9 @@ def card(status: Status) -> dict[str, Any]:
     state, tone, at = _state(status)
     result = status.result
     bad_rows = result.get("bad_rows") if isinstance(result, dict) else None
-    if bad_rows:
+    if not isinstance(bad_rows, list):  # the result of another project's task
+        bad_rows = None
+    elif bad_rows:
         result = {key: value for key, value in result.items() if key != "bad_rows"}
     text = "" if result is None else json.dumps(result, indent=2, ensure_ascii=False)
     return {

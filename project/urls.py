@@ -9,7 +9,7 @@ from project import views
 urlpatterns = [
     path("", views.page, name="page"),
     path("start/<slug:kind>/", views.start, name="start"),
-    path("cancel/<uuid:task_id>/", views.cancel, name="cancel"),
+    path("cancel/", views.cancel, name="cancel"),
     path("sign-in/", LoginView.as_view(template_name="demo/sign_in.html"), name="sign-in"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
     path("realtime/", include("realtime.urls")),

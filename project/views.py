@@ -4,7 +4,6 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from celery.result import GroupResult
@@ -133,11 +132,15 @@ STARTERS: dict[str, tuple[type[forms.Form], Callable[[Any], list[str]]]] = {
 
 
 @require_POST
-def cancel(request: HttpRequest, task_id: UUID) -> HttpResponse:
-    """Request the cancellation of the visitor's own task; another task is not found."""
-    if not any(status.task_id == str(task_id) for status in tasks_of(request)):
+def cancel(request: HttpRequest) -> HttpResponse:
+    """Request the cancellation of the visitor's own task; another task is not found.
+
+    The id is a field of the form: it can be any text, and a path cannot contain every text.
+    """
+    task_id = request.POST.get("task", "")
+    if not any(status.task_id == task_id for status in tasks_of(request)):
         raise Http404
-    async_to_sync(request_cancel)(str(task_id))
+    async_to_sync(request_cancel)(task_id)
     return _back() if request.accepts("text/html") else HttpResponse(status=202)
 
 

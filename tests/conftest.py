@@ -81,6 +81,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show the last lines of the service's processes with a failed test."""
+    report = yield
+    service = getattr(item, "funcargs", {}).get("service")
+    if report.failed and isinstance(service, Service):
+        for process in (service.web, service.worker):
+            lines = [line[:300] for line in process.log().splitlines()[-40:]]
+            report.sections.append((f"log of the {process.name}", "\n".join(lines)))
+    return report
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give each process whole files, so that a module's fixtures are made once."""

@@ -133,9 +133,8 @@ export class Cards {
     const name = names.get(status.name ?? "") ?? status.name ?? "Task";
     setPart(card, "name", name);
     setPart(card, "cancel-name", name);
-    part(card, "name").id = `name-${id}`;
-    part(card, "article").setAttribute("aria-labelledby", `name-${id}`);
-    part(card, "progress").setAttribute("aria-labelledby", `name-${id}`);
+    part(card, "article").ariaLabel = name;
+    part(card, "progress").ariaLabel = name;
     setPart(card, "state", text);
     showTime(card, "at", at);
     // Only the first time: a retry is published again, and the cards keep their order.
@@ -153,7 +152,7 @@ export class Cards {
     part(card, "truncated").hidden = !truncated;
     part(card, "whole").hidden = false;
     const form = part(card, "cancel");
-    form.setAttribute("action", `/cancel/${id}/`);
+    part(card, "cancel-id").setAttribute("value", id);
     if (hasEnded && form.contains(document.activeElement)) this.focus(id);
     form.hidden = hasEnded;
   }
@@ -189,7 +188,7 @@ export class Cards {
     const table = part(card, "bad-rows");
     table.hidden = shownResult === result;
     if (!table.hidden) {
-      const rows = badRows.map((/** @type {Result} */ row) => tableRow([row.line, row.reason]));
+      const rows = badRows.map((/** @type {Result} */ row) => tableRow([row?.line, row?.reason]));
       table.querySelector("tbody")?.replaceChildren(...rows);
     }
     const text = shownResult == null ? "" : JSON.stringify(shownResult, null, 2);

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
+
+import realtime
+from tests.publishing import fresh_id, user
+from tests.sample_tasks import sleep
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -170,6 +175,27 @@ async def test_running_task_is_cancelled_and_focus_stays_on_its_card(service, pa
     await expect(state(card)).to_have_text("cancelled")
     await expect(button).to_be_hidden()
     await expect(card.locator("article")).to_be_focused()
+
+
+async def test_task_of_the_project_with_an_id_of_its_own_is_shown_and_cancelled(
+    service, page, people
+):
+    """An id can be any text: the page's address, a selector or an attribute may not break it."""
+    task_id = f'import 7/ä "x" #{fresh_id()}'
+    with realtime.owned_by(user(people.bob.key)):
+        await asyncio.to_thread(sleep.apply_async, (60,), task_id=task_id)
+    await page.context.add_cookies(
+        [{"name": "sessionid", "value": people.bob.session, "url": service.url}]
+    )
+    await open_live(page, service.url)
+    card = cards(page).filter(
+        has=page.locator(f"input[value={json.dumps(task_id, ensure_ascii=False)}]")
+    )
+    await expect(state(card)).to_have_text("running")
+    await card.get_by_role("button", name="Cancel").click()
+    await expect(state(card)).to_have_text("cancelled")
+    await page.reload()
+    await expect(state(card)).to_have_text("cancelled")
 
 
 async def test_whole_page_is_used_with_the_keyboard_alone(service, page):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.utils.html import escape
 from kombu.exceptions import OperationalError
 from PIL import Image
 
@@ -193,10 +194,11 @@ def test_only_own_tasks_are_cancelled(client, own_tasks, monkeypatch):
         asked.append(task_id)
 
     monkeypatch.setattr(views, "request_cancel", request_cancel)
-    assert client.post(f"/cancel/{ID}/").status_code == 404
+    assert client.post("/cancel/", {"task": ID}).status_code == 404
     own_tasks.append(status())
-    assert client.post(f"/cancel/{ID}/").status_code == 303
-    assert client.post(f"/cancel/{ID}/", **JSON).status_code == 202
+    assert client.post("/cancel/", {"task": ID}).status_code == 303
+    assert client.post("/cancel/", {"task": ID}, **JSON).status_code == 202
+    assert client.post("/cancel/").status_code == 404
     assert asked == [ID, ID]
 
 
@@ -208,7 +210,29 @@ def test_every_state_has_a_text_and_only_unfinished_tasks_can_be_cancelled(
     page = client.get("/").content.decode().split("<template")[0]
     assert f'data-part="state">{STATES[state][0]}</span>' in page
     ended = state in ("SUCCESS", "FAILURE", "REVOKED", "LOST")
-    assert (f'action="/cancel/{ID}/" hidden' in page) == ended
+    assert ('action="/cancel/" hidden' in page) == ended
+
+
+@pytest.mark.parametrize("task_id", ["import-42", "a/b?c#d", 'a "quoted" id', "ä😀", "x" * 200])
+def test_a_task_with_any_id_is_shown_and_can_be_cancelled(client, own_tasks, monkeypatch, task_id):
+    asked = []
+
+    async def request_cancel(task_id):
+        asked.append(task_id)
+
+    monkeypatch.setattr(views, "request_cancel", request_cancel)
+    own_tasks.append(status(task_id=task_id))
+    assert f'name="task" data-part="cancel-id" value="{escape(task_id)}"' in (
+        client.get("/").content.decode()
+    )
+    assert client.post("/cancel/", {"task": task_id}).status_code == 303
+    assert asked == [task_id]
+
+
+@pytest.mark.parametrize("bad_rows", [5, "text", {"line": 1}, [None, 5, {"line": 1}], True])
+def test_a_foreign_result_with_bad_rows_is_shown(client, own_tasks, bad_rows):
+    own_tasks.append(status(state="SUCCESS", result={"bad_rows": bad_rows}))
+    assert client.get("/").status_code == 200
 
 
 @pytest.mark.parametrize(
