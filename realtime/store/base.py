@@ -36,8 +36,8 @@ class Store(abc.ABC):
 
     def send_all(self, changes: Sequence[Change]) -> Callable[[], Sequence[int]]:
         """Send changes in their order, and return a function that waits for all versions."""
-        waits = [self.send(change) for change in changes]
-        return lambda: [wait() for wait in waits]
+        versions = [self.send(change)() for change in changes]
+        return lambda: versions
 
     @abc.abstractmethod
     def status(self, task_id: str, *, owner: str | None = None) -> Status | None:

@@ -71,6 +71,7 @@ class Client:
     def send(self, script: Script, calls: Sequence[Call]) -> Callable[[], list[Any]]:
         """Call a script several times in a pipeline; return what waits for the results.
 
+        An error of the server is a result too: the other calls have theirs.
         If the connection is lost in between, the calls are repeated: a change that the store has
         accepted before is stale.
         """
@@ -83,12 +84,12 @@ class Client:
             replies = receive()
             for number, reply in enumerate(replies):
                 if isinstance(reply, NoScriptError):
-                    with self.use():
+                    try:
                         replies[number] = script.call(client, *calls[number])
-                elif isinstance(reply, Exception):
-                    if is_read_only(reply):
-                        self._close_idle(client)
-                    raise reply
+                    except ResponseError as error:
+                        replies[number] = error
+            if any(map(is_read_only, replies)):
+                self._close_idle(client)
             return replies
 
         return results

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
+from redis.exceptions import RedisError, WatchError
+
 from realtime.conf import conf
 from realtime.core.change import Change
 from realtime.core.frames import LONGEST_PAGE, PAGE
@@ -30,6 +32,9 @@ _MOVED: Final = 100
 _WRITE_EVERY: Final = 1.0
 #: Tasks whose owner a process remembers, where their changes do not name it.
 _OWNERS: Final = 1000
+#: Repeats of a call for a task whose owner was unknown. The first one suffices, unless the task
+#: has another owner each time.
+_MAX_REPEATS: Final = 5
 _CURSOR: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 #: Indexes in what read.lua returns.
@@ -50,6 +55,26 @@ def _impatience() -> float:
 
 def _patience() -> float:
     return max(1.0, conf().CHECK_INTERVAL / 2)
+
+
+def _changes_hands(task_id: str) -> RedisError:
+    return WatchError(f"task {task_id!r:.100} had another owner at each of {_MAX_REPEATS} repeats")
+
+
+def _parts(changes: Sequence[Change]) -> list[list[Change]]:
+    """Split changes, in their order, into parts that have one change of each task at most.
+
+    The call of a change may be repeated. The task's next change must be sent after that.
+    """
+    parts: list[list[Change]] = [[]]
+    task_ids: set[str] = set()
+    for change in changes:
+        if change.task_id in task_ids:
+            parts.append([])
+            task_ids.clear()
+        parts[-1].append(change)
+        task_ids.add(change.task_id)
+    return parts
 
 
 class RedisStore(Store):
@@ -84,24 +109,42 @@ class RedisStore(Store):
         return self._send_all(self._impatient, changes)
 
     def _send_all(self, client: Client, changes: Sequence[Change]) -> Callable[[], Sequence[int]]:
-        answers = client.send(self._accepting, list(map(self._accept_call, changes)))
+        first, *later = _parts(changes)
+        answers = self._call_accept(client, first)
 
         def versions() -> Sequence[int]:
-            found = answers()
-            # The change names no owner, or the task has another owner by now: the script then
-            # returns the owners whose topics' keys it needs.
-            while unknown := [n for n, answer in enumerate(found) if not isinstance(answer, int)]:
-                for number in unknown:
-                    self._remember(changes[number].task_id, found[number])
-                # Not with what is remembered: it may be less than a batch needs.
-                calls = [self._keys.accept(changes[n], found[n]) for n in unknown]
-                for number, answer in zip(
-                    unknown, client.send(self._accepting, calls)(), strict=True
-                ):
-                    found[number] = answer
+            found = self._with_owners(client, first, answers())
+            for part in later:
+                found += self._with_owners(client, part, self._call_accept(client, part)())
+            for each in found:
+                if isinstance(each, Exception):
+                    raise each
             return found
 
         return versions
+
+    def _call_accept(self, client: Client, changes: Sequence[Change]) -> Callable[[], list[Any]]:
+        return client.send(self._accepting, list(map(self._accept_call, changes)))
+
+    def _with_owners(
+        self, client: Client, changes: Sequence[Change], found: list[Any]
+    ) -> list[Any]:
+        """Repeat the calls that need the keys of owners' topics; return the versions and errors.
+
+        The change names no owner, or the task has another owner by now.
+        """
+        repeats = 0
+        while unknown := [n for n, answer in enumerate(found) if isinstance(answer, list)]:
+            if repeats == _MAX_REPEATS:
+                raise _changes_hands(changes[unknown[0]].task_id)
+            repeats += 1
+            for number in unknown:
+                self._remember(changes[number].task_id, found[number])
+            # Not with what is remembered: it may be less than a batch needs.
+            calls = [self._keys.accept(changes[n], found[n]) for n in unknown]
+            for number, answer in zip(unknown, client.send(self._accepting, calls)(), strict=True):
+                found[number] = answer
+        return found
 
     def _accept_call(self, change: Change) -> Call:
         return self._keys.accept(change, self._owners.get(change.task_id, ()))
@@ -201,10 +244,13 @@ class RedisStore(Store):
                 client.zrem(expiry, *task_ids)
 
     def _forget_one(self, task_id: str, *withdraw: str) -> bool:
-        count, other = self._forget([task_id], "", *withdraw)
-        while other is not None:
-            count, other = self._forget([task_id], other, *withdraw)
-        return bool(count)
+        owner = ""
+        for _ in range(1 + _MAX_REPEATS):
+            count, other = self._forget([task_id], owner, *withdraw)
+            if other is None:
+                return bool(count)
+            owner = other
+        raise _changes_hands(task_id)
 
     def _forget(
         self, task_ids: Sequence[str], owner: str, *withdraw: str

@@ -216,6 +216,66 @@ def test_many_changes_are_sent_in_one_go_and_in_their_order(store):
     assert list(store.send_all([*changes, changes[-1]])()) == [1, 2, 3, 1, 2, 3, 0]
 
 
+def test_changes_of_one_task_keep_their_order_if_only_some_of_them_name_its_owner(store):
+    published, started, ended = some_life("t", owner="42")
+    changes = [published, started, ended._replace(owner="42"), *some_life("u")]
+    assert list(store.send_all(changes)()) == [1, 2, 3, 1, 2, 3]
+    assert store.status("t").state == "SUCCESS"
+    assert list(store.send_all([])()) == []
+
+
+def test_an_error_in_a_batch_does_not_keep_the_changes_back_that_need_a_second_call(clean_redis):
+    store = get_store()
+    assert store.accept(Change(task_id="u", state="PENDING", owner="42")) == 1
+    later = [
+        Change(task_id="u", state=state, run_id="a", begins=True)
+        for state in ("STARTED", "SUCCESS")
+    ]
+    with redis.Redis.from_url(clean_redis) as client:
+        client.set("realtime:task:t", "no hash")
+        with pytest.raises(redis.exceptions.ResponseError, match="WRONGTYPE"):
+            store.send_all([Change(task_id="t", state="PENDING"), *later])()
+    assert (store.status("u").state, store.status("u").version) == ("SUCCESS", 3)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.accept(Change(task_id="t", state="SUCCESS", publication="p")),
+        lambda store: store.forget("t"),
+    ],
+    ids=["accept", "forget"],
+)
+def test_a_task_that_has_another_owner_at_each_call_is_given_up_for_now(
+    clean_redis, monkeypatch, call
+):
+    store, other, calls = get_store(), redis_module.RedisStore(), []
+
+    def ending(name):
+        return Change(task_id="t", state="SUCCESS", publication=name, owner=name)
+
+    class Moving:
+        """A script that calls the real one after the task came to another owner."""
+
+        def __init__(self, script):
+            self._script = script
+
+        def __getattr__(self, name):
+            if name in ("sha", "call"):
+                calls.append(name)
+                assert other.accept(ending(f"owner{len(calls)}"))
+            return getattr(self._script, name)
+
+    assert other.accept(ending("owner"))
+    monkeypatch.setattr(store, "_accepting", Moving(store._accepting))
+    monkeypatch.setattr(store, "_forgetting", Moving(store._forgetting))
+    with pytest.raises(redis.exceptions.WatchError, match="'t' had another owner"):
+        call(store)
+    assert len(calls) == 1 + redis_module._MAX_REPEATS
+    monkeypatch.undo()
+    assert store.forget("t")
+
+
 def test_a_change_that_names_its_owner_is_one_call_to_redis_and_one_without_is_two(clean_redis):
     store = get_store()
     owned = [change._replace(owner="42") for change in some_life("t")[:2]]
