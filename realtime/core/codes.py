@@ -24,6 +24,7 @@ class CloseCode(enum.IntEnum):
     it does not.
     """
 
+    INTERNAL = 1011  #: a frame could not be sent
     RESTART = 1012  #: the server restarts
     FULL = 1013  #: too many connections
     IDLE = 4000  #: the client did not subscribe in time

@@ -5,7 +5,7 @@ Relied on, of Daphne 4.2: ``WebSocketProtocol`` puts messages for the applicatio
 ``serverSend`` and ``serverClose``. Of autobahn: ``dropConnection`` ends a connection,
 ``failHandshake`` refuses one, ``onMessageFrameBegin`` announces a fragment, and ``sendCloseFrame``
 sends any code. Where that is not so, Daphne's own class serves: without backpressure, and without
-the close codes 1012 and 1013, which it refuses. What is undocumented beyond that is in
+the close codes 1011 to 1013, which it refuses. What is undocumented beyond that is in
 ``fast_websocket.py``.
 """
 
@@ -121,5 +121,5 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
             super().sendMessage(payload, isBinary, **options)
 
     def serverClose(self, code: int | None = None) -> None:  # noqa: N802 - Daphne's name
-        """Close. autobahn's `sendClose` refuses 1012 and 1013, which are newer than its list."""
+        """Close. autobahn's `sendClose` refuses 1011 to 1013: its list has private codes only."""
         self.sendCloseFrame(code=1000 if code is None else code)

@@ -1,14 +1,16 @@
 """Frames that wait for one client.
 
 A client that keeps up gets every event. For a slow one, progress is merged to the newest of its
-task; endings, STARTED and RETRY are always sent. A client that accepts nothing for too long, or
-for which too much waits, is closed: when it connects again, it recovers or gets a snapshot.
+task; endings, STARTED and RETRY are always sent. A client that accepts nothing for too long, for
+which too much waits, or whose transport raises is closed: when it connects again, it recovers or
+gets a snapshot.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
@@ -34,7 +36,10 @@ class Sink(Protocol):
     write: Callable[[str], bool] | None
 
     async def send(self, text: str) -> None:
-        """Send a frame; return when the transport accepts the next one."""
+        """Send a frame; return when the transport accepts the next one.
+
+        If this or ``write`` raises, nothing more is sent: what was sent is not known.
+        """
         ...
 
     async def close(self, code: int) -> None:
@@ -61,7 +66,8 @@ class _Event(NamedTuple):
     event: Event
 
 
-_Item = str | _Reading | _Event | CloseCode
+#: A close code ends the connection, and so does what the sink raised.
+_Item = str | _Reading | _Event | CloseCode | Exception
 
 
 class Outbox:
@@ -76,6 +82,7 @@ class Outbox:
         "_max_bytes",
         "_max_events",
         "_number",
+        "_on_failure",
         "_progress",
         "_room",
         "_sending",
@@ -89,9 +96,11 @@ class Outbox:
         "closed",
     )
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, on_failure: Callable[[], Awaitable[None]]) -> None:
         settings = conf()
         self._sink = sink
+        #: Releases everything of the client, after the sink has raised.
+        self._on_failure = on_failure
         self._write = sink.write
         self._max_events = settings.MAX_OUTBOX_EVENTS
         self._max_bytes = settings.MAX_OUTBOX_BYTES
@@ -117,20 +126,19 @@ class Outbox:
 
     def put(self, frame: str) -> None:
         """Append a frame."""
-        if not self._write_now(frame):
+        if not (self._is_empty() and self._write_now(frame)):
             self._append(frame)
 
     def put_reading(self, cursor: Cursor, position: Position, frame: str) -> None:
         """Append a frame that brings a subscriber to ``position``."""
-        if self._write_now(frame):
+        if self._is_empty() and self._write_now(frame):
             cursor.sent = position
         else:
             self._append(_Reading(cursor, position, frame))
 
     def put_event(self, cursor: Cursor, event: Event) -> None:
         """Append an event; where much waits, remove the progress of its task that waits."""
-        write = self._write
-        if write is not None and self._is_empty() and write(_frame_of(cursor.topic, event)):
+        if self._is_empty() and self._write_now(_frame_of(cursor.topic, event)):
             cursor.sent = event.position
             return
         key = cursor, event.task_id
@@ -171,7 +179,7 @@ class Outbox:
     async def stop(self) -> None:
         """Send nothing more."""
         self._end()
-        if self._task is not None:
+        if self._task not in (None, asyncio.current_task()):
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
@@ -188,6 +196,8 @@ class Outbox:
             if self.closed:
                 is_over = True
                 await self._close_slow()
+        except Exception as error:  # noqa: BLE001 - transports fail in many ways
+            await self._fail(error)
         finally:
             if is_over:
                 self._end()
@@ -204,6 +214,8 @@ class Outbox:
             if isinstance(item, CloseCode):
                 await self._sink.close(int(item))
                 return True
+            if isinstance(item, Exception):
+                raise item
             self._last_sent_at = loop.time()
             if self._timer is None:
                 self._timer = loop.call_later(self._slow_timeout, self._check_slow, loop)
@@ -213,8 +225,14 @@ class Outbox:
         return False
 
     def _write_now(self, frame: str) -> bool:
-        """Write a frame past the queue, if nothing is in it; return whether it was written."""
-        return self._is_empty() and self._write is not None and self._write(frame)
+        """Write a frame past the empty queue; return whether it is not to be queued."""
+        if self._write is None:
+            return False
+        try:
+            return self._write(frame)
+        except Exception as error:  # noqa: BLE001 - transports fail in many ways
+            self._append(error)
+            return True
 
     def _is_empty(self) -> bool:
         return not self._waiting and self._last_sent_at is None and not self.closed
@@ -247,6 +265,19 @@ class Outbox:
         self._progress.clear()
         self._size = 0
         self._notify_of_room()
+
+    async def _fail(self, error: Exception) -> None:
+        """Close, since the sink raised; release everything, even if the sink cannot be closed."""
+        # A server may raise OSError for a client that is gone.
+        level = logging.INFO if isinstance(error, OSError) else logging.WARNING
+        logger.log(level, "send_failed error=%r", error)
+        self._end()
+        try:
+            async with asyncio.timeout(self._slow_timeout):
+                await self._sink.close(int(CloseCode.INTERNAL))
+        except Exception as failure:  # noqa: BLE001 - transports fail in many ways
+            logger.log(level, "close_failed error=%r", failure)
+        await self._on_failure()
 
     async def _close_slow(self) -> None:
         logger.info("connection_slow")

@@ -94,7 +94,7 @@ class ClientSession:
         self.address = client_address(scope)
         self._hub: Hub = get_hub()
         self._sink = sink
-        self._outbox = Outbox(sink)
+        self._outbox = Outbox(sink, self.leave)
         self.subscriptions = Subscriptions(user, self._hub, self._outbox)
         self._closing = self._expects_new_key = False
         #: Ends the connection, unless the client subscribes.

@@ -23,7 +23,7 @@ _Send = Callable[[Any], Awaitable[None]]
 #: In the scope, if the server can write a text past its own queue.
 WRITE: Final = "realtime.write"
 #: Codes that Daphne as shipped refuses with an exception, which would leave the connection open.
-_REFUSED: Final = (CloseCode.RESTART, CloseCode.FULL)
+_REFUSED: Final = (CloseCode.INTERNAL, CloseCode.RESTART, CloseCode.FULL)
 #: The code in place of these: clients reconnect after it too, and ``closing`` has the right one.
 _IN_PLACE: Final = 4000
 

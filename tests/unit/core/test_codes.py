@@ -6,7 +6,7 @@ from realtime.core.codes import CloseCode, ErrorCode
 
 
 def test_close_codes_are_the_contracts():
-    assert sorted(CloseCode) == [1012, 1013, 4000, 4001, 4002, 4500, 4501, 4503, 4509]
+    assert sorted(CloseCode) == [1011, 1012, 1013, 4000, 4001, 4002, 4500, 4501, 4503, 4509]
 
 
 @pytest.mark.parametrize("code", CloseCode)

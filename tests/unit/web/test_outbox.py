@@ -12,6 +12,7 @@ from realtime.core import frames
 from realtime.core.codes import CloseCode
 from realtime.core.event import Event
 from realtime.core.position import Position
+from realtime.web import outbox as outbox_module
 from realtime.web.cursor import Cursor
 from realtime.web.outbox import Outbox
 from tests.until import until
@@ -21,7 +22,8 @@ ROOM = 4
 
 
 @pytest.fixture(autouse=True)
-def _small_room():
+def _small_room(monkeypatch):
+    monkeypatch.setattr(outbox_module, "_CLOSING_TIMEOUT", DEADLINE)
     with override_settings(REALTIME={"MAX_OUTBOX_EVENTS": ROOM}):
         yield
 
@@ -52,6 +54,14 @@ class QueueingSink:
         return [json.loads(m["text"]) if "text" in m else m for m in messages]
 
 
+async def nothing():
+    """Release nothing."""
+
+
+def make_outbox(sink, on_failure=nothing):
+    return Outbox(sink, on_failure)
+
+
 @pytest.fixture
 async def sink():
     return QueueingSink()
@@ -59,7 +69,7 @@ async def sink():
 
 @pytest.fixture
 async def outbox(sink):
-    outbox = Outbox(sink)
+    outbox = make_outbox(sink)
     yield outbox
     await outbox.stop()
 
@@ -211,7 +221,7 @@ def ends(messages):
 
 async def test_a_client_that_accepts_nothing_for_too_long_gets_the_reason_and_is_closed(sink):
     with override_settings(REALTIME={"SLOW_TIMEOUT": 0.1}):
-        outbox = Outbox(sink)
+        outbox = make_outbox(sink)
     sink.accepts.clear()
     outbox.put(frames.pong(1))
     outbox.put(frames.pong(2))
@@ -222,7 +232,8 @@ async def test_a_client_that_accepts_nothing_for_too_long_gets_the_reason_and_is
     assert len(outbox) == 0, "nothing is kept for a client that was dropped"
 
 
-async def test_a_client_that_does_not_accept_the_reason_is_closed_all_the_same():
+async def test_a_client_that_does_not_accept_the_reason_is_closed_all_the_same(monkeypatch):
+    monkeypatch.setattr(outbox_module, "_CLOSING_TIMEOUT", 0.1)
     closed = asyncio.Event()
 
     class Dead(QueueingSink):
@@ -233,7 +244,7 @@ async def test_a_client_that_does_not_accept_the_reason_is_closed_all_the_same()
             closed.set()
 
     with override_settings(REALTIME={"SLOW_TIMEOUT": 0.1}):
-        outbox = Outbox(Dead())
+        outbox = make_outbox(Dead())
     outbox.put(frames.pong(1))
     async with asyncio.timeout(DEADLINE):
         await closed.wait()
@@ -244,7 +255,7 @@ async def test_a_client_that_accepts_a_frame_now_and_then_is_not_slow(sink, monk
     clock = loop.time
     monkeypatch.setattr(loop, "time", lambda: clock() + ahead)
     with override_settings(REALTIME={"SLOW_TIMEOUT": 3000}):
-        outbox = Outbox(sink)
+        outbox = make_outbox(sink)
     for number in range(8):
         sink.accepts.clear()
         outbox.put(frames.pong(number))
@@ -258,7 +269,7 @@ async def test_a_client_that_accepts_a_frame_now_and_then_is_not_slow(sink, monk
 
 async def test_endings_that_fill_the_outbox_close_the_client(sink, at):
     with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 1000}):
-        outbox = Outbox(sink)
+        outbox = make_outbox(sink)
     sink.accepts.clear()
     offset = 0
     while not outbox.closed:
@@ -271,7 +282,7 @@ async def test_endings_that_fill_the_outbox_close_the_client(sink, at):
 
 async def test_progress_that_fills_the_outbox_is_merged_and_closes_no_connection(sink, at):
     with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 1000, "MAX_OUTBOX_EVENTS": 1_000_000}):
-        outbox = Outbox(sink)
+        outbox = make_outbox(sink)
     sink.accepts.clear()
     for offset in range(1, 501):
         outbox.put_event(at["task:a"], event(offset))
@@ -283,7 +294,7 @@ async def test_progress_that_fills_the_outbox_is_merged_and_closes_no_connection
 
 async def test_a_client_that_accepts_no_answers_waits_with_the_next_request(sink):
     with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 100}):
-        outbox = Outbox(sink)
+        outbox = make_outbox(sink)
     sink.accepts.clear()
     outbox.put(json.dumps("x" * 101))
     await asyncio.sleep(0)  # it is being sent
@@ -302,7 +313,7 @@ async def test_a_client_that_accepts_no_answers_waits_with_the_next_request(sink
 def test_every_offset_is_sent_or_counted_and_offsets_rise(states):
     async def read_all():
         sink = QueueingSink()
-        outbox = Outbox(sink)
+        outbox = make_outbox(sink)
         at = Cursors()
         place = Position("e", 0)
         outbox.put_reading(at["task:a"], place, frames.snapshot("task:a", place, []))
@@ -365,7 +376,7 @@ async def writing_sink():
 
 @pytest.fixture
 async def direct(writing_sink):
-    outbox = Outbox(writing_sink)
+    outbox = make_outbox(writing_sink)
     yield outbox
     await outbox.stop()
 
@@ -418,7 +429,7 @@ async def test_merged_events_are_counted_from_the_last_written_event(direct, wri
 
 async def test_nothing_is_written_after_a_client_was_dropped(writing_sink, at):
     with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 100}):
-        outbox = Outbox(writing_sink)
+        outbox = make_outbox(writing_sink)
     writing_sink.has_room = False
     writing_sink.accepts.clear()
     while not outbox.closed:
@@ -446,7 +457,7 @@ async def test_the_sending_task_exists_only_while_something_waits(direct, writin
 
 async def test_a_client_dropped_as_it_accepts_the_last_frame_gets_the_reason_all_the_same(sink):
     with override_settings(REALTIME={"MAX_OUTBOX_BYTES": 100}):
-        outbox = Outbox(sink)
+        outbox = make_outbox(sink)
     sink.accepts.clear()
     outbox.put(json.dumps({"type": "x" * 101}))
     await asyncio.sleep(0)  # it is being sent

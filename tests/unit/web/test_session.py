@@ -144,6 +144,72 @@ async def test_a_session_that_is_left_leaves_nothing_behind(session, sink):
     assert [frame["type"] for frame in sink.frames] == ["welcome", "subscribed"]
 
 
+class BrokenSink(QueueingSink):
+    """Raises once it is broken."""
+
+    def __init__(self, *, closes):
+        super().__init__()
+        self.is_broken = False
+        self.closes = closes
+        self.close_codes = []
+
+    async def send(self, text):
+        if self.is_broken:
+            raise RuntimeError("canary")
+        await super().send(text)
+
+    async def close(self, code):
+        self.close_codes.append(code)
+        if not self.closes:
+            raise RuntimeError("canary")
+
+
+class BrokenWritingSink(BrokenSink):
+    """The same for a sink that writes at once."""
+
+    def write(self, text):
+        if self.is_broken:
+            raise RuntimeError("canary")
+        self.frames.append(json.loads(text))
+        return True
+
+
+@pytest.mark.parametrize("closes", [True, False])
+@pytest.mark.parametrize("broken", [BrokenSink, BrokenWritingSink])
+async def test_a_sink_that_raises_is_closed_and_nothing_of_its_session_remains(
+    broken, closes, caplog
+):
+    sink = broken(closes=closes)
+    session = ClientSession({"headers": [], "client": ("192.0.2.1", 1), "user": None}, sink)
+    assert await session.open()
+    await subscribe(session)
+    watched = get_hub()._watched[TOPIC]
+    sink.is_broken = True
+    get_store().accept(Change(task_id="a", state="STARTED"))
+    await auntil(lambda: session not in get_registry() and TOPIC not in get_hub()._watched)
+    assert sink.close_codes == [CloseCode.INTERNAL]
+    assert len(session.subscriptions) == 0
+    assert not watched.subscriptions
+    assert not await session.accepts_frame()
+    assert [frame["type"] for frame in sink.frames] == ["welcome", "subscribed"]
+    assert "subscriber_failed" not in caplog.text
+    await session.leave()
+    await get_hub().close()
+
+
+async def test_a_sink_that_raises_as_it_is_closed_is_closed_once_more(session, sink):
+    codes = []
+
+    async def close(code):
+        codes.append(code)
+        raise RuntimeError("canary")
+
+    sink.close = close
+    session.restart()
+    await auntil(lambda: session not in get_registry())
+    assert codes == [CloseCode.RESTART, CloseCode.INTERNAL]
+
+
 async def test_a_session_without_room_gets_the_reason_and_joins_nothing(sink, monkeypatch):
     monkeypatch.setattr(process, "open", 10**9)
     session = ClientSession({"headers": [], "client": None, "user": None}, sink)

@@ -153,7 +153,7 @@ async def test_a_server_that_refuses_the_code_1012_closes_with_one_that_lets_cli
     received, sent = asyncio.Queue(), []
 
     async def send(message):
-        if message.get("code") in (1012, 1013):
+        if message.get("code") in (1011, 1012, 1013):
             raise ValueError("invalid close code")  # as Daphne does without our server
         sent.append(message)
 
@@ -167,4 +167,23 @@ async def test_a_server_that_refuses_the_code_1012_closes_with_one_that_lets_cli
     received.put_nowait({"type": "websocket.disconnect", "code": 4000})
     await serving
     assert len(get_registry()) == 0
+    await consumer.session._hub.close()
+
+
+async def test_a_connection_that_cannot_send_is_closed_so_that_the_client_reconnects():
+    received, sent = asyncio.Queue(), []
+
+    async def send(message):
+        if "pong" in message.get("text", ""):
+            raise RuntimeError("canary")
+        sent.append(message)
+
+    consumer = TaskConsumer()
+    serving = asyncio.create_task(consumer(SCOPE, received.get, send))
+    received.put_nowait({"type": "websocket.connect"})
+    received.put_nowait({"type": "websocket.receive", "text": '{"type":"ping","id":3}'})
+    await auntil(lambda: sent and sent[-1] == {"type": "websocket.close", "code": 1011})
+    await auntil(lambda: len(get_registry()) == 0)
+    received.put_nowait({"type": "websocket.disconnect", "code": 1011})
+    await serving
     await consumer.session._hub.close()
