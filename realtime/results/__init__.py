@@ -41,7 +41,6 @@ __all__ = [
     "ended_since",
     "is_readable",
     "is_searchable",
-    "is_unique",
     "stored_ending",
     "stored_endings",
     "stored_result",
@@ -69,7 +68,7 @@ class Ending(NamedTuple):
         the ending of an earlier publication: then the ending must have been stored after
         ``published_at``. That time is None if the publisher does not use this service.
         """
-        if not again and (is_unique(task_id) or published_at is None):
+        if not again and (_is_unique(task_id) or published_at is None):
             return True
         published = jsontext.moment_of(published_at)
         if self.stored_at is None or published is None:
@@ -79,7 +78,7 @@ class Ending(NamedTuple):
         return self.stored_at - step >= published
 
 
-def is_unique(task_id: str) -> bool:
+def _is_unique(task_id: str) -> bool:
     """Return whether an id belongs to one task only: a random UUID, as Celery makes them."""
     try:
         return uuid.UUID(task_id).version in _UNIQUE_VERSIONS
@@ -112,11 +111,18 @@ def stored_endings(task_ids: Sequence[str]) -> dict[str, Ending]:
     }
 
 
-def stored_result(task_id: str) -> tuple[bool, Any]:
-    """Return whether the backend stores a readable result of a successful task, and that result."""
+def stored_result(
+    task_id: str, *, again: bool = False, published_at: str | None = None
+) -> tuple[bool, Any]:
+    """Return whether the backend stores a readable result of a successful task, and that result.
+
+    It must belong to the task's current publication: see :meth:`Ending.belongs_to`.
+    """
     meta = _metas([task_id]).get(task_id, {})
     result = meta.get("result")
-    return meta.get("status") == SUCCESS and result is not UNREADABLE, result
+    success = Ending(SUCCESS, {}, _moment(meta.get("date_done")))
+    found = meta.get("status") == SUCCESS and result is not UNREADABLE
+    return found and success.belongs_to(task_id, again=again, published_at=published_at), result
 
 
 def ended_since(since: datetime) -> Iterator[Sequence[Row]]:

@@ -7,7 +7,7 @@ from typing import Final
 from realtime.core.change import Change
 from realtime.core.jsontext import dumps
 from realtime.core.logs import get_logger
-from realtime.results import is_unique, stored_ending, stored_result
+from realtime.results import stored_ending, stored_result
 from realtime.results.redaction import encode_result
 from realtime.store import get_store
 
@@ -57,12 +57,8 @@ def _whole_result(task_id: str) -> str | None:
         return None
     if not status.truncated:
         return dumps(status.result)
-    if status.run > 1 or not is_unique(task_id):
-        again = status.run > 1 and status.published_at is not None
-        ending = stored_ending(task_id)
-        if ending and not ending.belongs_to(task_id, again=again, published_at=status.published_at):
-            return None
-    found, value = stored_result(task_id)
+    again = status.run > 1 and status.published_at is not None
+    found, value = stored_result(task_id, again=again, published_at=status.published_at)
     return encode_result(value)[0] if found else None
 
 

@@ -19,6 +19,7 @@ from django.conf import settings
 from django.test import AsyncClient, override_settings
 
 import realtime
+from realtime import results
 from realtime.core import jsontext
 from realtime.core.change import Change
 from realtime.core.topics import Topic
@@ -217,6 +218,34 @@ def test_for_a_random_id_that_was_published_once_no_clock_decides(
     backend.store_result(task_id, 7, "SUCCESS")
     reconciler.reconcile()
     assert state_of(task_id) == "SUCCESS"
+
+
+# Whole results
+
+
+@pytest.mark.parametrize("backend", KINDS, indirect=True)
+@pytest.mark.parametrize("repeated", [False, True], ids=["published once", "published again"])
+@pytest.mark.parametrize("stored", ["before", "after"])
+@pytest.mark.parametrize("task_id", ["nightly", uuid()], ids=["own id", "unique id"])
+def test_a_whole_result_is_read_by_one_query_if_it_belongs_to_the_publication(
+    backend: Any, monkeypatch: pytest.MonkeyPatch, task_id: str, stored: str, repeated: bool
+) -> None:
+    if stored == "before":
+        backend.store_result(task_id, 7, "SUCCESS")
+    for publication in ["p1", "p2"] if repeated else ["p2"]:
+        truncated = {"truncated": "true"}
+        publish(task_id, publication, state="SUCCESS", attempt=0, fields=truncated)
+    if stored == "after":
+        published = datetime.now(UTC)
+        # The time of a publication has milliseconds.
+        until(lambda: datetime.now(UTC) - published > timedelta(milliseconds=2))
+        backend.store_result(task_id, 7, "SUCCESS")
+    queries: list[Any] = []
+    read = results._metas
+    monkeypatch.setattr(results, "_metas", lambda ids: queries.append(ids) or read(ids))
+    belongs = stored == "after" or not (task_id == "nightly" or repeated)
+    assert recall_module._whole_result(task_id) == ("7" if belongs else None)
+    assert queries == [[task_id]]
 
 
 # When it ended
