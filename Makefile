@@ -35,7 +35,7 @@ field: dev
 load: dev
 	@$(VENV) -m tests.load $(ARGS)
 
-# Measures everything in some 35 minutes; ARGS="--only delivery" selects some, ARGS=--write updates the docs.
+# Measures everything in about half an hour; ARGS="--only delivery" selects some, ARGS=--write updates the docs.
 bench: benchenv
 	@CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" $(VENV) -m benchmarks $(ARGS)
 

@@ -1,7 +1,7 @@
 """Compare this service with other solutions, in one run on one machine.
 
-This command starts real processes: Redis, prefork workers, web servers. The results are stored in
-benchmarks/results/. The exit code is 1 if a target is missed.
+This command starts real processes: Redis, prefork workers, web servers. It stores the results in
+benchmarks/results/, and exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .report import Table
 from .stage import FULL, QUICK, stage
 from .targets import TARGETS, verdicts
 
-#: In the order of measuring.
+#: The works, in the order in which they run.
 WORKS = (
     *("publish", "tasks", "delivery", "own", "handshakes", "idle"),
     *("latency", "browser", "polling", "scaling", "store"),
@@ -32,15 +32,15 @@ RESULTS = Path(__file__).with_name("results")
 
 
 def main(arguments: list[str]) -> int:
-    """Run, print, and return the exit code."""
+    """Run the chosen works, print their tables and verdicts, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the ratios of a few works")
-    parser.add_argument("--only", default="", help=f"some of {','.join(WORKS)}")
+    parser.add_argument("--quick", action="store_true", help="measure only a few ratios")
+    parser.add_argument("--only", default="", help=f"the works to measure, of {','.join(WORKS)}")
     parser.add_argument("--write", action="store_true", help="write the results into the docs")
     options = parser.parse_args(arguments)
     chosen = options.only.split(",") if options.only else QUICK_WORKS if options.quick else WORKS
     if unknown := set(chosen) - set(WORKS):
-        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(WORKS)}")
+        parser.error(f"unknown: {', '.join(unknown)}; allowed: {', '.join(WORKS)}")
     lock_environment()
     tables = measure(chosen, quick=options.quick)
     lines, met = verdicts(tables, TARGETS)
@@ -83,7 +83,7 @@ def description(on: dict[str, Any]) -> list[str]:
 
 
 def keep(table: Table, on: dict[str, Any]) -> None:
-    """Store a work's figures, with the machine and the versions."""
+    """Store the figures of a work as JSON, with the machine and the versions."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"on": on, **table.as_json()}, ensure_ascii=False, indent=1)
     (RESULTS / f"{table.name}.json").write_text(text + "\n", encoding="utf-8")

@@ -17,4 +17,4 @@ app = Celery(
 app.config_from_object("django.conf:settings", namespace="CELERY")
 
 if WAY == "tutorial":
-    from benchmarks.peers import tutorial_signals  # noqa: F401 - it connects them
+    from benchmarks.peers import tutorial_signals  # noqa: F401 - connects its receivers

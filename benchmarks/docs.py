@@ -1,4 +1,4 @@
-"""Writes the results into `docs/performance.md`, between its markers, and draws the plots."""
+"""Write the results into `docs/performance.md`, between its markers, and draw the plots."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def write(results: Path, names: tuple[str, ...]) -> None:
 
 
 def _machine(kept: Mapping[str, Any]) -> list[str]:
-    """Return the lines with time, machine and versions; of each run if there were several."""
+    """Return lines with the time, the machine and the versions of each run."""
     runs: dict[str, list[str]] = {}
     for name, text in kept.items():
         on = text["on"]
@@ -67,21 +67,21 @@ def _machine(kept: Mapping[str, Any]) -> list[str]:
         runs.setdefault(f"{on['date']}, {where}.\n\n{versions}.", []).append(name)
     if len(runs) == 1:
         return list(runs)
-    lines = [f"**Not in one run**, but in {len(runs)}:"]
+    lines = [f"**Measured in {len(runs)} runs**, not in one:"]
     for run, names in runs.items():
         lines += ["", f"{', '.join(names)}: {run}"]
     return lines
 
 
 def _plot(tables: Mapping[str, Table]) -> None:
-    """Draw the plots; none if matplotlib is not installed."""
+    """Draw the plots. Without matplotlib, print that and draw none."""
     try:
         import matplotlib as mpl
     except ImportError:
-        print("matplotlib is not installed: no plots")
+        print("matplotlib is not installed: the plots were not drawn")
         return
     mpl.use("svg")
-    # Equal figures must make an equal file, and text must stay text.
+    # The same figures must give the same file, and text must stay text.
     mpl.rcParams.update({"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.size": 10})
     for name, plots in _PLOTS.items():
         for draw, column, case, file in plots:
@@ -138,7 +138,7 @@ def _save(figure: Any, file: str) -> None:
     pyplot.close(figure)
 
 
-#: By work: the kind of plot, its columns, and its file.
+#: By work, its plots: the function that draws it, the column, the case, and the file.
 _PLOTS = {
     "publish": ((_bars, "wall p50 µs", "", "performance-publish.svg"),),
     "tasks": ((_bars, "tasks/s", "no-op", "performance-tasks.svg"),),

@@ -1,9 +1,9 @@
-"""Measures whether the time of an answer distinguishes a foreign task from an unknown one.
+"""Measure whether the time of an answer reveals that another user's task exists.
 
     python -m benchmarks.guessing
 
-Both get the same bytes. A signed-in user requests a thousand of each, in turns; the medians must
-be within 5 % of each other.
+A signed-in user requests a thousand tasks of another user and a thousand unknown ids, in turns.
+Both get the same bytes; the median times must be within 5 % of each other.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def main() -> int:
             foreign = [str(uuid.uuid4()) for _ in range(ROUNDS)]
             for task_id in foreign:
                 get_store().accept(Change(task_id=task_id, state="STARTED", owner="another"))
-            missing = [str(uuid.uuid4()) for _ in range(ROUNDS)]
+            unknown = [str(uuid.uuid4()) for _ in range(ROUNDS)]
             session = client.cookies["sessionid"].value
             one, other = median_seconds(
-                f"http://127.0.0.1:{server.port}", session, foreign, missing
+                f"http://127.0.0.1:{server.port}", session, foreign, unknown
             )
         finally:
             there.close()
     ratio = max(one, other) / min(one, other)
-    print(f"median of {ROUNDS} answers: foreign {one * 1000:.3f} ms, missing {other * 1000:.3f} ms")
+    print(f"median of {ROUNDS}: another user's {one * 1000:.3f} ms, unknown {other * 1000:.3f} ms")
     print(f"ratio {ratio:.3f}, at most {TOLERANCE}: {'met' if ratio <= TOLERANCE else 'NOT MET'}")
     return 0 if ratio <= TOLERANCE else 1
 

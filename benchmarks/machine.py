@@ -1,4 +1,4 @@
-"""The machine: which process runs on which core, and the CPU time that it uses (Linux)."""
+"""The machine (Linux only): which process runs on which core, and the CPU time that it uses."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ PACKAGES = (
     *("uvicorn", "uvloop", "python-socketio", "django-eventstream", "celery-progress"),
     "websockets",
 )
-#: The most sockets of one process.
+#: The most file descriptors of one process, and so the most sockets.
 FILES = 20_000
-#: Seconds to wait for a process to sleep, before its CPU time is read.
+#: The longest time in seconds to wait until a process sleeps, before its CPU time is read.
 SETTLING = 0.5
-#: The measured server and the load have separate cores; with one core they share it.
+#: The measured server and the load have separate cores; on a machine with one core they share it.
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORES = CORES[:1]
 LOAD_CORES = CORES[1:] or CORES
 
 
 def prepare() -> None:
-    """Prepare this process as the load: on its own cores, and with enough descriptors."""
+    """Prepare this process to be the load: on its own cores, and with enough file descriptors."""
     os.sched_setaffinity(0, LOAD_CORES)
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
@@ -43,20 +43,20 @@ def prepare() -> None:
 
 
 def cpu_time(pids: Iterable[int]) -> float:
-    """Return the CPU time, of all threads, that processes have used, in µs.
+    """Return the CPU time in µs that processes have used, in all their threads.
 
-    This first waits until the processes sleep, half a second at most.
+    Waits until each process sleeps, for half a second at most.
     """
     return sum(_cpu_time(pid) for pid in pids) / 1000
 
 
 def _cpu_time(pid: int) -> int:
-    # To another process, the clock includes a thread's time since the last tick (4 ms) only when
-    # the thread sleeps or is stopped.
+    # Read from another process, this clock lacks a thread's time since the last tick (4 ms),
+    # unless the thread sleeps or is stopped.
     until = time.monotonic() + SETTLING
     while state(pid) == "R" and time.monotonic() < until:
         time.sleep(0.0002)
-    # The process's own clock (clock_getcpuclockid(3)): /proc has ticks of 10 ms.
+    # The process' own clock (clock_getcpuclockid(3)). /proc counts in ticks of 10 ms.
     return time.clock_gettime_ns((~pid << 3) | 2)
 
 
@@ -67,7 +67,7 @@ def memory(pids: Iterable[int]) -> float:
 
 
 def stolen() -> Callable[[], float]:
-    """Return a function for the share of CPU time that others on the host have used since."""
+    """Begin to count; return a function for the share of CPU time that the host gave to others."""
     taken, total = _ticks()
 
     def since() -> float:
@@ -78,7 +78,8 @@ def stolen() -> Callable[[], float]:
 
 
 def _ticks() -> tuple[int, int]:
-    # proc(5): user nice system idle iowait irq softirq steal; later ones are in user and nice.
+    # proc(5): user nice system idle iowait irq softirq steal. The later fields (guest time) are
+    # included in user and nice.
     ticks = [int(text) for text in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
     return ticks[7], sum(ticks)
 
@@ -90,7 +91,7 @@ def state(pid: int) -> str:
 
 
 def rest(pids: Iterable[int], *, timeout: float = 60.0) -> None:
-    """Return when processes are idle: under 5 % of a core for 0.2 s."""
+    """Wait until processes are idle: under 5 % of a core for 0.2 s. Give up after `timeout` s."""
     pids = list(pids)
     deadline = time.monotonic() + timeout
     while True:
@@ -101,7 +102,7 @@ def rest(pids: Iterable[int], *, timeout: float = 60.0) -> None:
 
 
 def describe(redis_url: str) -> dict[str, Any]:
-    """Return the time, the machine and the versions."""
+    """Return the present time, the machine and the versions of the libraries."""
     with redis.Redis.from_url(redis_url) as client:
         info = client.info("server")
     name = "valkey" if "valkey_version" in info else "redis"
@@ -112,7 +113,7 @@ def describe(redis_url: str) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
-        # To the minute: works with the same time were measured in one run.
+        # To the minute: works with equal times were measured in one run.
         "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "cpu": _cpu_model(),
         "cores": len(CORES),

@@ -1,11 +1,11 @@
-"""Compares this tree with an earlier commit: the same works on both, in interleaved pairs.
+"""Compare this tree with an earlier commit: the same works on both, in interleaved pairs.
 
     python -m benchmarks.pairs --base COMMIT [--pairs 20] [--only publish,no-op,one]
 
 Each side is a process of its own, with a Redis, a worker and a server of its tree. A pair is one
-round of each side, in alternating order. It prints the ratio of this tree to the base:
-the geometric mean of the pairs and its 95 % interval (by the bootstrap, 10,000 resamples). The exit
-code is 1 where an interval lies above the limit as a whole.
+round of each side, in alternating order. The command prints the ratio of this tree to the base: the
+geometric mean of the pairs and its 95 % interval (bootstrap with 10,000 resamples). It exits with 1
+if a whole interval is above the limit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-#: The figure of a round of each work. Less is better.
+#: By work, the figure of one round. Less is better.
 WORKS = {
     "publish": "CPU µs a publish",
     "no-op": "ms a no-op task",
@@ -33,20 +33,21 @@ WORKS = {
     "memory": "KiB an idle socket",
     "handshakes": "CPU ms a handshake, signed in and subscribed",
 }
+#: The highest ratio of this tree to the base that passes.
 LIMIT = 1.03
-CALLS = 300  #: publishes of a round
-TASKS = 150  #: no-op tasks of a round
-SOCKETS = 200
-SECONDS = 0.4  #: of a round of deliveries
-MANY = 1000  #: sockets of which one receives
-PUBLISHERS = 100  #: tasks of these that are published
+CALLS = 300  #: publishes in a round
+TASKS = 150  #: no-op tasks in a round
+SOCKETS = 200  #: subscribers of one task
+SECONDS = 0.4  #: length of a round of deliveries
+MANY = 1000  #: sockets, of which one receives each event
+PUBLISHERS = 100  #: sockets of these whose tasks are published
 IDLE = 500  #: sockets whose memory is measured
-BURST = 200  #: handshakes of a round
+BURST = 200  #: handshakes in a round
 RESAMPLES = 10_000
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run, print, and return the exit code."""
+    """Measure the pairs, print the ratios, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pairs", description=__doc__)
     parser.add_argument("--base", default="", help="the commit to compare with")
     parser.add_argument("--pairs", type=int, default=20)
@@ -68,49 +69,50 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def unpack(commit: str, root: Path, into: Path) -> None:
-    """Write a commit's tree into an empty folder."""
+    """Write the tree of a commit into an empty folder."""
     packed = subprocess.run(
         ["git", "archive", "--format=tar", commit], cwd=root, capture_output=True, check=True
     )
-    # Not `tarfile`, whose safe filter the first releases of Python 3.11 do not have.
+    # Not `tarfile`: the first releases of Python 3.11 lack its safe filter.
     subprocess.run(["tar", "-x", "-C", str(into)], input=packed.stdout, check=True)
 
 
-Ask = Callable[[str], float]
+#: Measures one round of a work; returns its figure.
+Measure = Callable[[str], float]
 
 
 @contextmanager
-def side(tree: Path) -> Iterator[Ask]:
-    """Start a process that measures one tree; yield a function that returns a round's figure."""
+def side(tree: Path) -> Iterator[Measure]:
+    """Start a process that measures one tree; yield a function that measures one round."""
     env = {**os.environ, "PYTHONPATH": str(tree)}
-    # Without -P Python would import from this file's folder, and so from this tree.
+    # Without -P Python would import `benchmarks` from this file's tree, for both sides.
     command = [sys.executable, "-P", __file__, "--side"]
     process = subprocess.Popen(
         command, cwd=tree, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    asked, answers = process.stdin, process.stdout
+    requests, answers = process.stdin, process.stdout
 
-    def ask(work: str) -> float:
-        asked.write(f"{work}\n")
-        asked.flush()
+    def measure(work: str) -> float:
+        requests.write(f"{work}\n")
+        requests.flush()
         answer = answers.readline()
         if not answer:
-            raise RuntimeError(f"the measurement of {tree} has ended")
+            raise RuntimeError(f"the process that measures {tree} has ended")
         return float(json.loads(answer))
 
     try:
-        yield ask
+        yield measure
     finally:
-        asked.close()
+        requests.close()
         process.wait(timeout=60)
 
 
-def pairs(sides: Sequence[Ask], work: str, count: int) -> Iterator[tuple[float, float]]:
-    """Yield so many pairs: this tree's figure and the base's."""
-    for ask in sides:
-        ask(work)  # warms up
+def pairs(sides: Sequence[Measure], work: str, count: int) -> Iterator[tuple[float, float]]:
+    """Yield `count` pairs: the figure of this tree, and that of the base."""
+    for measure in sides:
+        measure(work)  # to warm up
     for number in range(count):
         order = (0, 1) if number % 2 == 0 else (1, 0)
         found = {which: sides[which](work) for which in order}
@@ -118,7 +120,7 @@ def pairs(sides: Sequence[Ask], work: str, count: int) -> Iterator[tuple[float, 
 
 
 def report(work: str, rounds: Sequence[tuple[float, float]], base: str) -> bool:
-    """Print a work's ratio; return whether its interval is not above the limit."""
+    """Print the ratio of a work; return False if its whole interval is above the limit."""
     logs = [math.log(now / before) for now, before in rounds]
     least, most = interval(logs)
     mean = math.exp(sum(logs) / len(logs))
@@ -134,21 +136,22 @@ def report(work: str, rounds: Sequence[tuple[float, float]], base: str) -> bool:
 
 
 def interval(logs: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % interval of the geometric mean."""
+    """Return the 95 % interval of the geometric mean, by the bootstrap."""
     random.seed(1)
     count = len(logs)
     means = sorted(sum(random.choices(logs, k=count)) / count for _ in range(RESAMPLES))
     return math.exp(means[RESAMPLES * 25 // 1000]), math.exp(means[RESAMPLES * 975 // 1000])
 
 
-# The measuring process uses only names of `benchmarks` that both trees have.
+# The code below runs in the process of each side, so it uses only names of `benchmarks` that both
+# trees have.
 
 
 def serve() -> int:
-    """Read names of works, one per line, and print a round's figure for each."""
+    """For each line of stdin, the name of a work, measure a round and print its figure."""
     from benchmarks.stage import QUICK, stage
 
-    # Libraries must not print between the figures.
+    # What libraries print must not come between the figures.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     with stage(QUICK) as there:
@@ -235,10 +238,10 @@ def _memory(there: Any) -> Callable[[], float]:
     peer = peer_named(peers.REALTIME)
 
     def measure() -> float:
-        # A server of its own for each round: freed memory would be used again.
+        # Each round has a new server: an old one would use its freed memory again.
         server, sockets = there.serve(peer), Sockets()
         opened = []
-        for count in (5, IDLE):  # what is made once is no socket's
+        for count in (5, IDLE):  # the first ones also allocate what all sockets share
             before = machine.memory(server.pids)
             hellos = [peer.hello(server, peer.ident(), there.session) for _ in range(count)]
             opened.append(sockets.open(server.port, hellos, stream=peer.stream))

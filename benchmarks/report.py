@@ -1,4 +1,4 @@
-"""The figures of each round, and the tables of them."""
+"""The figures of a work, and its table in Markdown."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import Any, Self
 
 @dataclass
 class Table:
-    """One work, measured with several ways, several times each."""
+    """The figures of one work: of each way, case and round."""
 
     name: str
     title: str
-    #: The figures of a round, with their units.
+    #: The names of a round's figures, with their units.
     columns: Sequence[str]
-    #: The name of the cases, such as "sockets"; empty if there is only one.
+    #: What varies between the cases, such as "sockets"; empty if there is one case.
     cases: str = ""
-    #: By case and way, for each round the number of each column, or None.
+    #: By case and way, the rounds; of each round the figure of each column, or None.
     rows: dict[tuple[str, str], list[list[float | None]]] = field(default_factory=dict)
-    #: Why a way was not measured: left out on purpose, not installed, or failed.
+    #: By way, the reason why it was not measured: left out, not installed, or failed.
     missing: dict[str, str] = field(default_factory=dict)
-    #: The share of CPU time that others on the host used meanwhile; None if unknown.
+    #: The share of CPU time that the host gave to others meanwhile; None if unknown.
     stolen: float | None = None
 
     def add(self, way: str, figures: Iterable[float | None], case: object = "") -> None:
-        """Add a round's figures."""
+        """Add the figures of one round."""
         self.rows.setdefault((str(case), way), []).append(list(figures))
 
     def values(self, way: str, column: str, case: object = "") -> list[float]:
-        """Return a column's figures, of all rounds. Raises KeyError if it was not measured."""
+        """Return the figures of a column in all rounds. Raises KeyError if there are none."""
         which = list(self.columns).index(column)
         rounds = self.rows[str(case), way]
         return [figures[which] for figures in rounds if figures[which] is not None]  # type: ignore[misc]
 
     def median(self, way: str, column: str, case: object = "") -> float:
-        """Return the median round's figure. Raises KeyError if it was not measured."""
+        """Return the median of a column's figures. Raises KeyError if there are none."""
         values = self.values(way, column, case)
         if not values:
             raise KeyError(way)
         return median(values)
 
     def lines(self) -> list[str]:
-        """Return the table in Markdown: the median, followed by the minimum and the maximum."""
+        """Return the table in Markdown. A cell has the median, the minimum and the maximum."""
         heads = ["way", *([self.cases] if self.cases else []), *self.columns]
         cells = [
             [way, *([case] if self.cases else []), *map(_cell, zip(*rounds, strict=True))]
@@ -52,14 +52,14 @@ class Table:
         return grid(heads, cells)
 
     def notes(self) -> list[str]:
-        """Return sentences on what was not measured, and on other load of the host."""
-        notes = [f"Not measured: {way}, {why}." for way, why in self.missing.items()]
+        """Return sentences on the ways that were not measured, and on the host's other load."""
+        notes = [f"- Not measured: {way}. Reason: {why}." for way, why in self.missing.items()]
         if self.stolen is not None and self.stolen >= 0.01:
-            notes.append(f"Meanwhile {self.stolen:.0%} of the CPU time went to others on the host.")
+            notes.append(f"- Meanwhile the host gave {self.stolen:.0%} of the CPU time to others.")
         return notes
 
     def as_json(self) -> dict[str, Any]:
-        """Return the table as it is stored."""
+        """Return the table as JSON, for its file."""
         rows = [
             {"way": way, "case": case, "rounds": rounds}
             for (case, way), rounds in self.rows.items()
@@ -76,7 +76,7 @@ class Table:
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
-        """Read a stored table."""
+        """Return the table that `as_json` stored."""
         rows = {(row["case"], row["way"]): row["rounds"] for row in kept["rows"]}
         names = ("name", "title", "cases", "missing", "stolen")
         known = {name: kept[name] for name in names if name in kept}
@@ -84,7 +84,7 @@ class Table:
 
 
 def grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a Markdown table with aligned columns; numbers are aligned to the right."""
+    """Return a Markdown table: the first column is aligned to the left, the others to the right."""
     widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
 
     def line(row: Sequence[str]) -> str:
@@ -99,7 +99,7 @@ def grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Return a figure with three significant digits."""
+    """Return a figure as text: the smaller it is, the more decimals it has, two at most."""
     if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

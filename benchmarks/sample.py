@@ -1,4 +1,4 @@
-"""A task that runs for long. Every way publishes the same status of it."""
+"""The sample: a long task, of which every way publishes the same statuses."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _numbers = itertools.count(1)
 
 
 def next_message() -> str:
-    """Return a progress message that no other event has, so that clients recognise the event."""
+    """Return a new progress message, by which clients recognise its event."""
     return f"row {next(_numbers):09d} read"
 
 
 def progress_of(message: str) -> dict[str, Any]:
-    """Return the keys of a status that a progress event changes."""
+    """Return the keys of a status that this progress changes."""
     progress = {"current": int(message[4:13]), "total": _TOTAL, "message": message}
     return {"progress": progress, "updated_at": timestamp()}
 
 
 def status_of(task_id: str, message: str) -> dict[str, Any]:
-    """Return a complete status, for the ways that send one."""
+    """Return a complete status, for the ways that publish one."""
     now = timestamp()
     known = {"task_id": task_id, "name": _NAME, "root_id": task_id, "run": 1, "attempt": 0}
     known |= {"state": "PROGRESS", "version": int(message[4:13]), "published_at": now}
@@ -38,7 +38,7 @@ def status_of(task_id: str, message: str) -> dict[str, Any]:
 
 
 class Sample:
-    """The same task, published by the functions that signal receivers and `set_progress` call."""
+    """The sample as this service publishes it: by the functions that receivers and progress use."""
 
     def __init__(self, owner: str) -> None:
         self.task_id = str(uuid.uuid4())
@@ -50,7 +50,7 @@ class Sample:
 
     @classmethod
     def known(cls, task_id: str, owner: str) -> Self:
-        """Return the sample of a task that another process started."""
+        """Return the sample for a task that another process has begun."""
         sample = cls.__new__(cls)
         sample.task_id, sample.owner = task_id, owner
         status = get_store().status(task_id)
@@ -58,17 +58,17 @@ class Sample:
         sample.version = status.version
         return sample
 
-    def tell(self, message: str) -> None:
-        """Publish the next progress: stored, logged and published to two topics."""
+    def publish(self, message: str) -> None:
+        """Publish progress: the store records it, and appends it to two topics."""
         self.version += 1
         publisher.send(self._change("PROGRESS", progress_of(message)))
 
     def check(self) -> None:
-        """Raise unless the store accepted each change: a stale one costs less."""
+        """Raise unless the store accepted every change: a stale one costs less."""
         publisher.flush(10)
         status = get_store().status(self.task_id)
         if status is None or status.version != self.version:
-            raise RuntimeError(f"{self.version} changes were published, the store has {status}")
+            raise RuntimeError(f"{self.version} changes were published, but the store has {status}")
 
     def _change(self, state: str, fields: dict[str, Any], *, begins: bool = False) -> Change:
         return Change(

@@ -1,6 +1,6 @@
-"""The settings of all measured processes: the project's, for clients with one address.
+"""The settings of all measured processes: those of the project, for many clients of one address.
 
-BENCHMARKS_WAY names the project: only for ours the service is installed.
+BENCHMARKS_WAY selects the apps: only with "realtime" is the service installed.
 """
 
 import os
@@ -23,9 +23,8 @@ globals()["REALTIME"] = {
     "MAX_CONNECTIONS_PER_USER": 100_000,
 }
 globals()["CHANNEL_LAYERS"] = {
-    # As in the layer's documentation, with two exceptions without which it does not work here:
-    # redis-py 8 ends an idle read after 5 s, and refuses a 101st connection, while the layer needs
-    # one for each socket.
+    # As in the layer's documentation, with two exceptions. By default redis-py 8 ends an idle read
+    # after 5 s, and refuses a 101st connection; the core layer needs one for each socket.
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
         "CONFIG": {"hosts": [{**_HOSTS[0], "max_connections": 100_000}]},

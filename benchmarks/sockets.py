@@ -1,7 +1,7 @@
 """The load: thousands of connections that receive frames.
 
-One loop over epoll, which only recognises each frame: a client library would use several times the
-CPU time of the measured server.
+One loop over epoll, which only recognises frames: a client library would use several times the CPU
+time of the measured server.
 """
 
 from __future__ import annotations
@@ -15,45 +15,46 @@ from collections.abc import Callable, Sequence
 
 from tests.client.octets import CLOSE, FIN, PING, PONG, frame
 
-#: Each text to send, and the text that its answer must contain before the next is sent.
+#: What a client sends to subscribe: each text, and the text that its answer must contain before the
+#: client sends the next one.
 Hello = Sequence[tuple[bytes, bytes]]
 
-#: Seconds for all sockets to connect, and for one event to reach them all.
+#: The most seconds for all sockets to connect, and for one event to reach them all.
 DEADLINE = 120.0
-#: Concurrent handshakes by default: Daphne as shipped lets 50 wait.
+#: Concurrent handshakes by default. Daphne as shipped accepts a backlog of 50.
 AT_ONCE = 20
-#: Seconds until a connection that was lost while connecting is tried again.
+#: Seconds until a socket that was lost while connecting connects again.
 PAUSE = 0.5
 _CHUNK = 256 * 1024
 
 
 class LoadError(Exception):
-    """A connection behaved unexpectedly; the message has the details."""
+    """A connection was refused, lost or late; the message has the details."""
 
 
 class LateError(LoadError):
-    """Some sockets had not connected at the deadline."""
+    """Some sockets had not connected by the deadline."""
 
 
 class Group(list["Socket"]):
     """Sockets that were opened together."""
 
-    #: Why one of them was lost.
+    #: Why one of the sockets was lost; empty if none was.
     lost = ""
 
 
 class Socket:
-    """One connection: first its hello, then events."""
+    """One connection. It sends its hello, and then receives events."""
 
     __slots__ = (
-        *("_port", "_said", "attempts", "began", "buffer", "group", "hello", "is_ready", "link"),
+        *("_port", "_texts", "attempts", "began", "buffer", "group", "hello", "is_ready", "link"),
         *("ready_at", "stream", "taken"),
     )
 
     def __init__(self, port: int, hello: Hello, stream: bool, group: Group) -> None:
-        self._port, self._said = port, hello
+        self._port, self._texts = port, hello
         self.group = group
-        self.stream = stream  #: plain bytes without frames
+        self.stream = stream  #: whether the server sends plain bytes, without frames
         self.taken = 0
         self.is_ready = False
         self.ready_at = 0.0
@@ -64,18 +65,18 @@ class Socket:
     def connect(self) -> int:
         """Connect, for the first time or again; return the file descriptor."""
         self.attempts += 1
-        self.hello = list(self._said)
+        self.hello = list(self._texts)
         self.buffer = b""
         self.link = socket.socket()
         self.link.setblocking(False)
-        # Without TIME_WAIT, which tens of thousands of sockets would have.
+        # Close without TIME_WAIT, in which tens of thousands of ports would be.
         self.link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.link.connect_ex(("127.0.0.1", self._port))
         return self.link.fileno()
 
 
 class Sockets:
-    """Connections of one process, in one thread. Times are in seconds, by `time.perf_counter`."""
+    """All connections of this process, in one thread. Times are seconds of `time.perf_counter`."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -84,7 +85,7 @@ class Sockets:
         self._arrivals: list[float] = []
         self._coming = 0
         self._attempts = 1
-        #: Sockets that connect again, and when.
+        #: Sockets that will connect again, each with its time.
         self._again: deque[tuple[float, Socket]] = deque()
 
     def __len__(self) -> int:
@@ -101,11 +102,11 @@ class Sockets:
         deadline: float = DEADLINE,
         group: Group | None = None,
     ) -> Group:
-        """Open a connection for each hello; return them when all have their answers.
+        """Open a socket for each hello; return them when all have received their answers.
 
-        The sockets join a new group, or the given one. A socket that is lost while connecting
-        connects again a moment later, as often as `attempts` allows. Raises LateError after the
-        deadline.
+        The sockets join `group`, or a new one. A socket that is lost while connecting connects
+        again after PAUSE seconds, up to `attempts` times in all. Raises LateError after
+        `deadline` seconds.
         """
         self._attempts = attempts
         opened = Group() if group is None else group
@@ -124,40 +125,40 @@ class Sockets:
         return opened
 
     def deliver(
-        self, marker: str, tell: Callable[[str], None], to: Group, *, count: int = 0
+        self, marker: str, publish: Callable[[str], None], to: Group, *, count: int = 0
     ) -> list[float]:
-        """Send an event with the marker, wait until all have received it; return their seconds.
+        """Publish an event with a marker, and return the seconds until each socket received it.
 
-        With a count, wait for so many arrivals.
+        With a count, wait for that many arrivals only.
         """
         self.expect(marker)
         began = time.perf_counter()
-        tell(marker)
+        publish(marker)
         return [at - began for at in self.take(count or len(to), to)]
 
     def expect(self, marker: str) -> None:
-        """Recognise frames with this marker from now on."""
+        """Count frames that contain this marker, from now on."""
         self._marker = marker.encode()
         self._arrivals = []
 
     def take(self, count: int, of: Group) -> list[float]:
-        """Return the times of so many arrivals."""
+        """Wait for `count` arrivals, and return their times."""
         until = time.monotonic() + DEADLINE
         while len(self._arrivals) < count:
             self._turn(of)
             if time.monotonic() > until:
-                raise LoadError(f"{len(self._arrivals)} of {count} arrived")
+                raise LoadError(f"{len(self._arrivals)} of {count} events arrived")
         return self._arrivals
 
     def idle(self, seconds: float) -> None:
-        """Answer pings, and do nothing else."""
+        """Only answer pings, for a while."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             for fd, what in self._epoll.poll(left):
                 self._handle(fd, what)
 
     def close(self) -> None:
-        """Drop every connection."""
+        """Close every connection."""
         for fd, one in self._by_fd.items():
             self._epoll.unregister(fd)
             one.link.close()
@@ -179,10 +180,10 @@ class Sockets:
     def _handle(self, fd: int, what: int) -> None:
         one = self._by_fd.get(fd)
         if one is None:
-            return  # lost a moment ago
+            return  # it was lost earlier in this turn
         if what & select.EPOLLOUT:
             if error := one.link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                self._lost(one, f"connecting failed, {error}")
+                self._lost(one, f"it could not connect, error {error}")
                 return
             self._epoll.modify(fd, select.EPOLLIN)
             self._send(one, one.hello[0][0])
@@ -196,7 +197,7 @@ class Sockets:
             return
         now = time.perf_counter()
         if not data:
-            self._lost(one, "closed")
+            self._lost(one, "the server closed it")
             return
         if one.buffer:
             data = one.buffer + data
@@ -220,14 +221,14 @@ class Sockets:
     def _lost(self, one: Socket, why: str) -> None:
         fd = one.link.fileno()
         if fd not in self._by_fd:
-            return  # it is known
+            return  # already noticed
         self._epoll.unregister(fd)
         del self._by_fd[fd]
         one.link.close()
         if one.is_ready and self._attempts > 1:
-            return  # it has connected, which is all that is measured
+            return  # with several attempts only the connecting is measured
         if one.is_ready or one.attempts >= self._attempts:
-            one.group.lost = f"a connection was lost: {why}, after {one.buffer[-300:]!r}"
+            one.group.lost = f"a connection was lost: {why}, after the data {one.buffer[-300:]!r}"
             return
         self._again.append((time.monotonic() + PAUSE, one))
 
@@ -263,7 +264,7 @@ class Sockets:
             elif opcode == PING:
                 self._send(one, frame(payload, FIN | PONG))
             elif opcode == CLOSE:
-                one.group.lost = f"a connection was closed: {payload!r}"
+                one.group.lost = f"the server sent a close frame: {payload!r}"
             elif payload == b"2":  # Engine.IO's ping
                 self._send(one, frame("3"))
         one.buffer = data[at:]

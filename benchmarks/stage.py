@@ -1,4 +1,4 @@
-"""The set-up of all works: a Redis, a database with a user, servers and workers."""
+"""The stage of all works: a Redis, a database with a user, servers and workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from . import machine
 from .peers import Missing, Peer, Server
 from .report import Table
 
-#: Sessions of the one user of all clients: several, so that no cache helps with the session.
+#: Sessions of the one user of all clients: so many that no cache has the session of a handshake.
 SESSIONS = 300
 
 
@@ -28,8 +28,8 @@ class Size:
     """The size of a measurement."""
 
     rounds: int = 5
-    seconds: float = 0.4  #: of a round that ends by time
-    calls: int = 300  #: publishes a round
+    seconds: float = 0.4  #: length of a round that ends by time
+    calls: int = 300  #: publishes in a round
     quick: bool = False
 
 
@@ -39,7 +39,7 @@ QUICK = Size(rounds=3, seconds=0.3, calls=100, quick=True)
 
 @dataclass
 class Stage:
-    """The stage of a work: it starts servers and workers."""
+    """What a work needs: it starts servers and workers, and ends them."""
 
     size: Size
     directory: Path
@@ -50,18 +50,18 @@ class Stage:
 
     @property
     def session(self) -> str:
-        """The cookie of the user's next session, of a few hundred."""
+        """The cookie of one of the user's sessions, in turn."""
         return next(self._sessions)
 
     def close(self) -> None:
         """End the processes that a work has started."""
         self._stack.close()
-        gc.collect()  # it is off while something is measured
+        gc.collect()  # automatic collection is off
 
     def serve(self, peer: Peer, *, name: str = "") -> Server:
-        """Start a way's server on the core for servers, and wait until it answers."""
+        """Start the server of a way on the core of servers, and wait until it answers."""
         port = free_port()
-        # Not by the port, which another server may have had before.
+        # Not named by the port: an earlier server may have had the same one.
         directory = Path(mkdtemp(dir=self.directory))
         command = peer.command(port, directory)
         process = self._process(
@@ -72,7 +72,7 @@ class Stage:
         return Server(port, pids)
 
     def serve_all(self, peers: Sequence[Peer], table: Table) -> dict[Peer, Server]:
-        """Start the ways that are installed; note the others in the table."""
+        """Start the servers of the ways that are installed; note the others in the table."""
         servers = {}
         for peer in peers:
             try:
@@ -84,7 +84,7 @@ class Stage:
         return servers
 
     def worker(self, way: str, queue: str, *options: str, children: int = 1) -> Process:
-        """Start a worker of a way, on all cores, which consumes its own queue only."""
+        """Start a worker on all cores, which consumes only its own queue."""
         from project.run import worker_answers, worker_command
 
         node = f"{queue}@benchmarks"
@@ -108,7 +108,7 @@ class Stage:
 
 @contextmanager
 def stage(size: Size) -> Iterator[Stage]:
-    """Start an empty Redis, and let this process and those that it starts use it."""
+    """Start an empty Redis, which this process and its children use, and yield the stage."""
     with TemporaryDirectory() as name:
         directory = Path(name)
         server, url = embedded_redis(directory / "redis", keep=False)
@@ -122,13 +122,13 @@ def stage(size: Size) -> Iterator[Stage]:
             )
             machine.prepare()
             os.sched_setaffinity(server.pid, machine.LOAD_CORES)
-            yield _furnished(size, directory, url, server)
+            yield _with_user(size, directory, url, server)
         finally:
             server.kill()
 
 
-def _furnished(size: Size, directory: Path, url: str, server: Process) -> Stage:
-    # Imported here, since importing reads the settings.
+def _with_user(size: Size, directory: Path, url: str, server: Process) -> Stage:
+    # Imported here: the imports read the settings.
     import django
 
     django.setup()

@@ -1,4 +1,4 @@
-"""The targets of this service: ratios within one run, with a minimum and an aim."""
+"""The targets of this service: ratios within one run, each with a minimum and an aim."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Tables = Mapping[str, Table]
 
 @dataclass(frozen=True)
 class Target:
-    """One target of a work. `found` raises KeyError if a figure that it needs is missing."""
+    """A target: `found` computes it from the table of a work, or raises KeyError."""
 
     claim: str
     work: str
@@ -22,19 +22,19 @@ class Target:
     least: float
     aim: float
     shown: Callable[[float], str]
-    #: Whether more is better.
+    #: Whether a higher value is better.
     more: bool = False
 
     def meets(self, value: float, limit: float) -> bool:
-        """Whether a value is as good as a limit."""
+        """Return whether a value meets a limit."""
         return value >= limit if self.more else value <= limit
 
 
 def _ratio(column: str, ours: str, theirs: str, *cases: str) -> Callable[[Table], float]:
-    """Return a function for the ratio of the medians; the worst one if there are several cases."""
+    """Return a function that computes the ratio of two medians: in several cases, the highest."""
 
     def found(table: Table) -> float:
-        # The quick form has fewer cases: a case without any figure was not measured.
+        # The quick form measures fewer cases: leave out a case without any figure.
         known = {case for case, _ in table.rows}
         tried = [case for case in cases or ("",) if case in known]
         if not tried:
@@ -66,13 +66,13 @@ TARGETS = (
         *(1 / 20, 1 / 35, _part),
     ),
     Target(
-        "no-op tasks a second with everything on, against off",
+        "no-op tasks a second, against Celery without receivers",
         "tasks",
         _ratio("tasks/s", peers.REALTIME, "off", tasks.NO_OP),
         *(0.60, 0.80, _percent, True),
     ),
     Target(
-        "50 ms tasks a second, against off",
+        "50 ms tasks a second, against Celery without receivers",
         "tasks",
         _ratio("tasks/s", peers.REALTIME, "off", tasks.NAP),
         *(0.98, 0.995, _percent, True),
@@ -96,19 +96,19 @@ TARGETS = (
         *(1 / 4, 1 / 8, _part),
     ),
     Target(
-        f"the same, of {own.AT_ONCE} at once",
+        f"the same, if {own.AT_ONCE} arrive at once",
         "own",
         _ratio("CPU µs, many at once", peers.REALTIME, peers.TUTORIAL, str(own.SIZES[0])),
         *(1 / 4, 1 / 8, _part),
     ),
     Target(
-        "signal in the worker to socket, one client, against bare asyncio",
+        "from a worker to one client, against bare asyncio",
         "latency",
         _ratio("p50 ms", peers.REALTIME, peers.BARE),
         *(3.0, 2.0, _times),
     ),
     Target(
-        "KiB an idle socket, of 1,000 to 10,000",
+        "KiB of memory an idle socket, with 1,000 to 10,000",
         "idle",
         lambda table: max(
             table.median(peers.REALTIME, "KiB each", case) for case in ("1000", "5000", "10000")
@@ -116,7 +116,7 @@ TARGETS = (
         *(40.0, 20.0, "{:.1f}".format),
     ),
     Target(
-        "handshakes a second with sessions, against Daphne's without",
+        "handshakes a second, against Daphne without sessions",
         "handshakes",
         _ratio("handshakes/s", peers.REALTIME, peers.PLAIN),
         *(6.0, 12.0, _times, True),
@@ -125,9 +125,9 @@ TARGETS = (
 
 
 def verdicts(tables: Tables, targets: Sequence[Target]) -> tuple[list[str], bool]:
-    """Return the table of the targets of these works, and whether each is at least met.
+    """Return a table of the targets of these works, and whether all of them are met.
 
-    One whose figures could not be had is not met.
+    A target whose figures are missing is not met.
     """
     rows, met = [], True
     for target in targets:

@@ -1,4 +1,4 @@
-"""The measured tasks, and the tasks that measure inside a worker."""
+"""The tasks of which the rate is measured, and the tasks that measure inside a worker."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import redis
 
 from .celery import app
 from .peers import peer_named
-from .peers.base import Tell
+from .peers.base import Publish
 from .sample import next_message
 
 _WARM_UP = 20
-#: Seconds after each warm-up event.
+#: Seconds to wait after each event of the warm-up.
 _PAUSE = 0.01
-#: Calls for which Redis' commands are counted.
+#: Calls whose Redis commands are counted.
 _COUNTED = 20
 
 
 @app.task(name="no-op")
 def no_op() -> float:
-    """Return the time."""
+    """Return the present time."""
     return time.monotonic()
 
 
@@ -35,24 +35,24 @@ def nap() -> float:
 
 @app.task(bind=True)
 def publish(self: Any, way: str, calls: int) -> dict[str, float]:
-    """Publish so many times from a task; return the cost of a call, in µs and Redis commands."""
+    """Publish `calls` times from a task; return the cost of a call in µs and in Redis commands."""
     peer = peer_named(way)
     ident = peer.ident()
-    tell = peer.publisher(ident, self)
+    send = peer.publisher(ident, self)
     for _ in range(_WARM_UP):
-        tell(next_message())
+        send(next_message())
     walls = []
-    # Of the whole process, as async_to_sync works in another thread.
+    # The CPU time of the whole process: async_to_sync works in another thread.
     cpu = time.process_time_ns()
     for _ in range(calls):
         message = next_message()
         began = time.perf_counter_ns()
-        tell(message)
+        send(message)
         walls.append((time.perf_counter_ns() - began) / 1000)
     cpu = time.process_time_ns() - cpu
     peer.check(ident)
     walls.sort()
-    sent, inside = _commands(tell)
+    sent, inside = _commands(send)
     return {
         "p50": walls[calls // 2],
         "p99": walls[calls * 99 // 100],
@@ -62,20 +62,20 @@ def publish(self: Any, way: str, calls: int) -> dict[str, float]:
     }
 
 
-def _commands(tell: Tell) -> tuple[float, float]:
-    """Return how many commands a call sends to Redis, and how many scripts there add to them."""
+def _commands(send: Publish) -> tuple[float, float]:
+    """Return how many commands a call sends to Redis, and how many its scripts run there."""
     sent = inside = 0
     with redis.Redis.from_url(os.environ["REDIS_URL"]) as client, client.monitor() as monitor:
         client.echo("begin")
         for _ in range(_COUNTED):
-            tell(next_message())
+            send(next_message())
         client.echo("end")
         for command in monitor.listen():
             if command["command"] == "ECHO begin":
                 sent = inside = 0
             if command["command"] == "ECHO end":
                 return sent / _COUNTED, inside / _COUNTED
-            # A worker polls its broker for tasks all the time.
+            # Not the worker's own commands: it always waits for tasks.
             if not command["command"].startswith(("ECHO", "BRPOP", "PING")):
                 inside += command["client_type"] == "lua"
                 sent += command["client_type"] != "lua"
@@ -84,19 +84,20 @@ def _commands(tell: Tell) -> tuple[float, float]:
 
 @app.task(bind=True)
 def pace(self: Any, way: str, ident: str, count: int, gap: float) -> list[tuple[str, float, float]]:
-    """Publish at a pace; return each message with its times by the monotonic and the wall clock.
+    """Publish `count` messages, `gap` seconds apart.
 
-    Some are told before, to warm: clients get them too, but they are not returned.
+    Returns each message with its time by the monotonic and by the wall clock. Clients also receive
+    the events of the warm-up, which are not returned.
     """
-    tell = peer_named(way).publisher(ident, self)
+    send = peer_named(way).publisher(ident, self)
     for _ in range(_WARM_UP):
-        # These are not counted as rows, and sort before them.
-        tell(next_message().replace("row", "new"))
+        # Clients do not count messages without "row". They sort before the others.
+        send(next_message().replace("row", "new"))
         time.sleep(_PAUSE)
-    told = []
+    sent = []
     for _ in range(count):
         time.sleep(gap)
         message = next_message()
-        told.append((message, time.perf_counter(), time.time()))
-        tell(message)
-    return told
+        sent.append((message, time.perf_counter(), time.time()))
+        send(message)
+    return sent

@@ -1,4 +1,4 @@
-"""The ways to push a task to a browser: this service, other solutions, and the floors."""
+"""The ways to push a task's changes to a browser: this service, other solutions, and floors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NCHAN = "floor: nginx with Nchan"
 
 @cache
 def peers() -> dict[str, Peer]:
-    """Return every way, by name."""
+    """Return the peer of every way, by name."""
     made: list[Peer] = [
         Realtime(REALTIME),
         Tutorial(TUTORIAL),
@@ -54,5 +54,5 @@ def peers() -> dict[str, Peer]:
 
 
 def peer_named(name: str) -> Peer:
-    """Return one way."""
+    """Return the peer of one way."""
     return peers()[name]

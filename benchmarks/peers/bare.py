@@ -1,4 +1,4 @@
-"""A floor: one PUBLISH in the worker, and a server that only passes the message on."""
+"""A floor: one PUBLISH in the worker, and a server that only passes messages on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import redis
 from benchmarks.sockets import Hello
 from tests.client.octets import handshake
 
-from .base import Peer, Server, Tell
+from .base import Peer, Publish, Server
 
 
 class Bare(Peer):
-    """redis-py and asyncio's protocols."""
+    """redis-py in the worker; the protocols of asyncio in the server."""
 
     server = "bare_server"
 
@@ -26,13 +26,13 @@ class Bare(Peer):
     def hello(self, server: Server, ident: str, cookie: str) -> Hello:
         return [(handshake(server.port, path=f"/{ident}", cookie=cookie), b"\r\n\r\n")]
 
-    def publisher(self, ident: str, task: Any = None) -> Tell:
+    def publisher(self, ident: str, task: Any = None) -> Publish:
         from benchmarks.sample import status_of
         from realtime.core.jsontext import dumps
 
         client = redis.Redis.from_url(os.environ["REDIS_URL"])
 
-        def tell(message: str) -> None:
+        def publish(message: str) -> None:
             client.publish(ident, dumps(status_of(ident, message)))
 
-        return tell
+        return publish

@@ -1,4 +1,4 @@
-"""The least work for Python: a frame is made once, and written to each socket."""
+"""A server that does the least work possible in Python: it encodes a frame once for all sockets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ subscriber = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"], socket_timeou
 
 
 class Watcher(asyncio.Protocol):
-    """One socket: the handshake names the task, and later data is ignored."""
+    """One socket. Its handshake names the task; later data is ignored."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Store the transport."""
@@ -26,14 +26,14 @@ class Watcher(asyncio.Protocol):
         self.topic = ""
 
     def data_received(self, data: bytes) -> None:
-        """Read the handshake, which arrives in one piece here."""
+        """Read the handshake, which the load sends in one piece."""
         if not self.topic:
             self.topic = data.split(b" ", 2)[1].decode().lstrip("/")
             key = data.split(b"Sec-WebSocket-Key: ", 1)[1].split(b"\r\n", 1)[0]
             self.joining = asyncio.ensure_future(self.join(key))
 
     async def join(self, key: bytes) -> None:
-        """Subscribe, then answer."""
+        """Subscribe to the task, then accept the handshake."""
         if not watchers[self.topic]:
             await subscriber.subscribe(self.topic)
         watchers[self.topic].add(self.transport)
@@ -44,12 +44,12 @@ class Watcher(asyncio.Protocol):
         )
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Unsubscribe."""
+        """Forget the transport."""
         watchers[self.topic].discard(self.transport)
 
 
 async def main(port: int) -> None:
-    """Serve until the end."""
+    """Serve, and pass on what Redis publishes, until the process ends."""
     await subscriber.subscribe("ready")
     await asyncio.get_running_loop().create_server(Watcher, "127.0.0.1", port, backlog=4096)
     async for message in subscriber.listen():

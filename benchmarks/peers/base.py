@@ -1,4 +1,4 @@
-"""The base of every way: a publisher and, for ways with clients, a server and its hello."""
+"""The base of every peer: a publisher and, for ways with clients, a server and a hello."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ from typing import Any, ClassVar
 from benchmarks.sockets import Hello
 
 #: Publishes a progress message.
-Tell = Callable[[str], None]
+Publish = Callable[[str], None]
 
 
 class Missing(Exception):
-    """A way cannot be measured here; the message has the reason."""
+    """A way cannot be measured on this machine; the message has the reason."""
 
 
 @dataclass
 class Server:
-    """A running server; its cost is that of these processes."""
+    """A running server. Its cost is the cost of these processes."""
 
     port: int
     pids: list[int] = field(default_factory=list)
 
 
 class Peer:
-    """One way. Its calls in a worker run in a process with BENCHMARKS_WAY=`way`."""
+    """The code of one way."""
 
-    #: Modules that it needs.
+    #: The modules that must be installed.
     needs: ClassVar[tuple[str, ...]] = ()
-    #: The project of its processes; see settings.py.
+    #: BENCHMARKS_WAY of its server and workers; see settings.py.
     way = "peer"
-    #: Whether its clients get a plain stream instead of WebSocket frames.
+    #: Whether its clients receive a plain stream, and not WebSocket frames.
     stream = False
-    #: Whether the server starts processes that do its work.
+    #: Whether its server's work is done by child processes.
     forks = False
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def check_present(self) -> None:
-        """Raise Missing if it is not installed."""
+        """Raise Missing unless the way can be measured on this machine."""
         for module in self.needs:
             if find_spec(module) is None:
                 raise Missing(f"{module} is not installed")
 
     def command(self, port: int, directory: Path) -> list[str]:
-        """Return the command of its server."""
+        """Return the command that starts the server."""
         raise NotImplementedError
 
     def environment(self, port: int) -> Mapping[str, str]:
-        """Return additional environment variables of its server."""
+        """Return the environment variables that the server needs in addition."""
         return {"BENCHMARKS_WAY": self.way}
 
     def answers(self, port: int) -> bool:
-        """Return whether its server accepts connections."""
+        """Return whether the server accepts connections."""
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -68,22 +68,22 @@ class Peer:
         return str(uuid.uuid4())
 
     def hello(self, server: Server, ident: str, cookie: str) -> Hello:
-        """Return the texts by which a client subscribes to a task."""
+        """Return what a client sends to subscribe to a task, and the answers that it waits for."""
         raise NotImplementedError
 
-    def publisher(self, ident: str, task: Any = None) -> Tell:
-        """Return a function that publishes progress, as in a worker; `task` is the caller's."""
+    def publisher(self, ident: str, task: Any = None) -> Publish:
+        """Return a function that publishes progress; `task` is the Celery task that calls it."""
         raise NotImplementedError
 
     def check(self, ident: str) -> None:
-        """Raise unless every publish for a task was accepted."""
+        """Raise unless every publish for a task had its effect."""
 
 
 def daphne(port: int, application: str) -> list[str]:
-    """Daphne as shipped."""
+    """Return the command of Daphne, as shipped."""
     return [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), application]
 
 
 def uvicorn(port: int, application: str) -> list[str]:
-    """uvicorn as shipped, with what `uvicorn[standard]` brings."""
+    """Return the command of uvicorn, as shipped with the libraries of `uvicorn[standard]`."""
     return [sys.executable, "-m", "uvicorn", "--port", str(port), application]

@@ -1,4 +1,4 @@
-"""A floor: `websockets`' own `broadcast`, fed by Redis."""
+"""A floor: `broadcast` of the library `websockets`, with messages from Redis."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .bare import Bare
 
 
 class Broadcast(Bare):
-    """As in the library's documentation on broadcasting."""
+    """The server that the library's documentation recommends for many clients."""
 
     needs = ("websockets",)
     server = "broadcast_server"

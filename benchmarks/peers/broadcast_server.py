@@ -1,4 +1,4 @@
-"""A server of `websockets`, with what its documentation recommends for sending to many."""
+"""A server of `websockets`, as its documentation recommends for sending to many clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ subscriber = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"], socket_timeou
 
 
 async def watch(connection: ServerConnection) -> None:
-    """Wait until the client has disconnected."""
+    """Subscribe a client to its task until it disconnects."""
     assert connection.request is not None
     topic = connection.request.path.lstrip("/")
     if not watchers[topic]:
@@ -28,7 +28,7 @@ async def watch(connection: ServerConnection) -> None:
 
 
 async def main(port: int) -> None:
-    """Serve until the end."""
+    """Serve, and pass on what Redis publishes, until the process ends."""
     await subscriber.subscribe("ready")
     async with serve(watch, "127.0.0.1", port):
         async for message in subscriber.listen():

@@ -1,4 +1,4 @@
-"""celery-progress: its recorder in the task, and either its consumer or its view."""
+"""celery-progress: its recorder in the task, and its consumer or its view."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from benchmarks.sockets import Hello
 from tests.client.octets import handshake
 
-from .base import Peer, Server, Tell, daphne
+from .base import Peer, Publish, Server, daphne
 from .result import Result
 
 
 class CeleryProgress(Peer):
-    """WebSocket mode, on the layer that its documentation and that of channels_redis name."""
+    """The WebSocket mode, on the core layer, as the documentation advises."""
 
     needs = ("celery_progress",)
 
@@ -24,39 +24,39 @@ class CeleryProgress(Peer):
     def hello(self, server: Server, ident: str, cookie: str) -> Hello:
         return [(handshake(server.port, path=f"/ws/progress/{ident}/", cookie=cookie), b"\r\n\r\n")]
 
-    def publisher(self, ident: str, task: Any = None) -> Tell:
+    def publisher(self, ident: str, task: Any = None) -> Publish:
         from celery_progress.websockets.backend import WebSocketProgressRecorder
 
         recorder = WebSocketProgressRecorder(_named(ident, task))
 
-        def tell(message: str) -> None:
+        def publish(message: str) -> None:
             recorder.set_progress(int(message[4:13]), 1_000_000_000, message)
 
-        return tell
+        return publish
 
 
 class Polling(Result):
-    """Its view, which its script requests every 500 ms."""
+    """The polling mode: its view, which its script requests every 500 ms."""
 
     needs = ("celery_progress",)
     path = "/celery-progress/{}/"
 
-    def publisher(self, ident: str, task: Any = None) -> Tell:
+    def publisher(self, ident: str, task: Any = None) -> Publish:
         from celery_progress.backend import ProgressRecorder
 
         recorder = ProgressRecorder(_named(ident, task))
 
-        def tell(message: str) -> None:
+        def publish(message: str) -> None:
             recorder.set_progress(int(message[4:13]), 1_000_000_000, message)
 
-        return tell
+        return publish
 
 
 def _named(ident: str, task: Any) -> Any:
-    """Return a task with this id for a recorder."""
+    """Return an object with this task id that a recorder accepts as its task."""
 
     def update_state(state: str, meta: Any) -> None:
-        if task is None:  # not in a worker; this is what the method calls
+        if task is None:  # not in a worker: call what `Task.update_state` calls
             from benchmarks.celery import app
 
             app.backend.store_result(ident, meta, state)

@@ -1,4 +1,4 @@
-"""django-eventstream with Redis, on Daphne: a channel for each task, over SSE."""
+"""django-eventstream with Redis, on Daphne: a channel for each task, by Server-Sent Events."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from benchmarks.sockets import Hello
 
-from .base import Peer, Server, Tell, daphne
+from .base import Peer, Publish, Server, daphne
 
 
 class EventStream(Peer):
-    """`send_event`, and its view."""
+    """`send_event` in the worker, and the library's view."""
 
     needs = ("django_eventstream",)
     stream = True
@@ -26,12 +26,12 @@ class EventStream(Peer):
         )
         return [(request.encode(), b"stream-open")]
 
-    def publisher(self, ident: str, task: Any = None) -> Tell:
+    def publisher(self, ident: str, task: Any = None) -> Publish:
         from django_eventstream import send_event
 
         from benchmarks.sample import status_of
 
-        def tell(message: str) -> None:
+        def publish(message: str) -> None:
             send_event(f"task-{ident}", "message", status_of(ident, message))
 
-        return tell
+        return publish

@@ -1,4 +1,4 @@
-"""A floor in C: nginx with Nchan, published to over HTTP."""
+"""A floor in C: nginx with Nchan, to which a worker publishes over HTTP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.sockets import Hello
 from tests.client.octets import handshake
 
-from .base import Missing, Peer, Server, Tell
+from .base import Missing, Peer, Publish, Server
 
 _CONFIGURATION = """
 load_module {module};
@@ -32,14 +32,14 @@ http {{
 
 
 class Nchan(Peer):
-    """One worker process, channels in its memory."""
+    """nginx with one worker process, which has the channels in its memory."""
 
     forks = True
     _port = 0
 
     def check_present(self) -> None:
         if self._module() is None:
-            raise Missing("there is no nginx with Nchan (Debian: nginx, libnginx-mod-nchan)")
+            raise Missing("nginx with Nchan is not installed (Debian: nginx, libnginx-mod-nchan)")
 
     def command(self, port: int, directory: Path) -> list[str]:
         self._port = port
@@ -51,17 +51,17 @@ class Nchan(Peer):
     def hello(self, server: Server, ident: str, cookie: str) -> Hello:
         return [(handshake(server.port, path=f"/watch/{ident}", cookie=cookie), b"\r\n\r\n")]
 
-    def publisher(self, ident: str, task: Any = None) -> Tell:
+    def publisher(self, ident: str, task: Any = None) -> Publish:
         from benchmarks.sample import status_of
         from realtime.core.jsontext import dumps
 
         connection = http.client.HTTPConnection("127.0.0.1", self._port)
 
-        def tell(message: str) -> None:
+        def publish(message: str) -> None:
             connection.request("POST", f"/publish/{ident}", dumps(status_of(ident, message)))
             connection.getresponse().read()
 
-        return tell
+        return publish
 
     def _module(self) -> Path | None:
         nginx = shutil.which("nginx")

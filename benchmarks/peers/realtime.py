@@ -1,4 +1,4 @@
-"""This service: the project's server, and the functions that `set_progress` calls."""
+"""This service: the server of `make run`, and the functions that `set_progress` calls."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from benchmarks.sockets import Hello
 from project.run import page_answers, web_command
 from tests.client.octets import frame, handshake
 
-from .base import Peer, Server, Tell
+from .base import Peer, Publish, Server
 
 
 class Realtime(Peer):
-    """A task is published before a client subscribes, and belongs to the clients' user."""
+    """A task belongs to the user of the clients, and is published before they subscribe."""
 
     way = "realtime"
 
@@ -47,13 +47,13 @@ class Realtime(Peer):
             (frame(subscribe), b'"subscribed"'),
         ]
 
-    def publisher(self, ident: str, task: Any = None) -> Tell:
-        if ident not in self._samples:  # published by another process
+    def publisher(self, ident: str, task: Any = None) -> Publish:
+        if ident not in self._samples:  # another process began the task
             from benchmarks.sample import Sample
 
             self._samples[ident] = Sample.known(ident, os.environ["BENCHMARKS_OWNER"])
-        tell: Tell = self._samples[ident].tell
-        return tell
+        publish: Publish = self._samples[ident].publish
+        return publish
 
     def check(self, ident: str) -> None:
         self._samples[ident].check()

@@ -13,6 +13,6 @@ application = socketio.ASGIApp(sio)
 
 @sio.event  # type: ignore[untyped-decorator]
 async def watch(sid: str, room: str) -> bool:
-    """Let a client into a task's room."""
+    """Add a client to the room of a task."""
     await sio.enter_room(sid, room)
     return True

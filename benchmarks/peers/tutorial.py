@@ -1,6 +1,6 @@
-"""The usual way: a group for each task, and a consumer that passes the group's messages on.
+"""The tutorial: a group for each task, and a consumer that passes the group's messages on.
 
-Written as the Channels tutorial has it, and served as shipped.
+The code is that of the Channels tutorial; the servers run as shipped.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any, cast
 from benchmarks.sockets import Hello
 from tests.client.octets import handshake
 
-from .base import Peer, Server, Tell, daphne, uvicorn
+from .base import Peer, Publish, Server, daphne, uvicorn
 
 
 class Tutorial(Peer):
-    """A consumer with `send_json`, on either layer and either server."""
+    """A consumer that calls `send_json`, on one of two layers and one of two servers."""
 
     def __init__(
         self, name: str, *, layer: str = "pubsub", uvicorn: bool = False, sessions: bool = True
@@ -34,7 +34,7 @@ class Tutorial(Peer):
     def hello(self, server: Server, ident: str, cookie: str) -> Hello:
         return [(handshake(server.port, path=f"{self._path}{ident}/", cookie=cookie), b"\r\n\r\n")]
 
-    def publisher(self, ident: str, task: Any = None) -> Tell:
+    def publisher(self, ident: str, task: Any = None) -> Publish:
         from asgiref.sync import async_to_sync
         from channels.layers import get_channel_layer
 
@@ -42,8 +42,8 @@ class Tutorial(Peer):
 
         layer: Any = cast(Any, get_channel_layer(self.layer))
 
-        def tell(message: str) -> None:
+        def publish(message: str) -> None:
             status = status_of(ident, message)
             async_to_sync(layer.group_send)(ident, {"type": "task.update", "status": status})
 
-        return tell
+        return publish

@@ -1,4 +1,4 @@
-"""The usual way's web process."""
+"""The web process of the tutorial."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.tutorial_consumer import TutorialConsumer  # noqa: E402
 
 
 class PubSubConsumer(TutorialConsumer):
-    """The same, on the Pub/Sub layer."""
+    """The same consumer on the Pub/Sub layer."""
 
     channel_layer_alias = "pubsub"
 
 
 def routes(prefix: str) -> list[Any]:
-    """Return the consumer's paths, one for each layer."""
+    """Return the paths of the consumers, one for each layer."""
     return [
         path(f"{prefix}pubsub/<slug:group>/", cast(Any, PubSubConsumer.as_asgi())),
         path(f"{prefix}default/<slug:group>/", cast(Any, TutorialConsumer.as_asgi())),
@@ -32,12 +32,12 @@ def routes(prefix: str) -> list[Any]:
 
 
 with_sessions = AuthMiddlewareStack(URLRouter(routes("")))
-without = URLRouter(routes("plain/"))
+without_sessions = URLRouter(routes("plain/"))
 
 
 async def websocket(scope: Any, receive: Any, send: Any) -> None:
-    """Require a signed-in user, or none."""
-    chosen: Any = without if scope["path"].startswith("/plain/") else with_sessions
+    """Load the session and its user, except below `/plain/`."""
+    chosen: Any = without_sessions if scope["path"].startswith("/plain/") else with_sessions
     await chosen(scope, receive, send)
 
 

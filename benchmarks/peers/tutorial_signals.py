@@ -1,4 +1,4 @@
-"""The usual way in the worker: a receiver for each signal, with `async_to_sync(group_send)`."""
+"""The tutorial in the worker: receivers that call `async_to_sync(group_send)`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from celery import signals
 from channels.layers import get_channel_layer
 
 
-def tell(task_id: str, state: str, result: Any = None) -> None:
-    """Send a state to the task's group."""
+def send(task_id: str, state: str, result: Any = None) -> None:
+    """Send the state of a task to its group."""
     status = {"task_id": task_id, "state": state, "result": result}
     layer: Any = get_channel_layer("pubsub")
     async_to_sync(layer.group_send)(task_id, {"type": "task.update", "status": status})
@@ -18,17 +18,17 @@ def tell(task_id: str, state: str, result: Any = None) -> None:
 
 @signals.task_prerun.connect
 def on_prerun(task_id: str, **_kwargs: Any) -> None:
-    """It begins."""
-    tell(task_id, "STARTED")
+    """Send that the task begins."""
+    send(task_id, "STARTED")
 
 
 @signals.task_success.connect
 def on_success(sender: Any, result: Any, **_kwargs: Any) -> None:
-    """It ended well."""
-    tell(sender.request.id, "SUCCESS", result)
+    """Send that the task has succeeded, with its result."""
+    send(sender.request.id, "SUCCESS", result)
 
 
 @signals.task_failure.connect
 def on_failure(task_id: str, exception: Any, **_kwargs: Any) -> None:
-    """It did not."""
-    tell(task_id, "FAILURE", str(exception))
+    """Send that the task has failed, with the exception's text."""
+    send(task_id, "FAILURE", str(exception))

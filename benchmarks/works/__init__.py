@@ -1,1 +1,1 @@
-"""The works: one module each, with `NAME` and `run(stage) -> Table`."""
+"""The works, one module each: `NAME`, and `run(stage)`, which measures and returns the table."""

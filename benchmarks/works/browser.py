@@ -1,8 +1,10 @@
-"""From the call in a worker's task to the callback in Chromium, with a load on the server.
+"""The time from the call in a worker's task to the callback in Chromium, with load on the server.
 
-The load is another task's events to 100 sockets of the same server, as many as make its process use
-that part of a core; a round with less than four fifths of it does not count. Ways that poll have no
-sockets for a load. They may skip an event, which is then seen with the first one that is not older.
+The load is events of another task to 100 sockets of the same server: as many events as make the
+server use the given part of a core. A round with less than four fifths of that load does not count.
+
+Ways that poll have no sockets, and so no load. A poll may skip events: the page has seen an event
+when it receives the first status that is not older.
 """
 
 from __future__ import annotations
@@ -28,12 +30,12 @@ from .delivery import Crowd
 
 NAME = "browser"
 LOADS = (1, 10, 50)
-#: The part of a load that a round must reach.
+#: The part of the load that a round must reach.
 REACHED = 0.8
 CROWD = 100
 EVENTS = 30
 GAP = 0.05  # seconds between two events
-#: Seconds for the last event to be seen.
+#: The most seconds until the page has seen the last event.
 TAIL = 3.0
 DEADLINE = 60.0
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -46,7 +48,7 @@ _SEEN = """
         if (message) window.seen.push([message, at]);
     };
 """
-#: By way: its page's address, the scripts it needs, and the code that subscribes to a task.
+#: By way: the address of its page, its scripts, and the code that subscribes to a task.
 SUBSCRIBE: dict[str, tuple[str, tuple[str, ...], str]] = {
     peers.REALTIME: (
         "/realtime/healthz",
@@ -84,18 +86,18 @@ SUBSCRIBE: dict[str, tuple[str, tuple[str, ...], str]] = {
         }, 1000);""",
     ),
 }
-#: These have no sockets for a load: they are measured once, without one.
+#: The ways that poll: measured once, without load.
 POLLING = (peers.POLLED, peers.RESULT)
 LEFT_OUT = {
-    **dict.fromkeys((peers.CORE, peers.UVICORN), "for time: its page is the tutorial's"),
-    peers.SOCKET_IO: "its JavaScript is not in its package",
-    peers.EVENTSTREAM: "for time",
+    **dict.fromkeys((peers.CORE, peers.UVICORN), "to save time; its page is the tutorial's"),
+    peers.SOCKET_IO: "its package does not contain its JavaScript",
+    peers.EVENTSTREAM: "to save time",
     **dict.fromkeys((peers.BARE, peers.BROADCAST, peers.NCHAN), "a floor has no page"),
 }
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way at every load in turns, round by round."""
+    """Measure every way at every load. The ways take turns, round by round."""
     table = Table(
         NAME,
         "From a worker to the callback in Chromium",
@@ -106,7 +108,7 @@ def run(stage: Stage) -> Table:
     try:
         browser_path = _find()
     except Missing as missing:
-        table.missing["all of it"] = str(missing)
+        table.missing["all ways"] = str(missing)
         return table
     servers = stage.serve_all([peer_named(way) for way in SUBSCRIBE], table)
     for way in ("realtime", "peer"):
@@ -129,7 +131,7 @@ def run(stage: Stage) -> Table:
                     if peer.name in POLLING:
                         table.add(peer.name, [None, *figures], "none")
                     elif reached < REACHED * load / 100:
-                        why = f"its server came to {100 * reached:.1f} %"
+                        why = f"its server reached {100 * reached:.1f} %"
                         table.missing[f"{peer.name}, a round at {load} %"] = why
                     else:
                         table.add(peer.name, [100 * reached, *figures], load)
@@ -145,27 +147,28 @@ def _delays(
     crowd: Crowd | None,
     load: float,
 ) -> tuple[float, list[float]]:
-    """Return the share of a core that the server used, and the seconds of each event."""
+    """Return the share of a core that the server used, and the delay of each event in seconds."""
     from benchmarks.tasks import pace
 
     ident = peer.ident()
-    browser.follow(peer.name, f"http://127.0.0.1:{server.port}", ident, stage.session)
+    browser.open(peer.name, f"http://127.0.0.1:{server.port}", ident, stage.session)
     try:
-        # Polls must not be in step with the task.
+        # The task must not publish in step with the polls.
         gap = 0.11 if peer.name in POLLING else GAP
         arguments = (peer.name, ident, EVENTS, gap)
         result = pace.apply_async(arguments, queue=f"browser-{peer.way}")
         reached = _work(sockets, server, crowd, load, result.ready)
-        told = result.get(timeout=DEADLINE)
+        published = result.get(timeout=DEADLINE)
         until = time.monotonic() + TAIL
-        while not (seen := browser.seen()) or seen[-1][0] < told[-1][0]:
+        while not (seen := browser.seen()) or seen[-1][0] < published[-1][0]:
             if time.monotonic() > until:
-                raise RuntimeError(f"{peer.name}: the last event was not seen, {seen[-1:]} was")
+                raise RuntimeError(f"{peer.name}: the page has seen no event after {seen[-1:]}")
             sockets.idle(0.02)
     finally:
-        browser.leave()
+        browser.close_page()
     messages = [message for message, _ in seen]
-    return reached, [seen[bisect_left(messages, message)][1] - at for message, _, at in told]
+    delays = [seen[bisect_left(messages, message)][1] - at for message, _, at in published]
+    return reached, delays
 
 
 def _work(
@@ -179,18 +182,18 @@ def _work(
     from benchmarks.sample import next_message
 
     cpu, began = machine.cpu_time(server.pids), time.perf_counter()
-    looked = began
+    checked = began
     while True:
         now = time.perf_counter()
-        if now - looked > 0.2:
-            looked = now
+        if now - checked > 0.2:
+            checked = now
             if is_over():
                 return (machine.cpu_time(server.pids) - cpu) / 1e6 / (now - began)
         if crowd is None:
             sockets.idle(0.01)
         elif machine.cpu_time(server.pids) - cpu < load * 1e6 * (now - began):
             message = next_message()
-            sockets.deliver(message, crowd.tell, crowd.members)
+            sockets.deliver(message, crowd.publish, crowd.members)
         else:
             sockets.idle(0.002)
 
@@ -199,12 +202,15 @@ def _find() -> str:
     given = os.environ.get("CHROMIUM")
     path = next((path for name in (given, *NAMES) if name and (path := shutil.which(name))), None)
     if path is None:
-        raise Missing("there is no Chromium")
+        raise Missing("no Chromium was found")
     return path
 
 
 class Chromium:
-    """A browser with one page, in its own thread: `async_to_sync` refuses a thread with a loop."""
+    """A browser with one page, in a thread of its own.
+
+    Playwright runs an event loop in its thread, where `async_to_sync` refuses to work.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -220,18 +226,18 @@ class Chromium:
         self._thread.submit(self._opened.close).result()
         self._thread.shutdown()
 
-    def follow(self, way: str, origin: str, ident: str, session: str) -> None:
+    def open(self, way: str, origin: str, ident: str, session: str) -> None:
         """Open a page, and return when it has subscribed to a task."""
-        self._thread.submit(self._follow, way, origin, ident, session).result()
+        self._thread.submit(self._open_page, way, origin, ident, session).result()
 
     def seen(self) -> list[tuple[str, float]]:
-        """Return the messages that the page received, with their times."""
+        """Return the messages that the page has received, with their times."""
         found: list[tuple[str, float]] = self._thread.submit(
             lambda: self._page.evaluate("window.seen")
         ).result()
         return found
 
-    def leave(self) -> None:
+    def close_page(self) -> None:
         """Close the page."""
         self._thread.submit(self._context.close).result()
 
@@ -245,14 +251,14 @@ class Chromium:
             opened.callback(self._browser.close)
             self._opened = opened.pop_all()
 
-    def _follow(self, way: str, origin: str, ident: str, session: str) -> None:
-        where, scripts, follow = SUBSCRIBE[way]
+    def _open_page(self, way: str, origin: str, ident: str, session: str) -> None:
+        path, scripts, subscribe = SUBSCRIBE[way]
         self._context = self._browser.new_context()
         self._context.add_cookies([{"name": "sessionid", "value": session, "url": origin}])
         self._page = self._context.new_page()
-        self._page.goto(origin + where)
+        self._page.goto(origin + path)
         for script in scripts:
-            path = files("celery_progress") / "static" / "celery_progress" / script
-            self._page.add_script_tag(path=str(path))
-        self._page.evaluate(f"async id => {{ {_SEEN} {follow} }}", ident)
-        self._page.wait_for_timeout(300)  # to connect and subscribe
+            file = files("celery_progress") / "static" / "celery_progress" / script
+            self._page.add_script_tag(path=str(file))
+        self._page.evaluate(f"async id => {{ {_SEEN} {subscribe} }}", ident)
+        self._page.wait_for_timeout(300)  # until it has connected and subscribed

@@ -1,7 +1,7 @@
-"""The cost of one delivery for the web process: many sockets subscribe to one task.
+"""The cost of a delivery for the web process, if many sockets subscribe to one task.
 
-The next event is published when every socket has received the last one, so that no way can save
-work by merging events.
+The load publishes the next event when every socket has received the last one, so that no way can
+save work by merging events.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ WAYS = (
 )
 QUICK = (peers.REALTIME, peers.TUTORIAL, peers.BARE)
 SIZES = (1, 10, 100, 200, 1000, 5000)
-#: The ways that are measured at the largest size too; time limits their number.
+#: The ways that are also measured at the largest size; the others are left out to save time.
 LARGE = (*QUICK, peers.SOCKET_IO, peers.BROADCAST, peers.NCHAN)
-LEFT_OUT = {f"{way}, {SIZES[-1]} sockets": "for time" for way in WAYS if way not in LARGE}
+LEFT_OUT = {f"{way}, {SIZES[-1]} sockets": "to save time" for way in WAYS if way not in LARGE}
 COLUMNS = ("CPU µs a delivery", "deliveries/s", "p50 ms", "p99 ms")
-#: The fewest events of a round, which ends by time.
+#: The fewest and the most events of a round, which ends by time.
 LEAST, MOST = 3, 200
 WARM_UP = 3
-#: With more sockets not all ways have theirs open at once.
+#: The most sockets at once. If all ways together have more, the ways are measured one by one.
 TOGETHER = 12_000
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way at every size in turns, round by round."""
+    """Measure every way at every size. The ways take turns, round by round."""
     title = "One event to the sockets of one task"
     table = Table(NAME, title, COLUMNS, cases="sockets", missing=dict(LEFT_OUT))
     ways = [peer_named(way) for way in (QUICK if stage.size.quick else WAYS)]
@@ -59,28 +59,28 @@ class Crowd:
         ident = peer.ident()
         hellos = [peer.hello(server, ident, stage.session) for _ in range(size)]
         self.members = sockets.open(server.port, hellos, stream=peer.stream)
-        self.tell = peer.publisher(ident)
+        self.publish = peer.publisher(ident)
         machine.rest(server.pids)
 
     def warm(self) -> None:
-        """Deliver the first events: a group may not be joined yet when its members are accepted."""
+        """Deliver some events first: a server may accept a client before it joins the group."""
         for _ in range(WARM_UP):
-            self.sockets.deliver(next_message(), self.tell, self.members)
+            self.sockets.deliver(next_message(), self.publish, self.members)
 
     def round(self, seconds: float) -> list[float]:
-        """Deliver for a while; return the figures."""
+        """Deliver events for a while; return the figures of the round."""
         delays: list[float] = []
         taken = [one.taken for one in self.members]
         cpu, began, events = machine.cpu_time(self.server.pids), time.perf_counter(), 0
         while events < MOST and (events < LEAST or time.perf_counter() < began + seconds):
-            delays += self.sockets.deliver(next_message(), self.tell, self.members)
+            delays += self.sockets.deliver(next_message(), self.publish, self.members)
             events += 1
         elapsed = time.perf_counter() - began
         cpu = machine.cpu_time(self.server.pids) - cpu
         if any(
             one.taken - before != events for one, before in zip(self.members, taken, strict=True)
         ):
-            raise LoadError("a socket has received an event twice")
+            raise LoadError("a socket did not receive each event exactly once")
         return [
             cpu / len(delays),
             len(delays) / elapsed,
@@ -90,7 +90,7 @@ class Crowd:
 
 
 def _measure(stage: Stage, table: Table, servers: dict[Peer, Server], size: int) -> None:
-    # One loop for all: sockets that wait for their turn must answer pings.
+    # One loop for all ways: the sockets of a way that waits for its turn must answer pings.
     sockets = Sockets()
     crowds: dict[Peer, Crowd] = {}
     try:

@@ -1,6 +1,7 @@
-"""A burst of browsers, as after a restart: all connect at once, sign in and subscribe.
+"""A burst of clients, as after a restart: all connect at once with a session, and subscribe.
 
-A client that is refused or disconnected tries again half a second later, and its time continues.
+A client that is refused or disconnected tries again half a second later. Its time includes all
+attempts.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ NAME = "handshakes"
 BURST = 2000
 ATTEMPTS = 100
 ROUNDS = 3
-#: Seconds. A way that takes longer is measured once; after the deadline, without the clients that
-#: have not connected. TCP's retries alone take almost two minutes.
+#: Seconds. A way whose round is longer than LONG is measured once. At the deadline the round ends,
+#: without the clients that have not connected. The retries of TCP alone last almost two minutes.
 LONG, DEADLINE = 20.0, 240.0
 WAYS = (
     *(peers.REALTIME, peers.TUTORIAL, peers.PLAIN, peers.UVICORN, peers.SOCKET_IO),
@@ -28,18 +29,18 @@ WAYS = (
 LEFT_OUT = {
     **dict.fromkeys(
         (peers.CORE, peers.PROGRESS, peers.EVENTSTREAM),
-        "for time: it is on Daphne, which is what limits the tutorial's",
+        "to save time; it runs on Daphne, which also limits the tutorial",
     ),
-    peers.NCHAN: "for time: there are other floors",
+    peers.NCHAN: "to save time; there are other floors",
 }
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way several times, or once if it is slow or fails."""
+    """Measure every way three times, or once if it is slow or fails."""
     table = Table(
         NAME,
         f"A burst of {BURST} handshakes, each for one task",
-        ("handshakes/s", "p50 ms", "p99 ms", "came again"),
+        ("handshakes/s", "p50 ms", "p99 ms", "retries"),
         missing=dict(LEFT_OUT),
     )
     ways = [peer_named(way) for way in WAYS]
@@ -54,13 +55,13 @@ def run(stage: Stage) -> Table:
                 continue
             table.add(peer.name, _figures(seconds, opened))
             if len(opened) < BURST:
-                table.missing[f"{peer.name}, {BURST - len(opened)} of {BURST}"] = (
-                    f"they had not come after {DEADLINE:.0f} s; the figures are of those that had"
+                table.missing[f"{peer.name}, {BURST - len(opened)} of {BURST} clients"] = (
+                    f"not connected after {DEADLINE:.0f} s; the figures are those of the others"
                 )
                 del servers[peer]
             elif seconds > LONG:
                 table.missing[f"{peer.name}, from round {number + 1} on"] = (
-                    f"it takes {seconds:.0f} s"
+                    f"a round takes {seconds:.0f} s"
                 )
                 del servers[peer]
     return table
@@ -92,6 +93,6 @@ def _burst(stage: Stage, peer: Peer, server: Server) -> tuple[float, list[Socket
 
 def _figures(seconds: float, opened: list[Socket]) -> list[float]:
     delays = [one.ready_at - one.began for one in opened]
-    again = sum(one.attempts - 1 for one in opened)
+    retries = sum(one.attempts - 1 for one in opened)
     parts = (1000 * percentile(delays, part) for part in (0.5, 0.99))
-    return [len(opened) / seconds, *parts, again]
+    return [len(opened) / seconds, *parts, retries]

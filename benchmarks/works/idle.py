@@ -1,7 +1,7 @@
 """The cost of an idle socket: signed in, and subscribed to its own task.
 
-The memory is that of the process (RSS), less that before the first socket; the
-kernel's buffers are not in it.
+The memory is that of the process (RSS) minus its memory before the first socket, without the
+kernel's buffers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.stage import Stage
 
 NAME = "idle"
 SIZES = (100, 1000, 5000, 10_000)
-#: Each way with the number of these sizes to measure; time limits it.
+#: By way, how many of these sizes are measured; the others are left out to save time.
 WAYS = {
     peers.REALTIME: 4,
     peers.TUTORIAL: 4,
@@ -26,10 +26,13 @@ WAYS = {
     peers.BARE: 4,
 }
 LEFT_OUT = {
-    **dict.fromkeys((peers.PROGRESS, peers.EVENTSTREAM), "for time: the tutorial is on Daphne too"),
-    **dict.fromkeys((peers.BROADCAST, peers.NCHAN), "for time: there is another floor"),
+    **dict.fromkeys(
+        (peers.PROGRESS, peers.EVENTSTREAM),
+        "to save time; the tutorial runs on Daphne too",
+    ),
+    **dict.fromkeys((peers.BROADCAST, peers.NCHAN), "to save time; there is another floor"),
     **{
-        f"{way}, over {SIZES[sizes - 1]} sockets": "for time"
+        f"{way}, over {SIZES[sizes - 1]} sockets": "to save time"
         for way, sizes in WAYS.items()
         if sizes < len(SIZES)
     },
@@ -60,7 +63,7 @@ def _measure(
 ) -> None:
     sockets = Sockets()
     try:
-        _open(stage, sockets, peer, server, 5)  # what is made once is no socket's
+        _open(stage, sockets, peer, server, 5)  # to allocate first what all sockets share
         sockets.close()
         machine.rest(server.pids)
         before, seconds = machine.memory(server.pids), 0.0

@@ -1,4 +1,4 @@
-"""From the call in a worker's task to the frame at a client, without other load."""
+"""The time from the call in a worker's task to the frame at one client, without other load."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ WAYS = (
     *(peers.REALTIME, peers.TUTORIAL, peers.CORE, peers.UVICORN, peers.PROGRESS),
     *(peers.SOCKET_IO, peers.EVENTSTREAM, peers.BARE, peers.BROADCAST),
 )
-LEFT_OUT = {peers.NCHAN: "for time: there are other floors"}
+LEFT_OUT = {peers.NCHAN: "to save time; there are other floors"}
 EVENTS = 60
 GAP = 0.01  # seconds between two events
 DEADLINE = 60.0
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way in turns, round by round."""
+    """Measure every way. The ways take turns, round by round."""
     columns = ("p50 ms", "p99 ms")
     table = Table(NAME, "From a worker to one client", columns, missing=dict(LEFT_OUT))
     servers = stage.serve_all([peer_named(way) for way in WAYS], table)
@@ -54,7 +54,7 @@ def _delays(stage: Stage, peer: Peer, server: Server, queue: str) -> list[float]
         sockets.expect("row 0")
         result = pace.apply_async((peer.name, ident, EVENTS, GAP), queue=queue)
         arrivals = sockets.take(EVENTS, client)
-        told = result.get(timeout=DEADLINE)
+        published = result.get(timeout=DEADLINE)
     finally:
         sockets.close()
-    return [at - began for at, (_, began, _) in zip(arrivals, told, strict=True)]
+    return [at - began for at, (_, began, _) in zip(arrivals, published, strict=True)]

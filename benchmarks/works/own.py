@@ -1,7 +1,8 @@
-"""The cost of one event for the web process if each socket subscribes to its own task.
+"""The cost of an event for the web process, if each socket subscribes to its own task.
 
-First one event at a time, to one socket after another: the server sleeps between two. Then many at
-once: the server is stopped while they are published, so that it processes all when it continues.
+First the load publishes one event at a time, so that the server sleeps between two. Then it
+publishes many at once: the server is stopped (SIGSTOP) meanwhile, and receives all of them when it
+continues.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 from benchmarks import machine, peers
 from benchmarks.peers import Peer, Server, peer_named
-from benchmarks.peers.base import Tell
+from benchmarks.peers.base import Publish
 from benchmarks.report import Table
 from benchmarks.sample import next_message
 from benchmarks.sockets import Group, LoadError, Sockets
@@ -26,23 +27,24 @@ NAME = "own"
 WAYS = tuple(way for way in delivery.WAYS if way != peers.PROGRESS)
 QUICK = (peers.REALTIME, peers.TUTORIAL)
 SIZES = (1000, 5000)
-#: The ways that are measured at the larger size too; time limits their number.
+#: The ways that are also measured at the larger size; the others are left out to save time.
 LARGE = (peers.REALTIME, peers.TUTORIAL, peers.BARE)
 LEFT_OUT = {
-    peers.PROGRESS: "for time: it has the tutorial's sockets, on the core layer",
-    **{f"{way}, {SIZES[-1]} sockets": "for time" for way in WAYS if way not in LARGE},
+    peers.PROGRESS: "to save time; its sockets are those of the tutorial on the core layer",
+    **{f"{way}, {SIZES[-1]} sockets": "to save time" for way in WAYS if way not in LARGE},
 }
 COLUMNS = ("CPU µs an event", "p50 ms", "p99 ms", "CPU µs, many at once")
+#: The fewest events of a round, which ends by time.
 LEAST = 20
-#: The core layer drops more messages than that for one process.
+#: Events at once. Of more than that the core layer drops some.
 AT_ONCE = 100
-#: Seconds for a server to become idle; after that it is measured all the same. Many servers with
-#: thousands of sockets never are idle, and meanwhile nobody answers their pings.
+#: The most seconds to wait until a server is idle. Many servers with thousands of sockets never
+#: are, and meanwhile nothing answers their pings.
 REST = 10.0
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way at every size, one way after the other."""
+    """Measure every way at every size, one after the other."""
     title = "One event to one of many sockets"
     table = Table(NAME, title, COLUMNS, cases="sockets", missing=dict(LEFT_OUT))
     ways = [peer_named(way) for way in (QUICK if stage.size.quick else WAYS)]
@@ -64,35 +66,38 @@ def _measure(stage: Stage, table: Table, peer: Peer, server: Server, size: int) 
     try:
         hellos = [peer.hello(server, ident, stage.session) for ident in idents]
         crowd = sockets.open(server.port, hellos, stream=peer.stream)
-        tells = [peer.publisher(ident) for ident in random.sample(idents, AT_ONCE)]
+        publishers = [peer.publisher(ident) for ident in random.sample(idents, AT_ONCE)]
         machine.rest(server.pids, timeout=REST)
         for number in range(stage.size.rounds + 1):
             delays: list[float] = []
             cpu, began = machine.cpu_time(server.pids), time.perf_counter()
             while len(delays) < LEAST or time.perf_counter() < began + stage.size.seconds:
-                message, tell = next_message(), random.choice(tells)
-                delays += sockets.deliver(message, tell, crowd, count=1)
+                publish = random.choice(publishers)
+                delays += sockets.deliver(next_message(), publish, crowd, count=1)
             cpu = machine.cpu_time(server.pids) - cpu
-            if number:  # the first one warms
+            if number:  # the first round is the warm-up
                 found = [cpu / len(delays), *(1000 * percentile(delays, p) for p in (0.5, 0.99))]
-                table.add(peer.name, [*found, _at_once(server, sockets, crowd, tells)], size)
+                table.add(peer.name, [*found, _at_once(server, sockets, crowd, publishers)], size)
     finally:
         sockets.close()
         machine.rest(server.pids)
 
 
-def _at_once(server: Server, sockets: Sockets, crowd: Group, tells: Sequence[Tell]) -> float:
+def _at_once(
+    server: Server, sockets: Sockets, crowd: Group, publishers: Sequence[Publish]
+) -> float:
+    """Return the CPU time in µs of one of many events that arrive together."""
     sockets.expect("row 0")
     for pid in server.pids:
         os.kill(pid, signal.SIGSTOP)
         while machine.state(pid) != "T":
             time.sleep(0.001)
     try:
-        for tell in tells:
-            tell(next_message())
+        for publish in publishers:
+            publish(next_message())
         cpu = machine.cpu_time(server.pids)
     finally:
         for pid in server.pids:
             os.kill(pid, signal.SIGCONT)
-    sockets.take(len(tells), crowd)
-    return (machine.cpu_time(server.pids) - cpu) / len(tells)
+    sockets.take(len(publishers), crowd)
+    return (machine.cpu_time(server.pids) - cpu) / len(publishers)

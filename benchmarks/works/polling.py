@@ -1,4 +1,4 @@
-"""The cost of polling for the web process."""
+"""The cost of a poll for the web process."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from benchmarks.stage import Stage
 from tests.percentile import percentile
 
 NAME = "polling"
-#: By way, the seconds between two polls of a page.
+#: By way, the seconds between two polls of one page.
 WAYS = {peers.POLLED: 0.5, peers.RESULT: 1.0}
 REQUESTS = 200
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way in turns, round by round."""
+    """Measure every way. The ways take turns, round by round."""
     table = Table(
         NAME,
         "Reading one task over HTTP, one request after another",
@@ -31,7 +31,7 @@ def run(stage: Stage) -> Table:
         for peer, server in servers.items():
             assert isinstance(peer, Result)
             figures = _requests(stage, peer, server)
-            if number:  # the first one warms
+            if number:  # the first round is the warm-up
                 pages = figures[0] * 1000 / WAYS[peer.name] / 1e6
                 table.add(peer.name, [*figures, pages])
     return table

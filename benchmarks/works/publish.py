@@ -1,7 +1,7 @@
-"""The cost of one publish for a task, measured in a prefork child of a real worker.
+"""The cost of a publish for a task, measured in a prefork child of a real worker.
 
-Each way has a worker of its own; they take turns, round by round. Nobody is subscribed: the core
-layer would have more to do for a group that has members.
+Each way has a worker of its own; the workers take turns, round by round. There are no subscribers:
+for a group with members the core layer would do more work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ QUICK = (peers.REALTIME, peers.TUTORIAL)
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way."""
+    """Measure every way. The ways take turns, round by round."""
     from benchmarks.tasks import publish
 
     calls = stage.size.calls

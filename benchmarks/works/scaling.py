@@ -1,6 +1,6 @@
-"""The growth of the costs with the processes: one and two web processes, one and two workers.
+"""The costs with one and with two web processes, and the rate of tasks with one and two workers.
 
-All web processes share one core here, so it is the cost that is compared and not the speed.
+All web processes share one core, so their cost is compared, and not their speed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EVENTS = 20
 
 
 def run(stage: Stage) -> Table:
-    """Measure this service with one and with two of each."""
+    """Measure this service with one and with two processes of each kind."""
     table = Table(
         NAME,
         f"One and two of each: {SOCKETS} sockets on one task; no-op tasks, one child a worker",
@@ -44,7 +44,7 @@ def run(stage: Stage) -> Table:
 
 def _web(stage: Stage, table: Table, peer: Peer, servers: list[Server]) -> None:
     ident, sockets = peer.ident(), Sockets()
-    tell = peer.publisher(ident)
+    publish = peer.publisher(ident)
     pids = [pid for server in servers for pid in server.pids]
     try:
         crowd = Group()
@@ -58,8 +58,8 @@ def _web(stage: Stage, table: Table, peer: Peer, servers: list[Server]) -> None:
             delays: list[float] = []
             for _ in range(EVENTS):
                 message = next_message()
-                delays += sockets.deliver(message, tell, crowd)
-            if number:  # the first one warms
+                delays += sockets.deliver(message, publish, crowd)
+            if number:  # the first round is the warm-up
                 cpu = (machine.cpu_time(pids) - cpu) / len(delays)
                 redis_cpu = (machine.cpu_time([stage.redis.pid]) - redis_cpu) / EVENTS
                 middle = 1000 * sorted(delays)[len(delays) // 2]

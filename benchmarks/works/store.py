@@ -1,4 +1,4 @@
-"""The cost for Redis: one event, and the stored data of a task."""
+"""The cost for Redis: of one event, and of the data that it keeps of a task."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from benchmarks.stage import Stage
 NAME = "store"
 WAYS = (peers.REALTIME, peers.TUTORIAL, peers.CORE, peers.SOCKET_IO, peers.BARE)
 LEFT_OUT = {
-    peers.UVICORN: "it publishes as on Daphne",
+    peers.UVICORN: "it publishes as the tutorial on Daphne does",
     **dict.fromkeys(
         (peers.PROGRESS, peers.POLLED, peers.RESULT, peers.EVENTSTREAM),
-        "for time: one publish has its commands",
+        "to save time; the table of one publish has its commands",
     ),
-    peers.BROADCAST: "it publishes as the other floor",
-    peers.NCHAN: "it has no Redis",
+    peers.BROADCAST: "it publishes as the other floor does",
+    peers.NCHAN: "it uses no Redis",
 }
 EVENTS = 500
 TASKS = 1000
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way in turns, round by round, without subscribers."""
+    """Measure every way without subscribers. The ways take turns, round by round."""
     table = Table(
         NAME,
         "What Redis does for one event, and what it keeps of tasks that have ended",
@@ -44,17 +44,17 @@ def run(stage: Stage) -> Table:
             table.missing[way] = str(missing)
             continue
         idents[way] = peer_named(way).ident()
-    tells = {way: peer_named(way).publisher(ident) for way, ident in idents.items()}
+    publishers = {way: peer_named(way).publisher(ident) for way, ident in idents.items()}
     with redis.Redis.from_url(stage.redis_url) as client:
         for _ in range(stage.size.rounds):
-            for way, tell in tells.items():
-                tell(next_message())
+            for way, publish in publishers.items():
+                publish(next_message())
                 before, cpu = _counted(client), machine.cpu_time([stage.redis.pid])
                 for _ in range(EVENTS):
-                    tell(next_message())
+                    publish(next_message())
                 cpu = machine.cpu_time([stage.redis.pid]) - cpu
                 spent = [b - a for a, b in zip(before, _counted(client), strict=True)]
-                spent[0] -= 1  # the first INFO
+                spent[0] -= 1  # the first INFO of this count
                 peer_named(way).check(idents[way])
                 kept = _kept(client) if way == peers.REALTIME else None
                 table.add(way, [*(each / EVENTS for each in (*spent, cpu)), kept])
@@ -68,7 +68,7 @@ def _counted(client: Any) -> list[int]:
 
 
 def _kept(client: Any) -> float:
-    """Return the KiB of tasks that have ended, with their topics and logs."""
+    """Return the KiB that 1,000 ended tasks use, with their topics and logs."""
     from realtime.core.change import Change
     from realtime.core.jsontext import dumps, timestamp
     from realtime.store import get_store
@@ -78,13 +78,13 @@ def _kept(client: Any) -> float:
     for _ in range(TASKS):
         task_id, run_id = str(uuid.uuid4()), uuid.uuid4().hex[:8]
         now = timestamp()
-        said: tuple[tuple[str, str, dict[str, str]], ...] = (
+        changes: tuple[tuple[str, str, dict[str, str]], ...] = (
             ("PENDING", "", {"name": dumps("tasks.imports.import_csv"), "published_at": now}),
             ("RECEIVED", "", {"updated_at": now}),
             ("STARTED", run_id, {"started_at": now}),
             ("SUCCESS", run_id, {"result": dumps({"rows": 120_000}), "finished_at": now}),
         )
-        for state, run, fields in said:
+        for state, run, fields in changes:
             get_store().accept(
                 Change(
                     task_id=task_id,

@@ -1,7 +1,7 @@
-"""The cost of a worker's receivers for its tasks: tasks per second with everything on.
+"""The rate of tasks of a worker, with the receivers of each way and without any.
 
-The tasks wait in a queue of their own until the worker consumes it. Each returns the moment at
-which it was done; the rate is that of the last nine tenths.
+The tasks wait in a queue until the worker begins to consume it. Each task returns the time of its
+end. The rate is that of the last nine tenths of the tasks.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from benchmarks.stage import Stage
 NAME = "tasks"
 CHILDREN = 2
 DEADLINE = 120.0
+#: Parts of a round: the ways take turns within it.
 PARTS = 4
-#: The name, the receivers of the signals, and the worker's options.
+#: The name of each way, its receivers (BENCHMARKS_WAY), and the options of its worker.
 WAYS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("off", "off", ()),
     (peers.REALTIME, "realtime", ()),
     (peers.TUTORIAL, "tutorial", ()),
     ("Celery's events (-E)", "off", ("-E",)),
 )
-#: Each by its name in tasks.py.
+#: The names of the tasks in tasks.py.
 NO_OP, NAP = "no-op", "50 ms"
 
 
 def run(stage: Stage) -> Table:
-    """Measure every way in turns, round by round."""
+    """Measure every way. The ways take turns, round by round."""
     size = stage.size
     table = Table(
         NAME,
@@ -46,7 +47,7 @@ def run(stage: Stage) -> Table:
     for number, (way, listener, options) in enumerate(ways):
         nodes[way] = f"tasks{number}"
         stage.worker(listener, nodes[way], *options, children=CHILDREN)
-    #: So that a part of a round takes about half a second with each way.
+    # So many tasks that a part of a round lasts about half a second with each way.
     counts = {way: round(rate([node], NO_OP, 200) / 2) for way, node in nodes.items()}
     naps = dict.fromkeys(nodes, 15 if size.quick else 30)
     for kind, each in ((NO_OP, counts), (NAP, naps)):
@@ -57,9 +58,9 @@ def run(stage: Stage) -> Table:
 
 
 def _round(nodes: dict[str, str], kind: str, counts: dict[str, int]) -> dict[str, float]:
-    """Return the tasks per second of each way. The ways take turns, part by part.
+    """Return the tasks per second of each way in one round. The ways take turns, part by part.
 
-    The machine's own speed changes within seconds, by more than some of the ways differ.
+    The speed of the machine changes within seconds, by more than some of the ways differ.
     """
     seconds = dict.fromkeys(nodes, 0.0)
     for _ in range(PARTS):
@@ -69,13 +70,13 @@ def _round(nodes: dict[str, str], kind: str, counts: dict[str, int]) -> dict[str
 
 
 def rate(nodes: list[str], kind: str, count: int) -> float:
-    """Let idle workers run so many tasks; return the tasks per second."""
+    """Let idle workers run `count` tasks; return the tasks per second."""
     from benchmarks.celery import app
 
     queue, destination = f"{nodes[0]}-waiting", [f"{node}@benchmarks" for node in nodes]
     task_ids = [str(uuid.uuid4()) for _ in range(count)]
-    # Not by `apply_async`, which would subscribe this process to each result: it must be idle while
-    # the worker is busy.
+    # Not by `apply_async`: it would subscribe this process to each result, and this process must be
+    # idle while the worker is busy.
     with app.producer_pool.acquire(block=True) as producer:
         for task_id in task_ids:
             message = app.amqp.create_task_message(task_id, kind, args=(), kwargs={})
@@ -90,16 +91,17 @@ def rate(nodes: list[str], kind: str, count: int) -> float:
 
 
 def _results(task_ids: list[str]) -> list[float]:
-    """Wait until all have ended, reading the last ones only; return their results."""
+    """Wait until all tasks have ended; return their results."""
     keys = [f"celery-task-meta-{task_id}" for task_id in task_ids]
     until = time.monotonic() + DEADLINE
     with redis.Redis.from_url(os.environ["REDIS_URL"], decode_responses=True) as client:
+        # The last one first, to read less while the tasks run.
         for some in (keys[-1:], keys):
             while True:
                 kept = [json.loads(text or "{}") for text in client.mget(some)]
                 if all(each.get("status") == "SUCCESS" for each in kept):
                     break
                 if time.monotonic() > until:
-                    raise RuntimeError("the worker did not do its tasks")
+                    raise RuntimeError("the worker did not run all tasks in time")
                 time.sleep(0.05)
     return [each["result"] for each in kept]
