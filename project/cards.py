@@ -1,11 +1,11 @@
-"""The texts of a task on the page. `static/demo/cards.js` makes the same texts live."""
+"""The texts of a task's card as the page is rendered. `static/demo/cards.js` updates them."""
 
 import json
 from typing import Any
 
 from realtime import Status
 
-#: The tasks' names on the page.
+#: By Celery's name of a task, its name on the page.
 NAMES = {
     "tasks.imports.import_csv": "CSV import",
     "tasks.images.make_thumbnails": "Thumbnails",
@@ -14,7 +14,7 @@ NAMES = {
     "tasks.upstream.fetch_rates": "Exchange rates",
 }
 
-#: By state: its text and its tone. Any other state is a running task's own.
+#: By state, its text and its tone. Any other state is one of a running task's own.
 STATES = {
     "PENDING": ("waiting", "quiet"),
     "RECEIVED": ("received", "quiet"),
@@ -27,21 +27,21 @@ STATES = {
     "REVOKED": ("cancelled", "quiet"),
     "LOST": ("lost", "bad"),
 }
-SHOWN = 100  #: cards on the page, the newest
-SHORT = 12  #: lines; a result with at most so many is shown open
+SHOWN = 100  #: the most cards on the page, those of the newest tasks
+SHORT = 12  #: a result of at most so many lines is shown open
 
 
 def texts() -> dict[str, Any]:
-    """Return the same tables for the script."""
+    """Return these tables and limits for the script."""
     return {"names": NAMES, "states": STATES, "shown": SHOWN, "short": SHORT}
 
 
 def card(status: Status) -> dict[str, Any]:
-    """Return what the template shows of a task."""
+    """Return the values that the template of a card needs."""
     state, tone, at = _state(status)
     result = status.result
     bad_rows = result.get("bad_rows") if isinstance(result, dict) else None
-    if not isinstance(bad_rows, list):  # the result of another project's task
+    if not isinstance(bad_rows, list):  # a result that the tasks of this project do not make
         bad_rows = None
     elif bad_rows:
         result = {key: value for key, value in result.items() if key != "bad_rows"}
@@ -87,7 +87,7 @@ def _tries(status: Status) -> str:
 
 
 def _progress(status: Status) -> dict[str, Any] | None:
-    """Return the progress bar: None if no task runs; without `max` if the total is unknown."""
+    """Return the progress bar, without `max` for an unknown total; None if no task runs."""
     if status.terminal or status.state in ("PENDING", "RECEIVED", "RETRY", "STALLED"):
         return None
     if status.progress is None:

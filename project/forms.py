@@ -1,4 +1,4 @@
-"""The four forms of the page, with their checks."""
+"""The forms of the page, and the checks of what they receive."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tasks.images import ImageError, check_image
 from tasks.imports import CsvError, inspect
 
 SAMPLES = Path(settings.BASE_DIR) / "samples"
-SLOW_SECONDS = 6.0  #: the shortest time of a task that runs slowly
+SLOW_SECONDS = 6.0  #: that a slow task waits in all, but at most 1 s at each step
 
 
 class StartForm(forms.Form):
-    """Starts a task with uploaded files or the sample's, slowly if the visitor wants so."""
+    """Starts a task with uploaded or with sample files, slowly if the visitor chose so."""
 
     sample_files: ClassVar[list[Path]]
 
@@ -29,10 +29,10 @@ class StartForm(forms.Form):
     slow = forms.BooleanField(required=False)
 
     def clean(self) -> dict[str, Any]:
-        """Check the files, unless the sample was chosen."""
+        """Drop the files and their errors if the sample was chosen."""
         data = super().clean() or {}
         if data.get("sample"):
-            # An empty file field beside the sample button is fine.
+            # With the sample button, the file field may be empty.
             self.errors.pop("uploads", None)
             data["uploads"] = []
         return data
@@ -49,7 +49,7 @@ class StartForm(forms.Form):
         stored: list[tuple[Path, str]] = []
         try:
             for upload in self.cleaned_data["uploads"]:
-                # One by one: all must be removed if the next one cannot be stored.
+                # One by one: if one cannot be stored, those before it must be removed.
                 stored.append((store(upload), upload.name or "file"))  # noqa: PERF401
             yield stored
         except BaseException:
@@ -58,12 +58,12 @@ class StartForm(forms.Form):
             raise
 
     def pace(self, steps: int) -> float:
-        """Return the seconds to wait at each of so many steps."""
+        """Return the seconds that a task waits at each of its steps."""
         return min(SLOW_SECONDS / max(steps, 1), 1.0) if self.cleaned_data["slow"] else 0.0
 
 
 class FilesField(forms.FileField):
-    """A field of one or more files. Its value is a list."""
+    """A field for one or more files. Its value is a list."""
 
     def __init__(self, *, at_most: int) -> None:
         self.at_most = at_most
@@ -71,10 +71,10 @@ class FilesField(forms.FileField):
         super().__init__(widget=widget, error_messages=_MESSAGES)
 
     def clean(self, data: Any, initial: Any = None) -> list[UploadedFile[bytes]]:
-        """Refuse no file, too many files, an empty one, or too many bytes in sum."""
+        """Refuse a missing or empty file, too many files, and too many bytes in all."""
         given = data if isinstance(data, list) else [data]
         if len(given) > self.at_most:
-            raise ValidationError(f"At most {self.at_most} files at once, please.")
+            raise ValidationError(f"Choose at most {self.at_most} files at once.")
         files = [super(FilesField, self).clean(each, initial) for each in given or [None]]
         if sum(file.size for file in files) > MAX_BYTES:
             raise ValidationError(TOO_LARGE, code="too_large")
@@ -122,7 +122,7 @@ class ReportForm(CsvForm):
 
 
 class ThumbnailsForm(StartForm):
-    """Starts making thumbnails."""
+    """Starts a task that makes thumbnails."""
 
     sample_files: ClassVar = [
         SAMPLES / "hills-on-its-side.jpg",
@@ -133,7 +133,7 @@ class ThumbnailsForm(StartForm):
     uploads = FilesField(at_most=MAX_FILES)
 
     def clean_uploads(self) -> list[UploadedFile[bytes]]:
-        """Refuse files that are not images, by their headers."""
+        """Refuse files that are not images, as their headers show."""
         files: list[UploadedFile[bytes]] = self.cleaned_data["uploads"]
         for upload in files:
             upload.seek(0)
@@ -145,6 +145,6 @@ class ThumbnailsForm(StartForm):
 
 
 class RatesForm(forms.Form):
-    """Starts requests to the flaky service."""
+    """Starts a task that requests rates from a service that often fails."""
 
     outcome = forms.ChoiceField(choices=[("recovers", "recovers"), ("fails", "fails")])

@@ -1,4 +1,4 @@
-"""Start a program that ends when its parent does: `python launch.py PARENT_PID PROGRAM ARGS…`.
+"""Run a program that ends when its parent ends: `python launch.py PARENT_PID PROGRAM ARGS…`.
 
 This is a program, and not a `preexec_fn`, because Python code between fork and exec is unsafe in
 a process that has threads. It imports almost nothing, since it runs before each service.
@@ -12,10 +12,10 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """Let Linux send SIGKILL to this process when its parent ends in any way.
+    """Let Linux send SIGKILL to this process when its parent ends, for any reason.
 
-    The setting survives `exec` but not `fork` (Celery makes it for its prefork children). Other
-    systems have no such setting: there only an orderly end of the parent ends the child.
+    The setting survives `exec` but not `fork`; Celery itself makes it for its prefork children.
+    Other systems have no such setting: there a parent that is killed leaves its children behind.
     """
     if sys.platform != "linux":
         return
@@ -29,4 +29,4 @@ def die_with_parent(parent_pid: int) -> None:
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[1]))
-    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - no shell is meant
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - without a shell

@@ -1,4 +1,4 @@
-"""The content security policy of every page."""
+"""The Content Security Policy of every page."""
 
 from collections.abc import Callable
 

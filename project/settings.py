@@ -1,16 +1,16 @@
-"""Settings of the project, from the environment.
+"""The settings of the project. Environment variables change them.
 
 | variable | default |
 |---|---|
-| DATA_DIR | `.data` beside manage.py: database, secret key, uploads, the embedded Redis's file |
-| REDIS_URL | the server that `make run` started on this DATA_DIR, else redis://127.0.0.1:6379/0 |
-| HOST | 127.0.0.1: the address that serves the page, and one of the allowed hosts |
+| DATA_DIR | `.data`, in the folder of manage.py: database, secret key, uploads, data of Redis |
+| REDIS_URL | the server of a running `make run` with this DATA_DIR, or redis://127.0.0.1:6379/0 |
+| HOST | 127.0.0.1. The address that serves the page; it is an allowed host |
 | CELERY_BROKER_URL, CELERY_RESULT_BACKEND | REDIS_URL |
-| CELERY_IMPORTS | none; more modules with tasks, separated by commas |
-| DJANGO_SECRET_KEY | made once, stored in DATA_DIR/secret_key |
-| DJANGO_DEBUG | off; `1` turns it on |
-| DJANGO_ALLOWED_HOSTS | none besides HOST and those of the loopback; separated by commas |
-| DJANGO_CSRF_TRUSTED_ORIGINS | none; separated by commas, with the scheme |
+| CELERY_IMPORTS | none. More modules with tasks, separated by commas |
+| DJANGO_SECRET_KEY | a random key, which is stored in DATA_DIR/secret_key at the first start |
+| DJANGO_DEBUG | off. `1` turns it on |
+| DJANGO_ALLOWED_HOSTS | none. More hosts than HOST and the loopback's, separated by commas |
+| DJANGO_CSRF_TRUSTED_ORIGINS | none. Origins with their scheme, separated by commas |
 """
 
 import os
@@ -20,7 +20,7 @@ from django.core.management.utils import get_random_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("DATA_DIR") or BASE_DIR / ".data").resolve()
-# Uploads are private to this user.
+# Only this user may read uploads.
 DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
@@ -29,12 +29,12 @@ def _listed(name: str) -> list[str]:
 
 
 def _secret_key() -> str:
-    """Return the stored key. It is made at the first start, readable by its owner only."""
+    """Return the stored key. The first start makes it; only the file's owner may read it."""
     path = DATA_DIR / "secret_key"
     fresh = path.with_name(f"secret_key.{os.getpid()}")
     if not path.exists():
-        # Web and worker may start together: link a complete file into place. The first one
-        # to do so wins.
+        # Web and worker may start together: each links a complete file into place, and the
+        # first one wins.
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(get_random_secret_key())
@@ -50,8 +50,8 @@ def _secret_key() -> str:
 def _redis_url() -> str:
     if given := os.environ.get("REDIS_URL"):
         return given
-    # While `make run` runs, its server's address is in this file, so that `manage.py` in
-    # another terminal connects to the same server.
+    # While `make run` runs, this file has the address of its server, so that `manage.py` in
+    # another terminal uses the same server.
     running = DATA_DIR / "redis_url"
     return running.read_text().strip() if running.exists() else "redis://127.0.0.1:6379/0"
 
@@ -141,7 +141,7 @@ REDIS_URL = _redis_url()
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        # By default redis-py ends a read after 5 s, but a subscriber waits for longer.
+        # By default redis-py ends a read after 5 s, but a subscriber waits longer for messages.
         "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}]},
     }
 }

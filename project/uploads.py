@@ -1,7 +1,7 @@
-"""Uploaded files: their size limits and their storage.
+"""The limits and the storage of uploaded files.
 
-Uploads are in MEDIA_ROOT (`DATA_DIR/uploads`), and the files that tasks make in
-`DATA_DIR/results`. Nothing removes them.
+Uploads are stored in MEDIA_ROOT (`DATA_DIR/uploads`), and files that tasks make in
+`DATA_DIR/results`. The project never removes them.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
 
-MAX_BYTES = 10_000_000  #: of all files of one upload together
+MAX_BYTES = 10_000_000  #: the most bytes of one upload, of all its files together
 MAX_FILES = 10
 TOO_LARGE = f"That is more than {MAX_BYTES // 1_000_000} MB. Nothing was started."
 
-# For the boundaries, the names and the other fields of the form.
+#: More bytes that a request may have: boundaries, names, and other fields of the form.
 _ROOM_FOR_THE_FORM = 64 * 1024
 
 
 def is_too_large(request: HttpRequest) -> bool:
-    """Return whether a request's length exceeds an upload's, without reading its body.
+    """Return whether a request is longer than an upload may be, without reading its body.
 
-    Without a length Django reads no files either.
+    Django reads no files from a request without a length.
     """
     try:
         announced = int(request.META.get("CONTENT_LENGTH") or 0)

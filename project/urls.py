@@ -1,4 +1,4 @@
-"""Addresses of the project."""
+"""The URLs of the project."""
 
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView

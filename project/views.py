@@ -31,7 +31,7 @@ from tasks.upstream import fetch_rates
 @require_safe
 @ensure_csrf_cookie
 def page(request: HttpRequest) -> HttpResponse:
-    """Render the page with the present tasks."""
+    """Render the page, with the tasks of this user or visitor."""
     return _page(request)
 
 
@@ -52,10 +52,10 @@ def _page(
 @csrf_exempt
 @require_POST
 def start(request: HttpRequest, kind: str) -> HttpResponse:
-    """Start a task; return 303 to the page, or 201 and the ids to a script.
+    """Start a task; answer 303 to a browser, or 201 with the task ids to a script.
 
-    The length is checked before anything reads the body. The CSRF check reads the body, so the
-    inner view has it.
+    The length of the request is checked before its body is read. The CSRF check reads the body, so
+    the inner view makes it.
     """
     if kind not in STARTERS:
         raise Http404
@@ -64,7 +64,7 @@ def start(request: HttpRequest, kind: str) -> HttpResponse:
     try:
         response: HttpResponse = _start(request, kind)
     except (TooManyFilesSent, TooManyFieldsSent, RequestDataTooBig):
-        return _refuse(request, kind, f"At most {MAX_FILES} files at once, please.", 400)
+        return _refuse(request, kind, f"Choose at most {MAX_FILES} files at once.", 400)
     return response
 
 
@@ -103,13 +103,13 @@ def _start_report(form: ReportForm) -> list[str]:
     with form.sources() as [(path, name)]:
         pace = form.pace(_lines(path))
         body = start_report(str(path), name=name, into=_results(), pace=pace)
-    # The parent of a chord's body is the group of its parts.
+    # The parent of a chord's body is its group.
     parts = cast(GroupResult, body.parent)
     return [*(part.id for part in parts.results or []), body.id]
 
 
 def _start_rates(form: RatesForm) -> list[str]:
-    # With this seed the first two calls fail and the third succeeds.
+    # With this seed and 0.6, the first two calls fail and the third succeeds.
     probability = 1.0 if form.cleaned_data["outcome"] == "fails" else 0.6
     return [fetch_rates.delay(seed=23, failure_probability=probability).id]
 
@@ -133,9 +133,9 @@ STARTERS: dict[str, tuple[type[forms.Form], Callable[[Any], list[str]]]] = {
 
 @require_POST
 def cancel(request: HttpRequest) -> HttpResponse:
-    """Request the cancellation of the visitor's own task; another task is not found.
+    """Request the cancellation of a task of this user or visitor; any other task is not found.
 
-    The id is a field of the form: it can be any text, and a path cannot contain every text.
+    The id is a field of the form: an id can be any text, and a path cannot contain every text.
     """
     task_id = request.POST.get("task", "")
     if not any(status.task_id == task_id for status in tasks_of(request)):

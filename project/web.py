@@ -1,7 +1,7 @@
-"""The web server's process, `python -m project.web`: HOST and PORT from the environment.
+"""The process of the web server: `python -m project.web`, with HOST and PORT in the environment.
 
-It migrates the database first, in the same process: importing Django twice would double the time to
-the first page.
+The process migrates the database first: another process for that would import Django a second time,
+and double the time until the first page.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Run other projects' security tools on this one: `make audit`.
+"""Run security tools on this project: `make audit`.
 
-Known vulnerabilities of what the locks name (pip-audit), secrets in the tree (detect-secrets), and
-requests of every kind to a running service (Schemathesis, with docs/openapi.json). It needs the
-network, so it is not part of the tests. The tools live in an environment of their own, `.audit/`.
+pip-audit searches for known vulnerabilities of the locked packages, and detect-secrets for secrets
+in the tree. Schemathesis sends requests of every kind to a running service, by docs/openapi.json.
+The tools need the network, so the tests do not run them. Their environment is `.audit/`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from bootstrap import REQUIREMENTS, ROOT, uv_environment
 UV = ROOT / ".venv" / "bin" / "uv"
 ENVIRONMENT = ROOT / ".audit"
 TOOLS = ENVIRONMENT / "bin"
-#: Findings that were checked: passwords of the tests.
+#: Findings that were checked and are no secrets: passwords of the tests.
 BASELINE = ".secrets.baseline"
-#: Schemathesis' checks of each response.
+#: What Schemathesis checks of each response.
 CHECKS = ["not_a_server_error", "status_code_conformance", "response_schema_conformance"]
 #: Seconds until a service must be ready.
 PATIENCE = 60
@@ -34,7 +34,7 @@ PATIENCE = 60
 def known_vulnerabilities() -> bool:
     """Return whether no locked package has a known vulnerability.
 
-    A package that could not be looked up counts as having one.
+    A package whose vulnerabilities cannot be read counts as having one.
     """
     locks = sorted(REQUIREMENTS.glob("*.lock"))
     pip_audit = [str(TOOLS / "pip-audit"), "--strict", "--disable-pip", "--require-hashes"]
@@ -44,20 +44,21 @@ def known_vulnerabilities() -> bool:
 
 
 def secrets_in_the_tree() -> bool:
-    """Return whether the tree has no secrets but those of the baseline."""
+    """Return whether the tree has no secrets besides those of the baseline."""
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
     files = [name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
     hashes = ("--exclude-files", r"\.lock$|package-lock\.json$|\.secrets\.baseline$")
     with tempfile.TemporaryDirectory() as directory:
-        # A copy: where a known secret's line has moved, the hook rewrites it and ends with 3.
+        # A copy: if the line of a known secret has moved, the hook rewrites the baseline and exits
+        # with 3.
         known = shutil.copy(ROOT / BASELINE, directory)
         hook = TOOLS / "detect-secrets-hook"
         return succeeds([hook, "--baseline", known, *hashes, *files], endings=(0, 3))
 
 
 def requests_of_every_kind() -> bool:
-    """Return whether a service answers as docs/openapi.json describes, and never with a 500."""
+    """Return whether a service always answers as docs/openapi.json describes, never with a 500."""
     with running_service() as url:
         proof = "a" * 32
         return succeeds(
@@ -73,7 +74,7 @@ def requests_of_every_kind() -> bool:
 
 @contextmanager
 def running_service() -> Iterator[str]:
-    """Run a service as `make run` starts it, without data; give its address."""
+    """Start a service as `make run` does, without data; yield its address."""
     port = os.environ.get("PORT", "8765")
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as data_dir:
@@ -96,7 +97,7 @@ def is_ready(url: str) -> bool:
 
 
 def install() -> bool:
-    """Make `.audit` with what its lock names."""
+    """Make `.audit` with the packages of its lock; return whether that succeeded."""
     lock = REQUIREMENTS / "audit.lock"
     into = ["--python", str(TOOLS / "python"), "--require-hashes", "-r", str(lock)]
     return succeeds(
@@ -105,13 +106,13 @@ def install() -> bool:
 
 
 def succeeds(command: Sequence[str | Path], *, endings: Sequence[int] = (0,)) -> bool:
-    """Run a command here; return whether it ended with one of these codes."""
+    """Run a command in the project's folder; return whether it exits with one of these codes."""
     done = subprocess.run(command, cwd=ROOT, env=uv_environment(), check=False)
     return done.returncode in endings
 
 
 def main() -> int:
-    """Run all of it, then print the result of each."""
+    """Run all tools, then print the result of each."""
     if not install():
         return 1
     parts = [known_vulnerabilities, secrets_in_the_tree, requests_of_every_kind]

@@ -1,12 +1,12 @@
-"""Make `.venv` with exactly what the locks say, with nothing but Python's standard library.
+"""Make `.venv` with exactly the packages of the locks. This script needs only Python itself.
 
-    python3 scripts/bootstrap.py           what `make run` needs
-    python3 scripts/bootstrap.py --dev     the same, and what the tests and checks need
-    python3 scripts/bootstrap.py --bench   the first, and what the benchmarks compare with
+    python3 scripts/bootstrap.py           the packages that `make run` needs
+    python3 scripts/bootstrap.py --dev     also those of the tests and checks
+    python3 scripts/bootstrap.py --bench   those of `make run` and of the benchmarks
 
-A stamp inside `.venv` names the locks that it was made from; while they are the same, this script
-does nothing. `.venv` is never replaced while a process uses it. The machine's own pip configuration
-decides where packages come from (index, find-links, certificates, proxy).
+A stamp in `.venv` names the locks from which it was made. While they do not change, this script
+does nothing. It never replaces `.venv` while a process uses it. The machine's configuration of pip
+(index, find-links, certificates, proxy) decides from where packages are downloaded.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ REQUIREMENTS = ROOT / "requirements"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 MINIMUM = (3, 11)
-#: Locks besides the runtime's. Each contains the runtime lock, and none contradicts another: what
-#: one adds to .venv changes nothing of the others.
+#: Locks besides the runtime lock. Each contains the runtime lock, and none contradicts another, so
+#: installing one changes no package of the others.
 ADDITIONS = ("dev", "bench")
-#: What a virtual environment depends on. A patch release of Python changes neither.
+#: Prints what a virtual environment depends on. A patch release of Python does not change it.
 IDENTITY = "import sys, sysconfig; print(sys.implementation.cache_tag, sysconfig.get_platform())"
 
 
 class BootstrapError(Exception):
-    """The user has to do something first; the text names it."""
+    """The user must do something first; the text names it."""
 
 
 def main(arguments: list[str]) -> int:
     wanted = ["runtime", *(name for name in ADDITIONS if f"--{name}" in arguments)]
     try:
         check_python(sys.version_info[:2])
-        # Two commands at once (`make run` in one terminal, `make test` in another) must not
-        # build one .venv together. A folder can be locked, so no lock file remains.
+        # Two commands at once (`make run` in one terminal, `make test` in another) must not make
+        # the same .venv. The lock is on a folder, so that no lock file is left.
         folder = os.open(REQUIREMENTS, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
@@ -59,33 +59,33 @@ def main(arguments: list[str]) -> int:
 
 
 def check_python(version: tuple[int, ...]) -> None:
-    """Refuse a Python that the locks do not cover."""
+    """Raise BootstrapError for a Python that the locks do not cover."""
     if version < MINIMUM:
         found, needed = (".".join(map(str, v)) for v in (version, MINIMUM))
         raise BootstrapError(
-            f"Python {needed} or newer is needed and {sys.executable} is {found}.\n"
-            f"Install a newer one and name it: make PYTHON=python3.13 …"
+            f"Python {needed} or newer is needed, but {sys.executable} is {found}.\n"
+            f"Install a newer Python, and name it: make PYTHON=python3.13 …"
         )
 
 
 def ensure(wanted: list[str]) -> None:
-    """Bring .venv to what the locks in `wanted` name."""
+    """Make .venv have the packages of the locks in `wanted`."""
     installed = [name for name in ("runtime", *ADDITIONS) if stamp_of(name)]
     fits = identity(PYTHON) == identity(Path(base_python()))
     current = [name for name in installed if fits and stamp_of(name) == expected_stamp(name)]
     if set(wanted) <= set(current):
         return
-    # A changed lock that is not wanted now waits for its own command. One that is wanted may leave
-    # packages behind, so .venv is made again: with all that it had, or `make run` would remove what
-    # `make test` had installed.
+    # A changed lock that is not wanted now is installed by the command that wants it. If a wanted
+    # lock has changed, packages that it no longer names would stay, so .venv is made again, with
+    # all locks that it had: `make run` must not remove what `make test` has installed.
     if not fits or any(name in installed and name not in current for name in wanted):
         wanted = [*wanted, *(name for name in installed if name not in wanted)]
         if installed:
-            log("the locks, the Python or the folder changed: making .venv again")
+            log("the locks, Python or the folder have changed: making .venv again")
         remove_venv()
         make_venv()
         current = []
-    elif not installed:  # an earlier run was interrupted half-way
+    elif not installed:  # an earlier run was interrupted
         remove_venv()
         make_venv()
     missing = [name for name in wanted if name not in current]
@@ -96,7 +96,7 @@ def ensure(wanted: list[str]) -> None:
 
 
 def stamp_of(name: str) -> str:
-    """Return what .venv was made from; empty where it was not made."""
+    """Return the stamp of a lock in .venv; empty if the lock is not installed there."""
     try:
         return (VENV / f"stamp-{name}").read_text()
     except FileNotFoundError:
@@ -104,13 +104,13 @@ def stamp_of(name: str) -> str:
 
 
 def expected_stamp(name: str) -> str:
-    """Return the stamp of a current .venv: the lock's hash, and the folder."""
+    """Return the stamp of a .venv that is up to date: the lock's hash, and the folder."""
     lock = hashlib.sha256((REQUIREMENTS / f"{name}.lock").read_bytes()).hexdigest()
     return f"{lock}\n{VENV}\n"
 
 
 def identity(python: Path) -> str:
-    """Return an interpreter's cache tag and platform; empty where it does not run."""
+    """Return the cache tag and the platform of an interpreter; empty if it does not run."""
     try:
         done = subprocess.run(
             [str(python), "-I", "-S", "-c", IDENTITY], capture_output=True, text=True, check=False
@@ -121,7 +121,7 @@ def identity(python: Path) -> str:
 
 
 def base_python() -> str:
-    """Return the interpreter that makes .venv: not the one inside .venv, which is removed first."""
+    """Return the interpreter that makes .venv. It is outside .venv, which is removed first."""
     return str(getattr(sys, "_base_executable", None) or sys.executable)
 
 
@@ -135,8 +135,8 @@ def remove_venv() -> None:
         shutil.rmtree(VENV)
     except BlockingIOError:
         raise BootstrapError(
-            ".venv must be made again: the locks, the Python or the folder changed. A command that"
-            "\nuses it still runs. End it (`make run`, `make test`), then try again."
+            ".venv must be made again, since the locks, Python or the folder have changed. But a\n"
+            "command still uses it (`make run`, `make test`). Stop that command, then try again."
         ) from None
     finally:
         os.close(folder)
@@ -150,12 +150,12 @@ def make_venv() -> None:
 
 
 def install_ensurepip() -> None:
-    """Install the package that Debian and Ubuntu split from `venv`."""
+    """Install `ensurepip`, which Debian and Ubuntu have in a package of its own."""
     package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
     if shutil.which("apt-get") is None:
         raise BootstrapError(
             f"{sys.executable} has no `ensurepip`, so it cannot make a virtual environment.\n"
-            "Install the package of your system that brings Python's venv and pip."
+            "Install your system's package with the venv and pip modules of Python."
         )
     if os.geteuid() != 0:
         raise BootstrapError(
@@ -173,7 +173,7 @@ def install_ensurepip() -> None:
 
 
 def install(name: str) -> None:
-    """Install one lock: by uv, which is several times faster, or else by pip."""
+    """Install the packages of a lock: with uv, or if that fails with pip, which is slower."""
     log(f"installing requirements/{name}.lock")
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check"]
     hashed = ["--require-hashes", "-r"]
@@ -183,7 +183,7 @@ def install(name: str) -> None:
         uv = [str(PYTHON), "-m", "uv", "pip", "install", "-q", "--python", str(PYTHON)]
         if succeeds([*uv, *hashed, lock], env=uv_environment()):
             return
-    log("uv failed; trying pip, which takes longer")
+    log("uv failed: trying pip, which is slower")
     run(
         [*pip, "install", "-q", *hashed, lock],
         f"Neither uv nor pip could install {lock}. Is the package index reachable?",
@@ -191,9 +191,10 @@ def install(name: str) -> None:
 
 
 def uv_environment() -> dict[str, str]:
-    """Return the environment for uv, with the machine's pip configuration as uv's variables.
+    """Return environment variables for uv, made from the machine's configuration of pip.
 
-    uv reads neither pip's files nor its variables. Variables of uv's that are set stay.
+    uv itself reads neither the files nor the variables of pip. Variables of uv that are already set
+    are kept.
     """
     listing = subprocess.run(
         [str(PYTHON), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
@@ -203,7 +204,10 @@ def uv_environment() -> dict[str, str]:
 
 
 def parse_pip_config(listing: str) -> dict[str, str]:
-    """Read `pip config list`: lines as `global.index-url='…'` and `:env:.index-url='…'`."""
+    """Parse the output of `pip config list`.
+
+    Its lines are such as `global.index-url='…'` and `:env:.index-url='…'`.
+    """
     found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     for line in listing.splitlines():
         key, _, value = line.partition("=")
@@ -220,8 +224,8 @@ def translate_pip_config(pip: Mapping[str, str]) -> dict[str, str]:
         uv["UV_DEFAULT_INDEX"] = pip["index-url"]
     if "extra-index-url" in pip:
         uv["UV_INDEX"] = " ".join(pip["extra-index-url"].split())
-        # pip searches all indexes; uv would stop at the first one that has the name. The hashes in
-        # the lock identify the file, wherever it is.
+        # pip searches all indexes; by default uv stops at the first one that has the package. The
+        # hashes in the lock identify the file in any index.
         uv["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     if "find-links" in pip:
         uv["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())

@@ -1,9 +1,10 @@
-"""Print the path of a browser for the tests, after installing Debian's, as root, if there is none.
+"""Print the path of a browser for the tests.
 
     python scripts/browser.py chromium
     python scripts/browser.py firefox
 
-Without one it prints nothing, and the remedy on stderr: the browser's tests are then skipped.
+If there is none, root installs that of Debian. Otherwise this prints nothing to stdout, and the
+remedy to stderr; the tests of that browser are then skipped.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 
 class Browser(NamedTuple):
-    """Names of its program, and the packages of Debian that contain it."""
+    """The names of its program, and the Debian packages that it needs."""
 
     names: tuple[str, ...]
     packages: tuple[str, ...]
@@ -25,7 +26,7 @@ class Browser(NamedTuple):
 BROWSERS = {
     "chromium": Browser(
         ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
-        # Fonts, without which a page shows no text, and a library that Playwright's Node needs.
+        # Without fonts a page shows no text. Playwright's Node needs libatomic1.
         ("chromium", "fonts-dejavu-core", "libatomic1"),
     ),
     "firefox": Browser(("firefox-esr", "firefox"), ("firefox-esr", "fonts-dejavu-core")),
@@ -39,7 +40,7 @@ def find(name: str) -> str | None:
 
 
 def install(name: str) -> None:
-    """Install by apt, without its output: stdout is for the path."""
+    """Install the browser with apt, whose output is dropped: stdout is for the path."""
     packages = BROWSERS[name].packages
     log(name, f"installing {' '.join(packages)} for the browser tests")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -59,8 +60,8 @@ def main(name: str) -> int:
     path = find(name)
     if path is None:
         packages = " ".join(BROWSERS[name].packages)
-        log(name, f"NO {name.upper()}: its tests will be skipped. Install one")
-        log(name, f"(Debian: sudo apt-get install {packages}) or name it: {name.upper()}=/path")
+        log(name, f"NO {name.upper()}: its tests will be skipped. Install it")
+        log(name, f"(Debian: sudo apt-get install {packages}), or set {name.upper()}=/path")
     else:
         print(path)
     return 0

@@ -1,11 +1,11 @@
 /**
- * Builds what ships of the JavaScript client, from static/realtime/src into static/realtime: one
- * bundle per entry, and its types from the sources' JSDoc.
+ * Builds the published files of the JavaScript client, from static/realtime/src into static/realtime:
+ * a bundle for each entry, and its types, from the JSDoc of the sources.
  *
  *     node scripts/build.mjs            writes the files
- *     node scripts/build.mjs --check    fails if a committed file is not what the sources make
+ *     node scripts/build.mjs --check    fails if a committed file differs from a new build
  *
- * `make build` and `make check` run it by scripts/node.py, which finds Node and installs the tools.
+ * `make build` and `make check` run it with scripts/node.py, which finds Node and installs the tools.
  */
 
 import { readFileSync, writeFileSync } from "node:fs";
@@ -21,8 +21,8 @@ const SOURCES = join(ROOT, "static/realtime/src");
 const TARGET = join(ROOT, "static/realtime");
 const BANNER = "/*! django-celery-realtime, BSD-3-Clause. Built from static/realtime/src. */";
 
-// No source map: a storage that hashes names would search for its address. And no comments of the
-// sources: such a storage could take an example for an import.
+// No source map: Django's storages that hash names would search for its address. No comments of the
+// sources: such a storage could mistake an example for an import.
 const BUNDLE = {
   bundle: true,
   write: false,
@@ -41,7 +41,7 @@ async function bundle(entry) {
   return result.outputFiles[0].text;
 }
 
-/** The declarations of each source file, by its name. */
+/** Returns the type declarations of the source files, by the file's name. */
 function declarations() {
   const texts = new Map();
   const options = {
@@ -56,8 +56,8 @@ function declarations() {
 }
 
 /**
- * A declaration without the members marked `@internal`, which the compiler strips from TypeScript
- * only.
+ * Returns a declaration without its `@internal` members, which the compiler removes only from
+ * TypeScript sources.
  * @param {ts.Statement} statement
  */
 function publicText(statement) {
@@ -72,7 +72,7 @@ function publicText(statement) {
 }
 
 /**
- * All declarations, by name, without what makes them parts of modules.
+ * Returns all declarations by name, without imports and aliases between modules.
  * @param {Map<string, string>} texts
  */
 function declaredIn(texts) {
@@ -89,7 +89,7 @@ function declaredIn(texts) {
   return declared;
 }
 
-/** What a module exports, by its declarations: values, and types. @param {string} text */
+/** Returns the names of the values and types that a module exports. @param {string} text */
 function exportsOf(text) {
   const values = new Set();
   for (const [, names] of text.matchAll(/^export \{ (.*) \};$/gm)) {
@@ -101,7 +101,7 @@ function exportsOf(text) {
 }
 
 /**
- * One file of all that an entry's declarations need; the compiler writes a file per module.
+ * Returns one file with all declarations that an entry needs; the compiler makes a file per module.
  * @param {Map<string, string>} texts
  * @param {string} entry
  * @param {Set<string>} imported Names that the client's types export.
@@ -152,10 +152,10 @@ for (const [name, text] of Object.entries(made)) {
     try {
       committed = readFileSync(path, "utf-8");
     } catch {
-      // Missing is not current either.
+      // A missing file is not current either.
     }
     if (committed === text) continue;
-    console.error(`static/realtime/${name} is not what the sources make: run make build`);
+    console.error(`static/realtime/${name} differs from a new build: run make build`);
     isCurrent = false;
   } else {
     writeFileSync(path, text);

@@ -1,4 +1,4 @@
-"""Compile `requirements/*.in` to locks: with hashes, for every platform, without any address."""
+"""Make the locks from `requirements/*.in`: with hashes, for every platform, without addresses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ COMPILE = [sys.executable, "-m", "uv", "pip", "compile", "-q", "--upgrade", "--u
 COMPILE += ["--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"]
 COMPILE += ["--no-header", "--no-annotate"]
 
-#: In this order: the runtime lock constrains the dev lock, so that the tests use the versions of
-#: `make run`; the dev lock constrains the bench lock, which is installed beside it.
+#: The locks in the order in which they are made, with their constraints. The runtime lock
+#: constrains the dev lock, so that the tests use the versions of `make run`. The dev lock
+#: constrains the bench lock: both are installed into the same environment.
 LOCKS = {
     "bootstrap": [],
     "runtime": [],
@@ -23,8 +24,8 @@ LOCKS = {
 
 
 def main() -> int:
-    # Without the machine's additional indexes and folders: they have some files of a version, and a
-    # lock needs the hashes of all of them.
+    # Without the machine's additional indexes and folders: they may have only some files of a
+    # version, and a lock needs the hashes of all files.
     only_here = ("UV_INDEX", "UV_FIND_LINKS")
     environment = {k: v for k, v in uv_environment().items() if k not in only_here}
     for name, constraints in LOCKS.items():

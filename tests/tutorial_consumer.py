@@ -1,4 +1,4 @@
-"""The usual way's consumer, as the Channels tutorial has it: for the benchmarks and the faults."""
+"""The consumer of the Channels tutorial, for the benchmarks and the faults."""
 
 from __future__ import annotations
 

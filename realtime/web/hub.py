@@ -1,8 +1,8 @@
 """One channel per process, one loop that receives, and all subscriptions of the process behind it.
 
 A consumer has no channel of its own: Channels would dispatch each message to each consumer, which
-is what makes the usual way slow. The store is the truth and a group message a fast copy, so the
-hub also compares its heads with the store's, and recovers what did not arrive.
+makes the consumers of its tutorial slow. The store is the truth and a group message a fast copy, so
+the hub also compares its heads with the store's, and recovers what did not arrive.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 /**
- * The list of cards. `project/cards.py` makes the same texts when the page is rendered, and passes
- * their tables to this script.
+ * The list of cards. `project/cards.py` makes the same texts when the server renders the page, and
+ * passes its tables of texts to this script.
  */
 
 import { isTerminal } from "../realtime/client.js";
@@ -16,7 +16,7 @@ import { isTerminal } from "../realtime/client.js";
 /** @type {Texts} */
 const texts = JSON.parse(document.getElementById("texts")?.textContent ?? "");
 const { shown, short } = texts;
-// Maps, since a task may have any name, `constructor` included.
+// Maps and not objects: a task may have any name, even `constructor`.
 const names = new Map(Object.entries(texts.names));
 const states = new Map(Object.entries(texts.states));
 
@@ -24,10 +24,10 @@ export class Cards {
   #list;
   #template = /** @type {HTMLTemplateElement} */ (document.getElementById("task"));
 
-  /** By task id. @type {Map<string, HTMLElement>} */
+  /** The cards, by task id. @type {Map<string, HTMLElement>} */
   #cards = new Map();
 
-  /** The most cards. */
+  /** The most cards that the list shows. */
   shown = shown;
 
   /** @param {HTMLElement} list */
@@ -61,7 +61,7 @@ export class Cards {
   }
 
   /**
-   * Shows exactly these tasks.
+   * Shows these tasks, and removes the cards of all others.
    * @param {Status[]} tasks
    */
   replace(tasks) {
@@ -76,7 +76,7 @@ export class Cards {
   }
 
   /**
-   * Shows a task. Returns the text to announce: its state, if that is new.
+   * Shows a task. Returns the text to announce if its state has changed, otherwise null.
    * @param {Status} status
    * @returns {string | null}
    */
@@ -137,7 +137,7 @@ export class Cards {
     part(card, "progress").ariaLabel = name;
     setPart(card, "state", text);
     showTime(card, "at", at);
-    // Only the first time: a retry is published again, and the cards keep their order.
+    // Only once: a retry is published again, but the card keeps its place and its time.
     if (part(card, "published").hidden) showTime(card, "published", status.published_at);
     const tries = [];
     if (attempt > 0) tries.push(`attempt ${attempt + 1}`);
@@ -209,7 +209,7 @@ function describe(status) {
   if (status.cancelling && !isTerminal(status)) {
     return { text: "cancelling", tone: "warn", at: null };
   }
-  // A worker receives the next attempt at once, and waits until it is due.
+  // A worker receives the next attempt at once, and keeps it until it is due.
   if ((state === "RETRY" || state === "RECEIVED") && retryAt !== null) {
     return { text: "retrying at", tone: "warn", at: retryAt };
   }
@@ -241,7 +241,8 @@ function setPart(card, name, text) {
 }
 
 /**
- * Sets a text if it differs: to set it again would announce it, and remove the user's selection.
+ * Sets a text if it differs. Setting the same text would announce it again, and remove the user's
+ * selection.
  * @param {Element | null} element
  * @param {string} text
  */

@@ -1,6 +1,6 @@
 /**
- * The demo page: shows the tasks live, and sends the forms without a reload. Everything that comes
- * from a task is shown as text.
+ * The demo page: shows the tasks live, and sends the forms without a reload. All data of a task is
+ * shown as text, never as HTML.
  */
 
 import { connect } from "../realtime/client.js";
@@ -13,7 +13,7 @@ const client = connect();
 
 /* The connection */
 
-/** Why the subscription failed; empty if it did not. */
+/** Why the subscription failed; empty if it has not failed. */
 let problem = "";
 let isSubscribed = false;
 
@@ -31,8 +31,8 @@ function showConnection() {
 
 /**
  * @param {string} state
- * @param {string} text Shown, and read aloud.
- * @param {string} reason Only shown.
+ * @param {string} text Shown, and announced by screen readers.
+ * @param {string} reason Shown only.
  */
 function show(state, text, reason) {
   const connection = /** @type {HTMLElement} */ (document.getElementById("connection"));
@@ -41,7 +41,7 @@ function show(state, text, reason) {
   setText(document.getElementById("connection-reason"), reason);
 }
 
-/* The subscription: the client renews the page's token, or gets one if the page has none */
+/* The subscription: the client renews the page's token, or requests one if the page has none */
 
 const topic = client.topic("user:me", { token: list.dataset.token || undefined, limit: cards.shown });
 client.onState(showConnection);
@@ -60,7 +60,7 @@ topic.onError((error) => {
   showConnection();
 });
 
-/* Announcements for screen readers: changes of state, a few at a time */
+/* Announcements for screen readers: the changes of state within 0.7 s, as one text */
 
 /** @type {string[]} */
 let changes = [];
@@ -78,7 +78,7 @@ function announce(text) {
 
 /* The forms */
 
-/** Tasks that this page has just started: their cards get the focus. @type {Set<string>} */
+/** Tasks that this page has just started: the first one's card gets the focus. @type {Set<string>} */
 const started = new Set();
 
 /** @param {string} id */
@@ -173,10 +173,10 @@ async function cancel(form) {
   form.ariaBusy = "true";
   try {
     const response = await send(form, new FormData(form));
-    // A task that is not found has ended, and its card will show that.
+    // 404: the task has ended, and its card will show that.
     if (!response.ok && response.status !== 404) throw new Error(`HTTP ${response.status}`);
   } catch {
-    announce("The service did not answer: the task was not cancelled");
+    announce("The request to cancel failed. Try again");
     form.ariaBusy = null;
   }
 }
@@ -200,7 +200,7 @@ async function getResult(id) {
   }
 }
 
-// The server rendered times in UTC: show them in the browser's time zone.
+// The server renders times in UTC: show them in the time zone of the browser.
 for (const time of /** @type {NodeListOf<HTMLTimeElement>} */ (
   document.querySelectorAll("time[datetime]")
 )) {

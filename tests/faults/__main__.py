@@ -30,7 +30,7 @@ _MARK = "row: "
 def main() -> int:
     parser = arguments("tests.faults", __doc__, "numbers of faults, separated by commas")
     parser.add_argument("--long", action="store_true", help="20,000 tasks and more")
-    parser.add_argument("--no-contrast", action="store_true", help="without the usual way beside")
+    parser.add_argument("--no-contrast", action="store_true", help="without the tutorial's rows")
     parser.add_argument("--family", help=argparse.SUPPRESS)
     options = parser.parse_args()
     only = {number.strip() for number in options.only.split(",") if number.strip()}

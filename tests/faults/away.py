@@ -72,11 +72,13 @@ class Away(Family):
             outcome = Outcome(made.judge(deliver=30))
             outcome.recovered = made.recovery(self.back)
             cost = max([0.0, *(self.stage.oracle.costs.get(one, 0.0) for one in made.sent)])
-        outcome.note = f"a task lost {1000 * cost:.0f} ms at most"
-        outcome.require(cost <= COST * self.stage.slack, f"a task lost {1000 * cost:.0f} ms")
+        outcome.note = f"a task waited {1000 * cost:.0f} ms at most"
+        outcome.require(
+            cost <= COST * self.stage.slack, f"a task was delayed by {1000 * cost:.0f} ms"
+        )
         return outcome
 
-    @fault("15", "Redis full for 8 s, noeviction", short=150, long=1000)
+    @fault("15", "Redis out of memory for 8 s, noeviction", short=150, long=1000)
     def full(self, size: int) -> Outcome:
         with redis.Redis.from_url(self.redis.url) as client:
             outcome = self._hurt(
@@ -89,7 +91,12 @@ class Away(Family):
         outcome.require("publish_failed" in self.worker.log(), "nothing was logged")
         return outcome
 
-    @fault("11", "Redis killed, back after 5 s, with its file", short=200, long=1500)
+    @fault(
+        "11",
+        "Redis killed, restarted after 5 s with its append-only file",
+        short=200,
+        long=1500,
+    )
     def killed(self, size: int) -> Outcome:
         return self._hurt(size, 5.0, self.redis.kill, self.redis.start)
 
@@ -154,7 +161,7 @@ class Away(Family):
     def stopped_for_long(self, size: int) -> Outcome:
         return self._stopped(size, 70.0)
 
-    @fault("14d", "Redis gone for 5 minutes at 200 tasks a second", short=0, long=60_000)
+    @fault("14d", "Redis down for 5 minutes, at 200 tasks a second", short=0, long=60_000)
     def gone_for_minutes(self, size: int) -> Outcome:
         with batch(self.stage, size) as made:
             # The newest ones: what a full queue gives up is older.
@@ -174,7 +181,7 @@ class Away(Family):
             outcome = Outcome(made.judge(deliver=120))
             outcome.recovered = made.recovery(back)
             grown = max(after[pid] - before[pid] for pid in before.keys() & after.keys())
-        outcome.note = f"{size:,} tasks; a worker's process grew by {grown:.0f} MiB at most"
+        outcome.note = f"{size:,} tasks; a process of the worker grew by at most {grown:.0f} MiB"
         outcome.require(grown <= 64, f"grew by {grown:.0f} MiB")
         return outcome
 

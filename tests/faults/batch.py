@@ -110,7 +110,7 @@ class Batch:
         No latency is counted from before `not_before`.
         """
         self.until(self.ended, run)
-        # An ending that the usual way has lost never arrives.
+        # An ending that the tutorial has lost never arrives.
         self.until(self.delivered, 1.5 if self.stage.is_contrast else deliver)
         time.sleep(SETTLE)  # for what must not come
         sent = set(self.sent)

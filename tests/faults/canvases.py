@@ -209,7 +209,7 @@ class Canvases:
     stage: Stage
     url: str
 
-    @fault("7b", "canvases that break off", short=ROUND, long=5 * ROUND)
+    @fault("7b", "canvases in which a task does not succeed", short=ROUND, long=5 * ROUND)
     def canvases(self, size: int) -> Outcome:
         total, outcome = Verdict(), Outcome(Verdict())
         for _ in range(size // ROUND):

@@ -1,4 +1,4 @@
-"""The same faults for the usual way."""
+"""The same faults for the solution of the Channels tutorial."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .unreliable import Unreliable
 
 
 class TutorialClient(Reader):
-    """A page of the usual way: a socket for each task, that comes back."""
+    """A page of the tutorial: a socket for each task, which reconnects."""
 
     def __init__(
         self, name: str, url: str, topics: Mapping[str, Sequence[str]], rng: random.Random
@@ -64,7 +64,7 @@ class TutorialClient(Reader):
 
 
 class Usual(Family):
-    """A family's rows for the usual way: its processes and its clients."""
+    """The rows of a family for the tutorial: its processes and its clients."""
 
     contrast = True
 

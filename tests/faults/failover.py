@@ -50,7 +50,7 @@ class Failover(Family):
             until(lambda: old.info("replication")["role"] == "slave", 60)
         self.name_of_both.switch(self.new.url)
 
-    @fault("29", "failover behind one host name, old connections stay", short=120, long=1000)
+    @fault("29", "failover behind one host name; old connections stay open", short=120, long=1000)
     def failover(self, size: int) -> Outcome:
         switched, arrived = 0.0, 0.0
 

@@ -64,7 +64,7 @@ class Family:
     name: ClassVar[str]
     #: Families of one lane run one after another.
     lane: ClassVar[str] = "busy"
-    #: Whether it is the usual way, of which nothing is required.
+    #: Whether the tutorial is tested, of which nothing is required.
     contrast: ClassVar[bool] = False
     #: The rows it has, where these are not all, and those that only the long form adds.
     picks: ClassVar[Collection[str] | None] = None
@@ -85,7 +85,7 @@ class Family:
         for kind in cls.__mro__:
             for found in vars(kind).values():
                 if isinstance(found, Fault) and (picks is None or found.number in picks):
-                    # What the usual way loses it loses soon.
+                    # The tutorial loses events with few tasks already.
                     size = found.long if long and not cls.contrast else found.short
                     if size:
                         yield found, size

@@ -80,7 +80,7 @@ class Killed(Family):
             slowest = max([slowest, *delays.values()])
         outcome.require(slowest <= bound, f"STALLED after {slowest:.1f} s")
         if slowest:
-            outcome.note = f"STALLED {slowest:.1f} s after the kill at most"
+            outcome.note = f"STALLED at most {slowest:.1f} s after the kill"
 
     @fault("3", "whole worker killed, early ack", short=4, long=40)
     def killed(self, size: int) -> Outcome:
@@ -112,7 +112,7 @@ class Killed(Family):
                 any(story.state == STALLED and story.at > at for _, story in made.callbacks(one))
                 for one, at in killed.items()
             )
-            # The usual way publishes nothing then; `_require_stalled` counts that.
+            # The tutorial publishes nothing then; `_require_stalled` counts that.
             made.until(stalled, 0 if self.contrast else (STALLED_WITHIN + 5) * self.stage.slack)
             worker = self.stage.worker(concurrency=CHILDREN, queue=",".join(queues), settings=QUICK)
             outcome = Outcome(made.judge(may_stall=made.sent))
@@ -196,7 +196,7 @@ class Overtaken(Killed):
     lane = "overtaken"
     picks = ("5", "10")
 
-    @fault("5", "delivered again while it still runs", short=8, long=64)
+    @fault("5", "task delivered again while it still runs", short=8, long=64)
     def overtaken(self, size: int) -> Outcome:
         outcome, again, oracle = Outcome(Verdict()), 0, self.stage.oracle
         workers = [
@@ -239,11 +239,11 @@ class Overtaken(Killed):
                     outcome.require(not twice or 2 in runs, f"{one}: no run 2 was shown")
         for worker in workers:
             worker.kill()
-        outcome.note = f"{again} were delivered again"
+        outcome.note = f"{again} tasks were delivered again"
         outcome.require(again >= size / 2, f"only {again} were delivered again")
         return outcome
 
-    @fault("10", "one of two workers' clock is wrong by 0.5 s to a day", short=90, long=1200)
+    @fault("10", "the clock of one of two workers is wrong by 0.5 s to a day", short=90, long=1200)
     def wrong_clock(self, size: int) -> Outcome:
         outcome = Outcome(Verdict())
         offsets = OFFSETS if self.stage.long else self.stage.rng.sample(OFFSETS, 2)
@@ -268,7 +268,7 @@ class Overtaken(Killed):
                 outcome.require(there > 0, f"nothing ran where the clock is wrong by {offset:+g} s")
             wrong.kill()
         right.kill()
-        outcome.note = f"wrong by {', '.join(f'{one:+g}' for one in offsets)} s"
+        outcome.note = f"the clock was wrong by {', '.join(f'{one:+g}' for one in offsets)} s"
         outcome.prompt(self.stage.slack)
         return outcome
 

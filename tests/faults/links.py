@@ -65,7 +65,7 @@ class Links(Family):
             cost = max([0.0, *(self.stage.oracle.costs.get(one, 0.0) for one in made.sent)])
         slack = self.stage.slack
         outcome.require(link.hurt["swallowed"] > 0, "nothing was swallowed")
-        outcome.require(cost <= COST * slack, f"a task lost {1000 * cost:.0f} ms")
+        outcome.require(cost <= COST * slack, f"a task waited {1000 * cost:.0f} ms")
         late = outcome.recovered
         outcome.require(late <= NOTICED * slack, f"noticed after {late:.1f} s")
         # Whether the service received nothing after a connection died without a reset.
@@ -73,8 +73,8 @@ class Links(Family):
         outcome.verdict.add(before)
         outcome.verdict.add(after)
         then, now = before.percentile(0.5), after.percentile(0.5)
-        outcome.require(now <= AS_BEFORE * then, f"deaf afterwards: {now:.2f} s, {then:.2f} before")
-        outcome.note = f"afterwards p50 is {now:.3f} s, before {then:.3f} s"
+        outcome.require(now <= AS_BEFORE * then, f"p50 is {now:.2f} s, and was {then:.2f} s before")
+        outcome.note = f"p50 is {now:.3f} s afterwards, and was {then:.3f} s before"
         return outcome
 
     def _live(self, size: int) -> Verdict:
@@ -93,11 +93,11 @@ class Links(Family):
                     made.send(self.stage.tasks.noop, number)
                 return made.judge()
 
-    @fault("16a", "partition between worker and Redis, half-open after", short=150, long=500)
+    @fault("16a", "worker cut off from Redis; connections stay half-open", short=150, long=500)
     def worker_cut_off(self, size: int) -> Outcome:
         return self._partition(size, self.to_worker)
 
-    @fault("16b", "partition between web and Redis, half-open after", short=150, long=500)
+    @fault("16b", "web process cut off from Redis; connections stay half-open", short=150, long=500)
     def web_cut_off(self, size: int) -> Outcome:
         return self._partition(size, self.to_web)
 
@@ -125,10 +125,10 @@ class Links(Family):
         outcome.note = f"{resets} resets"
         return outcome
 
-    @fault("17a", "Redis links slow, one-byte segments, resets", short=100, long=400)
+    @fault("17a", "connections to Redis slow, in one-byte segments, and reset", short=100, long=400)
     def bad_links(self, size: int) -> Outcome:
         return self._bad(size, 0.01, self.to_worker, self.to_web)
 
-    @fault("17b", "clients' links slow, one-byte segments, resets", short=100, long=400)
+    @fault("17b", "clients' connections slow, in one-byte segments, and reset", short=100, long=400)
     def bad_clients(self, size: int) -> Outcome:
         return self._bad(size, 0.05, self.to_clients)

@@ -82,7 +82,7 @@ class Plain(Canvases, Family):
         self.worker = stage.worker(concurrency=CHILDREN)
         self.web, self.url = stage.web()
 
-    @fault("6", "killed between the stored result and its signal", short=16, long=1000)
+    @fault("6", "child killed between storing its result and its signal", short=16, long=1000)
     def killed_unannounced(self, size: int) -> Outcome:
         with batch(self.stage, size, self.url) as made:
             for number in range(size):
@@ -94,7 +94,7 @@ class Plain(Canvases, Family):
         outcome.within(15.0 * self.stage.slack)
         return outcome
 
-    @fault("7", "every way to end", short=26, long=390)
+    @fault("7", "every kind of ending", short=26, long=390)
     def every_ending(self, size: int) -> Outcome:
         total = Verdict()
         for _ in range(size // 26):
@@ -158,7 +158,7 @@ class Plain(Canvases, Family):
         outcome.require(len(dead) >= 0.9 * size, f"only {len(dead)} were killed")
         return outcome
 
-    @fault("8", "5 retries each, called and automatic", short=60, long=2000)
+    @fault("8", "5 retries of each task, explicit and automatic", short=60, long=2000)
     def retries(self, size: int) -> Outcome:
         tasks, outcome = self.stage.tasks, Outcome(Verdict())
         stories = shown = 0
@@ -195,7 +195,7 @@ class Plain(Canvases, Family):
         outcome.prompt(self.stage.slack)
         return outcome
 
-    @fault("19", "web process stands still for 2 s, 1,000 events come", short=300, long=1500)
+    @fault("19", "web process stopped for 2 s, while events arrive", short=300, long=1500)
     def stalled_loop(self, size: int) -> Outcome:
         total, recovered, meanwhile = Verdict(), 0.0, 0
         for part in parts(size, 300):
@@ -211,11 +211,16 @@ class Plain(Canvases, Family):
                 recovered = max(recovered, made.recovery(back))
                 truths = self.stage.oracle.truths
                 meanwhile += sum(since < truths[one].at < back for one in made.sent)
-        outcome = Outcome(total, recovered, note=f"{meanwhile:,} ended meanwhile")
+        outcome = Outcome(total, recovered, note=f"{meanwhile:,} tasks ended meanwhile")
         outcome.require(meanwhile >= size / 2, f"only {meanwhile} ended meanwhile")
         return outcome
 
-    @fault("22", "client away, for less and for more than the history", short=40, long=400)
+    @fault(
+        "22",
+        "client away for fewer or more events than the log has",
+        short=40,
+        long=400,
+    )
     def away(self, size: int) -> Outcome:
         total, broken, kept = Verdict(), [], conf().MAX_HISTORY_EVENTS
         for part in parts(size, 40):
@@ -289,11 +294,11 @@ class Plain(Canvases, Family):
                 outcome.require(client.stands, "a subscription was not answered")
                 truths = self.stage.oracle.truths
                 near += sum(abs(truths[one].at - at) <= 0.01 for one, at in joined.items())
-        outcome.note = f"{near} of {size} were within 10 ms"
+        outcome.note = f"{near} of {size} subscriptions were within 10 ms"
         outcome.prompt(self.stage.slack)
         return outcome
 
-    @fault("26", "result expired, ignored, or kept nowhere", short=60, long=300)
+    @fault("26", "result expired, ignored, or not stored", short=60, long=300)
     def no_result(self, size: int) -> Outcome:
         stage = self.stage
         nowhere = stage.worker(

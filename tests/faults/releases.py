@@ -99,7 +99,7 @@ class Releases(Family):
         web.kill()
         return outcome
 
-    @fault("31", "tokens that end while tasks run, and reconnects", short=3, long=12)
+    @fault("31", "tokens that expire while tasks run, and reconnects", short=3, long=12)
     def tokens_end(self, size: int) -> Outcome:
         """The size is how often the tokens end while the tasks run."""
         realtime = {"TOKEN_AGE": TOKEN_AGE}
@@ -129,7 +129,7 @@ class Releases(Family):
         states = {page.states.get(one) for one in made.ids}
         outcome.require(states == {SUCCESS}, f"the page's last states are {states}")
         outcome.require(
-            len(self.asked) >= size * len(made.ids), f"only {len(self.asked)} tokens were asked for"
+            len(self.asked) >= size * len(made.ids), f"only {len(self.asked)} tokens were requested"
         )
         outcome.note = f"{len(self.asked)} tokens, {len(page.codes)} reconnects"
         worker.kill()

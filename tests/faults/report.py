@@ -39,7 +39,7 @@ class Row:
     recovered: float | None = None
     #: The requirements that were not met.
     broken: list[str] = field(default_factory=list)
-    #: Whether it is the usual way, of which nothing is required.
+    #: Whether the tutorial was tested, of which nothing is required.
     contrast: bool = False
     note: str = ""
 
@@ -64,12 +64,12 @@ class Row:
 
     @property
     def is_broken(self) -> bool:
-        """Whether it misses what is required: of the usual way nothing is."""
+        """Whether a requirement is not met. Of the tutorial nothing is required."""
         return bool(self.broken) and not self.contrast
 
     @property
     def table(self) -> int:
-        """The usual way has the second table."""
+        """The rows of the tutorial are in the second table."""
         return int(self.contrast)
 
     def cells(self) -> list[str]:
@@ -81,7 +81,7 @@ class Row:
     def lines(self) -> list[str]:
         """Return the row for the terminal, and the lines that explain it."""
         number, title, *rest = self._numbers()
-        title = f"usual way: {title}" if self.contrast else title
+        title = f"tutorial: {title}" if self.contrast else title
         numbers = "".join(f"{cell:>10}" for cell in rest)
         verdict = "  BROKEN" if self.is_broken else ""
         below = [*([self.note] if self.note else []), *([] if self.contrast else self.broken)]
@@ -114,19 +114,19 @@ def count_tasks(text: str, rows: dict[str, list[str]]) -> str:
 #: The part of the docs that has the rows.
 SECTION = Section(
     name="faults",
-    columns=(*_HEADINGS, "besides", "measured"),
+    columns=(*_HEADINGS, "notes", "measured"),
     right=frozenset(_HEADINGS) - {"fault"},
     texts=(
         (
-            "Printed by `make faults`: 0 tasks. Times are seconds from a task's own record of its"
-            " outcome to the client's callback; *recovered* is from the end of the fault until the"
-            " clients had everything that ended before. The last column is the day, the commit"
-            " and the seed."
+            "Printed by `make faults`: 0 tasks. Times are in seconds, from the moment when a task"
+            " recorded its own outcome to the client's callback. *Recovered* is the time from the"
+            " end of the fault until the clients had all endings from before it. The last column"
+            " has the day, the commit and the seed."
         ),
         (
-            "The same for the usual way (a receiver of each signal calls"
-            " `async_to_sync(group_send)`, a consumer calls `send_json`), with the"
-            " same tasks, oracle and faults:"
+            "The same tasks, faults and comparison for the solution of the Channels tutorial: a"
+            " receiver of each signal calls `async_to_sync(group_send)`, and a consumer calls"
+            " `send_json`."
         ),
     ),
     revise=count_tasks,

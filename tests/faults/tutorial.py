@@ -1,4 +1,4 @@
-"""The usual way, as tutorials show it: for the rows beside.
+"""The solution of the Channels tutorial, for the second table.
 
 A receiver of each signal calls `async_to_sync(group_send)`; a consumer for each task calls
 `send_json`. It has the better channel layer, and a worker that stores what has started.

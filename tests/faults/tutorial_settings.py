@@ -1,4 +1,4 @@
-"""Settings of the usual way: Channels and Celery, and nothing of this project."""
+"""Settings of the tutorial: Channels and Celery, and nothing of this service."""
 
 import json
 import os

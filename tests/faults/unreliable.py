@@ -38,7 +38,7 @@ class Unreliable(Family):
         outcome.require(p50 > 0.3, f"messages arrived: p50 is {p50:.2f} s")
         return outcome
 
-    @fault("18d", "the same as 18b, by a layer of another class", short=100, long=500)
+    @fault("18d", "as 18b, with another class of channel layer", short=100, long=500)
     def other_layer(self, size: int) -> Outcome:
         return self._unreliable(size, 0.1, by_layer=True)
 

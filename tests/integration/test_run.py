@@ -207,12 +207,12 @@ def test_it_ends_when_its_output_is_closed(tmp_path: Path) -> None:
     assert until(lambda: not processes_in(tmp_path), STOP)
 
 
-def test_a_taken_port_is_named_with_the_remedy(start_run: Callable[..., Run]) -> None:
+def test_a_used_port_is_named_with_the_remedy(start_run: Callable[..., Run]) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = other.getsockname()[1]
         run = start_run(PORT=str(port))
         assert run.wait_end() != 0
-    assert f"Port {port} on 127.0.0.1 is taken" in run.text
+    assert f"Port {port} on 127.0.0.1 is used" in run.text
     assert f"make run PORT={port + 1}" in run.text
     assert "Traceback" not in run.text
 
@@ -220,10 +220,10 @@ def test_a_taken_port_is_named_with_the_remedy(start_run: Callable[..., Run]) ->
 @pytest.mark.parametrize(
     ("env", "message"),
     [
-        ({"PORT": "http"}, "PORT=http: a whole number from 0 to 65535"),
-        ({"PORT": "70000"}, "PORT=70000: a whole number from 0 to 65535"),
-        ({"WORKERS": "0"}, "WORKERS=0: a whole number from 1 to"),
-        ({"HOST": "192.0.2.1"}, "HOST=192.0.2.1 is no address of this machine"),
+        ({"PORT": "http"}, "PORT=http: must be a whole number from 0 to 65535"),
+        ({"PORT": "70000"}, "PORT=70000: must be a whole number from 0 to 65535"),
+        ({"WORKERS": "0"}, "WORKERS=0: must be a whole number from 1 to"),
+        ({"HOST": "192.0.2.1"}, "HOST=192.0.2.1 is not an address of this machine"),
         ({"REDIS_URL": "redis://:hush@127.0.0.1:1/0"}, "redis://:…@127.0.0.1:1/0 does not answer"),
         ({"REDIS_URL": "127.0.0.1:6379"}, "REDIS_URL=127.0.0.1:6379 does not answer"),
     ],

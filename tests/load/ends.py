@@ -1,4 +1,4 @@
-"""Restarts, a killed process, and storms: under load, and judged by the oracle."""
+"""Restarts, a killed process, and clients that are all cut, under load; judged by the oracle."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def restarts(stage: LoadStage) -> Iterator[Row]:
     size = f"{rounds} restarts in {took:.0f} s, {count:,} clients"
     yield Row(
         "d1",
-        "21: rolling restarts: close codes",
+        "rolling restarts: close codes",
         size,
         ", ".join(f"{n:,} x {code}" for code, n in closes.most_common()),
         "all 1012",
@@ -52,7 +52,7 @@ def restarts(stage: LoadStage) -> Iterator[Row]:
     )
     yield Row(
         "d2",
-        "21: rolling restarts: exit codes",
+        "rolling restarts: exit codes",
         size,
         f"{codes_of_exit}",
         "0",
@@ -60,14 +60,14 @@ def restarts(stage: LoadStage) -> Iterator[Row]:
     )
     yield Row(
         "d3",
-        "21: rolling restarts: clients back",
+        "rolling restarts: clients that reconnected",
         size,
         f"p50 {percentile(away, 0.5):.1f} s, p99 {percentile(away, 0.99):.1f} s, "
-        f"{refused:,} refused meanwhile",
+        f"{refused:,} handshakes refused meanwhile",
         "all",
         back,
     )
-    yield deliveries("d4", "21: rolling restarts: events of each client", verdict, count)
+    yield deliveries("d4", "rolling restarts: events of each client", verdict, count)
 
 
 def killed(stage: LoadStage) -> Iterator[Row]:
@@ -104,13 +104,13 @@ def killed(stage: LoadStage) -> Iterator[Row]:
     p99 = percentile(away, 0.99)
     yield Row(
         "e1",
-        "20: web process killed: its clients back",
+        "web process killed: its clients reconnected",
         f"{len(away):,} of {count:,} clients",
         f"p50 {percentile(away, 0.5):.1f} s, p99 {p99:.1f} s, max {max(away):.1f} s",
         "p99 20 s",
         p99 <= 20 and len(away) == len(mine),
     )
-    yield deliveries("e2", "20: web process killed: events of each client", verdict, count)
+    yield deliveries("e2", "web process killed: events of each client", verdict, count)
 
 
 def storms(stage: LoadStage) -> Iterator[Row]:
@@ -159,7 +159,7 @@ def storms(stage: LoadStage) -> Iterator[Row]:
     size = f"{rounds} x {count:,} clients"
     yield Row(
         "f1",
-        "23: all cut at once: all back",
+        "all clients cut at once: until all have reconnected",
         size,
         f"p50 {percentile(slowest, 0.5):.1f} s, max {max(slowest):.1f} s, {refused:,} refused",
         "25 s",
@@ -167,19 +167,19 @@ def storms(stage: LoadStage) -> Iterator[Row]:
     )
     yield Row(
         "f2",
-        "23: all cut at once: gaps in a topic's events",
+        "all clients cut at once: gaps in a topic's events",
         size,
-        f"{gaps} ({ways[True]:,} recovered)",
+        f"{gaps} ({ways[True]:,} recoveries)",
         "0",
         # All but the first subscriptions come back to a history that is there.
         gaps == 0 and ways[True] >= 0.9 * rounds * count * 2,
     )
     yield Row(
         "f3",
-        "23: all cut at once: subscriptions that the service failed to answer",
+        "all clients cut at once: subscriptions answered with `internal`",
         size,
-        f"{failures:,} (requested again)",
+        f"{failures:,} (the clients requested them again)",
         "0",
         failures == 0,
     )
-    yield deliveries("f4", "23: all cut at once: events of each client", verdict, count)
+    yield deliveries("f4", "all clients cut at once: events of each client", verdict, count)

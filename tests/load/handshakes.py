@@ -28,17 +28,17 @@ def half_open(stage: LoadStage) -> Iterator[Row]:
     slowest, p99 = max(cut), percentile(during, 0.99)
     yield Row(
         "b1",
-        "half-open handshakes: a good one beside them, p99",
-        f"{good} beside {count:,}",
-        f"{milliseconds(p99)} (alone {milliseconds(percentile(before, 0.99))})",
+        "half-open handshakes: p99 of complete ones meanwhile",
+        f"{good} complete, {count:,} half-open",
+        f"{milliseconds(p99)} (without them {milliseconds(percentile(before, 0.99))})",
         "500 ms",
         p99 <= 0.5,
     )
     yield Row(
         "b2",
-        "half-open handshakes: cut",
+        "half-open handshakes: closed by the server",
         f"{len(cut):,} of {count:,}",
-        f"last after {slowest:.2f} s",
+        f"the last after {slowest:.2f} s",
         f"{limit:g} s",
         len(cut) == count and slowest <= limit,
     )
@@ -65,22 +65,22 @@ async def good_handshakes(port: int, count: int) -> list[float]:
 
 
 class HalfOpen(asyncio.Protocol):
-    """Says too little, and waits to be cut."""
+    """Sends too little, and waits until the server closes the connection."""
 
-    def __init__(self, says: bytes, on_cut: Callable[[float], None]) -> None:
-        self._says = says
+    def __init__(self, sent: bytes, on_cut: Callable[[float], None]) -> None:
+        self._sent = sent
         self._on_cut = on_cut
         self._began = time.monotonic()
 
     def connection_made(self, transport: Any) -> None:
-        transport.write(self._says)
+        transport.write(self._sent)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._on_cut(time.monotonic() - self._began)
 
 
 async def beside_half_open(port: int, count: int, good: int) -> tuple[list[float], list[float]]:
-    """Hold so many; return after how many seconds each was cut, and what good ones took."""
+    """Open half-open connections; return when each was closed, and the times of good ones."""
     cut: list[float] = []
     all_cut = asyncio.Event()
 

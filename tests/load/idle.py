@@ -67,9 +67,9 @@ def _measure(stage: LoadStage, count: int, duration: float, *, signed_in: bool) 
     )
     yield Row(
         f"{key}b",
-        f"idle sockets, {who}: memory each",
+        f"idle sockets, {who}: memory of each",
         size,
-        f"{each:.1f} KiB, at the end {after:.1f} KiB",
+        f"{each:.1f} KiB, {after:.1f} KiB at the end",
     )
     yield Row(
         f"{key}c",
@@ -79,9 +79,9 @@ def _measure(stage: LoadStage, count: int, duration: float, *, signed_in: bool) 
     )
     yield Row(
         f"{key}d",
-        f"idle sockets, {who}: opened and subscribed",
+        f"idle sockets, {who}: rate of connecting and subscribing",
         size,
-        f"{(count - 1) / took:.0f} a second, {sum(client.failures for client in made)} failed",
+        f"{(count - 1) / took:.0f} per second, {sum(client.failures for client in made)} failed",
     )
 
 

@@ -1,4 +1,4 @@
-"""What is left when all have gone."""
+"""What is left after all clients have disconnected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORT_LIVED = {"RECORD_TTL": 3, "UNFINISHED_TTL": 6, "HISTORY_TTL": 3}
 
 
 def leaks(stage: LoadStage) -> Iterator[Row]:
-    """Ten rounds of the same: what is left after the first, and after the last."""
+    """Ten equal rounds: what is left after the first one, and after the last one."""
     rounds, count, tasks = (10, 300, 300) if stage.long else (3, 20, 20)
     service = {"REDIS_URL": stage.server.url, **SHORT_LIVED}
     settings = {"REALTIME": service, "CELERY_RESULT_EXPIRES": 3}
@@ -42,7 +42,7 @@ def leaks(stage: LoadStage) -> Iterator[Row]:
     for number, (name, value) in enumerate(first.items(), 1):
         ratio = last[name] / value if value else 1.0 + last[name]
         measured = f"{value:,.4g} → {last[name]:,.4g} ({ratio:.2f})"
-        yield Row(f"g{number}", f"I7: {name}", size, measured, "1.10", ratio <= 1.1)
+        yield Row(f"g{number}", f"leaks: {name}", size, measured, "1.10", ratio <= 1.1)
 
 
 def what_is_left(stage: LoadStage, web: Web, worker: Process) -> dict[str, float]:

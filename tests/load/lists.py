@@ -1,4 +1,4 @@
-"""Pages with long lists of tasks that all come back at once."""
+"""Pages with long lists of tasks that all reconnect at once."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from .report import Row
 from .stage import LoadStage
 
 #: Pings Redis every millisecond, in a process of its own, until its input ends; then prints the
-#: longest answer in seconds. Without an address it sends no ping: what it prints is how long the
-#: scheduler kept the process itself waiting.
+#: longest time until a reply, in seconds. Without an address it sends no ping, and prints how long
+#: the scheduler delayed the process itself.
 _PROBER = """
 import select, sys, time, redis
 client = redis.Redis.from_url(sys.argv[1]) if sys.argv[1] else None
@@ -141,7 +141,7 @@ def lists(stage: LoadStage) -> Iterator[Row]:
     size = f"{count:,} pages, user:me of {tasks:,}"
     yield Row(
         "h1",
-        "lists: all reconnect: longest time in which Redis serves no other client",
+        "lists, all pages reconnect: longest time in which Redis serves no other client",
         size,
         described(storm.longest, alone.longest),
         "50 ms",
@@ -149,9 +149,9 @@ def lists(stage: LoadStage) -> Iterator[Row]:
     )
     yield Row(
         "h2",
-        "lists: all reconnect: until all are current",
+        "lists, all pages reconnect: until all have their list",
         size,
-        f"{took:.1f} s, a page at most {away:.1f} s",
+        f"{took:.1f} s; one page {away:.1f} s at most",
         "all",
         True,
     )
@@ -163,7 +163,7 @@ def described(storm: Longest, alone: Longest) -> str:
     own += f", {milliseconds(storm.command)} a command"
     reply = f"{milliseconds(storm.reply)} (alone {milliseconds(alone.reply)})"
     late = f"{milliseconds(storm.scheduler)} (alone {milliseconds(alone.scheduler)})"
-    return f"{own}; a ping {reply}; the scheduler {late}"
+    return f"{own}; reply to a ping {reply}; delay by the scheduler {late}"
 
 
 def prefer(pid: int) -> None:

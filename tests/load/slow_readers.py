@@ -147,7 +147,7 @@ def slow_readers(stage: LoadStage) -> Iterator[Row]:
     limit = patience + 5
     yield Row(
         "a1",
-        "25: readers that never read: memory of the server",
+        "readers that never read: memory of the server",
         size,
         f"+{grown:.1f} MiB",
         "+64 MiB",
@@ -156,17 +156,17 @@ def slow_readers(stage: LoadStage) -> Iterator[Row]:
     slowest = max(closed, default=float("nan"))
     yield Row(
         "a2",
-        "25: the same: closed, counted from the first event",
+        "the same: time from the first event to the close",
         size,
-        f"{len(closed)} closed, last after {slowest:.1f} s",
+        f"{len(closed)} closed, the last after {slowest:.1f} s",
         f"{limit:g} s",
         len(closed) == count and slowest <= limit,
     )
     yield Row(
         "a3",
-        "25: the same: close code",
-        f"{len(readers[::2])} that read it, {count} logged",
-        ", ".join(f"{n} x {code}" for code, n in codes.items()) + f", {len(slow)} logged slow",
+        "the same: close code",
+        f"{len(readers[::2])} that read the code, {count} in the log",
+        ", ".join(f"{n} x {code}" for code, n in codes.items()) + f", {len(slow)} in the log",
         "4001",
         codes == {4001: len(readers[::2])} and len(slow) == count,
     )
@@ -174,7 +174,7 @@ def slow_readers(stage: LoadStage) -> Iterator[Row]:
     more = p99s[1] / p99s[0] - 1
     yield Row(
         "a4",
-        "25: the same: p99 of the others' delay",
+        "the same: p99 of the delay for the other clients",
         f"{len(before):,} / {len(during):,} events",
         f"{milliseconds(p99s[0])} → {milliseconds(p99s[1])} ({more:+.0%})",
         "+20 %",

@@ -73,7 +73,7 @@ def found(stage: LoadStage, task_id: str, size: str) -> Row:
     require(until(is_there, 60), "the ending was not found")
     took = time.monotonic() - began
     # A whole interval, and a search.
-    return Row("i1", "waiting: until a stored ending is published", size, f"{took:.1f} s")
+    return Row("i1", "waiting tasks: until a stored ending is published", size, f"{took:.1f} s")
 
 
 def search(number: str, kind: str, backend: Any, size: str) -> Row:
@@ -83,9 +83,9 @@ def search(number: str, kind: str, backend: Any, size: str) -> Row:
         costs = [cost(reconciler) for _ in range(4)]
         reconciler.stop()
     first, later = costs[0], min(costs[2:])
-    measured = f"first {first[0]:.1f} s ({milliseconds(first[1])} CPU)"
-    measured += f", then {later[0]:.1f} s ({milliseconds(later[1])} CPU)"
-    return Row(number, f"waiting: a search, results in {kind}", size, measured)
+    measured = f"the first {first[0]:.1f} s ({milliseconds(first[1])} of CPU time)"
+    measured += f", later ones {later[0]:.1f} s ({milliseconds(later[1])})"
+    return Row(number, f"waiting tasks: a search, with results in {kind}", size, measured)
 
 
 def cost(reconciler: Reconciler) -> tuple[float, float]:

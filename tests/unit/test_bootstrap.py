@@ -199,7 +199,7 @@ def test_it_is_never_made_anew_while_a_process_uses_it(
     shutil.copy(checkout.system, checkout.venv / "bin/python")
     change(checkout, "runtime" if change is Checkout.change_lock else "cpython-313")
     with checkout.in_use():
-        with pytest.raises(BootstrapError, match=r"still runs(?s:.*)make run"):
+        with pytest.raises(BootstrapError, match=r"still uses it(?s:.*)make run"):
             checkout.ensure()
         assert checkout.done == []
         assert (checkout.venv / "stamp-dev").exists()

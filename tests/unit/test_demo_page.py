@@ -118,8 +118,8 @@ def test_sample_needs_no_upload_and_slowness_has_a_bound(client, started):
         ("report", [csv(b"\n\n")], "The file is empty."),
         ("thumbnails", [], "Choose a file first, or use the sample."),
         ("thumbnails", [csv(name="a.png")], "a.png: It is not a JPEG, PNG, WEBP or GIF image."),
-        ("thumbnails", [csv()] * (MAX_FILES + 1), f"At most {MAX_FILES} files at once"),
-        ("thumbnails", [csv()] * 101, f"At most {MAX_FILES} files at once"),
+        ("thumbnails", [csv()] * (MAX_FILES + 1), f"Choose at most {MAX_FILES} files at once"),
+        ("thumbnails", [csv()] * 101, f"Choose at most {MAX_FILES} files at once"),
     ],
 )
 def test_bad_input_is_refused_with_the_reason_and_nothing_starts(

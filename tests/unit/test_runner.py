@@ -42,7 +42,7 @@ def test_the_tables_are_put_between_their_marks(page, tmp_path):
     run = start(FAULTS, tmp_path)
     run.add(a_fault("1"))
     run.add(a_fault("1", was_told=False, contrast=True))
-    assert run.end() == 0, "nothing is required of the usual way"
+    assert run.end() == 0, "nothing is required of the tutorial"
     text = page.read_text()
     assert text.startswith("before\n<!-- faults: begin -->\nPrinted by `make faults`: 1 tasks.")
     assert "abc123, seed 7 |" in text
