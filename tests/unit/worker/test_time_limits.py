@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import signal
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from billiard import pool
 from billiard.exceptions import SoftTimeLimitExceeded
+from celery.utils.dispatch import Signal
 
 from realtime import ownership
 from realtime.core import jsontext
@@ -15,7 +19,9 @@ from realtime.core.change import Change
 from realtime.core.interruption import interrupts_task
 from realtime.core.logs import get_logger
 from realtime.results import redaction
+from realtime.worker import time_limits
 from realtime.worker.publisher import Publisher
+from realtime.worker.runs import Run
 
 
 class Struck:
@@ -69,6 +75,35 @@ def own() -> None:
 def test_it_reaches_the_task(call: Callable[[], Any]) -> None:
     with pytest.raises(SoftTimeLimitExceeded):
         call()
+
+
+def test_a_limit_is_raised_again_only_outside_of_the_receiver_that_missed_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However long the receiver takes: Celery logs each exception of it, and continues."""
+    monkeypatch.setattr(time_limits, "is_active", lambda run: True)
+    before = signal.signal(pool.SIG_SOFT_TIMEOUT, pool.soft_timeout_sighandler)
+    steps = []
+
+    def receiver(**_: Any) -> None:
+        time_limits.repeat_soft_timeout(cast(Run, object()))
+        time.sleep(0.1)  # many times the delay
+        steps.append("end of the receiver")
+
+    published = Signal()
+    published.connect(receiver, weak=False)
+
+    def run_task() -> None:
+        published.send(None)
+        steps.append("published")
+        time.sleep(60)  # the limit ends it
+
+    try:
+        with pytest.raises(SoftTimeLimitExceeded):
+            run_task()
+    finally:
+        signal.signal(pool.SIG_SOFT_TIMEOUT, before)
+    assert steps == ["end of the receiver", "published"]
 
 
 def test_an_error_of_an_object_does_not() -> None:
