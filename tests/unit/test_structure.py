@@ -44,7 +44,14 @@ LIBRARIES = ("autobahn", "channels_redis", "daphne", "redis", "twisted")
 #: on, and falls back where that is gone.
 MAY_USE_PRIVATE_NAMES = ("realtime/groups/", "realtime/server/", "realtime/store/direct.py")
 #: Names with an underscore that Python or Django document, and what Celery passes to other signals.
-NOT_PRIVATE = {"_fields", "_base_manager", "_default_manager", "_meta", "_context"}
+NOT_PRIVATE = {
+    "_fields",
+    "_base_manager",
+    "_default_manager",
+    "_meta",
+    "_context",
+    "_current_frames",
+}
 
 
 class Import(NamedTuple):
