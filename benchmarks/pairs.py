@@ -48,10 +48,14 @@ RESAMPLES = 10_000
 
 def main(arguments: Sequence[str]) -> int:
     """Measure the pairs, print the ratios, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pairs", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.pairs",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--base", default="", help="the commit to compare with")
-    parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--only", default=",".join(WORKS))
+    parser.add_argument("--pairs", type=int, default=20, help="pairs of each work (default: 20)")
+    parser.add_argument("--only", default=",".join(WORKS), help=f"some of {','.join(WORKS)}")
     parser.add_argument("--side", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.side:

@@ -215,7 +215,9 @@ def write(text: str) -> None:
 
 def main() -> int:
     """Run the chosen rows, then print the result of each."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("words", nargs="*", help="parts of the titles of the rows to run")
     parser.add_argument("--list", action="store_true", help="print the rows, and run none")
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}")

@@ -104,9 +104,9 @@ def arguments(module: str, doc: str | None, only: str) -> argparse.ArgumentParse
     """Return a parser of the arguments that both runners have."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=doc)
     parser.add_argument("--only", default="", help=only)
-    parser.add_argument("--seed", type=int, default=None, help="to do the same again")
-    parser.add_argument("--write", action="store_true", help=f"put rows into {PAGE.name}")
-    parser.add_argument("--json", type=Path, help="put the rows into this file too")
+    parser.add_argument("--seed", type=int, default=None, help="the seed of a run to repeat")
+    parser.add_argument("--write", action="store_true", help=f"write the rows into {PAGE.name}")
+    parser.add_argument("--json", type=Path, help="write the rows into this file too")
     return parser
 
 

@@ -1,8 +1,8 @@
 """`python -m tests.faults`: apply every fault of the catalogue to a running service.
 
-Exits with 1 when a requirement is not met. Without `--long` it takes under three
-minutes, has many processes at once, and gives them three times the seconds that are promised;
-with it under 45, and every bound is as it is promised.
+The command exits with 1 if a requirement is not met. The short form takes less than three minutes.
+It runs many processes at once, and allows three times the seconds that are promised. With `--long`
+the command takes less than 45 minutes, and allows exactly the seconds that are promised.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _MARK = "row: "
 
 
 def main() -> int:
-    parser = arguments("tests.faults", __doc__, "numbers of faults, separated by commas")
-    parser.add_argument("--long", action="store_true", help="20,000 tasks and more")
+    parser = arguments("tests.faults", __doc__, "numbers of faults to apply, separated by commas")
+    parser.add_argument("--long", action="store_true", help="more tasks, and all faults")
     parser.add_argument("--no-contrast", action="store_true", help="without the tutorial's rows")
     parser.add_argument("--family", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -39,7 +39,7 @@ def main() -> int:
         return run_family(options.family, only, seed=options.seed, long=options.long)
     families = chosen(only, long=options.long, contrast=not options.no_contrast)
     if not families:
-        parser.error(f"--only {options.only}: no such fault in this form")
+        parser.error(f"--only {options.only}: this form has no such fault")
     return run_all(families, options)
 
 

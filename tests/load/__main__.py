@@ -1,7 +1,7 @@
-"""`python -m tests.load`: measure a web process under load, and its end.
+"""`python -m tests.load`: measure web processes under load, and when they end.
 
-Exits with 1 when a figure misses its target. The full form takes 20 minutes, on a machine that
-does nothing else; `--short` does little of each.
+The command exits with 1 if a figure misses its target. It takes 20 minutes, on a machine that runs
+nothing else; `--short` measures a little of each figure.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from .stage import LoadStage
 
 
 def main() -> int:
-    parser = arguments("tests.load", __doc__, "letters of figures")
-    parser.add_argument("--short", action="store_true", help="a little of each")
+    parser = arguments("tests.load", __doc__, "the letters of the figures to measure, such as cd")
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="measure a little of each figure",
+    )
     options = parser.parse_args()
     lock_environment()
     runner = Runner(SECTION, options)
@@ -33,7 +37,7 @@ def main() -> int:
     done = on_stage(
         lambda directory: LoadStage(directory, seed=runner.seed, long=not options.short), run
     )
-    return runner.end(*([] if done else ["it could not be run to its end"]))
+    return runner.end(*([] if done else ["a figure could not be measured"]))
 
 
 if __name__ == "__main__":
