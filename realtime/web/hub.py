@@ -81,7 +81,8 @@ class Hub:
     ) -> tuple[Reading, Callable[[], None]]:
         """Join a topic and read it; return the reading, and a call that starts the deliveries.
 
-        Raises what the layer and the store raise; there is no subscription then.
+        Raises what the layer and the store raise, and ConnectionError if the hub is closed
+        meanwhile; there is no subscription then.
         """
         self.start()
         watched = self._watched.get(str(topic))
@@ -92,6 +93,8 @@ class Hub:
             # Join first, then read: the other order can lose the event in between.
             await self.link.join(watched.name)
             reading = await self._read(topic, since, limit=subscription.limit)
+            if self._watched.get(watched.name) is not watched:
+                raise ConnectionError("closed")
         except BaseException as error:
             self.drop(topic, subscription)
             if isinstance(error, Exception):
@@ -119,7 +122,7 @@ class Hub:
         """End a subscription; return when the process has left the group, if it was the last."""
         leaving = self.drop(topic, subscription)
         if leaving is not None:
-            await asyncio.shield(leaving)
+            await asyncio.wait((leaving,))
 
     async def read_page(self, topic: Topic, after: str, limit: int) -> tuple[Sequence[str], Any]:
         """Return the statuses of a page, and the ``after`` of the next one; None at the end.
@@ -140,6 +143,9 @@ class Hub:
 
     def resume(self, topic: Topic, subscription: Subscription) -> None:
         """Deliver what arrived while a subscription was paused."""
+        watched = self._watched.get(str(topic))
+        if watched is None or subscription not in watched.subscriptions:
+            return  # it has ended
         if subscription.is_refreshing:
             return  # the reading comes first
         try:
@@ -193,9 +199,12 @@ class Hub:
         """Return the topics that this process watches."""
         return self._watched.keys()
 
-    async def availability_changed(self, available: bool) -> None:
-        """Notify all connections that the store is away or back."""
-        await get_registry().set_store_available(available)
+    async def availability_checked(self, available: bool) -> None:
+        """Notify all connections if the store is away now, or back."""
+        registry = get_registry()
+        if available != registry.store_available:
+            logger.warning("store_available=%s", available)
+            await registry.set_store_available(available)
 
     def receive(self, message: Any) -> None:
         """Receive a message of the layer."""
@@ -362,6 +371,8 @@ class Hub:
             return
 
     def _store_failed(self, error: BaseException) -> None:
+        if not self._is_started:
+            return  # the error is the hub's own end
         if self._store_answers:
             logger.warning("store_unreachable error=%r", error)
         self._store_answers = False

@@ -48,8 +48,8 @@ class LinkUser(Protocol):
         """Find out what was lost while nothing arrived."""
         ...
 
-    async def availability_changed(self, available: bool) -> None:
-        """Notify the clients."""
+    async def availability_checked(self, available: bool) -> None:
+        """Notify the clients if this is a change."""
         ...
 
 
@@ -63,8 +63,6 @@ class Link:
         self.channel = ""
         #: Whether the layer delivers anything: at least the heartbeats.
         self.is_receiving = True
-        #: Whether both connections answer, as the clients were last notified.
-        self.available = True
         self._received = asyncio.Event()
         #: Counts the store's answers to all callers.
         self.answer_count = 0
@@ -83,17 +81,22 @@ class Link:
             self.spawn(self._check_connections())
 
     async def open(self) -> None:
-        """Open the channel, if there is none. Raises what the layer raises."""
+        """Open the channel, if there is none.
+
+        Raises what the layer raises, and ConnectionError if the link is closed meanwhile.
+        """
         self.start_checks()
         async with asyncio.timeout(_TIMEOUT), self._opening:
             layer = self.layer
             channel = "" if self.channel else await layer.new_channel()
+            if not self._is_checking:
+                raise ConnectionError("closed")
             if channel and layer is self.layer:
                 self.channel = channel
                 self.receiver = self.spawn(self._receive(layer, channel))
 
     async def join(self, topic: str) -> None:
-        """Receive a topic's events. Raises what the layer raises."""
+        """Receive a topic's events. Raises what :meth:`open` raises."""
         await self.open()
         await self.layer.group_add(group_of(topic), self.channel)
 
@@ -183,7 +186,7 @@ class Link:
             logger.warning("layer_silent")
         is_back, self.is_receiving = layer_ok and not self.is_receiving, layer_ok
         if failures >= _FAILURES_UNTIL_AWAY or not failures:
-            await self._set_available(not failures)
+            await self._user.availability_checked(not failures)
         if is_back:
             self.spawn(self._user.check_all())
         if failures and failures % _FAILURES_UNTIL_RECONNECT == 0:
@@ -192,12 +195,6 @@ class Link:
             self._to_leave.discard(topic)
             if topic not in self._user.topics():
                 await self.leave(topic)
-
-    async def _set_available(self, available: bool) -> None:
-        if available != self.available:
-            self.available = available
-            logger.warning("store_available=%s", available)
-            await self._user.availability_changed(available)
 
     async def _layer_delivers(self) -> bool:
         """Send a heartbeat to the own channel; return whether any message arrives in time."""

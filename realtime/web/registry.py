@@ -115,7 +115,8 @@ class Registry:
         self._by_user: dict[str, set[Connection]] = {}
         #: Those with a user, in the order of the access checks.
         self._signed_in: dict[Connection, None] = {}
-        self._store_available = True
+        #: Whether the store answers, as the connections were last notified.
+        self.store_available = True
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -137,7 +138,7 @@ class Registry:
         if connection.user_key:
             self._by_user.setdefault(connection.user_key, set()).add(connection)
             self._signed_in[connection] = None
-        if not self._store_available:
+        if not self.store_available:
             connection.store_changed(False)
         if self._process.is_draining:
             connection.restart()
@@ -175,7 +176,7 @@ class Registry:
 
     async def set_store_available(self, available: bool) -> None:
         """Notify all connections, and those that join later, that the store is away or back."""
-        self._store_available = available
+        self.store_available = available
         for number, connection in enumerate(self, 1):
             try:
                 connection.store_changed(available)

@@ -601,6 +601,93 @@ async def test_a_topic_that_is_left_during_a_check_disturbs_no_other(world, monk
     await one.until(bool)
 
 
+# Closing
+
+
+async def test_a_hub_that_closed_while_the_store_was_away_leaves_no_client_without_notice(
+    world, monkeypatch
+):
+    hub, store, _ = world
+    monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
+    real = store.heads
+
+    async def away(topics):
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(store, "heads", away)
+    early, late = Member(), Member()
+    get_registry().join(early)
+    hub.start()
+    await auntil(lambda: early.received == [False])
+    await hub.close()
+    monkeypatch.setattr(store, "heads", real)
+    following = Hub()
+    following.start()
+    get_registry().join(late)
+    await auntil(lambda: early.received == late.received == [False, True])
+    await following.close()
+    for member in (early, late):
+        get_registry().leave(member)
+
+
+@pytest.mark.parametrize("step", ["new_channel", "group_add", "read"])
+async def test_a_subscription_that_is_joining_as_the_hub_closes_is_refused_and_starts_nothing(
+    world, monkeypatch, caplog, step
+):
+    hub, store, layer = world
+    entered, leave = asyncio.Event(), asyncio.Event()
+    where = store if step == "read" else layer
+    real = getattr(where, step)
+
+    async def slow(*args, **keys):
+        entered.set()
+        await leave.wait()
+        return await real(*args, **keys)
+
+    before = asyncio.all_tasks()
+    monkeypatch.setattr(where, step, slow)
+    joining = asyncio.create_task(Subscriber().join(hub))
+    await entered.wait()
+    await hub.close()
+    leave.set()
+    with pytest.raises(ConnectionError):
+        await joining
+    assert hub._watched == {}
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    assert "store_unreachable" not in caplog.text
+
+
+async def test_a_closed_hub_delivers_nothing_that_waited(world):
+    hub, store, _ = world
+    subscriber = Subscriber()
+    _, begin_deliveries = await hub.subscribe(TOPIC, subscriber.subscription)
+    watched = hub._watched[str(TOPIC)]
+    begin(store)
+    await auntil(lambda: subscriber.subscription._backlog)
+    await hub.close()
+    begin_deliveries()
+    hub.resume(TOPIC, subscriber.subscription)
+    hub.refresh(TOPIC, subscriber.subscription)
+    assert watched.subscriptions
+    assert subscriber.received == []
+
+
+async def test_closing_the_hub_does_not_cancel_a_caller_that_unsubscribes(world, monkeypatch):
+    hub, _, layer = world
+    subscriber, entered = await Subscriber().join(hub), asyncio.Event()
+
+    async def group_discard(group, channel):
+        entered.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(layer, "group_discard", group_discard)
+    leaving = asyncio.create_task(hub.unsubscribe(TOPIC, subscriber.subscription))
+    await entered.wait()
+    await hub.close()
+    await leaving
+
+
 async def test_a_closed_hub_starts_again(world):
     hub, store, _ = world
     await Subscriber().join(hub)
@@ -823,6 +910,18 @@ async def test_a_store_that_became_a_replica_is_connected_to_again(world, monkey
     subscriber = await Subscriber().join(hub)
     begin(store)
     await subscriber.until(bool)
+
+
+class Member:
+    """A connection that records what it is notified of."""
+
+    address = user_key = ""
+
+    def __init__(self):
+        self.received = []
+
+    def store_changed(self, available):
+        self.received.append(available)
 
 
 async def test_every_connection_is_notified_once_when_the_store_goes_away_and_comes_back(
