@@ -111,8 +111,7 @@ class ClientSession:
         """Welcome the client; if there is no room, send the reason, close, and return False."""
         registry, checker = get_registry(), get_access_checker()
         if self.user_key:
-            checker.start()
-            await checker.ready()
+            await checker.start()
         # From here to the end nothing waits, unless there is no room.
         if full := registry.refusal(self):
             logger.info("connection_refused user=%s address=%s", self.user_key, self.address)

@@ -30,6 +30,8 @@ _App = Callable[[Any, Any, Any], Awaitable[None]]
 
 #: In the scope of a connection whose user was found by its session.
 BY_SESSION: Final = "realtime.by_session"
+#: In its scope: when the lookup of the user began, by the event loop's clock.
+READ_AT: Final = "realtime.user_read_at"
 
 
 def user_key(user: Any) -> str:
@@ -101,6 +103,7 @@ class SessionUserMiddleware:
             return
         batcher = _batchers.setdefault(asyncio.get_running_loop(), Batcher(_find_users))
         signed_in = {**scope, "session": session_of_handshake(scope), BY_SESSION: True}
+        signed_in[READ_AT] = asyncio.get_running_loop().time()
         signed_in["user"] = await batcher.request(signed_in)
         await self._inner(signed_in, receive, send)
 

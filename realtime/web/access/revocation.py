@@ -23,7 +23,7 @@ from realtime.core.logs import get_logger
 from realtime.groups.layer import access_group, get_layer
 from realtime.web.registry import Connection, get_registry
 
-from .identity import check_users
+from .identity import READ_AT, check_users
 from .signals import MESSAGE_TYPE
 
 logger = get_logger("realtime.access")
@@ -40,7 +40,7 @@ _CONNECTION_TIMEOUT: Final = 0.25
 _MARGIN: Final = 0.8
 #: Seconds that the first handshakes wait until messages are received.
 _JOIN_TIMEOUT: Final = 0.5
-#: Seconds that a handshake may take between the lookup of its user and its end.
+#: Seconds that messages are remembered for handshakes whose user was read before.
 _HANDSHAKE: Final = 10.0
 
 
@@ -53,36 +53,45 @@ class AccessChecker:
         self._urgent: dict[Connection, None] = {}
         #: Set once the group was joined, or could not be joined at first.
         self._tried_to_join = asyncio.Event()
-        #: The users of the newest messages, and when these came.
-        self._recent: dict[str, float] = {}
+        #: When the group was joined, by the event loop's clock.
+        self._joined_at = float("-inf")
+        #: When the newest message about a user ("" for all) and session ("" for all of them) came.
+        self._recent: dict[tuple[str, str], tuple[float, Mapping[str, Any]]] = {}
         #: The calls of ``user_checked`` that have not returned.
         self._deliveries: dict[Connection, asyncio.Task[None]] = {}
         self._is_urgent = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        """Check the registry's connections that have a user from now on."""
+    async def start(self) -> None:
+        """Check the registry's connections that have a user from now on.
+
+        Return when messages are received, or after half a second: a message right after the first
+        handshake of a process would be missed.
+        """
         if not self._tasks:
+            self._tried_to_join.clear()
             loop = asyncio.get_running_loop()
             self._tasks = [loop.create_task(each) for each in (self._receive(), self._run())]
-
-    async def ready(self) -> None:
-        """Return when messages are received, or after half a second.
-
-        A message that comes between the first connection of a process and the joining of the group
-        would be missed.
-        """
         if not self._tried_to_join.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(_JOIN_TIMEOUT):
                     await self._tried_to_join.wait()
 
     def joined(self, connection: Connection) -> None:
-        """Check a connection at once if a message about its user came during its handshake."""
-        now = asyncio.get_running_loop().time()
-        came = max(self._recent.get(key, float("-inf")) for key in (connection.user_key, ""))
-        if now - came < _HANDSHAKE:
-            self._check_soon([connection])
+        """Use the messages about a connection that came during its handshake.
+
+        Its user was read before, and it was not in the registry yet.
+        """
+        read_at = connection.scope.get(READ_AT)
+        if read_at is None:  # found by the project's own middleware
+            read_at = asyncio.get_running_loop().time() - _HANDSHAKE
+        elif read_at <= self._joined_at:
+            self._check_soon([connection])  # a message may have been missed
+        key, session = connection.user_key, connection.session
+        for about in {("", ""), (key, ""), (key, session)}:
+            came, message = self._recent.get(about, (float("-inf"), {}))
+            if came >= read_at:
+                self._use(message, connection)
 
     async def close(self) -> None:
         """End the tasks, until the next start."""
@@ -99,6 +108,7 @@ class AccessChecker:
                 layer = get_layer()
                 channel = await layer.new_channel()
                 await layer.group_add(access_group(), channel)
+                self._joined_at = asyncio.get_running_loop().time()
                 self._tried_to_join.set()
                 while True:
                     self._on_message(await layer.receive(channel))
@@ -113,23 +123,29 @@ class AccessChecker:
         key, sessions = message.get("user"), message.get("sessions")
         if not isinstance(key, str) or not isinstance(sessions, list):
             return  # anybody who can publish can send anything
-        self._remember(key)
+        for session in sessions or [""]:
+            if isinstance(session, str) and (session or not sessions):
+                self._remember((key, session), message)
         if not key:
             self._check_soon([each for each in self._registry.signed_in() if each.has_rights])
         for connection in self._registry.of_user(key):
-            if not sessions:
-                self._check_soon([connection])
-            elif connection.session and connection.session in sessions:
-                if message.get("renewed") is True:
-                    connection.expect_new_session_key()
-                else:
-                    connection.sign_out()
+            if not sessions or (connection.session and connection.session in sessions):
+                self._use(message, connection)
 
-    def _remember(self, key: str) -> None:
+    def _use(self, message: Mapping[str, Any], connection: Connection) -> None:
+        """Use a message about the user of a connection, or about its session."""
+        if not message.get("sessions"):
+            self._check_soon([connection])
+        elif message.get("renewed") is True:
+            connection.expect_new_session_key()
+        else:
+            connection.sign_out()
+
+    def _remember(self, about: tuple[str, str], message: Mapping[str, Any]) -> None:
         now = asyncio.get_running_loop().time()
-        self._recent.pop(key, None)
-        self._recent[key] = now
-        while now - self._recent[oldest := next(iter(self._recent))] > _HANDSHAKE:
+        self._recent.pop(about, None)
+        self._recent[about] = now, message
+        while now - self._recent[oldest := next(iter(self._recent))][0] > _HANDSHAKE:
             del self._recent[oldest]
 
     def _check_soon(self, connections: Sequence[Connection]) -> None:

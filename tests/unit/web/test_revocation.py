@@ -12,7 +12,7 @@ from django.test import override_settings
 from realtime.core.codes import CloseCode
 from realtime.groups.layer import access_group, get_layer
 from realtime.web.access import revocation
-from realtime.web.access.identity import user_key
+from realtime.web.access.identity import READ_AT, user_key
 from realtime.web.access.revocation import AccessChecker
 from realtime.web.access.sessions import fingerprint
 from realtime.web.access.signals import MESSAGE_TYPE
@@ -42,11 +42,11 @@ def key(pk):
 
 
 class Member:
-    scope, address = None, ""
+    address = ""
 
     def __init__(self, owner, session="", has_rights=False):
         self.owner, self.session, self.has_rights = owner, session, has_rights
-        self.user, self.user_key = User(owner), key(owner)
+        self.user, self.user_key, self.scope = User(owner), key(owner), {}
         self.calls = []
         self.called = asyncio.Event()
 
@@ -96,8 +96,7 @@ async def members(checker):
         }
         for member in found.values():
             get_registry().join(member)
-        checker.start()
-        await asyncio.sleep(0)  # the checker joins its group
+        await checker.start()
         yield found
         for member in found.values():
             get_registry().leave(member)
@@ -140,22 +139,67 @@ async def test_a_malformed_message_does_no_harm(members, message):
     assert set(calls) <= {"staff", "last"}
 
 
-@pytest.mark.parametrize(("user", "is_checked"), [(key("4"), True), ("", True), (key("5"), False)])
-async def test_a_message_that_comes_during_a_handshake_checks_the_connection_as_it_joins(
-    members, checker, user, is_checked
+@pytest.mark.parametrize(
+    ("message", "calls"),
+    [
+        ({"user": key("4")}, ["check"]),
+        ({"user": ""}, ["check"]),
+        ({"user": key("5")}, []),
+        ({"user": key("4"), "sessions": [fingerprint("late")]}, ["out"]),
+        ({"user": key("4"), "sessions": [fingerprint("other")]}, []),
+        ({"user": key("4"), "sessions": [fingerprint("late")], "renewed": True}, ["other key"]),
+    ],
+)
+@pytest.mark.parametrize("began", ["before", "after"])
+async def test_a_message_that_comes_during_a_handshake_is_used_as_the_connection_joins(
+    members, checker, message, calls, began
 ):
     """Its user was read before, and it was in no registry when the message came."""
-    await send(members, user=user, sessions=[fingerprint("late")])
+    loop = asyncio.get_running_loop()
     late = Member("4", fingerprint("late"))
+    late.scope = {READ_AT: loop.time()}
+    await send(members, **{"sessions": [], **message})
+    if began == "after":
+        late.scope = {READ_AT: loop.time()}
     get_registry().join(late)
     members["late"] = late
     checker.joined(late)
-    if is_checked:
-        async with asyncio.timeout(5):
-            await late.called.wait()
-    else:
-        await send(members, user=key("1"), sessions=[])
-    assert late.calls == (["check"] if is_checked else [])
+    members["last"].called.clear()
+    await send(members, user=key("1"), sessions=[])
+    assert late.calls == (calls if began == "before" else [])
+
+
+async def test_a_connection_whose_handshake_began_before_messages_were_received_is_checked(checker):
+    loop = asyncio.get_running_loop()
+    first, later = Member("4"), Member("4")
+    first.scope = {READ_AT: loop.time()}
+    await checker.start()
+    later.scope = {READ_AT: loop.time()}
+    for member in (later, first):
+        get_registry().join(member)
+        checker.joined(member)
+    async with asyncio.timeout(5):
+        await first.called.wait()
+    assert later.calls == []
+    for member in (later, first):
+        get_registry().leave(member)
+
+
+async def test_after_a_close_the_next_handshake_waits_again(checker, monkeypatch):
+    await checker.start()
+    await checker.close()
+    assert not checker._tasks
+    layer, joined = get_layer(), []
+    group_add = layer.group_add
+
+    async def late(group, channel):
+        await asyncio.sleep(0.05)
+        await group_add(group, channel)
+        joined.append(group)
+
+    monkeypatch.setattr(layer, "group_add", late)
+    await checker.start()
+    assert joined == [access_group()]
 
 
 async def test_the_first_handshake_waits_until_messages_are_received(checker, monkeypatch):
@@ -168,17 +212,15 @@ async def test_the_first_handshake_waits_until_messages_are_received(checker, mo
         joined.append(group)
 
     monkeypatch.setattr(layer, "group_add", late)
-    checker.start()
-    await checker.ready()
+    await checker.start()
     assert joined == [access_group()]
 
 
 async def test_a_handshake_does_not_wait_for_a_layer_that_is_away(monkeypatch):
     with override_settings(CHANNEL_LAYERS=NO_REDIS):
         checker = AccessChecker()
-        checker.start()
         async with asyncio.timeout(5):
-            await checker.ready()
+            await checker.start()
         await checker.close()
 
 
@@ -187,7 +229,7 @@ async def test_a_member_that_left_is_forgotten(members):
     member = Member("4")
     registry.leave(member)  # never joined
     registry.join(member)
-    checker.start()
+    await checker.start()
     registry.leave(member)
     assert (registry.of_user(member.user_key), member in registry) == ((), False)
     assert member not in registry.signed_in()
@@ -202,7 +244,7 @@ async def test_all_members_are_checked_in_time_though_one_check_fails(caplog):
         broken = Member("broken")
         for member in (*members, broken):
             get_registry().join(member)
-        checker.start()
+        await checker.start()
         for _ in range(2):
             async with asyncio.timeout(2):
                 await asyncio.gather(*(member.called.wait() for member in members))
