@@ -21,7 +21,7 @@ Hello = Sequence[tuple[bytes, bytes]]
 
 #: The most seconds for all sockets to connect, and for one event to reach them all.
 DEADLINE = 120.0
-#: Concurrent handshakes by default. Daphne as shipped accepts a backlog of 50.
+#: Concurrent handshakes by default. Daphne as shipped has a listen backlog of 50.
 AT_ONCE = 20
 #: Seconds until a socket that was lost while connecting connects again.
 PAUSE = 0.5

@@ -176,7 +176,7 @@ def storms(stage: LoadStage) -> Iterator[Row]:
     )
     yield Row(
         "f3",
-        "all clients cut at once: subscriptions answered with `internal`",
+        "all clients cut at once: requests answered `internal`",
         size,
         f"{failures:,} (the clients requested them again)",
         "0",

@@ -141,7 +141,7 @@ def lists(stage: LoadStage) -> Iterator[Row]:
     size = f"{count:,} pages, user:me of {tasks:,}"
     yield Row(
         "h1",
-        "lists, all pages reconnect: longest time in which Redis serves no other client",
+        "lists, all pages reconnect: longest delay by Redis",
         size,
         described(storm.longest, alone.longest),
         "50 ms",
@@ -149,7 +149,7 @@ def lists(stage: LoadStage) -> Iterator[Row]:
     )
     yield Row(
         "h2",
-        "lists, all pages reconnect: until all have their list",
+        "lists, all pages reconnect: until all are current",
         size,
         f"{took:.1f} s; one page {away:.1f} s at most",
         "all",
