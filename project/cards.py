@@ -1,9 +1,11 @@
 """The texts of a task's card as the page is rendered. `static/demo/cards.js` updates them."""
 
 import json
+import math
 from typing import Any
 
 from realtime import Status
+from realtime.web.translation import number_text
 
 #: By Celery's name of a task, its name on the page.
 NAMES = {
@@ -42,7 +44,7 @@ def card(status: Status) -> dict[str, Any]:
     result = status.result
     bad_rows = result.get("bad_rows") if isinstance(result, dict) else None
     if not isinstance(bad_rows, list):  # a result that the tasks of this project do not make
-        bad_rows = None
+        bad_rows = []
     elif bad_rows:
         result = {key: value for key, value in result.items() if key != "bad_rows"}
     text = "" if result is None else json.dumps(result, indent=2, ensure_ascii=False)
@@ -57,12 +59,25 @@ def card(status: Status) -> dict[str, Any]:
         "progress": _progress(status),
         "message": (status.progress or {}).get("message") or "",
         "error": status.error,
-        "bad_rows": bad_rows,
+        "bad_rows": [_bad_row(row) for row in bad_rows],
         "result": text,
         "short": text.count("\n") < SHORT,
         "truncated": status.truncated,
         "ended": status.terminal,
     }
+
+
+def _bad_row(row: Any) -> dict[str, str]:
+    """Return the texts of a row; both are empty for a row of another shape."""
+    cells = row if isinstance(row, dict) else {}
+    return {key: _text(cells.get(key)) for key in ("line", "reason")}
+
+
+def _text(value: Any) -> str:
+    """Return a text as it is, and any other value as JSON."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _state(status: Status) -> tuple[str, str, str | None]:
@@ -87,12 +102,16 @@ def _tries(status: Status) -> str:
 
 
 def _progress(status: Status) -> dict[str, Any] | None:
-    """Return the progress bar, without `max` for an unknown total; None if no task runs."""
+    """Return the progress bar, without `max` for an unknown total; None if no task runs.
+
+    A task can report any numbers: more than the total, or negative ones.
+    """
     if status.terminal or status.state in ("PENDING", "RECEIVED", "RETRY", "STALLED"):
         return None
     if status.progress is None:
         return {"text": ""}
     current, total = status.progress["current"], status.progress["total"]
-    if current is None or not total:
-        return {"text": "" if current is None else str(current)}
-    return {"value": current, "max": total, "text": f"{100 * current // total:.0f} %"}
+    if current is None or total is None or total <= 0:
+        return {"text": "" if current is None else number_text(current)}
+    percent = math.floor(min(max(100 * current / total, 0), 100))
+    return {"value": current, "max": total, "text": f"{percent} %"}

@@ -116,7 +116,7 @@ def _bar(status: Status | None, label: str) -> SafeString:
     how_far: SafeString | str = ""
     if status and status.terminal:
         how_far = format_html(' max="1" value="{}"', int(status.successful))
-    elif current is not None and total:
+    elif current is not None and total is not None and total > 0:
         how_far = format_html(' max="{}" value="{}"', json.dumps(total), json.dumps(current))
     return format_html('<progress data-part="bar" aria-label="{}"{}></progress>', label, how_far)
 

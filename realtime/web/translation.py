@@ -45,6 +45,11 @@ def translated_texts() -> dict[str, str]:
     return {key: text for key, text in _texts(pgettext).items() if text != TEXTS[key]}
 
 
+def number_text(number: float) -> str:
+    """Return a number as JavaScript shows it: a whole one without decimals."""
+    return str(int(number) if abs(number) < 2**53 and number == int(number) else number)
+
+
 def describe(status: Status) -> str:
     """Describe a status in one line, in the active language."""
     texts = TEXTS | translated_texts()
@@ -57,8 +62,8 @@ def describe(status: Status) -> str:
     if not status.progress or status.terminal:
         return state
     current, total = status.progress["current"], status.progress["total"]
-    count = "" if current is None else str(current)
+    count = "" if current is None else number_text(current)
     if current is not None and total is not None:
-        count = texts["count"].replace("{current}", count).replace("{total}", str(total))
+        count = texts["count"].replace("{current}", count).replace("{total}", number_text(total))
     details = ", ".join(filter(None, [count, status.progress["message"]]))
     return f"{state}: {details}" if details else state

@@ -130,7 +130,7 @@ export class Cards {
     const hasEnded = isTerminal(status);
     const { text, tone, at } = describe(status);
     card.dataset.tone = tone;
-    const name = names.get(status.name ?? "") ?? status.name ?? "Task";
+    const name = names.get(status.name ?? "") ?? (status.name || "Task");
     setPart(card, "name", name);
     setPart(card, "cancel-name", name);
     part(card, "article").ariaLabel = name;
@@ -168,14 +168,16 @@ export class Cards {
     if (!isRunning) return;
     const bar = /** @type {HTMLProgressElement} */ (part(card, "progress"));
     const { current = null, total = null } = progress ?? {};
-    if (current === null || !total) {
+    // A task can report any numbers: more than the total, or negative ones.
+    if (current === null || total === null || total <= 0) {
       bar.removeAttribute("value");
       setPart(card, "percent", current === null ? "" : String(current));
       return;
     }
     bar.max = total;
     bar.value = current;
-    setPart(card, "percent", `${Math.floor((100 * current) / total)} %`);
+    const percent = Math.min(Math.max((100 * current) / total, 0), 100);
+    setPart(card, "percent", `${Math.floor(percent)} %`);
   }
 
   /**
@@ -274,8 +276,19 @@ export function clock(moment) {
 /** @param {unknown[]} cells */
 function tableRow(cells) {
   const row = document.createElement("tr");
-  for (const cell of cells) row.insertCell().textContent = String(cell);
+  for (const cell of cells) row.insertCell().textContent = cellText(cell);
   return row;
+}
+
+/**
+ * Returns a text as it is, and any other value as JSON. `String()` calls the method `toString` of an
+ * object, and a task's result may have such a key.
+ * @param {unknown} value
+ * @returns {string}
+ */
+function cellText(value) {
+  if (value == null || typeof value === "string") return value ?? "";
+  return JSON.stringify(value);
 }
 
 /**

@@ -12,10 +12,15 @@ import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
 import realtime
-from tests.publishing import fresh_id, user
+from realtime.web.translation import describe
+from tests.publishing import fresh_id, publish_change, user
 from tests.sample_tasks import sleep
 
 EVIL = "<img src=x onerror=alert(1)>"
+
+
+def progress(current: float, total: float) -> dict[str, Any]:
+    return {"current": current, "total": total, "message": None, "meta": None}
 
 
 def form(page: Page, name: str) -> Locator:
@@ -196,6 +201,86 @@ async def test_task_of_the_project_with_an_id_of_its_own_is_shown_and_cancelled(
     await expect(state(card)).to_have_text("cancelled")
     await page.reload()
     await expect(state(card)).to_have_text("cancelled")
+
+
+#: Statuses that a project's own task can publish, each with a text that its card then has.
+ODD_STATUSES = [
+    ({"state": "PROGRESS", "progress": progress(1e308, 5e-324)}, "100 %"),
+    ({"state": "PROGRESS", "progress": progress(-7, 5)}, "0 %"),
+    ({"state": "PROGRESS", "progress": progress(1e308, -5)}, "1e+308"),
+    ({"state": "PROGRESS", "progress": progress(2.0, 0)}, "2"),
+    ({"state": "constructor", "name": "__proto__", "progress": progress(1, 3)}, "33 %"),
+    ({"state": "FAILURE", "error": {"type": EVIL, "message": ""}}, EVIL),
+    ({"state": "SUCCESS", "result": {"file": ["a", {"b": None}], "toJSON": 1}}, '"toJSON": 1'),
+    ({"state": "SUCCESS", "result": {"bad_rows": {"length": 3}, "__proto__": 5}}, '"__proto__": 5'),
+    (
+        {
+            "state": "SUCCESS",
+            "result": {"bad_rows": [{"line": {"toString": 1}, "reason": [None]}, None, 5, "x", []]},
+        },
+        '{"toString":1}[null]',
+    ),
+]
+
+
+async def test_odd_statuses_are_shown_and_the_server_renders_them_as_the_script_does(
+    service, page, people, browser: Browser
+):
+    cookies = [{"name": "sessionid", "value": people.clerk.session, "url": service.url}]
+    await page.context.add_cookies(cookies)
+    await open_live(page, service.url)
+    expected = {}
+    for fields, text in ODD_STATUSES:
+        task_id = fresh_id()
+        await asyncio.to_thread(publish_change, task_id, owner=people.clerk.key, **fields)
+        expected[task_id] = text
+    await expect(cards(page)).to_have_count(len(expected))
+    for task_id, text in expected.items():
+        await expect(page.locator(f'[data-id="{task_id}"]')).to_contain_text(text)
+    texts = """cards => Object.fromEntries(cards.map(card => [card.dataset.id, [
+      ...["name", "state", "tries", "percent", "error-type", "error-message", "result-text"].map(
+        name => card.querySelector(`[data-part="${name}"]`).textContent),
+      ...["bar", "message", "error", "bad-rows", "result", "truncated", "cancel"].map(
+        name => card.querySelector(`[data-part="${name}"]`).hidden),
+      ...Array.from(card.querySelectorAll("td"), cell => cell.textContent),
+    ]]))"""
+    live = await cards(page).evaluate_all(texts)
+    context = await browser.new_context(java_script_enabled=False)
+    await context.add_cookies(cookies)
+    rendered = await context.new_page()
+    await rendered.goto(service.url)
+    assert await cards(rendered).evaluate_all(texts) == live
+    await context.close()
+    await page.evaluate(
+        """async ids => {
+          await import("/static/realtime/task-progress.js");
+          for (const id of ids) {
+            const element = document.createElement("task-progress");
+            element.setAttribute("task-id", id);
+            document.body.append(element);
+          }
+        }""",
+        list(expected),
+    )
+    for task_id in expected:
+        status = await asyncio.to_thread(realtime.status, task_id)
+        element = page.locator(f'task-progress[task-id="{task_id}"]')
+        await expect(element.locator('[data-part="text"]')).to_have_text(describe(status))
+
+
+async def test_page_under_a_path_starts_and_cancels_tasks(start_web, page):
+    web = await asyncio.to_thread(start_web, django={"FORCE_SCRIPT_NAME": "/app"})
+    await open_live(page, f"{web.url}/app/")
+    await start(page, "Import a CSV file", "Use the sample").click()
+    card = cards(page).first
+    await expect(state(card)).to_have_text("running")
+    await card.get_by_role("button", name="Cancel").click()
+    await expect(state(card)).to_have_text("cancelled")
+    await page.get_by_role("link", name="Sign in").click()
+    await page.get_by_role("link", name="Tasks, live").click()
+    await expect(connection(page)).to_have_text("live")
+    assert page.url == f"{web.url}/app/"
+    await expect(cards(page)).to_have_count(1)
 
 
 async def test_whole_page_is_used_with_the_keyboard_alone(service, page):

@@ -2,12 +2,18 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
+import hypothesis
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.template.loader import render_to_string
 from django.test import Client
+from django.test.utils import override_script_prefix
 from django.utils.html import escape
+from hypothesis import given
+from hypothesis import strategies as st
 from kombu.exceptions import OperationalError
 from PIL import Image
 
@@ -15,6 +21,8 @@ from project import views
 from project.cards import STATES, card
 from project.uploads import MAX_BYTES, MAX_FILES
 from realtime import Status
+from realtime.core import jsontext
+from realtime.core.status import compose
 
 pytestmark = pytest.mark.django_db
 
@@ -235,6 +243,59 @@ def test_a_foreign_result_with_bad_rows_is_shown(client, own_tasks, bad_rows):
     assert client.get("/").status_code == 200
 
 
+NUMBERS = st.one_of(
+    st.none(), st.integers(), st.floats(), st.sampled_from([1e308, -1e308, 5e-324, -0.0])
+)
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()),
+    lambda inner: st.one_of(
+        st.lists(inner),
+        st.dictionaries(st.sampled_from(["bad_rows", "line", "reason", "items", ""]), inner),
+    ),
+    max_leaves=8,
+)
+
+
+@hypothesis.settings(max_examples=100)
+@given(
+    state=st.sampled_from(["COUNTING", *STATES]),
+    numbers=st.tuples(NUMBERS, NUMBERS),
+    text=st.text(),
+    value=VALUES,
+)
+def test_whatever_a_task_publishes_is_shown(state, numbers, text, value):
+    texts = {
+        **dict.fromkeys(("version", "run", "attempt"), "1"),
+        "task_id": jsontext.encode_text(ID),
+        "name": jsontext.encode_text(text),
+        "state": jsontext.dumps(state),
+        "progress": jsontext.encode_progress(*numbers, text, jsontext.encode_meta(value)),
+        "error": jsontext.encode_error(text, value),
+    }
+    rows = [value, {"line": value, "reason": text}]
+    for result in (value, {"bad_rows": value}, {"bad_rows": rows}):
+        texts["result"], _ = jsontext.encode_result(result)
+        shown = card(Status.from_json(compose(texts)))
+        assert not re.search("nan|inf", (shown["progress"] or {"text": ""})["text"])
+        assert escape(shown["error"]["message"]) in (
+            render_to_string("demo/_task.html", {"card": shown})
+        )
+
+
+def test_every_address_of_the_page_is_under_the_path_of_the_site(client, own_tasks, settings):
+    settings.FORCE_SCRIPT_NAME = "/app"
+    own_tasks.append(status())
+    with override_script_prefix("/app/"):
+        page = client.get("/").content.decode()
+    addresses = re.findall(r' (?:href|src|action)="([^"#][^"]*)"', page)
+    config = re.search(r'id="realtime-config"[^>]*>([^<]+)', page)
+    assert config is not None
+    addresses += [json.loads(config[1])[key] for key in ("socket", "http")]
+    assert len(addresses) >= 12
+    # Django adds the path to those of static files as the process starts.
+    assert [each for each in addresses if not each.startswith(("/app/", "/static/"))] == []
+
+
 @pytest.mark.parametrize(
     ("fields", "state", "at"),
     [
@@ -258,6 +319,14 @@ def test_the_text_of_the_state_has_the_next_step(fields, state, at):
         (None, {"text": ""}),
         ({"current": 3, "total": None, "message": None}, {"text": "3"}),
         ({"current": 2, "total": 3, "message": None}, {"value": 2, "max": 3, "text": "66 %"}),
+        ({"current": 2.0, "total": 0, "message": None}, {"text": "2"}),
+        ({"current": 1e308, "total": -5, "message": None}, {"text": "1e+308"}),
+        ({"current": 7, "total": 5, "message": None}, {"value": 7, "max": 5, "text": "100 %"}),
+        ({"current": -7, "total": 5, "message": None}, {"value": -7, "max": 5, "text": "0 %"}),
+        (
+            {"current": 1e308, "total": 5e-324, "message": None},
+            {"value": 1e308, "max": 5e-324, "text": "100 %"},
+        ),
     ],
 )
 def test_bar_shows_known_progress(progress, bar):
@@ -284,7 +353,7 @@ def test_markup_from_a_task_is_text_on_the_page(client, own_tasks):
 def test_result_is_shown_as_pretty_json_without_its_bad_rows():
     rows = [{"line": 2, "reason": "b is empty"}]
     shown = card(status(state="SUCCESS", result={"good": 1, "bad_rows": rows}))
-    assert shown["bad_rows"] == rows
+    assert shown["bad_rows"] == [{"line": "2", "reason": "b is empty"}]
     assert json.loads(shown["result"]) == {"good": 1}
     assert card(status(state="SUCCESS", result=None))["result"] == ""
     assert card(status(state="SUCCESS", result=[]))["result"] == "[]"
