@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import redis
 
 from realtime.core.states import SUCCESS
+from tests.until import until
 
 from .batch import PROMISE, Batch, batch
 from .family import Family, Outcome, fault
-from .stage import children_of, require
+from .stage import children_of, end_run, require
 
 #: Seconds that a task may wait for a Redis that does not answer.
 COST = 0.3
@@ -27,9 +29,10 @@ Step = tuple[float, Callable[[], None]]
 def under_load(made: Batch, seconds: float, steps: Sequence[Step]) -> None:
     """Send short tasks at an even pace, a few long ones first, and run each step at its time."""
     tasks = made.stage.tasks
-    # They run during the whole fault, and must not be shown as STALLED.
+    # The long ones run during the whole fault, and must not be shown as STALLED.
+    end = Path(made.stage.folder(), "end")
     for _ in range(2):
-        made.send(tasks.report, seconds + 1, 40)
+        made.send(tasks.report_until, str(end), seconds / 40)
     began = time.monotonic()
     rest = list(steps)
     size = len(made.ids)
@@ -41,6 +44,7 @@ def under_load(made: Batch, seconds: float, steps: Sequence[Step]) -> None:
             made.send(tasks.work, 0.01, len(made.sent))
         else:
             time.sleep(0.002)
+    end.touch()
 
 
 class Away(Family):
@@ -102,12 +106,17 @@ class Away(Family):
 
     @fault("12", "Redis emptied", short=80, long=400)
     def emptied(self, size: int) -> Outcome:
-        tasks = self.stage.tasks
-        with batch(self.stage, size, self.url) as made:
+        tasks, stage = self.stage.tasks, self.stage
+        # Every other task runs after the fault: until then another one occupies their worker.
+        folder, first = stage.folder(), str(uuid.uuid4())
+        settings = {"CELERY_WORKER_PREFETCH_MULTIPLIER": 0}
+        worker = stage.worker(concurrency=1, queue="later", settings=settings)
+        tasks.work_until_ended.apply_async((folder,), task_id=first, queue="later")
+        require(until(lambda: self._has_begun(first)), "the first task did not begin")
+        with batch(stage, size, self.url) as made:
             for number in range(size // 2):
                 made.send(tasks.noop, number)
-                made.send(tasks.noop, number, countdown=6.0)
-            # Every other task has its events after the fault.
+                made.send(tasks.noop, number, queue="later")
             later = set(made.sent[1::2])
             ready = made.until(lambda: all(is_ready(one, later) for one in made.watchers), 15)
             require(ready, "the clients were not ready")
@@ -117,6 +126,7 @@ class Away(Family):
             shutil.rmtree(self.stage.directory / "service" / "appendonlydir")
             self.redis.start()
             back = time.monotonic()
+            end_run(folder, first, 1)
             self.stage.fleet.loop.call_soon_threadsafe(traveller.wanted.set)
             outcome = Outcome(made.judge(deliver=20))
             alive = []
@@ -125,18 +135,23 @@ class Away(Family):
                     changes = topic.startswith("user:") or topic.removeprefix("task:") in later
                     if watcher is traveller or not changes:
                         continue
-                    heard = [at for at, name in watcher.snapshots if name == topic and at >= back]
-                    outcome.require(bool(heard), f"{watcher.name} {topic}: no new epoch")
-                    alive += [at - back for at in heard[:1]]
-            told: dict[str, bool] = {}
+                    came = [at for at, name in watcher.snapshots if name == topic and at >= back]
+                    outcome.require(bool(came), f"{watcher.name} {topic}: no new epoch")
+                    alive += [at - back for at in came[:1]]
+            answers: dict[str, bool] = {}
             for at, topic, recovered in traveller.subscribed:
                 if at >= back:
-                    told.setdefault(topic, recovered)
-        outcome.require(len(told) == len(traveller.feeds), "a client did not come back")
-        outcome.require(not any(told.values()), "an emptied log was called recovered")
+                    answers.setdefault(topic, recovered)
+        worker.kill()
+        outcome.require(len(answers) == len(traveller.feeds), "a client did not come back")
+        outcome.require(not any(answers.values()), "an emptied log was called recovered")
         outcome.recovered = slowest = max(alive, default=999.0)
         outcome.require(slowest <= 10 * self.stage.slack, f"alive after {slowest:.1f} s")
         return outcome
+
+    def _has_begun(self, task_id: str) -> bool:
+        self.stage.oracle.read_log()
+        return task_id in self.stage.oracle.begun
 
     def _stopped(self, size: int, seconds: float) -> Outcome:
         outcome = self._hurt(

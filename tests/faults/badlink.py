@@ -21,4 +21,7 @@ def with_receiver(host: dict[str, Any], receive: receiver.Receive) -> dict[str, 
 
 if __name__ == "__main__":
     receiver.with_receiver = with_receiver
-    main()
+    try:
+        main()
+    finally:
+        print(f"passed {BadLink.counts['passed']} of {BadLink.counts['arrived']}", flush=True)

@@ -14,12 +14,14 @@ from tests.client.watcher import TOPICS, Callback
 from tests.until import until
 
 from .oracle import Verdict, judge
-from .stage import Stage
+from .stage import Stage, require
 
 #: Seconds in which every ending is delivered, whatever is lost between processes.
 PROMISE = 6.0
 #: Seconds after the last ending in which nothing more may arrive.
 SETTLE = 1.0
+#: Seconds after which a topic that was joined is read no more often than others.
+JOINED = 2.0
 
 
 class Batch:
@@ -51,8 +53,8 @@ class Batch:
         if owner and not self.stage.is_contrast:
             made.append(self.stage.client("owner", url, {f"user:{self.owner}": self.ids}, rng))
         self.admit(made)
-        if not until(lambda: all(watcher.stands for watcher in made), 30):
-            raise RuntimeError("the clients could not subscribe")
+        subscribed = self.until(lambda: all(watcher.stands for watcher in made), 30)
+        require(subscribed, "the clients could not subscribe")
         return made
 
     def admit(self, watchers: list[Any]) -> None:
@@ -74,26 +76,38 @@ class Batch:
         return task_id
 
     def until(self, condition: Callable[[], Any], within: float) -> bool:
-        """Read the log until a condition is true; return whether it was in time."""
+        """Read the log until a condition is true; return whether it was in time.
+
+        The short form waits longer, as its machine may be busy.
+        """
 
         def check() -> Any:
             self.stage.oracle.read_log()
             return condition()
 
-        return bool(until(check, within))
+        return bool(until(check, within * self.stage.slack))
+
+    def ended_count(self) -> int:
+        """How many of the tasks that were sent have ended, as far as the oracle knows."""
+        return len(self.stage.oracle.truths.keys() & set(self.sent))
 
     def ended(self) -> bool:
         """Whether every task that was sent has ended, as far as the oracle knows."""
-        return self.stage.oracle.truths.keys() >= set(self.sent)
+        return self.ended_count() == len(self.sent)
+
+    def undelivered(self) -> set[str]:
+        """The tasks of whose true ending some client has nothing yet."""
+        truths = self.stage.oracle.truths
+        return {
+            task_id
+            for watcher in self.watchers
+            for task_id in set(self.sent).intersection(watcher.watches)
+            if task_id not in truths or watcher.states.get(task_id) != truths[task_id].state
+        }
 
     def delivered(self) -> bool:
         """Whether every client has the true ending of each of its tasks."""
-        truths = self.stage.oracle.truths
-        return all(
-            task_id in truths and watcher.states.get(task_id) == truths[task_id].state
-            for watcher in self.watchers
-            for task_id in set(self.sent).intersection(watcher.watches)
-        )
+        return not self.undelivered()
 
     def judge(
         self,
@@ -110,8 +124,8 @@ class Batch:
         No latency is counted from before `not_before`.
         """
         self.until(self.ended, run)
-        # An ending that the tutorial has lost never arrives.
-        self.until(self.delivered, 1.5 if self.stage.is_contrast else deliver)
+        # An ending that the tutorial has lost never arrives, and nothing is required of it.
+        self.until(self.delivered, 1.5 / self.stage.slack if self.stage.is_contrast else deliver)
         time.sleep(SETTLE)  # for what must not come
         sent = set(self.sent)
         truths = {key: truth for key, truth in self.stage.oracle.truths.items() if key in sent}
@@ -143,6 +157,14 @@ class Batch:
                 if callback.task == task_id:
                     yield watcher.name, callback
 
+    def shown(self, state: str) -> set[str]:
+        """The tasks that some client was shown in a state.
+
+        A client that falls behind may be shown less: a newer status then replaces an older one.
+        """
+        found = (one for watcher in self.watchers for one in watcher.callbacks)
+        return {callback.task for callback in found if callback.state == state}
+
     def stories(self) -> list[list[Callback]]:
         """The callbacks by client and task, where there were any."""
         found: dict[tuple[str, str], list[Callback]] = {}
@@ -154,7 +176,7 @@ class Batch:
     def recovery(self, moment: float) -> float:
         """Seconds from `moment` until every client had all endings from before it."""
         truths = self.stage.oracle.truths
-        told = [
+        delivered_at = [
             callback.at
             for watcher in self.watchers
             for callback in watcher.callbacks
@@ -162,7 +184,7 @@ class Batch:
             and truth.at <= moment
             and callback.state == truth.state
         ]
-        return max(0.0, max(told, default=moment) - moment)
+        return max(0.0, max(delivered_at, default=moment) - moment)
 
 
 def is_wrong(code: int) -> bool:

@@ -17,6 +17,8 @@ from .family import Outcome, fault
 from .oracle import Truth, Verdict
 from .stage import Stage, require
 
+#: Seconds in which a revocation reaches the worker, before the task runs.
+REVOKED_WITHIN = 2.0
 #: Of a task without a stored result.
 NOTHING = "nothing"
 #: Celery may store an attempt's RETRY after the next one's ending.
@@ -44,6 +46,10 @@ class Plan:
     #: Revoked at once, and as soon as they run.
     waiting: set[str] = field(default_factory=set)
     running: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        #: Seconds until a task may run that is revoked before.
+        self.later = REVOKED_WITHIN * self.made.stage.slack
 
     def does(self, task: Any, *args: Any, **options: Any) -> Any:
         """A member that runs, and writes its own outcome."""
@@ -105,8 +111,8 @@ def chains(p: Plan, t: Any) -> Iterator[Any]:
     for broken in (
         p.ends(p.does(t.ignore), REVOKED, stored="STARTED"),
         p.ends(p.does(t.noop, 1, expires=-1), REVOKED),
-        p.revoked(p.does(t.noop, 1, countdown=2.0)),
-        p.revoked(p.does(t.work, 30.0), running=True),
+        p.revoked(p.does(t.noop, 1, countdown=p.later)),
+        p.revoked(p.does(t.work, 300.0), running=True),
     ):
         yield chain(broken, *(p.never(broken, REVOKED, stored=NOTHING) for _ in range(2)))
     place = p.ends(p.does(t.noop, 1), FAILURE).id
@@ -114,7 +120,7 @@ def chains(p: Plan, t: Any) -> Iterator[Any]:
     unknown = p.made.stage.app.signature("nobody.wrote.this", immutable=True).set(task_id=place)
     yield chain(unknown, p.never(unknown, stored=NOTHING), p.never(unknown, stored=NOTHING))
     later = p.revoked(p.does(t.noop, 1))
-    yield chain(p.does(t.work, 1.0), later, p.never(later, REVOKED, stored=NOTHING))
+    yield chain(p.does(t.work, p.later), later, p.never(later, REVOKED, stored=NOTHING))
     yield chain(p.retries(t.retry), p.retries(t.retry_by_itself), p.does(t.noop, 1))
 
 
@@ -125,9 +131,9 @@ def chords(p: Plan, t: Any) -> Iterator[Any]:
     yield chord([p.does(t.noop, 1), part], p.never(part))
     part = p.does(t.vanish)
     yield chord([p.does(t.noop, 1), part], p.never(part))
-    part = p.revoked(p.does(t.noop, 1, countdown=2.0))
+    part = p.revoked(p.does(t.noop, 1, countdown=p.later))
     yield chord([p.does(t.noop, 1), part], p.never(part, FAILURE))
-    yield chord([p.does(t.work, 1.0), p.does(t.noop, 1)], p.revoked(p.does(t.noop, 2)))
+    yield chord([p.does(t.work, p.later), p.does(t.noop, 1)], p.revoked(p.does(t.noop, 2)))
     part = p.does(t.fail)
     yield chord([p.does(t.noop, 1), chain(part, p.never(part))], p.never(part))
     part = p.does(t.fail)  # Celery stores only the last link of such a body
@@ -140,7 +146,7 @@ def nested(p: Plan, t: Any) -> Iterator[Any]:
     yield group(
         chain(p.does(t.noop, 1), link, p.never(link)), chain(p.does(t.noop, 1), p.does(t.noop, 2))
     )
-    yield group(p.does(t.noop, 1), p.revoked(p.does(t.noop, 1, countdown=2.0)))
+    yield group(p.does(t.noop, 1), p.revoked(p.does(t.noop, 1, countdown=p.later)))
     # A group in a chain becomes a chord. What Celery has not made yet, it does not store.
     yield chain(
         p.does(t.noop, 1), group(p.does(t.noop, 2), p.does(t.noop, 3)), p.does(t.noop, 4),
@@ -182,9 +188,9 @@ def replaced(p: Plan, t: Any) -> Iterator[Any]:
 
 def linked(p: Plan, t: Any) -> Iterator[Any]:
     """Callbacks, and one task for many calls."""
-    yield p.does(t.fail).on_error(p.does(t.noop, "told"))
+    yield p.does(t.fail).on_error(p.does(t.noop, "called"))
     last = p.does(t.fail)
-    yield chain(p.does(t.noop, 1), last).on_error(p.does(t.noop, "told"))
+    yield chain(p.does(t.noop, 1), last).on_error(p.does(t.noop, "called"))
     called = p.does(t.noop, 1)
     called.link(p.does(t.noop, 2))
     yield called
@@ -219,13 +225,13 @@ class Canvases:
                 self._play(plan)
                 assert len(made.sent) == ROUND, len(made.sent)
                 total.add(made.judge(unlike_backend=plan.stored, deliver=20))
-                held = self.stage.stored(made.sent)
+                stored = self.stage.stored(made.sent)
                 for task_id, truth in self.stage.oracle.truths.items():
                     if task_id in made.sent:
                         wanted = plan.stored.get(task_id, truth.state)
-                        found = held.get(task_id, {}).get("status", NOTHING)
-                        told = f"{task_id}: the backend says {found} instead of {wanted}"
-                        outcome.require(wanted in (found, ANYTHING), told)
+                        found = stored.get(task_id, {}).get("status", NOTHING)
+                        problem = f"{task_id}: the backend has {found} instead of {wanted}"
+                        outcome.require(wanted in (found, ANYTHING), problem)
         outcome.verdict = total
         return outcome
 

@@ -15,6 +15,7 @@ from .gone import Killed, Overtaken
 from .links import Links
 from .plain import Plain
 from .releases import Releases
+from .unassisted import Unassisted
 from .unreliable import Unreliable
 
 FAMILIES: list[type[Family]] = [
@@ -24,6 +25,7 @@ FAMILIES: list[type[Family]] = [
     Away,
     Failover,
     Links,
+    Unassisted,
     Killed,
     Overtaken,
     Unreliable,

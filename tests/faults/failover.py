@@ -35,7 +35,7 @@ class Failover(Family):
             old.config_set("repl-diskless-sync-delay", 0)  # else a replica waits for 5 s
             new.replicaof("127.0.0.1", old.connection_pool.connection_kwargs["port"])
             synced = until(lambda: new.info("replication")["master_link_status"] == "up", 60)
-            require(synced, "the replica did not follow its primary")
+            require(synced, "the replica did not connect to its primary")
         stage.use(self.name_of_both.url, stage.redis("celery").url)
         self.worker = stage.worker(concurrency=4)
         self.web, self.url = stage.web()

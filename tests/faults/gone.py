@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from tests.until import until
 from .batch import Batch, batch
 from .family import Family, Outcome, fault
 from .oracle import Truth, Verdict
-from .stage import children_of, require
+from .stage import children_of, end_run, require
 
 #: Celery redelivers messages that were not acknowledged for 6 s, and searches every 5 s.
 QUICK = {
@@ -53,10 +52,6 @@ class Killed(Family):
         stage.use(redis.url, redis.url)
         self.web, self.url = stage.web()
 
-    def folder(self) -> str:
-        """A folder in which the tasks of one fault count their runs."""
-        return tempfile.mkdtemp(dir=self.stage.directory)
-
     def _kill_worker(self, made: Batch, task: Any, queue: str, **settings: Any) -> list[str]:
         """Let a new worker begin some tasks, kill it as a whole, and return their ids."""
         worker = self.stage.worker(concurrency=CHILDREN, queue=queue, **settings)
@@ -82,6 +77,12 @@ class Killed(Family):
         if slowest:
             outcome.note = f"STALLED at most {slowest:.1f} s after the kill"
 
+    def _require_another_run(self, outcome: Outcome, made: Batch) -> None:
+        """Require that no task ended in its first run: a slow machine may make it a third one."""
+        for task_id in made.sent:
+            runs = {one.run for _, one in made.callbacks(task_id) if one.state == SUCCESS}
+            outcome.require(len(runs) == 1 and min(runs) > 1, f"{task_id} ended in run {runs}")
+
     @fault("3", "whole worker killed, early ack", short=4, long=40)
     def killed(self, size: int) -> Outcome:
         killed: dict[str, float] = {}
@@ -91,8 +92,7 @@ class Killed(Family):
                 for task_id in self._kill_worker(made, task, "early"):
                     killed[task_id] = time.monotonic()
                     self.stage.oracle.note(task_id, LOST)
-            deliver = 100 * self.stage.slack
-            verdict = made.judge(deliver=deliver, may_stall=made.sent, unlike_backend=made.sent)
+            verdict = made.judge(deliver=100, may_stall=made.sent, unlike_backend=made.sent)
             outcome = Outcome(verdict)
             self._require_stalled(outcome, made, killed)
         outcome.within(80.0 * self.stage.slack)
@@ -105,7 +105,7 @@ class Killed(Family):
             # A queue for each, so that the next worker does not run what the last one left.
             queues = [f"late-{number}" for number in range(size // CHILDREN)]
             for queue in queues:
-                task = (self.stage.tasks.work_less_and_less, self.folder(), 300.0, 1.0)
+                task = (self.stage.tasks.work_less_and_less, self.stage.folder(), 300.0, 0.1)
                 for task_id in self._kill_worker(made, task, queue, settings=QUICK):
                     killed[task_id] = time.monotonic()
             stalled = lambda: all(  # noqa: E731
@@ -113,13 +113,11 @@ class Killed(Family):
                 for one, at in killed.items()
             )
             # The tutorial publishes nothing then; `_require_stalled` counts that.
-            made.until(stalled, 0 if self.contrast else (STALLED_WITHIN + 5) * self.stage.slack)
+            made.until(stalled, 0 if self.contrast else STALLED_WITHIN + 5)
             worker = self.stage.worker(concurrency=CHILDREN, queue=",".join(queues), settings=QUICK)
             outcome = Outcome(made.judge(may_stall=made.sent))
             self._require_stalled(outcome, made, killed)
-            for task_id in made.sent:
-                runs = {one.run for _, one in made.callbacks(task_id) if one.state == "SUCCESS"}
-                outcome.require(runs == {2}, f"{task_id} ended in run {runs}")
+            self._require_another_run(outcome, made)
         worker.kill()
         return outcome
 
@@ -160,7 +158,7 @@ class Killed(Family):
                 {one.state for _, one in made.callbacks(task)} & (TERMINAL - {SUCCESS})
                 for task in made.sent
             )
-            made.until(ended, 100 * self.stage.slack)
+            made.until(ended, 100)
             for task in made.sent:
                 ends = [one.state for _, one in made.callbacks(task) if one.state in TERMINAL]
                 at = self.stage.oracle.truths[task].at
@@ -176,15 +174,13 @@ class Killed(Family):
         with batch(self.stage, size, self.url) as made:
             queues = [f"cold-late-{number}" for number in range(size // CHILDREN)]
             for queue, way in zip(queues, self._ways(size), strict=True):
-                task = (self.stage.tasks.work_less_and_less, self.folder(), 300.0, 0.1)
+                task = (self.stage.tasks.work_less_and_less, self.stage.folder(), 300.0, 0.1)
                 self._shut_down_cold(made, task, queue, way)
             another = self.stage.worker(
                 concurrency=CHILDREN, queue=",".join(queues), settings=QUICK
             )
             outcome = Outcome(made.judge(run=100, may_stall=made.sent))
-            for task_id in made.sent:
-                runs = {one.run for _, one in made.callbacks(task_id) if one.state == SUCCESS}
-                outcome.require(runs == {2}, f"{task_id} ended in run {runs}")
+            self._require_another_run(outcome, made)
         another.kill()
         return outcome
 
@@ -206,9 +202,9 @@ class Overtaken(Killed):
         # All of them run at once, twice.
         for _ in range(size // CHILDREN // 2):
             with batch(self.stage, 2 * CHILDREN, self.url) as made:
-                folder = self.folder()
+                folder = self.stage.folder()
                 for _ in made.ids:
-                    made.send(self.stage.tasks.work_until_told, folder, queue="again")
+                    made.send(self.stage.tasks.work_until_ended, folder, queue="again")
                 shown = made.until(lambda made=made, folder=folder: end_both(made, folder), 100)
                 outcome.require(shown, "no run 2 was shown of some")
                 for one in made.ids:
@@ -233,7 +229,7 @@ class Overtaken(Killed):
                     )
                 outcome.verdict.add(made.judge(run=0))
                 for one in made.sent:
-                    runs = {told.run for _, told in made.callbacks(one) if told.state == "STARTED"}
+                    runs = {each.run for _, each in made.callbacks(one) if each.state == STARTED}
                     twice = len(oracle.begun[one]) > 1
                     again += twice
                     outcome.require(not twice or 2 in runs, f"{one}: no run 2 was shown")
@@ -251,17 +247,20 @@ class Overtaken(Killed):
         right = self.stage.worker(queue="clock")
         for offset in offsets:
             clock = str(Path(__file__).parent / "clock")
-            wrong = self.stage.worker(queue="clock", PYTHONPATH=clock, CLOCK_OFFSET=str(offset))
+            # It shares one queue, and has another to itself: it runs some in any case.
+            wrong = self.stage.worker(
+                queue="clock,wrong", PYTHONPATH=clock, CLOCK_OFFSET=str(offset)
+            )
             children = children_of(wrong.pid)
             with batch(self.stage, size // len(offsets), self.url) as made:
                 for number in range(len(made.ids)):
-                    kind = number % 3
+                    kind, queue = number % 3, "wrong" if number % 4 == 0 else "clock"
                     if kind == 0:
-                        made.send(tasks.noop, number, queue="clock")
+                        made.send(tasks.noop, number, queue=queue)
                     elif kind == 1:
-                        made.send(tasks.retry, 3, queue="clock")
+                        made.send(tasks.retry, 3, queue=queue)
                     else:
-                        made.send(tasks.report, 0.05, 5, queue="clock")
+                        made.send(tasks.report, 0.05, 5, queue=queue)
                 outcome.verdict.add(made.judge())
                 begun = self.stage.oracle.begun
                 there = sum(pid in children for one in made.sent for _, pid in begun.get(one, ()))
@@ -269,7 +268,8 @@ class Overtaken(Killed):
             wrong.kill()
         right.kill()
         outcome.note = f"the clock was wrong by {', '.join(f'{one:+g}' for one in offsets)} s"
-        outcome.prompt(self.stage.slack)
+        if self.stage.long:
+            outcome.prompt()
         return outcome
 
 
@@ -280,7 +280,7 @@ def end_both(made: Batch, folder: str) -> bool:
     """
     outcomes = made.stage.oracle.outcomes
     for number, one in enumerate(made.sent):
-        if any(told.run == 2 and told.state == STARTED for _, told in made.callbacks(one)):
+        if any(each.run == 2 and each.state == STARTED for _, each in made.callbacks(one)):
             first = 1 + number % 2
             end_run(folder, one, first)
             if outcomes.get(one):
@@ -288,15 +288,10 @@ def end_both(made: Batch, folder: str) -> bool:
     return all(len(outcomes.get(one, ())) > 1 for one in made.sent)
 
 
-def end_run(folder: str, task_id: str, run: int) -> None:
-    """Let a run of `work_until_told` end."""
-    Path(folder, f"{task_id}.{run}").touch()
-
-
-def outcome_delivered(outcomes: list[Truth], told: object) -> Truth:
+def outcome_delivered(outcomes: list[Truth], result: object) -> Truth:
     """Return the outcome of the run whose result was delivered, or the first outcome.
 
     The result of a run is its process. That of a run that was overtaken is right too: it may
     be what the result backend holds, and then the task has ended.
     """
-    return next((truth for truth in outcomes if truth.result == told), outcomes[0])
+    return next((truth for truth in outcomes if truth.result == result), outcomes[0])

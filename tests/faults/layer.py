@@ -12,7 +12,8 @@ import asyncio
 import json
 import os
 import random
-from typing import Any
+from collections import Counter
+from typing import Any, ClassVar
 
 from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
 
@@ -36,14 +37,21 @@ class UnreliableLayer(RedisPubSubChannelLayer):
 class BadLink:
     """Passes a message on: never, once or twice, now or later."""
 
+    #: How many messages arrived at all links of the process, and how many it passed on.
+    counts: ClassVar[Counter[str]] = Counter()
+
     def __init__(self, receive: Any) -> None:
         self._receive = receive
         self._rates = json.loads(os.environ[RATES_VARIABLE])
         self._rng = random.Random(self._rates["seed"])
 
     def __call__(self, message: Any) -> None:
-        if message is None or self._is_now("lose"):
+        if message is None:
             return
+        self.counts["arrived"] += 1
+        if self._is_now("lose"):
+            return
+        self.counts["passed"] += 1
         for _ in range(2 if self._is_now("double") else 1):
             if self._is_now("late"):
                 late = self._rng.uniform(0, LATE)

@@ -148,8 +148,9 @@ def judge(
         for task, story in stories.items():
             truth, allowed = truths.get(task), task in may_stall
             for kind, why in _faults(truth, story, allowed):
-                told = " ".join(f"v{x.version}:{x.run}.{x.attempt}:{x.state}" for x in story)
-                verdict.find(kind, f"client={client} task={task} {why} truth={truth} told=[{told}]")
+                shown = " ".join(f"v{x.version}:{x.run}.{x.attempt}:{x.state}" for x in story)
+                where = f"client={client} task={task}"
+                verdict.find(kind, f"{where} {why} truth={truth} shown=[{shown}]")
             if truth is not None and story and story[-1].state == truth.state:
                 verdict.latencies.append(max(0.0, story[-1].at - max(truth.at, not_before)))
     return verdict
@@ -175,7 +176,8 @@ def _faults(
     elif truth.state == SUCCESS and story[-1].result != truth.result:
         yield "wrong", f"another result was delivered: {story[-1].result!r}"
     elif not truth.is_noted and story[-1].at < truth.at - SAME_TIME:
-        yield "wrong", f"told {truth.at - story[-1].at:.3f} s before it ended"
+        early = truth.at - story[-1].at
+        yield "wrong", f"the ending was delivered {early:.3f} s before the task ended"
 
 
 def _is_in_order(story: list[Callback]) -> bool:

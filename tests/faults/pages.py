@@ -91,12 +91,12 @@ class Page(Reader):
 @contextmanager
 def token_server() -> Iterator[list[str]]:
     """Give tokens to pages, as a project's own view does; yield the requested topics."""
-    asked: list[str] = []
+    requested: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             [topic] = parse_qs(urlsplit(self.path).query)["topic"]
-            asked.append(topic)
+            requested.append(topic)
             body = make_token([topic])[0].encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -111,7 +111,7 @@ def token_server() -> Iterator[list[str]]:
         thread.start()
         Page.tokens = f"http://127.0.0.1:{server.server_port}/"
         try:
-            yield asked
+            yield requested
         finally:
             server.shutdown()
             thread.join()

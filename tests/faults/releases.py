@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from realtime.core.states import SUCCESS
 from tests.client.protocol import Frame
@@ -44,7 +45,7 @@ class Releases(Family):
     def begin(self) -> None:
         redis = self.stage.redis("redis")
         self.stage.use(redis.url, redis.url)
-        self.asked = self.stage.stack.enter_context(token_server())
+        self.requested = self.stage.stack.enter_context(token_server())
 
     def _work(self, made: Batch, size: int, queue: str) -> Outcome:
         tasks = self.stage.tasks
@@ -116,22 +117,23 @@ class Releases(Family):
             override_settings(REALTIME={**REALTIME, **realtime}),
             batch(self.stage, 4) as made,
         ):
+            end = Path(self.stage.folder(), "end")
             for _ in made.ids:
-                made.send(self.stage.tasks.report, (size + 0.5) * TOKEN_AGE, 200, queue="long")
-            self.asked.clear()
+                made.send(self.stage.tasks.report_until, str(end), 0.1, queue="long")
+            self.requested.clear()
             page = self._open_page(made, link.url)
             for _ in range(size):
                 before = len(page.codes)
                 time.sleep(TOKEN_AGE)  # the fault itself: a token ends
                 loop.call(link.reset_all())
                 require(made.until(lambda n=before: len(page.codes) > n, 60), "it was not cut")
+            end.touch()
             outcome = Outcome(made.judge(run=120))
         states = {page.states.get(one) for one in made.ids}
         outcome.require(states == {SUCCESS}, f"the page's last states are {states}")
-        outcome.require(
-            len(self.asked) >= size * len(made.ids), f"only {len(self.asked)} tokens were requested"
-        )
-        outcome.note = f"{len(self.asked)} tokens, {len(page.codes)} reconnects"
+        tokens = len(self.requested)
+        outcome.require(tokens >= size * len(made.ids), f"only {tokens} tokens were requested")
+        outcome.note = f"{tokens} tokens, {len(page.codes)} reconnects"
         worker.kill()
         web.kill()
         return outcome

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import sys
+import tempfile
 import traceback
 import uuid
 from collections.abc import Iterable
@@ -36,6 +37,11 @@ def children_of(pid: int) -> list[int]:
     return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
 
+def end_run(folder: str, task_id: str, run: int) -> None:
+    """Let a run of the task `work_until_ended` end."""
+    Path(folder, f"{task_id}.{run}").touch()
+
+
 @dataclass
 class Redis:
     """A server that can be killed and come back on its port."""
@@ -61,8 +67,8 @@ class Stage:
         self.directory = directory
         self.seed = seed
         self.long = long
-        #: What bounds in seconds are multiplied by. The short form has many processes at once on a
-        #: machine that may be small and busy: there only the counts matter.
+        #: What promised seconds and waits are multiplied by. The short form has many processes at
+        #: once on a machine that may be small and busy. It requires nothing faster than a promise.
         self.slack = 1.0 if long else 3.0
         self.rng = random.Random(seed)
         self.stack = ExitStack()
@@ -92,6 +98,10 @@ class Stage:
         for process in self.processes:
             print(f"--- {process.name}\n{process.log()[-800:]}", file=sys.stderr)
         traceback.print_exc()
+
+    def folder(self) -> str:
+        """A new folder, for the files by which tasks and the code of a fault communicate."""
+        return tempfile.mkdtemp(dir=self.directory)
 
     # Processes
 

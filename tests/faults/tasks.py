@@ -34,15 +34,6 @@ def work(self: Any, seconds: float, value: Any = None) -> Any:
 
 
 @shared_task(bind=True, acks_late=True, reject_on_worker_lost=True)
-def work_late(self: Any, seconds: float, value: Any = None) -> Any:
-    """The same, of a task whose message lives until it has ended."""
-    task_id = began(self)
-    time.sleep(seconds)
-    write("SUCCESS", task_id, result=value)
-    return value
-
-
-@shared_task(bind=True, acks_late=True, reject_on_worker_lost=True)
 def work_less_and_less(self: Any, path: str, first: float, later: float) -> int:
     """Run for `first` seconds when it is the first run, else for `later` seconds.
 
@@ -60,7 +51,7 @@ def work_less_and_less(self: Any, path: str, first: float, later: float) -> int:
 
 
 @shared_task(bind=True, acks_late=True, reject_on_worker_lost=True)
-def work_until_told(self: Any, path: str) -> int:
+def work_until_ended(self: Any, path: str) -> int:
     """Run until the file `<path>/<id>.<run>` exists: each run of a task has its own.
 
     Returns its process, as `work_less_and_less`.
@@ -103,6 +94,19 @@ def report(self: Any, seconds: float, steps: int) -> int:
             set_progress(step, steps)
     write("SUCCESS", task_id, result=steps)
     return steps
+
+
+@shared_task(bind=True)
+def report_until(self: Any, path: str, pause: float) -> int:
+    """Report progress at this pace until the file exists."""
+    task_id, step = began(self), 0
+    while not os.path.exists(path):  # noqa: PTH110
+        time.sleep(pause)
+        step += 1
+        with counted():
+            set_progress(step)
+    write("SUCCESS", task_id, result=step)
+    return step
 
 
 @shared_task(bind=True)

@@ -42,7 +42,7 @@ class Timed(Watcher):
         super().receive(message)
 
 
-class Deaf:
+class NeverReading:
     """A connection that subscribes, and reads nothing from then on.
 
     As over a network, and not over the loopback, a segment has at most 1,460 bytes: the kernel
@@ -98,9 +98,10 @@ def slow_readers(stage: LoadStage) -> Iterator[Row]:
         with connected(stage, clients):
 
             def measure() -> list[float]:
-                time.sleep(1.0)  # the publishing tasks begin
                 for client in clients:
                     client.delays.clear()
+                arrived = until(lambda: all(client.delays for client in clients))
+                require(arrived, "the publishing tasks did not begin")
                 time.sleep(seconds - 2.0)
                 return [delay for client in clients for delay in client.delays]
 
@@ -112,7 +113,7 @@ def slow_readers(stage: LoadStage) -> Iterator[Row]:
             before = measure()
             time.sleep(2.0)
             memory = web.rss()
-            readers = [Deaf(web.port, "user:crowd") for _ in range(count)]
+            readers = [NeverReading(web.port, "user:crowd") for _ in range(count)]
             poll = select.poll()
             by_number = {reader.socket.fileno(): reader for reader in readers}
             for number in by_number:
@@ -123,20 +124,20 @@ def slow_readers(stage: LoadStage) -> Iterator[Row]:
             with ThreadPoolExecutor(1) as pool:
                 measuring = pool.submit(measure)
                 # Every second one reads again after its close, for the code.
-                listening = readers[::2]
+                reading = readers[::2]
                 while not measuring.done() or any(one.closed_at is None for one in readers):
                     now = time.monotonic()
-                    if now - began > seconds + 10:
+                    if now - began > seconds + (10 if stage.long else 60):
                         break
                     peak = max(peak, web.rss())
                     for number, _ in poll.poll(50):
                         poll.unregister(number)
                         by_number[number].closed_at = now
-                    if len(slow) == count and listening:
-                        for reader in listening:
+                    if len(slow) == count and reading:
+                        for reader in reading:
                             reader.read_on()
                             reader.closed_at = reader.closed_at or time.monotonic()
-                        listening = []
+                        reading = []
                 during = measuring.result()
             for reader in readers:
                 reader.socket.close()
@@ -160,7 +161,7 @@ def slow_readers(stage: LoadStage) -> Iterator[Row]:
         size,
         f"{len(closed)} closed, the last after {slowest:.1f} s",
         f"{limit:g} s",
-        len(closed) == count and slowest <= limit,
+        len(closed) == count and (slowest <= limit or not stage.long),
     )
     yield Row(
         "a3",
@@ -178,5 +179,5 @@ def slow_readers(stage: LoadStage) -> Iterator[Row]:
         f"{len(before):,} / {len(during):,} events",
         f"{milliseconds(p99s[0])} → {milliseconds(p99s[1])} ({more:+.0%})",
         "+20 %",
-        more <= 0.2,
+        more <= 0.2 if stage.long else None,
     )
