@@ -1,4 +1,4 @@
-"""A project with its own users, sessions, policies, addresses and static files: in a Chromium."""
+"""A project with its own users, sessions, policies, addresses and static files, in Chromium."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = [
 PROJECT = (Path(__file__).parent / "odd_project.md").read_text(encoding="utf-8")
 ENGINES = "django.contrib.sessions.backends."
 
-#: Asks the site as its pages do.
+#: Functions that send requests as the site's pages do.
 SCRIPT = """
 window.post = async (path, fields = {}) => {
   const place = document.querySelector("[name=csrfmiddlewaretoken]");
@@ -40,9 +40,9 @@ window.post = async (path, fields = {}) => {
   const answer = await fetch(`/en/${path}/`, { method: "POST", body });
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   const text = await answer.text();
-  const said = text ? JSON.parse(text) : {};
-  if (said.csrf) place.value = said.csrf;
-  return said;
+  const content = text ? JSON.parse(text) : {};
+  if (content.csrf) place.value = content.csrf;
+  return content;
 };
 window.show = ({ id, token }) => {
   const element = document.createElement("task-progress");
@@ -114,7 +114,7 @@ async def started(tab: Page, file: Path) -> dict[str, str]:
     return dict(await tab.evaluate("file => post('start', { file })", str(file)))
 
 
-#: What the console shows where tokens are requested that the session does not allow.
+#: What the console shows if the session does not allow the requested tokens.
 UNRENEWED = (
     "error: Failed to load resource: the server responded with a status of 404",
     "warning: realtime: tokens are not renewed: no such task, or not for you",
@@ -153,7 +153,7 @@ async def sign_in_and_out(url: str, watched: Watched, tmp_path: Path) -> None:  
     await expect(elements.nth(1)).to_have_attribute("state", "STARTED")
     address = f"{secrets.token_hex(4)}@example.test"
     await tab.evaluate("address => post('sign-in', { address })", address)
-    for _ in range(2):  # the tokens of its visitor end
+    for _ in range(2):  # the visitor's two tokens end
         async with tab.expect_response("**/api/live/tokens/"):
             pass
     (tmp_path / "0").touch()
@@ -164,23 +164,23 @@ async def sign_in_and_out(url: str, watched: Watched, tmp_path: Path) -> None:  
     other = await tab.context.new_page()
     await other.goto(url)
     await other.evaluate("post('password')")
-    # Their session has another key now; and a page that was open goes on.
+    # The session has another key now, and the page that was open reconnects.
     await expect(tab.locator('[connection="connecting"]')).to_have_count(2)
     await expect(tab.locator('[connection="connected"]')).to_have_count(2)
     await expect(tab.locator("task-progress[state=STARTED]")).to_have_count(1)
     assert watched.complaints == []
     await other.evaluate("post('sign-out')")
     signed_out = tab.locator('[data-part="text"]', has_text="signed out")
-    # At once; or by the regular check, where the machine is so busy that nothing is announced.
+    # At once; or by the regular check, if the message of the sign-out is lost.
     await expect(signed_out).to_have_count(1, timeout=90_000)
     (tmp_path / "1").touch()
     await other.close()
-    # A renewal of tokens that was under way found that nobody was signed in any more.
+    # A renewal of tokens that was under way is refused, as nobody is signed in any more.
     assert [each for each in watched.complaints if not each.startswith(UNRENEWED)] == []
     watched.complaints.clear()
 
 
-async def test_a_deactivated_user_sees_nothing_more(
+async def test_a_deactivated_user_is_signed_out_and_sees_no_task(
     site: Callable[..., str],
     watched: Watched,  # noqa: F811
     tmp_path: Path,

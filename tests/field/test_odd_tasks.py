@@ -47,7 +47,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[W
 
 @pytest.fixture(autouse=True)
 def _running(running: Workers) -> None:
-    """Every test here uses that worker."""
+    """Every test of this module uses that worker."""
 
 
 def in_a_second(**zone: Any) -> datetime:
@@ -101,7 +101,7 @@ WAYS: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
-def test_whatever_way_a_task_is_published_and_runs_it_ends_right(running: Workers) -> None:
+def test_each_task_has_its_ending_and_its_owner_however_it_is_published(running: Workers) -> None:
     ids = {}
     for way, (start, _) in WAYS.items():
         with owner_from(lambda way=way: way):
@@ -110,8 +110,8 @@ def test_whatever_way_a_task_is_published_and_runs_it_ends_right(running: Worker
         assert until(is_in(ids[way], state)), (way, realtime.status(ids[way]))
         assert owner_of(ids[way]) == way
     log = running.started[0].log()
-    for complaint in ("internal_error", "Signal handler", "not_pushed", "publish_failed"):
-        assert complaint not in log
+    for event in ("internal_error", "Signal handler", "not_pushed", "publish_failed"):
+        assert event not in log
 
 
 def test_a_task_has_its_own_name_in_every_state_and_not_the_one_for_the_logs() -> None:
@@ -130,7 +130,7 @@ def test_handlers_of_a_task_report_and_start_tasks_until_it_has_ended() -> None:
     assert until(lambda: owner_of(f"{task_id}-handler") == "handlers")
 
 
-def test_a_soft_time_limit_that_strikes_inside_of_the_service_reaches_the_task(
+def test_a_soft_time_limit_during_a_call_of_the_service_reaches_the_task(
     running: Workers,
 ) -> None:
     if "prefork" not in running.started[0].command:
@@ -139,7 +139,7 @@ def test_a_soft_time_limit_that_strikes_inside_of_the_service_reaches_the_task(
     assert (last.state, last.result) == ("SUCCESS", "the limit")
 
 
-# Publishing that raises midway
+# Publishing that fails
 
 
 def test_a_retry_that_cannot_be_published_ends_the_task() -> None:
@@ -157,7 +157,7 @@ def test_a_replacement_that_cannot_be_published_ends_the_task_and_its_dependents
         assert until(is_in(task_id, "FAILURE")), realtime.status(task_id)
 
 
-def broken_off(canvas: Any) -> dict[str, str]:
+def states_after_failed_publishing(canvas: Any) -> dict[str, str]:
     """The states of the tasks of a canvas whose publishing raised, by `task_id`."""
     owner = uuid()
     with owner_from(lambda: owner), pytest.raises(SerializerNotInstalled):
@@ -178,19 +178,19 @@ def test_the_body_of_a_chord_whose_publishing_raises_fails_with_all_that_follows
         add.si(3, 3),
     ]
     body = chain(named(ids["body"], total.s()), named(ids["later"], echo.s()))
-    assert broken_off(chord(members, body)) == {
+    assert states_after_failed_publishing(chord(members, body)) == {
         ids["first"]: "SUCCESS",
         ids["body"]: "FAILURE",
         ids["later"]: "FAILURE",
     }
 
 
-def test_a_chord_that_was_published_whole_runs_though_the_one_around_it_was_not() -> None:
+def test_an_inner_chord_runs_though_publishing_the_outer_chord_fails() -> None:
     ids = {name: f"{name}-{uuid()}" for name in ("inner", "outer", "chained")}
     whole = chord([add.si(1, 1), add.si(2, 2)], named(ids["inner"], total.s()))
     chained = chain(named(ids["chained"], add.si(1, 1)), echo.si(2))
     broken = add.si(2, 2).set(serializer=UNKNOWN)
-    found = broken_off(
+    found = states_after_failed_publishing(
         group(chained, chord([whole, broken, add.si(3, 3)], named(ids["outer"], total.s())))
     )
     assert found[ids["inner"]] == "SUCCESS"
@@ -199,12 +199,14 @@ def test_a_chord_that_was_published_whole_runs_though_the_one_around_it_was_not(
     assert sorted(found.values()).count("FAILURE") == 1
 
 
-def test_the_bodies_of_nested_chords_fail_together_where_the_inner_one_was_broken_off() -> None:
+def test_the_bodies_of_nested_chords_both_fail_if_publishing_the_inner_chord_fails() -> None:
     ids = {name: f"{name}-{uuid()}" for name in ("inner", "outer")}
     inner = chord(
         [add.si(1, 1), add.si(2, 2).set(serializer=UNKNOWN)], named(ids["inner"], total.s())
     )
-    found = broken_off(chord([inner, add.si(3, 3)], named(ids["outer"], total.s())))
+    found = states_after_failed_publishing(
+        chord([inner, add.si(3, 3)], named(ids["outer"], total.s()))
+    )
     assert (found[ids["inner"]], found[ids["outer"]]) == ("FAILURE", "FAILURE")
 
 
@@ -213,7 +215,7 @@ def test_the_bodies_of_nested_chords_fail_together_where_the_inner_one_was_broke
 
 def test_reports_of_a_child_on_an_excluded_parent_make_no_record() -> None:
     parent = odd_tasks.hidden_parent.delay()
-    child = parent.get(timeout=20)
+    child = parent.get(timeout=60)
     assert ended(child)[-1].result == parent.id
     assert get_store().status(parent.id) is None
 

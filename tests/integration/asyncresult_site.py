@@ -1,4 +1,4 @@
-"""The project with one more page, whose ordinary view waits for a task: settings and addresses."""
+"""Settings and addresses of the project with one more page, whose view waits for a task."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ ROOT_URLCONF = "tests.integration.asyncresult_site"
 
 
 def ended(request: Any, task_id: str) -> Any:
-    """What `AsyncResult(task_id).get(timeout=20)` was in this view before."""
+    """Wait by `realtime.wait` in place of `AsyncResult(task_id).get()`."""
     from asgiref.sync import async_to_sync
     from django.http import JsonResponse
 
     import realtime
 
-    status = async_to_sync(realtime.wait)(task_id, timeout=20)
+    status = async_to_sync(realtime.wait)(task_id, timeout=60)
     return JsonResponse({"state": status.state, "result": status.result})
 
 
@@ -30,7 +30,7 @@ def addresses() -> list[Any]:
 
 
 def __getattr__(name: str) -> Any:
-    # Late: while this module is read as settings, Django has none yet.
+    # Only now: while Django reads this module as settings, it has no settings yet.
     if name == "urlpatterns":
         return addresses()
     raise AttributeError(name)

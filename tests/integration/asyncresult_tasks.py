@@ -1,6 +1,7 @@
-"""Tasks as people write them who read `AsyncResult`; for `test_from_asyncresult.py`.
+"""Tasks of a project that uses `AsyncResult`, for `test_from_asyncresult.py`.
 
-Run by a worker of their own: `--include tests.integration.asyncresult_tasks --queues asyncresult`.
+They have a worker of their own, with the options
+`--include tests.integration.asyncresult_tasks --queues asyncresult`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def fail(message: str) -> None:
 
 @shared_task(track_started=False)
 def hold(gate: str) -> str:
-    """Run until somebody opens the gate."""
+    """Run until the test opens the gate."""
     pass_gate(gate)
     return "held"
 
@@ -60,7 +61,7 @@ def pass_gate(gate: str) -> None:
 
 def wait_reached(gate: str) -> None:
     with gate_server() as server:
-        assert server.blpop([f"{gate}:reached"], PATIENCE), "no task has come to the gate"
+        assert server.blpop([f"{gate}:reached"], PATIENCE), "no task has reached the gate"
 
 
 def open_gate(gate: str) -> None:
@@ -69,5 +70,5 @@ def open_gate(gate: str) -> None:
 
 
 def gate_server() -> redis.Redis:
-    # None: a task may stand at its gate for longer than redis-py waits by itself.
+    # None: a task may wait at its gate for longer than redis-py's own timeout.
     return redis.Redis.from_url(current_app.conf.broker_url, socket_timeout=None)

@@ -17,7 +17,7 @@ test("it connects only when something is subscribed to", async () => {
   assert.equal(tasks.state.state, "connecting");
 });
 
-test("without a WebSocket the error names what is needed", () => {
+test("without a WebSocket the error names what the client needs", () => {
   const { WebSocket } = globalThis;
   Reflect.deleteProperty(globalThis, "WebSocket");
   try {
@@ -104,7 +104,7 @@ test("waits grow while connections fail, and while connections are short-lived",
   assert.deepEqual(waits, [500, 1000, 2000, 4000, 8000, 16_000, 20_000, 20_000]);
 });
 
-test("a connection that lived 10 s makes the next wait short again", async () => {
+test("after a connection of 10 s the next wait is short again", async () => {
   const fake = setUp({ random: () => 1 });
   fake.tasks.task("t1");
   await settled();
@@ -192,7 +192,7 @@ test("the code of the closing frame counts, not that of the close", async () => 
   assert.equal(fake.clock.next, 13_500);
 });
 
-test("a closing frame that forbids to reconnect is obeyed after a 1006", async () => {
+test("after a closing frame that forbids it the client does not reconnect, though the code is 1006", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
@@ -287,7 +287,7 @@ test("a machine that slept connects again without waiting for an answer", async 
   await fake.back();
 });
 
-test("a timer that a background tab delayed for a minute only pings", async () => {
+test("after a timer that a background tab delayed for a minute the client only pings", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
@@ -298,7 +298,7 @@ test("a timer that a background tab delayed for a minute only pings", async () =
 });
 
 for (const name of ["visibilitychange", "pageshow", "resume"]) {
-  test(`${name} connects at once`, async () => {
+  test(`the event ${name} makes the client connect at once`, async () => {
     const fake = setUp({ random: () => 1 });
     fake.tasks.task("t1");
     await fake.welcomed();
@@ -313,7 +313,7 @@ for (const name of ["visibilitychange", "pageshow", "resume"]) {
 }
 
 for (const name of ["online", "visibilitychange", "pageshow", "resume"]) {
-  test(`${name} pings a connection, and waits 3 s`, async () => {
+  test(`after the event ${name} the client pings, and waits 3 s`, async () => {
     const fake = setUp();
     fake.tasks.task("t1");
     const socket = await fake.welcomed();
@@ -326,7 +326,7 @@ for (const name of ["online", "visibilitychange", "pageshow", "resume"]) {
     assert.equal(socket.isClosed, true);
   });
 
-  test(`${name} does not shorten a wait that the server requires`, async () => {
+  test(`the event ${name} does not shorten a wait that the server requires`, async () => {
     const fake = setUp({ random: () => 0.9 });
     fake.tasks.task("t1");
     await fake.welcomed();
@@ -397,7 +397,7 @@ test("a page that enters the back/forward cache closes, and connects once when i
   assert.equal(handle.status?.version, 5);
 });
 
-test("a page that is not cached is not parked", async () => {
+test("a page that is not cached keeps its connection", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
@@ -405,7 +405,7 @@ test("a page that is not cached is not parked", async () => {
   assert.equal(socket.isClosed, false);
 });
 
-test("a handshake from before the machine slept is not waited for", async () => {
+test("the client does not wait for a handshake from before the machine slept", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   await settled();
@@ -415,7 +415,7 @@ test("a handshake from before the machine slept is not waited for", async () => 
   assert.equal(fake.sockets[0]?.isClosed, true);
 });
 
-test("a machine whose monotonic clock stops while it sleeps pings, and waits 3 s", async () => {
+test("after a sleep that stopped the monotonic clock the client pings, and waits 3 s", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
@@ -428,7 +428,7 @@ test("a machine whose monotonic clock stops while it sleeps pings, and waits 3 s
   assert.equal(socket.isClosed, true);
 });
 
-test("a clock that is set back or forth costs one ping, and ends nothing", async () => {
+test("a wall clock that is set back or forward causes one ping, and ends no connection", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
@@ -444,7 +444,7 @@ test("a clock that is set back or forth costs one ping, and ends nothing", async
   assert.ok(socket.all("ping").length <= 8);
 });
 
-test("waking does not connect a client that is closed", async () => {
+test("an event of the page does not connect a client that is closed", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   await fake.welcomed();
@@ -467,20 +467,20 @@ test("without subscriptions the client does not reconnect", async () => {
   assert.equal(fake.tasks.state.state, "disconnected");
 });
 
-test("what is not a frame of the protocol is ignored", async () => {
+test("a message that is no frame of the protocol is ignored", async () => {
   const fake = setUp();
   const handle = fake.tasks.task("t1");
   const socket = await fake.welcomed();
   for (const data of ["", "{", "[]", "null", "7", '{"type":7}', new ArrayBuffer(4)]) {
     socket.onmessage?.({ data });
   }
-  await socket.deliver({ type: "confetti", id: 1, topic: "task:t1" });
+  await socket.deliver({ type: "unknown", id: 1, topic: "task:t1" });
   await socket.subscribed({ offset: 1, snapshot: [status(1, "PENDING", { later: true })] });
   assert.equal(handle.status?.state, "PENDING");
 });
 
 for (const [burst, rate] of [[50, 10], [20, 10], [5, 1], [1, 1], [200, 100]]) {
-  test(`frames keep to a burst of ${burst} and ${rate} a second`, async () => {
+  test(`the client sends a burst of ${burst} frames, and then ${rate} a second, at most`, async () => {
     const fake = setUp();
     for (let i = 0; i < 60; i += 1) fake.tasks.task(`t${i}`);
     await settled();
@@ -539,7 +539,7 @@ test("a task that failed yields its slot to one that waits, and is subscribed to
   assert.equal(socket.last("subscribe").topic, "task:t0", "it may run again");
 });
 
-test("frames keep to the rate that the server allows", async () => {
+test("the client sends no more frames than the server allows", async () => {
   const fake = setUp();
   for (let i = 0; i < 128; i += 1) fake.tasks.task(`t${i}`);
   const socket = await fake.welcomed();
@@ -615,7 +615,7 @@ test("a final close is a warning in the console", async () => {
   assert.match(String(fake.warnings), /too many refused subscriptions \(4503\)/);
 });
 
-test("pages receive that the store is unavailable, and that it is back", async () => {
+test("the state reports that the store is unavailable, and that it is available again", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   const socket = await fake.welcomed();
@@ -697,7 +697,7 @@ test("a proxy that accepts and closes counts as a failure, and the waits grow", 
   assert.equal(fake.site.requests.length, 1);
 });
 
-test("there is one attempt at a time, whichever event wakes the page", async () => {
+test("there is one attempt at a time, whatever events the page has", async () => {
   const fake = setUp();
   fake.tasks.task("t1");
   await settled();

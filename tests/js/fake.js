@@ -1,6 +1,6 @@
 /**
- * A platform that the test controls: a clock that the test moves, a random with a seed, and a
- * server whose frames the test sends.
+ * A platform that the test controls: a clock that the test moves, random numbers with a seed, and
+ * a server whose frames the test sends.
  */
 
 import assert from "node:assert/strict";
@@ -68,7 +68,7 @@ export function settled() {
 }
 
 /**
- * A random with a seed (mulberry32).
+ * Returns a generator of random numbers with a seed (mulberry32).
  * @param {number} seed
  */
 export function seeded(seed) {
@@ -311,7 +311,7 @@ export function setUp({ random = () => 0.5, location, config = {}, answersPings 
 }
 
 /**
- * Collects the values of a handler.
+ * Returns the list of the values that a handler receives.
  * @param {(handler: (value: any) => void) => unknown} on
  */
 export function collect(on) {
@@ -322,7 +322,7 @@ export function collect(on) {
 }
 
 /**
- * Versions of statuses.
+ * Returns the versions of statuses.
  * @param {{version: number}[]} statuses
  */
 export function versions(statuses) {

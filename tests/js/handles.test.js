@@ -22,7 +22,7 @@ async function read(handle) {
   return seen;
 }
 
-test("progress is called back with its status, and only where there is one", async () => {
+test("progress is called back with its status, and only if there is progress", async () => {
   const { handle, socket } = await published();
   /** @type {any[]} */
   const calls = [];
@@ -33,7 +33,7 @@ test("progress is called back with its status, and only where there is one", asy
   assert.deepEqual(calls, [[3, 3], [4, 4]]);
 });
 
-test("an earlier progress is called back", async () => {
+test("a handler receives the progress from before it was added", async () => {
   const { handle, socket } = await published();
   await socket.event(2, status(2));
   const calls = collect((handler) => handle.onProgress(handler));
@@ -142,7 +142,7 @@ test("the promise of the ending is fulfilled by a failure too", async () => {
   assert.deepEqual((await done).error, { type: "ValueError", message: "no" });
 });
 
-test("the promise of the ending outlives a reconnection", async () => {
+test("the promise of the ending is fulfilled after a reconnection", async () => {
   const { fake, handle, socket } = await published();
   const done = handle.done();
   await socket.cut(1006);
@@ -151,7 +151,7 @@ test("the promise of the ending outlives a reconnection", async () => {
   assert.equal((await done).state, "REVOKED");
 });
 
-test("closing a handle rejects the promise of its ending, and is no error to handlers", async () => {
+test("closing a handle rejects the promise of its ending, and calls no error handler", async () => {
   const { handle } = await published();
   const errors = collect((handler) => handle.onError(handler));
   const done = handle.done();
@@ -170,7 +170,7 @@ test("closing the client rejects pending promises", async () => {
   assert.equal(fake.clock.pending, 0);
 });
 
-test("an iterator gives each status and ends with the task", async () => {
+test("an iterator yields each status and ends with the task", async () => {
   const { handle, socket } = await published();
   const seen = read(handle);
   await settled();
@@ -223,14 +223,14 @@ test("an iterator of a handle that is closed ends", async () => {
 test("cancelling waits for the subscription, and for the server's answer", async () => {
   const fake = setUp();
   const handle = fake.tasks.task("t1", { token: "signed" });
-  let isPassedOn = false;
-  const cancelled = handle.cancel().then(() => (isPassedOn = true));
+  let isCancelled = false;
+  const cancelled = handle.cancel().then(() => (isCancelled = true));
   const socket = await fake.welcomed();
   assert.equal(socket.all("cancel").length, 0);
   await socket.subscribed({ offset: 1, snapshot: [status(1)] });
   const { id, task_id } = socket.last("cancel");
   assert.equal(task_id, "t1");
-  assert.equal(isPassedOn, false);
+  assert.equal(isCancelled, false);
   await socket.deliver({ type: "cancelled", id, task_id });
   await cancelled;
 });

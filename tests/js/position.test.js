@@ -14,11 +14,11 @@ for (const { name, last, incoming, step: expected } of cases) {
 
 const merged = /** @type {[string, number, number, number, string][]} */ ([
   // name, last offset, incoming offset, merged, step
-  ["what was merged away fills the gap", 4, 8, 3, "deliver"],
-  ["a merge that reaches back behind the reader is delivered", 6, 8, 3, "deliver"],
-  ["a merge that is too small leaves a gap", 3, 8, 3, "gap"],
-  ["a merge that was had is dropped", 8, 8, 3, "drop"],
-  ["nothing merged is the plain rule", 7, 8, 0, "deliver"],
+  ["the merged events close the gap", 4, 8, 3, "deliver"],
+  ["an event is delivered if some of its merged events are known", 6, 8, 3, "deliver"],
+  ["too few merged events leave a gap", 3, 8, 3, "gap"],
+  ["an event that is known is dropped with its merged events", 8, 8, 3, "drop"],
+  ["without merged events the rule is that of the table", 7, 8, 0, "deliver"],
 ]);
 
 for (const [name, last, offset, count, expected] of merged) {
@@ -28,6 +28,6 @@ for (const [name, last, offset, count, expected] of merged) {
   });
 }
 
-test("the rule: a merge does not bridge epochs", () => {
+test("the rule: merged events do not close a gap between epochs", () => {
   assert.equal(step({ epoch: "a", offset: 4 }, { epoch: "b", offset: 8 }, 3), "gap");
 });

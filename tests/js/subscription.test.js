@@ -59,7 +59,7 @@ test("a recovery without events calls nothing back", async () => {
   assert.deepEqual(versions(seen), [4, 5]);
 });
 
-test("an incomplete recovery is not trusted", async () => {
+test("after an incomplete recovery the client requests a snapshot", async () => {
   const { fake, seen, socket } = await running();
   await socket.cut(1006);
   const again = await fake.back();
@@ -71,7 +71,7 @@ test("an incomplete recovery is not trusted", async () => {
   assert.deepEqual(versions(seen), [4, 7]);
 });
 
-test("a recovery that ends too early is not trusted", async () => {
+test("after a recovery that ends too early the client requests a snapshot", async () => {
   const { fake, seen, socket } = await running();
   await socket.cut(1006);
   const again = await fake.back();
@@ -262,12 +262,12 @@ test("a task that had ended before is called back once", async () => {
   assert.equal((await done).state, "FAILURE");
 });
 
-test("a handler that is added late receives the present status, once", async () => {
+test("a handler that is added late receives the current status, once", async () => {
   const { handle, socket } = await running();
   await socket.event(5, status(5, "SUCCESS"));
   const late = collect((handler) => handle.onStatus(handler));
   const ends = collect((handler) => handle.onEnd(handler));
-  assert.deepEqual(late, [], "not before the code that adds it is through");
+  assert.deepEqual(late, [], "not before the code that adds it returns");
   await settled();
   assert.deepEqual(versions(late), [5]);
   assert.deepEqual(versions(ends), [5]);
@@ -345,10 +345,10 @@ test("a handle that is closed before the answer does not receive it", async () =
   const socket = await fake.welcomed();
   const { id } = socket.last("subscribe");
   handle.close();
-  const loud = await reported(() =>
+  const consoleErrors = await reported(() =>
     socket.deliver({ type: "error", id, code: "not_found", message: "no such task" }),
   );
-  assert.deepEqual([...errors, ...loud], []);
+  assert.deepEqual([...errors, ...consoleErrors], []);
 });
 
 test("a token is sent with the subscription", async () => {
@@ -358,7 +358,7 @@ test("a token is sent with the subscription", async () => {
   assert.equal(socket.last("subscribe").token, "signed");
 });
 
-test("a token function is called once per token, not for each subscribing", async () => {
+test("a token function is called once per token, not for each subscription", async () => {
   const fake = setUp();
   let calls = 0;
   fake.tasks.task("t1", { token: async () => `token-${++calls}` });
@@ -465,7 +465,7 @@ test("a subscription that the server withdraws is an error of the handle", async
   assert.equal(late.length, 1);
 });
 
-test("an error that answers nothing is reported", async () => {
+test("an error without the id of a request is reported", async () => {
   const { socket } = await running();
   const errors = await reported(() =>
     socket.deliver({ type: "error", code: "bad_request", message: "not JSON" }),
@@ -506,7 +506,7 @@ test("a topic keeps the newest status of each task, and a snapshot replaces them
   assert.equal(late[0], mine.tasks);
 });
 
-test("a topic keeps as many tasks as the server: the one that changed first goes", async () => {
+test("a topic keeps as many tasks as the server, and removes the one whose change is oldest", async () => {
   const fake = setUp();
   const mine = fake.tasks.topic("user:me");
   const topic = "user:me";
@@ -582,7 +582,7 @@ test("a task beyond a topic's limit is not called back again when the server sti
   assert.deepEqual(["t0", "t1", "t2"].map((id) => feed.tasks.has(id)), [true, true, true]);
 });
 
-test("no more tasks that are gone are remembered than a topic keeps", () => {
+test("a feed keeps the endings of no more removed tasks than a topic keeps tasks", () => {
   const feed = new Feed("user:me");
   feed.subscribed({ epoch: "k3x9", offset: 0, recovered: false, snapshot: [] });
   let offset = 0;
@@ -661,7 +661,7 @@ test("a handle that is closed at once sends nothing", async () => {
   assert.equal(fake.sockets.length, 0);
 });
 
-test("a limit with a time to wait is retried after it, and ends nothing", async () => {
+test("after a limit with retry_after the client waits, and subscribes again", async () => {
   const fake = setUp();
   const handle = fake.tasks.task("t1");
   const other = fake.tasks.task("t2");
@@ -692,22 +692,22 @@ test("a topic of any text is subscribed to as it is", async () => {
 test("keys, states and frames of later versions are accepted", async () => {
   const { handle, socket } = await running();
   await socket.deliver({ type: "flow", topic: "task:t1", epoch: "k3x9", offset: 5, flow: {} });
-  await socket.event(5, status(5, "TRAINING", { from_the_future: { a: 1 } }), { flow: null });
+  await socket.event(5, status(5, "TRAINING", { later_key: { a: 1 } }), { flow: null });
   assert.equal(handle.status?.state, "TRAINING");
-  assert.deepEqual(/** @type {any} */ (handle.status).from_the_future, { a: 1 });
+  assert.deepEqual(/** @type {any} */ (handle.status).later_key, { a: 1 });
 });
 
 test("a task that is published again after its success is subscribed to again", async () => {
   const { fake, handle, socket } = await running();
   await socket.event(5, status(5, "SUCCESS"));
-  const tuesday = fake.tasks.task("t1");
+  const published = fake.tasks.task("t1");
   await settled();
   assert.equal(socket.last("subscribe").since, undefined);
   await socket.subscribed({
     epoch: "n3xt", offset: 1, snapshot: [status(6, "PENDING", { run: 2 })],
   });
   await socket.event(2, status(7, "SUCCESS", { run: 2, result: "new" }), { epoch: "n3xt" });
-  assert.equal((await tuesday.done()).result, "new");
+  assert.equal((await published.done()).result, "new");
   assert.equal((await handle.done()).version, 5);
 });
 
@@ -736,7 +736,7 @@ test("a task that is published again after its record expired is called back aga
   assert.deepEqual(seen, ["SUCCESS 7", "PENDING 1", "SUCCESS 3"]);
 });
 
-test("the same, where nothing was received in between", async () => {
+test("a task that was published again while the page was away is called back again in a list", async () => {
   const fake = setUp();
   const mine = fake.tasks.topic("user:me");
   const seen = collect((handler) => mine.onStatus(({ state, version }) => handler(`${state} ${version}`)));
@@ -797,7 +797,7 @@ test("further pages are loaded on request", async () => {
   assert.equal(socket.all("page").length, 1);
 });
 
-test("earlier events do not undo a page that is newer than the log", async () => {
+test("events that are older than a page do not replace its statuses", async () => {
   const { mine, seen, socket } = await paged();
   mine.more();
   const { id } = socket.last("page");
@@ -825,7 +825,7 @@ test("a refused page rejects, and one whose connection was lost is requested aga
   assert.equal(mine.hasMore, true);
 });
 
-test("a task that is missing from a page is gone only if it would have come before its end", async () => {
+test("a task that a snapshot lacks is removed only if its place is before the end of the snapshot", async () => {
   const { mine, socket } = await paged();
   mine.more();
   const { id } = socket.last("page");

@@ -88,7 +88,7 @@ test("a grant that does not expire is not renewed", async () => {
   assert.deepEqual(fake.site.requests, []);
 });
 
-test("20 network changes in one lifetime cost one request", async () => {
+test("20 network changes in one lifetime cause one request", async () => {
   const { fake } = await granted({ tasks: ["t1", "t2"] });
   for (let i = 1; i <= 20; i += 1) {
     await fake.clock.advance(36_000);
@@ -102,7 +102,7 @@ test("20 network changes in one lifetime cost one request", async () => {
 });
 
 for (const ahead of [-3_600_000, 3_600_000]) {
-  test(`a clock that is ${ahead / 3_600_000} h off costs no request`, async () => {
+  test(`a clock that is ${ahead / 3_600_000} h off causes no request`, async () => {
     const { fake } = await granted();
     fake.clock.ahead = ahead;
     await fake.clock.advance(900_000 * 0.65 - 1);
@@ -112,7 +112,7 @@ for (const ahead of [-3_600_000, 3_600_000]) {
   });
 }
 
-test("a machine that slept until the tokens expired requests once, before it subscribes", async () => {
+test("a client that slept until its tokens expired requests tokens once, before it subscribes", async () => {
   const { fake, socket } = await granted({ tasks: ["t1", "t2", "t3"] });
   socket.answersPings = false;
   await socket.cut(1006);
@@ -124,7 +124,7 @@ test("a machine that slept until the tokens expired requests once, before it sub
   assert.deepEqual(subscribed, Array(3).fill("renewed-1"));
 });
 
-test("a machine whose clock stopped while it slept requests once after the refusals", async () => {
+test("a client whose clock stopped during a sleep requests tokens once, after the refusals", async () => {
   const { fake, handles } = await granted({ tasks: ["t1", "t2", "t3"] });
   await fake.socket.cut(1006);
   const again = await fake.back();
@@ -153,7 +153,7 @@ test("a subscription whose token expired is renewed once more, and the ending ar
   assert.equal((await /** @type {any} */ (handles[0]).done()).state, "SUCCESS");
 });
 
-test("a visitor without any token gets one when it is needed", async () => {
+test("the client requests a token for a visitor when the server requires one", async () => {
   const fake = setUp({ answersPings: true, location: PAGE });
   fake.site.grant();
   fake.tasks.topic("user:me");
@@ -164,7 +164,7 @@ test("a visitor without any token gets one when it is needed", async () => {
   assert.equal(socket.last("subscribe").token, "renewed-1");
 });
 
-test("a topic that the session may not see ends with an error, and alone", async () => {
+test("a topic that the session may not see ends with an error, and the others continue", async () => {
   const { fake, handles, socket } = await granted({ tasks: ["t1", "t2"] });
   fake.site.grant(["task:t1"]);
   const errors = collect((handler) => handles[0]?.onError(handler));
@@ -185,19 +185,19 @@ test("a request that is refused names the reason in the error, and in the consol
   fake.site.answer = () => Response.json({ error }, { status: 403 });
   await fake.clock.advance(900_000 * 0.65);
   assert.match(String(fake.warnings), /CSRF token is missing/);
-  const over = assert.rejects(/** @type {any} */ (handles[0]).done(), {
+  const rejected = assert.rejects(/** @type {any} */ (handles[0]).done(), {
     code: "unauthorized", message: /ended \(the CSRF token is missing or wrong\)/,
   });
   await socket.deliver({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
-  await over;
+  await rejected;
 });
 
 test("a sign-in page in place of the answer reports that signing in is needed", async () => {
   const { fake, handles, socket } = await granted({ grant: false });
   fake.site.answer = () => new Response("<form>", { headers: { "Content-Type": "text/html" } });
-  const over = assert.rejects(/** @type {any} */ (handles[0]).done(), { message: /signing in/ });
+  const rejected = assert.rejects(/** @type {any} */ (handles[0]).done(), { message: /signing in/ });
   await socket.deliver({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
-  await over;
+  await rejected;
 });
 
 test("a request that fails is tried again until it succeeds, with waits", async () => {
@@ -237,13 +237,13 @@ test("a token function that always returns an expired token is called twice", as
   const fake = setUp();
   let calls = 0;
   const handle = fake.tasks.task("t1", { token: () => `ended ${++calls}` });
-  const over = assert.rejects(handle.done(), { code: "unauthorized" });
+  const rejected = assert.rejects(handle.done(), { code: "unauthorized" });
   const socket = await fake.welcomed();
   for (let i = 0; i < 2; i += 1) {
     const { id } = socket.last("subscribe");
     await socket.deliver({ type: "error", id, code: "unauthorized", message: "ended" });
   }
-  await over;
+  await rejected;
   assert.equal(calls, 2);
 });
 
@@ -253,9 +253,9 @@ test("on a page of another site a token that is text ends with an error", async 
   const socket = await fake.welcomed();
   await answer(socket);
   await fake.clock.advance(900_000);
-  const over = assert.rejects(handle.done(), { code: "unauthorized" });
+  const rejected = assert.rejects(handle.done(), { code: "unauthorized" });
   await socket.deliver({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
-  await over;
+  await rejected;
   assert.deepEqual(fake.site.requests, []);
 });
 
@@ -299,7 +299,7 @@ test("a token function that never answers is reported, and called again", async 
   assert.match(String(errors), /no answer in 30 s/);
 });
 
-test("one token function that never answers does not keep the others from being renewed", async () => {
+test("a token function that never answers does not prevent the renewal of other tokens", async () => {
   const hanging = { calls: 0, token: () => (++hanging.calls === 1 ? "first" : new Promise(() => {})) };
   const errors = await reported(async () => {
     const { fake, socket } = await granted();
@@ -318,7 +318,7 @@ test("one token function that never answers does not keep the others from being 
   assert.deepEqual(errors, []);
 });
 
-test("a token that is not text is an error that names what a token is", async () => {
+test("a token that is not text is an error that names the allowed types", async () => {
   const { fake } = await granted();
   const promised = /** @type {any} */ (Promise.resolve("signed"));
   assert.throws(() => fake.tasks.task("t2", { token: promised }), /a string or a function/);
@@ -333,9 +333,9 @@ test("a token that is not text is an error that names what a token is", async ()
 test("a site without the service's addresses ends the subscription and names the address", async () => {
   const { fake, handles, socket } = await granted({ grant: false });
   fake.site.answer = () => new Response("<h1>Not Found</h1>", { status: 404 });
-  const over = assert.rejects(/** @type {any} */ (handles[0]).done(), { message: /ended .*HTTP 404/ });
+  const rejected = assert.rejects(/** @type {any} */ (handles[0]).done(), { message: /ended .*HTTP 404/ });
   await socket.deliver({ type: "unsubscribed", topic: "task:t1", code: "unauthorized", message: "ended" });
-  await over;
+  await rejected;
 });
 
 test("a cancel and a page that the expiry of a token interrupted are requested again", async () => {

@@ -22,7 +22,7 @@ from scripts.bootstrap import (
 )
 
 
-def test_the_environment_goes_before_the_files() -> None:
+def test_the_environment_overrides_pips_files() -> None:
     listing = "\n".join(
         [
             ":env:.index-url='file:///from/the/environment'",
@@ -55,7 +55,7 @@ def test_an_index_certificates_and_folders_are_translated() -> None:
     }
 
 
-def test_no_option_for_pip_is_no_option_for_uv() -> None:
+def test_without_options_for_pip_there_are_none_for_uv() -> None:
     assert translate_pip_config(parse_pip_config("")) == {}
 
 
@@ -75,11 +75,11 @@ def test_without_the_right_to_install_the_packages_are_named(
         install_ensurepip()
 
 
-# What .venv is made from, with interpreters that are shell scripts: nothing is installed.
+# When .venv is made anew. The interpreters are shell scripts, and nothing is installed.
 
 
 class Checkout:
-    """A folder with locks, whose Python is what `upgrade` makes it."""
+    """A folder with locks, and with a shell script as its Python, which `upgrade` replaces."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.venv = folder / ".venv"
@@ -133,7 +133,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     return Checkout(tmp_path, monkeypatch)
 
 
-def test_it_is_made_once_per_lock(checkout: Checkout) -> None:
+def test_the_environment_is_made_once_for_each_lock(checkout: Checkout) -> None:
     assert checkout.ensure() == ["venv", "runtime"]
     assert checkout.ensure() == []
     assert checkout.ensure("dev") == ["dev"]
@@ -144,7 +144,7 @@ def test_it_is_made_once_per_lock(checkout: Checkout) -> None:
 def test_a_python_that_apt_upgrades_while_it_installs_venv_changes_nothing(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The bootstrap still runs in the old one, whose build is another (`sys.version`).
+    # The bootstrap still runs in the old Python, which has another `sys.version`.
     monkeypatch.setattr(sys, "version", "3.11.2 (main, before)")
     assert checkout.ensure("dev") == ["venv", "dev"]
     monkeypatch.setattr(sys, "version", "3.11.2 (main, after)")
@@ -152,7 +152,9 @@ def test_a_python_that_apt_upgrades_while_it_installs_venv_changes_nothing(
     assert checkout.ensure() == []
 
 
-def test_another_python_makes_it_anew_with_all_that_was_there(checkout: Checkout) -> None:
+def test_after_a_change_of_python_the_environment_is_made_anew_with_all_its_packages(
+    checkout: Checkout,
+) -> None:
     checkout.ensure("dev")
     checkout.upgrade("cpython-313")
     checkout.venv.joinpath("bin/python").unlink()
@@ -162,14 +164,16 @@ def test_another_python_makes_it_anew_with_all_that_was_there(checkout: Checkout
     assert checkout.ensure("dev") == []
 
 
-def test_a_python_that_was_removed_makes_it_anew(checkout: Checkout) -> None:
+def test_after_a_removal_of_python_the_environment_is_made_anew(checkout: Checkout) -> None:
     checkout.ensure()
     checkout.venv.joinpath("bin/python").unlink()
     checkout.venv.joinpath("bin/python").symlink_to("/nowhere/python3")
     assert checkout.ensure() == ["venv", "runtime"]
 
 
-def test_a_lock_that_changed_makes_it_anew_with_all_that_was_there(checkout: Checkout) -> None:
+def test_after_a_change_of_a_lock_the_environment_is_made_anew_with_all_its_packages(
+    checkout: Checkout,
+) -> None:
     checkout.ensure("dev")
     checkout.change_lock("runtime")
     checkout.change_lock("dev")
@@ -184,14 +188,14 @@ def test_a_lock_that_is_not_wanted_is_left_to_its_own_command(checkout: Checkout
     assert checkout.ensure() == []
 
 
-def test_one_that_was_interrupted_is_made_anew(checkout: Checkout) -> None:
+def test_an_environment_whose_installation_was_interrupted_is_made_anew(checkout: Checkout) -> None:
     checkout.ensure()
     (checkout.venv / "stamp-runtime").unlink()
     assert checkout.ensure() == ["venv", "runtime"]
 
 
 @pytest.mark.parametrize("change", [Checkout.change_lock, Checkout.upgrade])
-def test_it_is_never_made_anew_while_a_process_uses_it(
+def test_the_environment_is_not_made_anew_while_a_process_uses_it(
     checkout: Checkout, change: Callable[[Checkout, str], None]
 ) -> None:
     checkout.ensure("dev")
@@ -206,13 +210,15 @@ def test_it_is_never_made_anew_while_a_process_uses_it(
     assert checkout.ensure() == ["venv", "dev"]
 
 
-def test_what_is_missing_is_added_while_a_process_uses_it(checkout: Checkout) -> None:
+def test_missing_packages_are_added_while_a_process_uses_the_environment(
+    checkout: Checkout,
+) -> None:
     checkout.ensure()
     with checkout.in_use():
         assert checkout.ensure("dev") == ["dev"]
 
 
-def test_it_is_never_made_by_the_python_inside_it() -> None:
+def test_the_environment_is_never_made_by_the_python_inside_it() -> None:
     assert sys.prefix != sys.base_prefix, "the tests run in a virtual environment"
     assert not Path(bootstrap.base_python()).is_relative_to(sys.prefix)
 

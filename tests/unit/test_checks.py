@@ -52,7 +52,7 @@ def test_a_layer_that_can_receive_events_passes(layers):
 
 
 @pytest.mark.parametrize(
-    ("layers", "words"),
+    ("layers", "text"),
     [
         (layer("channels_redis.core.RedisChannelLayer"), "must be"),
         (layer("channels.layers.InMemoryChannelLayer"), "must be"),
@@ -61,10 +61,10 @@ def test_a_layer_that_can_receive_events_passes(layers):
         (layer(hosts=["redis://a", "redis://b"]), "must have one host"),
     ],
 )
-def test_a_layer_that_cannot_receive_events_is_an_error(layers, words):
+def test_a_layer_that_cannot_receive_events_is_an_error(layers, text):
     errors = found(CHANNEL_LAYERS=layers)
     assert set(errors) == {"realtime.E002"}
-    assert words in errors["realtime.E002"].msg
+    assert text in errors["realtime.E002"].msg
     assert "CHANNEL_LAYER" in errors["realtime.E002"].hint
 
 
@@ -143,7 +143,7 @@ def test_the_message_names_the_contradicting_task(monkeypatch):
 
 @pytest.mark.parametrize("key", ["CAN_SUBSCRIBE", "REDACT"])
 @pytest.mark.parametrize("path", ["no.such.function", "realtime.conf.nothing", "name", "os.sep"])
-def test_a_path_of_no_function_is_an_error(key, path):
+def test_a_path_that_names_no_function_is_an_error(key, path):
     errors = found(REALTIME={key: path})
     assert set(errors) == {"realtime.E003"}
     assert f"REALTIME[{key!r}]: {path!r}" in errors["realtime.E003"].msg
@@ -203,7 +203,7 @@ def test_every_dangerous_setting_is_reported(settings, ids):
     assert dangers(**settings) == ids
 
 
-def test_serve_refuses_the_settings_of_the_same_list_that_expose_everything():
+def test_serve_refuses_settings_that_expose_the_site():
     too_short = "a1b2c3d4"
     exposing = {"DEBUG": True, "SECRET_KEY": too_short, "ALLOWED_HOSTS": ["*"]}
     with override_settings(**SAFE | exposing):
@@ -224,7 +224,7 @@ def test_a_celery_that_accepts_pickles_is_dangerous(key, monkeypatch):
     assert dangers() == ["realtime.E013"]
 
 
-def test_a_celery_that_leaves_what_it_accepts_to_kombu_is_not(monkeypatch):
+def test_a_celery_that_accepts_what_kombu_allows_by_default_is_not_dangerous(monkeypatch):
     monkeypatch.setitem(celery_app.conf, "accept_content", None)
     assert dangers() == []
 

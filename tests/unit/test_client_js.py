@@ -30,7 +30,7 @@ def test_the_javascript_client_passes_its_own_tests() -> None:
     assert run.returncode == 0, f"the JavaScript tests failed\n{run.stdout}{run.stderr}"
     passed = re.search(r"pass (\d+)", run.stdout)
     assert passed is not None, run.stdout
-    assert int(passed[1]) > len(TESTS), "some files held no test that ran"
+    assert int(passed[1]) > len(TESTS), "a file had no test that ran"
 
 
 def test_the_javascript_lock_names_no_registry() -> None:
@@ -41,7 +41,7 @@ def test_the_javascript_lock_names_no_registry() -> None:
 
 @pytest.fixture(scope="module")
 def tools() -> str:
-    """A Node for TypeScript and esbuild, which `make test` has installed where it could."""
+    """Node with TypeScript and esbuild, which `make test` installs if it can."""
     node = find_node(LEAST_FOR_TOOLS)
     if node is None or not are_installed():
         pytest.skip("the tools of package-lock.json are not installed: scripts/node.py install")
@@ -64,7 +64,7 @@ def test_the_sources_and_their_tests_pass_the_type_check(tools: str) -> None:
     assert run.returncode == 0, run.stdout
 
 
-#: As Vite's template for TypeScript has it.
+#: The options of Vite's template for TypeScript.
 VITE = {
     "strict": True,
     "noEmit": True,
@@ -75,7 +75,7 @@ VITE = {
     "types": [],
     "skipLibCheck": False,
 }
-#: What the examples take from the page around them.
+#: Declarations of what the examples use of their page.
 AROUND = """
 import type { Status } from "/static/realtime/client.js";
 declare global {
@@ -110,7 +110,7 @@ def test_the_examples_compile_in_a_strict_typescript_project(tools: str, tmp_pat
 
 
 def test_a_check_without_npm_or_node_is_skipped_with_the_reason() -> None:
-    # A Python without the development lock, and nothing on PATH.
+    # Without the packages of the development lock, and with an empty PATH.
     command = [sys.executable, "-S", "scripts/node.py", "build", "--check"]
     run = subprocess.run(
         command, cwd=ROOT, env={"PATH": ""}, capture_output=True, text=True, check=False

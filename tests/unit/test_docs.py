@@ -43,7 +43,7 @@ def section(page: str, heading: str) -> str:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The rows of all tables in a text, without their heads; a cell without its backticks."""
+    """The rows of all tables in a text, without their heads."""
     found: list[list[str]] = []
     lines = text.splitlines()
     for number, line in enumerate(lines):
@@ -112,7 +112,7 @@ def test_every_error_code_is_described() -> None:
 def test_every_close_code_is_described_with_its_policy() -> None:
     described = table("docs/protocol.md", "## Close codes")
     yes_or_no = {True: "yes", False: "no"}
-    assert {int(code): come_back for code, (come_back, _, _) in described.items()} == {
+    assert {int(code): reconnects for code, (reconnects, _, _) in described.items()} == {
         int(code): yes_or_no[code.reconnect] for code in codes.CloseCode
     }
     assert {int(code) for code, (_, sent, _) in described.items() if sent == "yes"} == {
@@ -192,7 +192,7 @@ def test_the_address_of_the_websocket_is_described() -> None:
 
 # The architecture
 
-#: Terms that the glossary replaced, and verbs that say nothing about a process.
+#: Terms that the glossary replaced, and verbs that do not describe what a process does.
 FORMER_TERMS = re.compile(
     r"""
     \b (?: marks? | words? | broker | turnstile ) \b          # digest, change, store
@@ -414,7 +414,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     for link in links(page):
         if re.match(r"[a-z]+:", link):
             continue

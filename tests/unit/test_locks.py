@@ -1,4 +1,4 @@
-"""The locks name exact files, and no address that they come from."""
+"""The locks name exact files, and no address of an index."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def test_every_pin_is_hashed(lock: Path) -> None:
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_every_line_is_a_pin_or_a_hash(lock: Path) -> None:
-    strange = [
+    others = [
         line
         for line in lock.read_text().splitlines()
         if not re.match(r"[a-z0-9-]+(\[[\w,-]+\])?==\S+( ; .+)? \\$|    --hash=sha256:\w{64}", line)
     ]
-    assert strange == []
+    assert others == []
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
@@ -82,9 +82,9 @@ def test_the_lock_of_the_javascript_tools_contains_no_address() -> None:
     assert [name for name, entry in packages.items() if "integrity" not in entry] == []
 
 
-#: The first release without a known hole that matters here, and what the hole was.
+#: The first release without a known vulnerability that matters here, and the reason.
 FLOORS = {
-    "daphne": ("4.2.3", "CVE-2026-44545, CVE-2026-44546 before 4.2.2; 4.2.3 is what was tried"),
+    "daphne": ("4.2.3", "CVE-2026-44545, CVE-2026-44546 before 4.2.2; 4.2.3 is tested"),
 }
 
 

@@ -14,27 +14,27 @@ from realtime.middleware import OwnerMiddleware
 from realtime.ownership import current_owner, owner_of_user
 
 
-def ask(request):
+def show_owner(request):
     """Answer with the owner of a task that would be published now."""
     return JsonResponse({"owner": current_owner()})
 
 
-async def ask_async(request):
+async def show_owner_async(request):
     return JsonResponse({"owner": current_owner()})
 
 
-async def ask_from_threads_and_tasks(request):
+async def show_owner_of_threads_and_tasks(request):
     in_thread = asyncio.to_thread(current_owner)
-    in_task = asyncio.create_task(ask_async(request))
+    in_task = asyncio.create_task(show_owner_async(request))
     await in_task
     return JsonResponse({"owner": await in_thread})
 
 
-def ask_nothing(request):
+def show_nothing(request):
     return JsonResponse({})
 
 
-def ask_for_another(request):
+def show_other_owners(request):
     with owned_by(SimpleNamespace(is_authenticated=True, pk=5)):
         inside = current_owner()
     with owned_by(None):
@@ -42,17 +42,17 @@ def ask_for_another(request):
     return JsonResponse({"owner": inside, "nobodys": nobodys, "after": current_owner()})
 
 
-def ask_topic(request):
+def show_topic(request):
     return JsonResponse({"topic": owner_topic(request), "owner": current_owner()})
 
 
 urlpatterns = [
-    path("sync/", ask),
-    path("async/", ask_async),
-    path("threads/", ask_from_threads_and_tasks),
-    path("nothing/", ask_nothing),
-    path("another/", ask_for_another),
-    path("topic/", ask_topic),
+    path("sync/", show_owner),
+    path("async/", show_owner_async),
+    path("threads/", show_owner_of_threads_and_tasks),
+    path("nothing/", show_nothing),
+    path("another/", show_other_owners),
+    path("topic/", show_topic),
 ]
 
 STACK = [
@@ -121,7 +121,7 @@ async def test_a_signed_in_user_owns_the_tasks_of_a_request(site, address):
 
 
 @VIEWS
-async def test_a_visitor_owns_the_tasks_by_an_id_that_the_session_keeps(site, address):
+async def test_a_visitor_owns_tasks_by_an_id_in_the_session(site, address):
     first, second = [(await site.get(address)).json()["owner"] for _ in range(2)]
     assert first.startswith("visitor-")
     assert len(first) >= 24
@@ -160,16 +160,16 @@ async def test_a_page_has_the_topic_of_the_tasks_of_its_visitor(site):
 
 
 def test_without_sessions_a_visitors_tasks_belong_to_nobody():
-    assert OwnerMiddleware(ask)(RequestFactory().get("/")).content == b'{"owner": ""}'
+    assert OwnerMiddleware(show_owner)(RequestFactory().get("/")).content == b'{"owner": ""}'
 
 
 async def test_without_sessions_an_async_view_works_too():
     request = RequestFactory().get("/")
-    assert (await OwnerMiddleware(ask_async)(request)).content == b'{"owner": ""}'
+    assert (await OwnerMiddleware(show_owner_async)(request)).content == b'{"owner": ""}'
 
 
 def test_outside_of_a_request_there_is_no_owner():
-    OwnerMiddleware(ask)(RequestFactory().get("/"))
+    OwnerMiddleware(show_owner)(RequestFactory().get("/"))
     assert current_owner() is None
 
 

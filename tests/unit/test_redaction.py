@@ -37,7 +37,7 @@ def test_an_error_shows_neither_its_cause_nor_its_traceback():
 
 
 def redact(kind, value):
-    """Removes the canary; raises for poisoned values, with the canary in its message."""
+    """Remove the canary; raise an error that contains the canary if the value has "poison"."""
     if "poison" in str(value):
         raise ValueError(f"canary: {value}")
     return f"{kind}:{value}".replace("canary", "…")
@@ -62,7 +62,7 @@ def test_every_text_of_a_task_passes_through_the_function():
 
 
 @pytest.mark.usefixtures("_redacting")
-def test_where_it_fails_the_value_is_withheld_and_the_log_does_not_show_it(caplog):
+def test_if_the_function_fails_the_value_is_withheld_and_not_logged(caplog):
     assert strict(encode_error(ValueError("poison canary")))["message"] == "withheld"
     assert strict(encode_progress(1, 2, "poison canary"))["message"] == "withheld"
     assert encode_result("poison canary") == ("null", True)
@@ -73,7 +73,7 @@ def test_where_it_fails_the_value_is_withheld_and_the_log_does_not_show_it(caplo
     ]
 
 
-def test_a_path_that_leads_nowhere_withholds_everything():
+def test_a_function_that_cannot_be_imported_withholds_everything():
     with override_settings(REALTIME={"REDACT": "no.such.function"}):
         assert strict(encode_error(ValueError("canary")))["message"] == "withheld"
         assert encode_result({"a": "canary"}) == ("null", True)

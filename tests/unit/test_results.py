@@ -37,7 +37,7 @@ from tests.backends import app_with, result_app
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-#: Before 5.7 Celery stores pickles there with every serializer.
+#: Before 5.7 Celery stores pickles in SQLAlchemy's tables, with every serializer.
 stores_pickles = celery.VERSION < (5, 7)
 _skipped = pytest.mark.skipif(stores_pickles, reason="only the state is read")
 
@@ -95,7 +95,7 @@ def test_an_exception_that_a_result_names_is_neither_imported_nor_made(backend, 
 
 
 class Sly:
-    """Unpickling it runs code."""
+    """An object whose unpickling runs code."""
 
     ran = False
 
@@ -103,7 +103,7 @@ class Sly:
         return (setattr, (Sly, "ran", True))
 
 
-def test_a_pickle_is_not_opened_and_hides_no_other_ending(backend):
+def test_a_pickle_is_not_loaded_and_hides_no_other_ending(backend):
     backend.store_result("other", 1, "SUCCESS")
     for state, result in (("SUCCESS", 1), ("FAILURE", ValueError())):
         backend.store_result(state, result, state)
@@ -121,7 +121,7 @@ def test_a_pickle_is_not_opened_and_hides_no_other_ending(backend):
 
 
 @pytest.mark.skipif(not stores_pickles, reason="Celery 5.7 stores what the serializer returns")
-def test_of_a_database_of_pickles_the_state_is_read(monkeypatch, tmp_path):
+def test_the_state_is_read_from_a_database_of_pickles(monkeypatch, tmp_path):
     with result_app("sqlalchemy", tmp_path) as app:
         backend = app.backend
         monkeypatch.setattr("realtime.results.current_app", SimpleNamespace(backend=backend))
@@ -135,7 +135,7 @@ def test_of_a_database_of_pickles_the_state_is_read(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"7", b"{", b'{"status": ["SUCCESS"]}'])
-def test_a_key_with_something_else_hides_no_other_ending(monkeypatch, payload):
+def test_a_key_with_another_value_hides_no_other_ending(monkeypatch, payload):
     app = app_with("cache+memory://")
     monkeypatch.setattr("realtime.results.current_app", SimpleNamespace(backend=app.backend))
     app.backend.store_result("other", 1, "SUCCESS")
@@ -155,7 +155,7 @@ def test_which_kinds_of_backend_can_be_searched():
     assert not any(is_readable(kind) for kind in (RPCBackend, MongoBackend, S3Backend))
 
 
-# When it ended
+# The time of an ending
 
 
 @pytest.mark.parametrize("use_tz", [True, False])
@@ -201,7 +201,7 @@ def test_more_tasks_than_a_page_are_all_read(backend, monkeypatch):
         assert sorted(row.task_id for page in pages for row in page) == ids
 
 
-def test_in_the_hour_that_autumn_repeats_an_ending_is_not_in_the_future(monkeypatch):
+def test_in_the_repeated_hour_of_autumn_an_ending_is_not_in_the_future(monkeypatch):
     berlin = ZoneInfo("Europe/Berlin")
     repeated = datetime(2026, 10, 25, 2, 30)  # noqa: DTZ001 - as a database returns it
     for now, hour in (("2026-10-25T00:31Z", 0), ("2026-10-25T01:31Z", 1)):
@@ -210,10 +210,10 @@ def test_in_the_hour_that_autumn_repeats_an_ending_is_not_in_the_future(monkeypa
         assert aware(repeated, berlin) == datetime(2026, 10, 25, hour, 30, tzinfo=UTC)
 
 
-# Which publication it belongs to
+# The publication of an ending
 
 
-def test_only_of_an_id_that_is_used_again_does_the_clock_decide():
+def test_the_time_of_an_ending_decides_only_for_an_id_that_is_used_again():
     published = "2026-11-28T12:00:00.500Z"
     earlier = Ending("SUCCESS", {}, datetime(2026, 11, 28, 12, 0, 0, 499_000, tzinfo=UTC))
     later = earlier._replace(stored_at=earlier.stored_at + timedelta(milliseconds=2))
@@ -234,18 +234,18 @@ def test_only_of_an_id_that_is_used_again_does_the_clock_decide():
     assert later.belongs_to("nightly", again=False, published_at="2026-11-28T12:00:00")
 
 
-# How it failed
+# Failures
 
 
 class NeedsTwo(Exception):
-    """It cannot be unpickled, nor can any of its base classes."""
+    """An exception that cannot be unpickled, nor can any of its base classes."""
 
     def __init__(self, code, text):
         super().__init__(f"{code}: {text}")
 
 
 class Derived(ValueError):
-    """It cannot be unpickled, but a ValueError with its arguments can."""
+    """An exception that cannot be unpickled; a ValueError with its arguments can."""
 
     def __init__(self, code, text):
         super().__init__(f"{code}: {text}")

@@ -16,7 +16,7 @@ from tests.load.report import Row as Figure
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    """A page with an empty section of each."""
+    """A page with an empty section for each runner."""
     page = tmp_path / "guarantees.md"
     marks = "".join(
         f"<!-- {name}: begin -->\n<!-- {name}: end -->\nafter\n" for name in ("faults", "load")
@@ -32,8 +32,8 @@ def start(section, tmp_path):
     return runner.Runner(section, options)
 
 
-def a_fault(number, *, was_told=True, **more):
-    story = [Callback(10.5, "a", "e", 1, 1, 0, "SUCCESS", 1)] if was_told else []
+def a_fault(number, *, is_delivered=True, **more):
+    story = [Callback(10.5, "a", "e", 1, 1, 0, "SUCCESS", 1)] if is_delivered else []
     verdict = judge({"a": Truth(10.0, "SUCCESS", 1)}, {"client": (["a"], story)})
     return Row.of(number, "a fault", 7, verdict, broken=more.pop("broken", []), **more)
 
@@ -41,7 +41,7 @@ def a_fault(number, *, was_told=True, **more):
 def test_the_tables_are_put_between_their_marks(page, tmp_path):
     run = start(FAULTS, tmp_path)
     run.add(a_fault("1"))
-    run.add(a_fault("1", was_told=False, contrast=True))
+    run.add(a_fault("1", is_delivered=False, contrast=True))
     assert run.end() == 0, "nothing is required of the tutorial"
     text = page.read_text()
     assert text.startswith("before\n<!-- faults: begin -->\nPrinted by `make faults`: 1 tasks.")

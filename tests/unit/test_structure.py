@@ -41,7 +41,7 @@ MAX_FUNCTION_LINES = 60
 #: The libraries whose private names may change with each release.
 LIBRARIES = ("autobahn", "channels_redis", "daphne", "redis", "twisted")
 #: The files and folders that may use private names of those libraries. Each explains what it relies
-#: on, and falls back where that is gone.
+#: on, and works without it.
 MAY_USE_PRIVATE_NAMES = ("realtime/groups/", "realtime/server/", "realtime/store/direct.py")
 #: Names with an underscore that Python or Django document, and what Celery passes to other signals.
 NOT_PRIVATE = {
@@ -146,7 +146,7 @@ def test_realtime_does_not_import_the_project() -> None:
 def test_tasks_import_only_the_public_names_of_realtime() -> None:
     crossing = [e for e in imports_of("tasks") if top(e.imported) in ("project", "realtime")]
     assert [e for e in crossing if e.imported != "realtime"] == []
-    assert crossing, "no task uses the service: is this test looking in the right place?"
+    assert crossing, "no task imports the service: the test reads the wrong folder"
 
 
 def test_the_tests_do_not_import_the_benchmarks() -> None:

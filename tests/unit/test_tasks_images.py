@@ -33,13 +33,13 @@ def test_picture_stored_on_its_side_is_turned(tmp_path):
     assert result["made"][0]["size"] == "300x200"
 
 
-def test_small_picture_is_not_blown_up(tmp_path):
+def test_small_picture_is_not_enlarged(tmp_path):
     Image.new("RGB", (10, 20)).save(tmp_path / "small.png")
     result = make_thumbnails([str(tmp_path / "small.png")], into=str(tmp_path), sizes=(96,))
     assert result["made"][0]["size"] == "10x20"
 
 
-def test_bad_file_is_refused_and_the_good_one_beside_it_is_made(tmp_path):
+def test_bad_files_are_refused_and_the_good_one_is_resized(tmp_path):
     whole = (SAMPLES / "map-of-timezones.png").read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.png").write_text("<svg onload=alert(1)>")
@@ -62,7 +62,7 @@ def test_task_fails_when_no_file_could_be_used(tmp_path):
         make_thumbnails([str(tmp_path / "a")], into=str(tmp_path), names=["holiday.jpg"])
 
 
-def test_progress_is_by_image(tmp_path, monkeypatch):
+def test_progress_counts_images(tmp_path, monkeypatch):
     seen = []
 
     def track(rows, *, message=None):

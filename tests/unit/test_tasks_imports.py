@@ -1,4 +1,4 @@
-"""The CSV import: what it counts, what it calls bad, and what it refuses."""
+"""The CSV import: its figures, its bad rows, and the files that it refuses."""
 
 import tracemalloc
 from io import BytesIO
@@ -26,7 +26,7 @@ def progress(monkeypatch):
 
 @pytest.fixture
 def file(tmp_path):
-    """Writes bytes or text to a file and gives its path."""
+    """Return a function that writes bytes or text to a file and returns its path."""
 
     def write(content):
         path = tmp_path / "upload.csv"
@@ -82,7 +82,7 @@ def test_figures_of_a_column_count_only_good_rows(file):
     }
 
 
-def test_cell_may_be_empty_where_the_first_rows_are_often_empty(file):
+def test_cell_may_be_empty_if_it_often_is_in_the_first_rows(file):
     result = import_csv(file("a,b\n1,\n2,x\n3,\n"))
     assert result["bad"] == 0
     assert column(result, "b")["empty"] == 2
@@ -96,7 +96,7 @@ def test_dates_are_checked_and_compared(file):
     assert column(result, "day")["max"] == "2026-11-20"
 
 
-def test_german_dates_and_decimal_commas_are_understood_with_semicolons(file):
+def test_german_dates_and_decimal_commas_are_read_with_semicolons(file):
     result = import_csv(file("Tag;Preis\n22.11.2026;1,50\n23.11.2026;2,50\n"))
     assert result["delimiter"] == ";"
     assert column(result, "Preis")["mean"] == 2.0
@@ -126,7 +126,7 @@ def test_encoding_is_found(file, content, encoding):
     assert result["columns"][0]["name"] == "name"
 
 
-def test_encoding_is_found_where_a_letter_lies_across_two_reads():
+def test_encoding_is_found_if_a_letter_is_split_between_two_reads():
     content = b"a" * (imports._CHUNK - 1) + "é\n".encode()
     assert inspect(BytesIO(content)).encoding == "utf-8-sig"
 
@@ -169,7 +169,7 @@ def test_only_the_first_bad_rows_are_named_but_all_are_counted(file):
     assert len(result["bad_rows"]) == MAX_BAD_ROWS
 
 
-def test_counting_different_values_has_a_bound(file):
+def test_count_of_distinct_values_is_limited(file):
     result = import_csv(file("n,x\n" + "".join(f"{n},1\n" for n in range(MAX_DISTINCT + 1))))
     assert column(result, "n")["distinct"] == f"more than {MAX_DISTINCT}"
 

@@ -1,4 +1,4 @@
-"""The report: parts that are read alone, and the body that joins them."""
+"""The report: its parts are read separately, and the body joins them."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_part_of_a_file_without_rows_fails_with_the_reason(tmp_path):
 
 
 @pytest.mark.parametrize(("columns", "parts"), [(1, 1), (3, 3), (30, MAX_PARTS)])
-def test_canvas_has_a_part_for_each_column_up_to_a_bound(tmp_path, monkeypatch, columns, parts):
+def test_canvas_has_a_part_for_each_column_up_to_a_limit(tmp_path, monkeypatch, columns, parts):
     path = tmp_path / "wide.csv"
     path.write_text(",".join("a" * columns) + "\n")
     started = []

@@ -1,4 +1,4 @@
-"""The flaky upstream: the same seed fails the same way, and the task gives up in the end."""
+"""The unreliable upstream service: a seed decides which calls fail, and the retries are limited."""
 
 import pytest
 
@@ -28,12 +28,12 @@ def test_task_succeeds_after_retries():
     assert set(result.result["rates"]) == set(RateService.CURRENCIES)
 
 
-def test_task_gives_up_after_the_last_retry():
+def test_task_fails_after_the_last_retry():
     result = fetch_rates.apply(kwargs={"latency": 0, "failure_probability": 1})
     assert result.state == "FAILURE"
     assert isinstance(result.result, UpstreamError)
     assert str(result.result) == f"503 Service Unavailable (call {MAX_RETRIES + 1})"
 
 
-def test_latency_has_a_bound():
+def test_latency_is_limited():
     assert RateService(seed=1, latency=9e9, failure_probability=0).latency == pytest.approx(5)

@@ -1,4 +1,4 @@
-"""Accepting a change, by the table that the Lua script is held to as well."""
+"""Accepting a change, by the table that tests the Lua script too."""
 
 import itertools
 import json
@@ -19,8 +19,8 @@ CASES = json.loads((Path(__file__).parents[2] / "cases" / "acceptance.json").rea
 def test_accept_follows_the_table(case):
     kept, version = None, 0
     for row in case["changes"]:
-        words = {key: value for key, value in row.items() if key != "version"}
-        news = decide(kept, Change(task_id="t", **words))
+        fields = {key: value for key, value in row.items() if key != "version"}
+        news = decide(kept, Change(task_id="t", **fields))
         if row["version"]:
             version += 1
             assert (news is not None, version) == (True, row["version"]), row
@@ -57,9 +57,9 @@ def order(kept):
 
 
 @given(st.lists(changes, max_size=30))
-def test_whatever_comes_the_order_only_rises_and_success_stays(words):
+def test_in_any_sequence_of_changes_the_order_only_rises_and_success_stays(sequence):
     kept = None
-    for change in words:
+    for change in sequence:
         news = decide(kept, change)
         if news is None:
             continue
@@ -73,16 +73,16 @@ def test_whatever_comes_the_order_only_rises_and_success_stays(words):
             overruled = change.stored and news.state == SUCCESS and kept.state in TERMINAL
             laid_over = order(news) == order(kept) and kept.state not in TERMINAL
             assert order(news) > order(kept) or overruled or laid_over
-        # A repeated change is stale, where it differs from the next one.
+        # A repeated change is stale if a counter distinguishes it from the next one.
         numbered = change.counter is not None and (change.run_id or change.sender)
         assert decide(news, change) is None or not numbered
         kept = news
 
 
 @given(st.lists(changes, max_size=30), publications, changes)
-def test_an_older_change_is_refused(words, publication, change):
+def test_an_older_change_is_refused(sequence, publication, change):
     kept = None
-    for each in words:
+    for each in sequence:
         kept = decide(kept, each) or kept
     if kept is None:
         return
@@ -94,9 +94,9 @@ def test_an_older_change_is_refused(words, publication, change):
 
 
 @given(st.lists(changes, max_size=30), changes)
-def test_what_is_forgotten_stays_so_until_it_is_published_again(words, change):
+def test_a_forgotten_task_accepts_no_change_until_it_is_published_again(sequence, change):
     kept = None
-    for each in words:
+    for each in sequence:
         kept = decide(kept, each) or kept
     if kept is None:
         return
@@ -112,17 +112,17 @@ def test_what_is_forgotten_stays_so_until_it_is_published_again(words, change):
 
 
 @given(st.permutations(range(1, 6)), st.permutations(range(1, 6)))
-def test_each_senders_numbers_only_rise_whatever_order_they_arrive_in(ones, others):
+def test_each_senders_counters_only_rise_in_whatever_order_they_arrive(ones, others):
     kept = decide(None, Change(task_id="t", state="STARTED", run_id="a", begins=True))
-    taken = {"s": [], "t": []}
+    accepted = {"s": [], "t": []}
     for pair in zip(ones, others, strict=True):
         for sender, number in zip("st", pair, strict=True):
             change = Change(task_id="t", state="PROGRESS", sender=sender, counter=number)
             if news := decide(kept, change):
                 assert (news.run_id, order(news)) == (kept.run_id, order(kept))
-                taken[sender].append(number)
+                accepted[sender].append(number)
                 kept = news
-    for numbers in taken.values():
+    for numbers in accepted.values():
         assert numbers == sorted(set(numbers))
         assert numbers[-1] == 5
 
@@ -143,7 +143,7 @@ def test_one_run_ends_the_same_in_whatever_order_its_changes_arrive(order):
     assert (kept.state, kept.run, kept.attempt) == ("SUCCESS", 1, 0)
 
 
-def test_a_record_remembers_only_its_newest_run_ids():
+def test_a_record_keeps_only_its_newest_run_ids():
     kept = None
     for attempt in itertools.count():
         change = Change(
@@ -155,7 +155,7 @@ def test_a_record_remembers_only_its_newest_run_ids():
     assert kept.run_ids == tuple(f"t{n}" for n in range(attempt - RUN_IDS_KEPT + 1, attempt + 1))
 
 
-def test_a_record_remembers_only_so_many_older_publications_and_senders():
+def test_a_record_keeps_a_limited_number_of_older_publications_and_senders():
     kept = None
     for number in range(2 * PUBLICATIONS_KEPT):
         change = Change(task_id="t", state="REVOKED", publication=f"p{number}")

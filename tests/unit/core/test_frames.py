@@ -14,7 +14,7 @@ from realtime.core.topics import Topic
 from realtime.exceptions import FrameError
 
 TOPIC = "task:a-1"
-PLACE = Position("e1", 7)
+POSITION = Position("e1", 7)
 STATUS = '{"task_id":"a-1","state":"STARTED"}'
 
 json_values = st.recursive(
@@ -52,9 +52,9 @@ def test_a_topic_of_any_text_is_repeated_as_it_was_given(ident):
     text = json.dumps({"type": "subscribe", "id": 1, "topic": topic})
     assert str(frames.parse(text).topic) == topic
     for frame in (
-        frames.subscribed(1, topic, PLACE, [], recovered=False),
-        frames.event(topic, PLACE, "{}"),
-        frames.snapshot(topic, PLACE, []),
+        frames.subscribed(1, topic, POSITION, [], recovered=False),
+        frames.event(topic, POSITION, "{}"),
+        frames.snapshot(topic, POSITION, []),
         frames.page(1, topic, [], None),
         frames.unsubscribed(1, topic),
         frames.withdrawn(topic, ErrorCode.FORBIDDEN, ""),
@@ -63,13 +63,13 @@ def test_a_topic_of_any_text_is_repeated_as_it_was_given(ident):
         assert json.loads(frame)["topic"] == topic
 
 
-def test_null_is_as_good_as_left_out():
+def test_a_key_that_is_null_counts_as_missing():
     text = '{"type":"subscribe","id":1,"topic":"task:a-1","since":null,"token":null,'
     text += '"limit":null,"detail":null}'
     assert frames.parse(text) == Subscribe(1, Topic("task", "a-1"))
 
 
-def test_a_mistake_under_a_good_id_keeps_the_id():
+def test_the_error_of_a_frame_with_a_valid_id_has_that_id():
     with pytest.raises(FrameError) as error:
         frames.parse('{"type":"nothing","id":12}')
     assert error.value.frame_id == 12
@@ -112,10 +112,10 @@ def test_no_text_raises_anything_but_a_frame_error(text):
         frames.parse(text)
     except FrameError:
         return
-    raise AssertionError("such a text is no frame")
+    raise AssertionError("a text that is no frame was accepted")
 
 
-def test_the_servers_frames_are_the_contracts():
+def test_the_servers_frames_are_those_of_the_protocol():
     limits = {"subscriptions": 128, "frame_bytes": 16384}
     assert json.loads(frames.welcome(now='"2026"', ping=25, limits=limits)) == {
         "type": "welcome",
@@ -129,31 +129,31 @@ def test_the_servers_frames_are_the_contracts():
     listed = frames.Listed(3, "more")
     written = {
         frames.store(available=False): {"type": "store", "available": False},
-        frames.subscribed(1, TOPIC, PLACE, [STATUS], recovered=False): {
+        frames.subscribed(1, TOPIC, POSITION, [STATUS], recovered=False): {
             "type": "subscribed", "id": 1, **place, "recovered": False, "snapshot": [status],
             "expires_in": None,
         },
         frames.subscribed(
-            1, TOPIC, PLACE, [STATUS], recovered=False, listed=listed, expires_in=60
+            1, TOPIC, POSITION, [STATUS], recovered=False, listed=listed, expires_in=60
         ): {
             "type": "subscribed", "id": 1, **place, "recovered": False, "snapshot": [status],
             "total": 3, "next": "more", "expires_in": 60,
         },
-        frames.subscribed(1, TOPIC, PLACE, [STATUS, STATUS], recovered=True): {
+        frames.subscribed(1, TOPIC, POSITION, [STATUS, STATUS], recovered=True): {
             "type": "subscribed", "id": 1, **place, "recovered": True,
             "events": [{"offset": 6, "status": status}, {"offset": 7, "status": status}],
             "expires_in": None,
         },
-        frames.subscribed(1, TOPIC, PLACE, [], recovered=True): {
+        frames.subscribed(1, TOPIC, POSITION, [], recovered=True): {
             "type": "subscribed", "id": 1, **place, "recovered": True, "events": [],
             "expires_in": None,
         },
-        frames.event(TOPIC, PLACE, STATUS): {"type": "event", **place, "status": status},
-        frames.event(TOPIC, PLACE, STATUS, merged=3): {
+        frames.event(TOPIC, POSITION, STATUS): {"type": "event", **place, "status": status},
+        frames.event(TOPIC, POSITION, STATUS, merged=3): {
             "type": "event", **place, "merged": 3, "status": status,
         },
-        frames.snapshot(TOPIC, PLACE, []): {"type": "snapshot", **place, "snapshot": []},
-        frames.snapshot(TOPIC, PLACE, [], frames.Listed(0, None)): {
+        frames.snapshot(TOPIC, POSITION, []): {"type": "snapshot", **place, "snapshot": []},
+        frames.snapshot(TOPIC, POSITION, [], frames.Listed(0, None)): {
             "type": "snapshot", **place, "snapshot": [], "total": 0, "next": None,
         },
         frames.page(2, TOPIC, [STATUS], "more"): {

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
         ("half \ud800 a pair", "half \\ud800 a pair"),
     ],
 )
-def test_what_is_no_print_character_is_escaped(text, line):
+def test_unprintable_characters_are_escaped(text, line):
     assert escaped(text) == line
 
 
@@ -55,7 +55,7 @@ def test_every_message_of_a_logger_is_one_line(logger, caplog):
     ]
 
 
-def test_a_handler_of_the_projects_writes_one_line_for_each_record():
+def test_a_handler_of_the_project_writes_one_line_for_each_record():
     formatter = LineFormatter("%(levelname)s %(message)s")
     text = "a\nWARNING forged" + "x" * 100_000
     record = logging.makeLogRecord({"levelname": "WARNING", "msg": "%s", "args": (text,)})
@@ -63,18 +63,18 @@ def test_a_handler_of_the_projects_writes_one_line_for_each_record():
     assert line.startswith("WARNING a\\nWARNING forgedx")
     assert line.isprintable()
     assert len(line.encode()) <= 2048 + len("WARNING ")
-    assert record.args == (text,), "what other handlers see is as it was"
+    assert record.args == (text,), "other handlers get the record unchanged"
     try:
         raise ValueError("\x1b" + "x" * 100_000)
     except ValueError as error:
         record.exc_info = (ValueError, error, error.__traceback__)
-    _, *traceback, words = formatter.format(record).split("\n")
+    _, *traceback, last = formatter.format(record).split("\n")
     assert traceback[0] == "Traceback (most recent call last):"
-    assert words.startswith("ValueError: \\x1bxxx")
-    assert len(words.encode()) <= 2048
+    assert last.startswith("ValueError: \\x1bxxx")
+    assert len(last.encode()) <= 2048
 
 
-def test_an_exception_is_logged_in_the_same_line_with_its_places(logger, caplog):
+def test_an_exception_is_logged_in_the_same_line_with_its_lines_of_code(logger, caplog):
     def fail():
         secret = "canary"  # noqa: F841
         raise ValueError("first\nsecond")
@@ -92,11 +92,11 @@ def test_an_exception_is_logged_in_the_same_line_with_its_places(logger, caplog)
     assert "canary" not in line
 
 
-def test_asking_for_a_logger_twice_filters_it_once(logger):
+def test_a_logger_that_is_requested_twice_has_one_filter(logger):
     assert get_logger(logger.name) is logger
     assert len(logger.filters) == 1
 
 
-def test_every_logger_of_the_service_is_one_of_these():
+def test_no_other_module_of_the_service_makes_loggers():
     sources = [p for p in (ROOT / "realtime").rglob("*.py") if p.name != "logs.py"]
     assert [p.name for p in sources if "getLogger" in p.read_text(encoding="utf-8")] == []

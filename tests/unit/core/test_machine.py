@@ -1,5 +1,5 @@
-"""The pure rules against a hostile world: words and messages lost, doubled, in any order, by clocks
-that say nothing, from runs that overlap, over a store that is emptied.
+"""The rules of `core` where changes and messages are lost, duplicated and reordered, runs overlap,
+and the store is emptied.
 
 The long form is `make machine`: 10,000 examples.
 """
@@ -59,7 +59,7 @@ class Store:
 
 
 class World(RuleBasedStateMachine):
-    """One task, its runs, the store, and one reader."""
+    """One task, its runs, the store, and one subscriber."""
 
     @initialize()
     def begin(self) -> None:
@@ -140,7 +140,7 @@ class World(RuleBasedStateMachine):
         )  # fmt: skip
         self.changes.append(change)
 
-    # What happens to its changes
+    # How its changes and messages are delivered
 
     @precondition(lambda self: self.changes)
     @rule(data=st.data(), again=st.booleans())
@@ -162,7 +162,7 @@ class World(RuleBasedStateMachine):
 
     @precondition(lambda self: self.messages)
     @rule(data=st.data(), again=st.booleans())
-    def a_message_arrives_at_the_reader(self, data: st.DataObject, again: bool) -> None:
+    def a_message_arrives_at_the_subscriber(self, data: st.DataObject, again: bool) -> None:
         number = data.draw(st.integers(0, len(self.messages) - 1))
         position, kept = self.messages[number] if again else self.messages.pop(number)
         match step(self.last, position):
@@ -177,7 +177,7 @@ class World(RuleBasedStateMachine):
         self.messages.pop(data.draw(st.integers(0, len(self.messages) - 1)))
 
     @rule()
-    def the_reader_checks_its_position(self) -> None:
+    def the_subscriber_checks_its_position(self) -> None:
         if self.store.position != self.last:
             self._repair()
 
@@ -219,7 +219,7 @@ class World(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "store"):
             return
-        self.the_reader_checks_its_position()
+        self.the_subscriber_checks_its_position()
         known = self.called[-1] if self.called else None
         if self.store.kept is None:
             assert known is None or known[0].epoch != self.store.position.epoch

@@ -1,4 +1,4 @@
-"""The one rule of every reader, by the table that the JavaScript client is held to as well."""
+"""The rule of every subscriber, by the table that tests the JavaScript client too."""
 
 import json
 from pathlib import Path

@@ -42,21 +42,21 @@ def test_a_topic_is_read_and_written(text, kind, ident):
         "task:" + "a" * 256,
     ],
 )  # fmt: skip
-def test_what_is_no_topic_is_refused(text):
+def test_a_value_that_is_no_topic_is_refused(text):
     with pytest.raises(ValueError, match="topic "):
         Topic.parse(text)
 
 
 @pytest.mark.parametrize("given", [None, 7, b"a", "", "a\n", "a" * 256])
-def test_what_no_topic_can_name_is_no_task_id(given):
+def test_a_value_that_no_topic_can_name_is_no_task_id(given):
     assert not is_task_id(given)
 
 
-def test_only_a_task_is_one_task():
+def test_only_the_topic_of_a_task_has_no_list():
     assert [kind for kind in KINDS if not Topic(kind, "1").has_list] == ["task"]
 
 
-def test_a_group_reads_like_its_topic():
+def test_the_name_of_a_group_contains_its_topic():
     assert group_name("task:1d2f", prefix="realtime") == "realtime.task.1d2f"
     assert group_name("task:1d2f", prefix="realtime", database=3) == "realtime.3.task.1d2f"
 

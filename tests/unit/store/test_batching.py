@@ -8,7 +8,7 @@ from realtime.store.batching import MAX_COST, MAX_REQUESTS, Batcher
 
 
 class Server:
-    """Replies with twice the number, once it may."""
+    """Replies with twice each number, once `may_reply` is set."""
 
     def __init__(self):
         self.batches = []
@@ -38,7 +38,7 @@ async def test_requests_made_while_a_batch_is_in_flight_share_the_next():
     assert await batcher.request(5) == 10
 
 
-async def test_a_batch_has_at_most_so_many_requests():
+async def test_a_batch_has_at_most_max_requests():
     server = Server()
     server.may_reply.set()
     batcher = Batcher(server.send)
@@ -47,7 +47,7 @@ async def test_a_batch_has_at_most_so_many_requests():
     assert [len(each) for each in server.batches] == [MAX_REQUESTS, MAX_REQUESTS, 1]
 
 
-async def test_a_batch_costs_at_most_so_much_unless_one_request_costs_more():
+async def test_a_batch_costs_at_most_max_cost_unless_one_request_costs_more():
     server = Server()
     server.may_reply.set()
     batcher = Batcher(server.send)
@@ -68,7 +68,7 @@ async def test_an_exception_is_the_reply_to_its_own_request_only():
     assert isinstance(bad, ValueError)
 
 
-async def test_where_sending_fails_every_request_of_the_batch_raises_and_the_next_is_sent():
+async def test_if_sending_fails_every_request_of_the_batch_raises_and_the_next_is_sent():
     fails = True
 
     async def send(numbers):

@@ -11,9 +11,9 @@ from realtime.store.scripts import load
 LUA = sorted(files("realtime.store").joinpath("lua").iterdir(), key=lambda file: file.name)
 SCRIPTS = ("accept", "adopt", "due", "expire", "forget", "read")
 
-#: The keys of a command, as the scripts write it.
+#: The key that a script passes to a command.
 _KEY = re.compile(r"call\('(?!TIME|PUBLISH)\w+', ([\w.]+)")
-#: A key by another name.
+#: A local name of a key.
 _ALIAS = re.compile(r"\blocal (\w+) = KEYS\[|\bfor \w+, (\w+) in ipairs\(KEYS\)")
 
 
@@ -22,7 +22,9 @@ def test_a_script_uses_no_key_but_those_that_it_is_given(file):
     text = file.read_text()
     aliases = {name for match in _ALIAS.findall(text) for name in match if name}
     assert set(_KEY.findall(text)) <= {"KEYS"} | aliases
-    assert "PREFIX .." not in text.replace("GROUP_PREFIX ..", ""), "a key is made of text"
+    assert "PREFIX .." not in text.replace("GROUP_PREFIX ..", ""), (
+        "the script makes the name of a key"
+    )
 
 
 def test_the_documented_permissions_allow_every_command_of_the_scripts():

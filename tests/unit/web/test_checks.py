@@ -46,14 +46,16 @@ def of(*routes: Any) -> Any:
     return ProtocolTypeRouter({"http": django_application, "websocket": router})
 
 
-theirs = of(*routing.websocket_urlpatterns)
-theirs_and_own = of(own, *routing.websocket_urlpatterns)
-theirs_and_layerless = of(layerless, *routing.websocket_urlpatterns)
+with_service = of(*routing.websocket_urlpatterns)
+with_service_and_own = of(own, *routing.websocket_urlpatterns)
+with_service_and_layerless = of(layerless, *routing.websocket_urlpatterns)
 only_own = of(layerless)
 
 
 async def by_hand(scope: Any, receive: Any, send: Any) -> None:
-    await (theirs if scope["type"] == "websocket" else django_application)(scope, receive, send)
+    await (with_service if scope["type"] == "websocket" else django_application)(
+        scope, receive, send
+    )
 
 
 def with_closure(inner: Any) -> Callable[..., Any]:
@@ -63,15 +65,15 @@ def with_closure(inner: Any) -> Callable[..., Any]:
     return call
 
 
-closed_over = with_closure(theirs)
-partially = functools.partial(with_closure, theirs)
+closed_over = with_closure(with_service)
+partially = functools.partial(with_closure, with_service)
 
 
 class Mounted:
     """An application as a bound method."""
 
     def __init__(self) -> None:
-        self.routes = {"/": [theirs]}
+        self.routes = {"/": [with_service]}
 
     async def serve(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve."""
@@ -113,7 +115,7 @@ def test_a_runserver_without_websockets_is_reported(
 
 
 @pytest.mark.parametrize("app", ["realtime", "daphne", "their.own"])
-def test_a_runserver_that_serves_websockets_is_fine(
+def test_a_runserver_that_serves_websockets_passes(
     found: Found, app: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("realtime.web.checks.get_commands", lambda: {"runserver": app})
@@ -142,13 +144,13 @@ def test_an_application_without_the_service_is_reported(found: Found, name: str)
     assert "routing.application" in str(messages["realtime.W007"].hint)
 
 
-@pytest.mark.parametrize("name", ["theirs", "by_hand", "closed_over", "partially", "bound"])
+@pytest.mark.parametrize("name", ["with_service", "by_hand", "closed_over", "partially", "bound"])
 def test_the_service_is_found_however_the_project_routes_to_it(found: Found, name: str) -> None:
     assert found(ASGI_APPLICATION=f"{HERE}.{name}") == {}
 
 
 def test_own_consumers_without_a_channel_layer_are_reported(found: Found) -> None:
-    messages = found(ASGI_APPLICATION=f"{HERE}.theirs_and_own", CHANNEL_LAYERS={})
+    messages = found(ASGI_APPLICATION=f"{HERE}.with_service_and_own", CHANNEL_LAYERS={})
     assert set(messages) == {"realtime.W015"}
     assert "OwnConsumer" in messages["realtime.W015"].msg
     assert PUBSUB in str(messages["realtime.W015"].hint)
@@ -157,9 +159,9 @@ def test_own_consumers_without_a_channel_layer_are_reported(found: Found) -> Non
 @pytest.mark.parametrize(
     ("name", "layers"),
     [
-        ("theirs_and_own", {"default": {"BACKEND": PUBSUB}}),
-        ("theirs_and_layerless", {}),
-        ("theirs", {}),
+        ("with_service_and_own", {"default": {"BACKEND": PUBSUB}}),
+        ("with_service_and_layerless", {}),
+        ("with_service", {}),
     ],
 )
 def test_a_channel_layer_is_required_only_where_a_consumer_uses_one(

@@ -1,4 +1,4 @@
-"""The limits of frames, refusals and connections, and that nothing is kept of those that left."""
+"""The limits of frames, refusals and connections; a connection that left is not counted."""
 
 import pytest
 from django.test import override_settings
@@ -33,7 +33,7 @@ def test_a_bucket_lets_a_burst_through_and_then_the_rate(clock):
     assert [bucket.allow() for _ in range(51)] == [True] * 50 + [False], "never more than the burst"
 
 
-def test_a_window_is_full_at_the_last_one_in_time(clock):
+def test_a_window_counts_only_what_happened_within_its_seconds(clock):
     window = Window(3, 60)
     assert [window.add(), window.add()] == [False, False]
     clock.now += 60
@@ -57,20 +57,20 @@ def enter(registry, connection):
 
 
 @pytest.mark.parametrize(
-    ("setting", "words"),
+    ("setting", "reason"),
     [
         ("MAX_CONNECTIONS", "no room for more connections"),
         ("MAX_CONNECTIONS_PER_USER", "at most 2 connections a user"),
         ("MAX_CONNECTIONS_PER_ADDRESS", "at most 2 connections an address"),
     ],
 )
-def test_there_is_room_again_when_a_connection_has_left(setting, words):
+def test_there_is_room_again_when_a_connection_has_left(setting, reason):
     with override_settings(REALTIME={setting: 2}):
         registry = Registry(Process())
         first = Connection("192.0.2.1", "7")
         found = [enter(registry, first)]
         found += [enter(registry, Connection("192.0.2.1", "7")) for _ in range(2)]
-        assert found == ["", "", words]
+        assert found == ["", "", reason]
         registry.leave(first)
         assert enter(registry, Connection("192.0.2.1", "7")) == ""
 
@@ -86,7 +86,7 @@ def test_a_process_is_full_after_its_last_connection():
         assert not process.is_full
 
 
-def test_neither_visitors_nor_those_without_an_address_are_one_user_or_one_address():
+def test_visitors_are_not_one_user_and_missing_addresses_not_one_address():
     with override_settings(
         REALTIME={"MAX_CONNECTIONS_PER_USER": 1, "MAX_CONNECTIONS_PER_ADDRESS": 1}
     ):
@@ -111,7 +111,7 @@ def test_nothing_is_kept_of_connections_that_left():
         registry.join(connection)
     for connection in connections:
         registry.leave(connection)
-        registry.leave(connection)  # once is enough
+        registry.leave(connection)  # has no effect
     assert (process.open, process._by_user, process._by_address) == (0, {}, {})
     assert (len(registry), registry._by_user, registry._signed_in) == (0, {}, {})
 

@@ -51,7 +51,7 @@ class FaultyLayer(InMemoryChannelLayer):
 async def world(monkeypatch):
     """A hub, a memory store and a faulty layer between them, with quick checks."""
     layer = FaultyLayer()
-    # Both are imported above: imported now, the second would keep the first one's for good.
+    # These modules are imported above: imported here, they would keep this test's layer.
     monkeypatch.setattr(layer_module, "get_layer", lambda: layer)
     monkeypatch.setattr(memory_module, "get_layer", lambda: layer)
     monkeypatch.setattr(link_module, "get_layer", lambda: layer)
@@ -144,7 +144,7 @@ async def test_duplicated_and_shuffled_messages_are_delivered_once_in_order(worl
     assert offsets(subscriber.received) == list(range(1, 32))
 
 
-async def test_a_gap_that_history_cannot_bridge_becomes_a_snapshot(world):
+async def test_a_gap_that_is_longer_than_the_history_becomes_a_snapshot(world):
     hub, store, layer = world
     with override_settings(REALTIME={**settings.REALTIME, "MAX_HISTORY_EVENTS": 3}):
         subscriber = await Subscriber().join(hub)
@@ -245,7 +245,7 @@ async def test_an_ending_is_delivered_though_its_offset_was_another_events_befor
 
 @contextlib.asynccontextmanager
 async def gone_back(world):
-    """A client that knows more than the store does, and a hub with no reason to check."""
+    """A client that is ahead of a store that went back, and a hub with no check due."""
     hub, store, _ = world
     with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
         begin(store)
@@ -277,7 +277,7 @@ async def test_a_subscriber_that_joins_a_store_that_went_back_is_soon_in_the_new
     assert old.news[-2:] == [("t", "STARTED"), ("t", "FAILURE")]
 
 
-async def test_two_processes_that_notice_it_make_one_new_epoch(world):
+async def test_two_processes_make_one_new_epoch_for_a_store_that_went_back(world):
     hub, store, _ = world
     begin(store)
     go_back = keep(store)
@@ -374,7 +374,7 @@ async def test_a_forged_ending_is_replaced_by_a_snapshot(world):
     assert subscriber.received == [("event", 2, "SUCCESS"), ("snapshot", 1, ["STARTED"])]
 
 
-async def test_of_two_events_at_one_position_that_of_the_store_wins(world):
+async def test_two_events_at_one_position_are_followed_by_a_snapshot_of_the_store(world):
     hub, store, layer = world
     begin(store)
     subscriber = await Subscriber().join(hub)
@@ -434,20 +434,20 @@ async def test_a_task_that_has_succeeded_is_not_checked_any_more(world, monkeypa
     begin(store)
     succeed(store)
     begin(store, "other")
-    asked = []
+    checked = []
     real = store.heads
 
     async def note(topics):
         if topics != ["ready"]:
-            asked.append(set(topics))
+            checked.append(set(topics))
         return await real(topics)
 
     await Subscriber().join(hub)
     await Subscriber().join(hub, Topic("task", "other"))
     await at_rest(hub)
     monkeypatch.setattr(store, "heads", note)
-    await auntil(lambda: len(asked) >= 2)
-    assert asked[0] == asked[1] == {"task:other"}
+    await auntil(lambda: len(checked) >= 2)
+    assert checked[0] == checked[1] == {"task:other"}
 
 
 async def test_a_layer_that_was_silent_is_noticed_and_its_events_recovered_at_once(
@@ -500,7 +500,9 @@ async def test_a_layer_that_stays_silent_is_replaced(world, monkeypatch):
     assert offsets(subscriber.received) == [1]
 
 
-async def test_a_layer_that_calls_back_is_received_from_until_it_is_replaced(world, monkeypatch):
+async def test_messages_of_a_layer_that_calls_back_are_received_until_it_is_replaced(
+    world, monkeypatch
+):
     hub, store, layer = world
     monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
     given, passed = [], []
@@ -548,7 +550,7 @@ async def test_a_layer_that_delivers_other_messages_is_not_silent(world, monkeyp
     async def send(channel, message):
         if message["type"] != "realtime.heartbeat":
             await real(channel, message)
-        elif len(states) < 20:  # it waits behind another message
+        elif len(states) < 20:  # the heartbeat waits behind another message
             progress(store, len(states) + 1)
             states.append(hub.is_receiving)
 
@@ -571,7 +573,7 @@ async def test_a_process_too_busy_to_receive_does_not_replace_its_layer(world, m
 async def at_rest(hub):
     """Return when the checks that follow a join are over."""
     await auntil(lambda: not hub._rechecks)
-    for _ in range(10):  # the last one has begun
+    for _ in range(10):  # the last one may still run
         await asyncio.sleep(0)
 
 
@@ -697,7 +699,7 @@ async def test_a_closed_hub_starts_again(world):
     await subscriber.until(bool)
 
 
-# One subscriber's failure is its own
+# Subscribers that fail
 
 
 @pytest.mark.parametrize("fails", ["an event", "a snapshot"])
@@ -882,7 +884,7 @@ async def test_a_new_layer_that_cannot_be_used_is_closed_and_another_one_tried(w
     await subscriber.until(bool)
 
 
-async def test_a_store_that_became_a_replica_is_connected_to_again(world, monkeypatch):
+async def test_the_hub_reconnects_to_a_store_that_became_a_replica(world, monkeypatch):
     hub, store, layer = world
     made, closed = [], []
     real = store.read

@@ -117,7 +117,9 @@ async def test_a_client_that_keeps_up_gets_every_event(outbox, sink, at):
         assert events_in(await sink.read(1)) == [(offset, "PROGRESS", 0)]
 
 
-async def test_a_slow_client_gets_the_newest_progress_and_how_much_it_replaces(outbox, sink, at):
+async def test_a_slow_client_gets_the_newest_progress_and_the_number_of_replaced_events(
+    outbox, sink, at
+):
     sink.accepts.clear()
     outbox.put_reading(
         at["task:a"], Position("e", 0), frames.snapshot("task:a", Position("e", 0), [])
@@ -130,7 +132,9 @@ async def test_a_slow_client_gets_the_newest_progress_and_how_much_it_replaces(o
     messages = await sink.read(len(outbox))
     events = events_in(messages)
     assert events[-1][:2] == (11, "SUCCESS")
-    assert sum(merged for _, _, merged in events) + len(events) == 11, "every offset is accounted"
+    assert sum(merged for _, _, merged in events) + len(events) == 11, (
+        "every offset is sent or counted"
+    )
 
 
 async def test_the_newest_progress_is_not_merged_away_while_nothing_replaces_it(outbox, sink, at):
@@ -300,12 +304,12 @@ async def test_a_client_that_accepts_no_answers_waits_with_the_next_request(sink
     await asyncio.sleep(0)  # it is being sent
     await outbox.wait_for_room()
     outbox.put(json.dumps("x" * 101))
-    asking = asyncio.create_task(outbox.wait_for_room())
-    done, _ = await asyncio.wait([asking], timeout=0)
+    waiting = asyncio.create_task(outbox.wait_for_room())
+    done, _ = await asyncio.wait([waiting], timeout=0)
     assert not done
     sink.accepts.set()
     async with asyncio.timeout(DEADLINE):
-        await asking
+        await waiting
     await outbox.stop()
 
 
@@ -420,7 +424,7 @@ async def test_merged_events_are_counted_from_the_last_written_event(direct, wri
     writing_sink.accepts.clear()
     for number in range(ROOM + 1):
         direct.put(frames.pong(number))
-    await asyncio.sleep(0)  # the first one is being sent, the others crowd
+    await asyncio.sleep(0)  # the first one is being sent, and the others fill the outbox
     for offset in range(2, 12):
         direct.put_event(at["task:a"], event(offset))
     writing_sink.accepts.set()

@@ -85,7 +85,7 @@ def test_the_sites_own_page_and_listed_pages_may_connect(origin, host, scheme):
         # Page and host are equal, but the site does not serve that host.
         ("http://evil.example", "evil.example", "ws"),
         ("http://evil.example", "", "ws"),
-        # Only as they are listed.
+        # A listed origin is allowed only exactly as it is listed.
         ("http://trusted.example", "example.com", "ws"),
         ("https://trusted.example:8443", "example.com", "ws"),
         ("https://a.trusted.example", "example.com", "ws"),
@@ -123,8 +123,8 @@ def test_the_scheme_of_a_proxy_counts_only_in_the_configured_header():
 
 # Topics
 
-#: Asking a user for a right closes old connections, where there are any.
-ASKS_DJANGO = pytest.mark.django_db(transaction=True)
+#: Before it checks rights the service closes old connections to the database.
+USES_DATABASE = pytest.mark.django_db(transaction=True)
 
 
 class User(SimpleNamespace):
@@ -161,7 +161,7 @@ async def code_of(awaitable):
 
 
 @pytest.mark.usefixtures("_tasks")
-@ASKS_DJANGO
+@USES_DATABASE
 @pytest.mark.parametrize(
     ("topic", "who", "expected"),
     [
@@ -191,7 +191,7 @@ async def test_who_may_see_which_topic(topic, who, expected):
 
 
 @pytest.mark.usefixtures("_tasks")
-@ASKS_DJANGO
+@USES_DATABASE
 @pytest.mark.parametrize(
     ("named", "topic", "expected"),
     [
@@ -222,7 +222,7 @@ async def test_user_me_becomes_the_topic_of_the_user():
 
 
 @pytest.mark.usefixtures("_tasks")
-@ASKS_DJANGO
+@USES_DATABASE
 @pytest.mark.parametrize(
     ("task_id", "who", "granted", "expected"),
     [

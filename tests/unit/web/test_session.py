@@ -1,4 +1,4 @@
-"""A session over sinks in memory: it knows frames, codes and a sink, and no transport."""
+"""A session with sinks in memory: it uses frames, codes and a sink, and no transport."""
 
 import ast
 import asyncio
@@ -101,7 +101,7 @@ async def test_a_client_gets_its_answers_and_events_in_order(session, sink):
     assert event["offset"] == subscribed["offset"] + 1
 
 
-async def test_what_a_sink_has_no_room_for_is_sent_when_it_has(session, sink):
+async def test_frames_for_which_a_sink_has_no_room_are_sent_later(session, sink):
     get_store().accept(Change(task_id="a", state="STARTED"))
     await subscribe(session)
     sink.has_room = False

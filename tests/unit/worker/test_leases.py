@@ -23,7 +23,7 @@ def lease(monkeypatch):
 
 
 def renewals(monkeypatch, renew):
-    """Call `renew` in place of the store; the leases of each call."""
+    """Call `renew` in place of the store; return the list of renewed leases."""
     count = []
 
     def counted(worker, seconds):

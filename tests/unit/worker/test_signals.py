@@ -23,7 +23,7 @@ def named(task_id):
 
 
 def ids(*signatures, body=None):
-    """The tasks that wait for one with this rest of a chain and this chord body."""
+    """The ids of the tasks that wait for a task with this rest of a chain and this chord body."""
     rest = [signature.__json__() for signature in reversed(signatures)]
     return [task_id for task_id, _ in dependents_of(rest, body)]
 
@@ -40,7 +40,7 @@ def ids(*signatures, body=None):
         ([step.si()], ""),
     ],
 )
-def test_everything_that_waits_is_found_in_its_order(signatures, waiting):
+def test_all_waiting_tasks_are_found_in_order(signatures, waiting):
     assert "".join(ids(*signatures)) == waiting
 
 

@@ -1,4 +1,4 @@
-"""A soft time limit that strikes in code that handles the exceptions of a user's object."""
+"""A soft time limit in a method of a user's object, whose exceptions the service handles."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from realtime.worker.publisher import Publisher
 from realtime.worker.runs import Run
 
 
-class Struck:
-    """An object in each of whose methods the time limit strikes."""
+class Interrupted:
+    """An object whose methods all raise the soft time limit."""
 
-    def _strike(self, *_: Any) -> Any:
+    def _raise(self, *_: Any) -> Any:
         raise SoftTimeLimitExceeded
 
-    __str__ = __repr__ = __float__ = __iter__ = __len__ = __hash__ = __eq__ = _strike
+    __str__ = __repr__ = __float__ = __iter__ = __len__ = __hash__ = __eq__ = _raise
 
     def __getattr__(self, name: str) -> Any:
         raise SoftTimeLimitExceeded
 
 
-def strike(*_: Any) -> Any:
+def raise_time_limit(*_: Any) -> Any:
     raise SoftTimeLimitExceeded
 
 
-class StruckMapping(dict[str, int]):
-    """JSON text of it cannot be made in time."""
+class InterruptedMapping(dict[str, int]):
+    """A mapping that raises the soft time limit when it is encoded."""
 
     def items(self) -> Any:
         raise SoftTimeLimitExceeded
@@ -49,30 +49,30 @@ class StruckMapping(dict[str, int]):
 
 def log() -> None:
     """Describe an object for a log line."""
-    record = logging.LogRecord("x", logging.INFO, __file__, 1, "%s", (Struck(),), None)
+    record = logging.LogRecord("x", logging.INFO, __file__, 1, "%s", (Interrupted(),), None)
     get_logger("realtime.worker").filter(record)
 
 
-def own() -> None:
-    with ownership.owner_from(strike):
+def find_owner() -> None:
+    with ownership.owner_from(raise_time_limit):
         ownership.current_owner()
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: jsontext.encode_result(StruckMapping(a=1)),
-        lambda: jsontext.plain_text(Struck()),
-        lambda: jsontext.encode_progress(Struck(), None, None, jsontext.NULL),
-        lambda: redaction.encode_progress(1, 2, Struck()),
-        lambda: redaction.encode_result(StruckMapping(a=1)),
-        lambda: redaction.encode_error(Struck()),
-        lambda: Publisher().publish(Change(task_id=Struck(), state="PENDING")),  # type: ignore[arg-type]
+        lambda: jsontext.encode_result(InterruptedMapping(a=1)),
+        lambda: jsontext.plain_text(Interrupted()),
+        lambda: jsontext.encode_progress(Interrupted(), None, None, jsontext.NULL),
+        lambda: redaction.encode_progress(1, 2, Interrupted()),
+        lambda: redaction.encode_result(InterruptedMapping(a=1)),
+        lambda: redaction.encode_error(Interrupted()),
+        lambda: Publisher().publish(Change(task_id=Interrupted(), state="PENDING")),  # type: ignore[arg-type]
         log,
-        own,
+        find_owner,
     ],
 )
-def test_it_reaches_the_task(call: Callable[[], Any]) -> None:
+def test_the_soft_time_limit_reaches_the_task(call: Callable[[], Any]) -> None:
     with pytest.raises(SoftTimeLimitExceeded):
         call()
 
@@ -106,6 +106,6 @@ def test_a_limit_is_raised_again_only_outside_of_the_receiver_that_missed_it(
     assert steps == ["end of the receiver", "published"]
 
 
-def test_an_error_of_an_object_does_not() -> None:
+def test_another_error_of_an_object_does_not_reach_the_task() -> None:
     assert not interrupts_task(ValueError())
     assert interrupts_task(SystemExit())
