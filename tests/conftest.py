@@ -30,7 +30,7 @@ from project.run import page_answers, web_command, worker_answers, worker_comman
 from realtime.worker.publisher import publisher
 from tests.client.octets import HOST
 from tests.people import People, make_people
-from tests.raw import DEADLINE, Web
+from tests.raw import DEADLINE, Site, Web
 from tests.shell import Shell
 
 #: Seconds that a process has to become ready, on a machine that is busy.
@@ -193,13 +193,10 @@ def point_celery_at(url: str) -> None:
 
 
 @dataclass
-class Service:
+class Service(Site):
     """A running service, with its processes."""
 
-    url: str  #: `http://127.0.0.1:PORT`
-    ws_url: str  #: `ws://127.0.0.1:PORT/realtime/ws/`
     redis_url: str
-    data_dir: Path
     redis: Process | None  #: None for the session's service
     worker: Process
     web: Process
@@ -212,9 +209,7 @@ class Service:
 
     def wait_ready(self) -> None:
         """Return when both answer, at the start and after a restart."""
-        port = urlsplit(self.url).port
-        assert port is not None
-        self.web.wait_ready(lambda: page_answers(HOST, port), timeout=READY)
+        self.web.wait_ready(lambda: page_answers(HOST, self.port), timeout=READY)
         self.worker.wait_ready(lambda: worker_answers(self.node, self.redis_url), timeout=READY)
 
 
@@ -294,13 +289,7 @@ def web_starter(service: Service) -> Iterator[Callable[..., Web]]:
             stack.callback(process.kill)
             process.start()
             process.wait_ready(lambda: page_answers(HOST, port), timeout=READY)
-            return Web(
-                url=f"http://{HOST}:{port}",
-                ws_url=f"ws://{HOST}:{port}/realtime/ws/",
-                data_dir=service.data_dir,
-                port=port,
-                process=process,
-            )
+            return Web(port, service.data_dir, process)
 
         yield start
 
@@ -337,10 +326,9 @@ def launch(data_dir: Path, redis_url: str, server: Process | None, env: dict[str
     worker = Process("worker", worker_command(node, int(env.get("WORKERS", "2"))), env=full)
     web = Process("web", web_command(), env=full)
     running = Service(
-        url=f"http://{HOST}:{port}",
-        ws_url=f"ws://{HOST}:{port}/realtime/ws/",
+        port,
+        data_dir,
         redis_url=redis_url,
-        data_dir=data_dir,
         redis=server,
         worker=worker,
         web=web,

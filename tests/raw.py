@@ -2,8 +2,7 @@
 
     web = start_web(SLOW_TIMEOUT=2.0)
     connection = dial(web)
-    connection.sendall(handshake(web.port))
-    assert head(connection).startswith(b"HTTP/1.1 101 ")
+    upgrade(connection, web)
     connection.sendall(frame(b"hello"))
 
 Every wait has a deadline, and no answer may show the inside of the service.
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from project.processes import Process
+from tests.client.octets import HOST, PATH, handshake
 from tests.client.protocol import INSIDE
 from tests.until import until
 
@@ -28,13 +28,25 @@ MIB = 1024 * 1024
 
 
 @dataclass
-class Web:
+class Site:
+    """A site on this machine, as clients know it."""
+
+    port: int
+    data_dir: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://{HOST}:{self.port}{PATH}"
+
+
+@dataclass
+class Web(Site):
     """A web process."""
 
-    url: str
-    ws_url: str
-    data_dir: Path
-    port: int
     process: Process
 
     def memory(self) -> int:
@@ -55,8 +67,7 @@ class Web:
 
 def web_of(service: Any) -> Web:
     """The web process of a service."""
-    port = int(service.web.env["PORT"])
-    return Web(service.url, service.ws_url, service.data_dir, port, service.web)
+    return Web(service.port, service.data_dir, service.web)
 
 
 def memory(process: Process, what: str = "VmRSS") -> int:
@@ -82,6 +93,14 @@ def head(connection: socket.socket) -> bytes:
         assert part, data
         data += part
     return _harmless(data)
+
+
+def upgrade(connection: socket.socket, web: Web, *headers: str) -> bytes:
+    """Make a connection a WebSocket; return the head of the answer to the handshake."""
+    connection.sendall(handshake(web.port, *headers))
+    answered = head(connection)
+    assert answered.startswith(b"HTTP/1.1 101 "), answered
+    return answered
 
 
 def body(connection: socket.socket) -> bytes:

@@ -12,6 +12,7 @@ from celery import chain, group, shared_task
 from celery.exceptions import Ignore, Reject
 
 from realtime import set_progress, track
+from tests.until import until
 
 
 @shared_task
@@ -193,12 +194,8 @@ def meet(size: int, number: int) -> int:
     """Report progress while all the others do, in one process."""
     set_progress(0, 3, message=f"task {number}")
     _met.add(number)
-    for _ in range(1000):
-        if len(_met) == size:
-            break
-        time.sleep(0.005)
-    else:
-        raise TimeoutError("the others did not come")
+    if not until(lambda: len(_met) == size):
+        raise TimeoutError("the others did not begin")
     for step in range(1, 4):
         set_progress(step, 3, message=f"task {number}")
         time.sleep(0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 import realtime
+from realtime.conf import conf
 from realtime.core.position import Position
 from realtime.core.status import Status
 from realtime.core.topics import Topic
@@ -17,7 +19,7 @@ from realtime.store import get_store
 from realtime.web.hub import Subscription, get_hub
 
 #: Seconds until a test gives up waiting for a task.
-SECONDS = 20
+SECONDS = 60
 
 
 def wait(task_id: Any) -> Status:
@@ -37,6 +39,20 @@ async def history(task_id: Any) -> list[Status]:
     return [Status.from_json(text) for text in reading.texts]
 
 
+def running_status(**fields: Any) -> Status:
+    """Make the status of a task that runs, with other fields where they are given."""
+    given = {
+        "state": "STARTED",
+        "version": 3,
+        "run": 1,
+        "attempt": 0,
+        "truncated": False,
+        "cancelling": False,
+    }
+    rest: dict[str, Any] = dict.fromkeys(Status.__dataclass_fields__)
+    return Status(**(rest | given | fields))
+
+
 def ended(task_id: Any) -> list[Status]:
     """Wait for the ending and return every status; check the rules for every task."""
     wait(task_id)
@@ -50,6 +66,17 @@ def ended(task_id: Any) -> list[Status]:
 def states(statuses: Iterable[Status]) -> list[str]:
     """Return the states of these statuses."""
     return [status.state for status in statuses]
+
+
+def is_throttled(statuses: list[Status]) -> bool:
+    """Return whether a task's progress was published no more often than its rate allows."""
+    last = statuses[-1]
+    assert last.started_at is not None
+    assert last.finished_at is not None
+    started, finished = map(datetime.datetime.fromisoformat, (last.started_at, last.finished_at))
+    # At once, then at the rate, and the last one with the ending.
+    most = 2 + conf().PROGRESS_RATE * (finished - started).total_seconds()
+    return states(statuses).count("PROGRESS") <= most
 
 
 def only_after_pending(found: list[str]) -> list[str]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.client.octets import frame, handshake
+from tests.client.octets import frame
 from tests.client.websocket import Client, connect
 from tests.publishing import fresh_id, publish_change, token_for
-from tests.raw import answer, head, web_of
+from tests.raw import answer, upgrade, web_of
 
 pytestmark = pytest.mark.integration
 
@@ -284,8 +284,7 @@ def test_a_close_without_a_code_or_with_a_forbidden_one_ends_the_connection(
 ) -> None:
     web = web_of(service)
     connection = dial(web)
-    connection.sendall(handshake(web.port))
-    assert head(connection).startswith(b"HTTP/1.1 101 ")
+    upgrade(connection, web)
     connection.sendall(frame(code, 0x88))
     with suppress(ConnectionResetError):  # the server has sent its last frame
         while connection.recv(1000):
@@ -298,15 +297,14 @@ def test_a_malformed_websocket_frame_ends_the_connection(
 ) -> None:
     web = web_of(service)
     connection = dial(web)
-    connection.sendall(handshake(web.port))
-    assert head(connection).startswith(b"HTTP/1.1 101 ")
+    upgrade(connection, web)
     connection.sendall(case[0])
-    said = b""
-    while b"\x88" not in said:  # the head of a close
+    received = b""
+    while b"\x88" not in received:  # the head of a close
         part = connection.recv(1000)
-        assert part, said
-        said += part
+        assert part, received
+        received += part
     with suppress(ConnectionError):  # the server does not wait for the rest
         connection.sendall(frame(struct.pack("!H", 1000), 0x88))
-    said += answer(connection)
-    assert said.partition(b"\x88")[2][1:3] == struct.pack("!H", case[1])
+    received += answer(connection)
+    assert received.partition(b"\x88")[2][1:3] == struct.pack("!H", case[1])

@@ -20,11 +20,11 @@ async def test_a_foreign_task_an_unknown_one_and_no_id_at_all_get_the_same_bytes
     publish_change(nobodys, "PENDING")
     for session in ("", people.bob.session, people.clerk.session):
         async with connect(service, session=session) as client:
-            heard = set()
+            received = set()
             for ident in (foreign, nobodys, fresh_id(), "not-a-uuid"):
                 await client.send({"type": "subscribe", "id": 1, "topic": f"task:{ident}"})
-                heard.add(await client.socket.recv())
-            (text,) = heard
+                received.add(await client.socket.recv())
+            (text,) = received
             assert text == (
                 '{"type":"error","id":1,"code":"not_found",'
                 '"message":"no such task, or not for you"}'

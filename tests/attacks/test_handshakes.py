@@ -18,7 +18,7 @@ from tests.client.octets import HOST, frame, handshake
 from tests.client.over_http import request
 from tests.client.websocket import connect
 from tests.conftest import web_starter
-from tests.raw import DEADLINE, MIB, Web, answer, body, head, web_of
+from tests.raw import DEADLINE, MIB, Web, answer, body, head, upgrade, web_of
 from tests.until import until
 
 pytestmark = pytest.mark.integration
@@ -41,7 +41,7 @@ def impatient(impatient_web: tuple[Web, Neighbour]) -> Iterator[Web]:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "case",
     {
         "nothing": b"",
         "half a head": b"GET / HTTP/1.1\r\nHost: x",
@@ -50,10 +50,10 @@ def impatient(impatient_web: tuple[Web, Neighbour]) -> Iterator[Web]:
     ids=lambda case: case[0],
 )
 def test_a_request_that_stops_in_the_middle_is_cut(
-    impatient: Web, dial: Callable[..., socket.socket], said: tuple[str, bytes]
+    impatient: Web, dial: Callable[..., socket.socket], case: tuple[str, bytes]
 ) -> None:
     connection = dial(impatient)
-    connection.sendall(said[1])
+    connection.sendall(case[1])
     answer(connection)  # within `tests.raw.DEADLINE`; as shipped it takes Daphne a minute
 
 
@@ -131,20 +131,18 @@ def test_a_malformed_handshake_is_refused_without_internal_details(
     connection = dial(web)
     with suppress(ConnectionError):
         connection.sendall(handshake(web.port, header, path=path))
-    said = (head(connection) + body(connection)).decode("latin-1")
-    assert said.startswith("HTTP/1.1 400 "), said
-    assert "invalid literal" not in said
-    assert "window_bits" not in said
+    refusal = (head(connection) + body(connection)).decode("latin-1")
+    assert refusal.startswith("HTTP/1.1 400 "), refusal
+    assert "invalid literal" not in refusal
+    assert "window_bits" not in refusal
     assert "\x1b" not in service.web.log()
 
 
 def test_compression_is_not_negotiated(service: Any, dial: Callable[..., socket.socket]) -> None:
     web = web_of(service)
     connection = dial(web)
-    connection.sendall(handshake(web.port, "Sec-WebSocket-Extensions: permessage-deflate"))
-    said = head(connection)
-    assert said.startswith(b"HTTP/1.1 101 ")
-    assert b"extensions" not in said.lower()
+    answered = upgrade(connection, web, "Sec-WebSocket-Extensions: permessage-deflate")
+    assert b"extensions" not in answered.lower()
 
 
 def test_no_header_sets_the_root_path(service: Any) -> None:
@@ -155,7 +153,7 @@ def test_no_header_sets_the_root_path(service: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "case",
     {
         "a million empty fragments": frame(b"", 0x01) + frame(b"", 0x00) * 1_000_000,
         "an announced 10 GiB": b"\x81\xff" + struct.pack("!Q", 10 * 1024 * MIB) + bytes(4),
@@ -163,15 +161,14 @@ def test_no_header_sets_the_root_path(service: Any) -> None:
     ids=lambda case: case[0],
 )
 def test_a_message_over_the_servers_own_limit_is_closed_with_1009(
-    service: Any, dial: Callable[..., socket.socket], said: tuple[str, bytes]
+    service: Any, dial: Callable[..., socket.socket], case: tuple[str, bytes]
 ) -> None:
     web = web_of(service)
     connection = dial(web)
-    connection.sendall(handshake(web.port))
-    head(connection)
+    upgrade(connection, web)
     before = web.memory()
     with suppress(ConnectionError):
-        connection.sendall(said[1])
+        connection.sendall(case[1])
         connection.sendall(b"x" * 1000)
     assert struct.pack("!H", 1009) in answer(connection).partition(b"\x88")[2][:3]
     assert web.memory() - before < 16 * MIB

@@ -102,16 +102,16 @@ def test_no_request_is_answered_with_an_internal_error(
         given.pop("Origin", None)
     connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=DEADLINE)
     try:
-        asked = f"/realtime{where}?{quote(query.encode('utf-8', 'surrogatepass'))}"
-        connection.request(method, asked, body, {k: v.encode("latin-1") for k, v in given.items()})
+        target = f"/realtime{where}?{quote(query.encode('utf-8', 'surrogatepass'))}"
+        connection.request(method, target, body, {k: v.encode("latin-1") for k, v in given.items()})
         response = connection.getresponse()
-        said = response.read().decode()
+        answer = response.read().decode()
     finally:
         connection.close()
     assert response.status < 500
-    assert not INSIDE.search(said)
-    if response.headers["Content-Type"] == "application/json" and response.status >= 400 and said:
-        error = strict_json(said)["error"]
+    assert not INSIDE.search(answer)
+    if response.headers["Content-Type"] == "application/json" and response.status >= 400 and answer:
+        error = strict_json(answer)["error"]
         assert set(error) == {"code", "message"}
         assert error["code"] in set(ErrorCode)
 

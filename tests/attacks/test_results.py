@@ -72,7 +72,7 @@ async def test_a_result_that_the_backend_cannot_express_ends_the_task_as_stored(
     start_service: Callable[..., Any],
 ) -> None:
     service = start_service(WORKERS="1", CELERY_IMPORTS=unserializable_tasks.__name__)
-    heard, stored = {}, {}
+    delivered, stored = {}, {}
     async with connect(service) as client:
         for what in unserializable_tasks.MAKERS:
             task_id = fresh_id()
@@ -80,18 +80,18 @@ async def test_a_result_that_the_backend_cannot_express_ends_the_task_as_stored(
             await client.subscribe(topic, token=token_for(service, topic))
             unserializable_tasks.give.apply_async((what,), task_id=task_id)
             status = (await client.ending(topic))[-1]["status"]
-            heard[what] = status["state"], status["truncated"]
+            delivered[what] = status["state"], status["truncated"]
             stored[what] = unserializable_tasks.give.AsyncResult(task_id).state
             assert status["result"] is None
             assert bool(status["error"]) == (status["state"] == "FAILURE")
         assert await client.has_nothing()
-    assert {what: state for what, (state, _) in heard.items()} == stored
-    assert {what for what, (state, _) in heard.items() if state == "SUCCESS"} == {
+    assert {what: state for what, (state, _) in delivered.items()} == stored
+    assert {what for what, (state, _) in delivered.items() if state == "SUCCESS"} == {
         "one too deep for a parser",
         "bytes",
         "ten megabytes",
     }
-    assert all(truncated == (state == "SUCCESS") for state, truncated in heard.values())
+    assert all(truncated == (state == "SUCCESS") for state, truncated in delivered.values())
 
 
 def _sayable(value: Any) -> bool:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 @contextmanager
 def group_messages(url: str) -> Iterator[list[bytes]]:
     """Every message of every group, as it is on Redis."""
-    heard: list[bytes] = []
+    messages: list[bytes] = []
     with redis.Redis.from_url(url) as client, client.pubsub() as pubsub:
         pubsub.psubscribe("asgi*")
         stopped = threading.Event()
@@ -34,13 +34,13 @@ def group_messages(url: str) -> Iterator[list[bytes]]:
             # At the end, read what has arrived.
             while (message := pubsub.get_message(timeout=0.05)) or not stopped.is_set():
                 if message:
-                    heard.append(repr(message).encode())
+                    messages.append(repr(message).encode())
 
         thread = threading.Thread(target=listen)
         thread.start()
-        assert until(lambda: heard), "subscribed"
+        assert until(lambda: messages), "subscribed"
         try:
-            yield heard
+            yield messages
         finally:
             stopped.set()
             thread.join()
@@ -70,7 +70,7 @@ def everything_kept(url: str) -> str:
 
 async def run_all(service: Any, *tasks: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> list[str]:
     """Run tasks while a client is subscribed; return all that it and HTTP received."""
-    heard = []
+    answers = []
     async with connect(service) as client:
         for task, args, kwargs in tasks:
             task_id = fresh_id()
@@ -78,12 +78,12 @@ async def run_all(service: Any, *tasks: tuple[Any, tuple[Any, ...], dict[str, An
             token = token_for(service, topic)
             await client.subscribe(topic, token=token)
             task.apply_async(args, kwargs, task_id=task_id)
-            heard.append(repr(await client.ending(topic)))
-            heard.append(repr(await client.subscribe(topic, token=token)))
+            answers.append(repr(await client.ending(topic)))
+            answers.append(repr(await client.subscribe(topic, token=token)))
             for path in ("", "result/"):
                 answer = request(service, "GET", f"/realtime/tasks/{task_id}/{path}", token=token)
-                heard.append(answer.body.decode())
-    return heard
+                answers.append(answer.body.decode())
+    return answers
 
 
 async def test_arguments_locals_and_tracebacks_are_nowhere(
@@ -92,18 +92,18 @@ async def test_arguments_locals_and_tracebacks_are_nowhere(
     service = start_service(WORKERS="1", CELERY_IMPORTS=secretive_tasks.__name__)
     canary = f"canary-{secrets.token_hex(8)}"
     with group_messages(service.redis_url) as groups:
-        heard = await run_all(
+        answers = await run_all(
             service,
             (secretive_tasks.keep_secret, (canary,), {"also": {"secret": canary}}),
             (secretive_tasks.keep_result, (canary,), {}),
         )
-    told = "\n".join(heard)
-    assert "2 things are wrong" in told
-    assert "RETRY" in told
+    text = "\n".join(answers)
+    assert "2 things are wrong" in text
+    assert "RETRY" in text
     assert len(groups) >= 8
     assert service.redis is not None
     places = {
-        "frames and answers": told,
+        "frames and answers": text,
         "group messages": "\n".join(map(repr, groups)),
         "kept": everything_kept(service.redis_url),
         "the web process's log": log_so_far(service),
@@ -127,15 +127,15 @@ async def test_texts_of_a_task_are_shown_unless_the_function_removes_them(
         REALTIME='{"REDACT": "tests.policies.redact"}',
     )
     with group_messages(service.redis_url) as groups:
-        heard = await run_all(
+        answers = await run_all(
             service,
             (secretive_tasks.tell, ("the canary",), {}),
             (secretive_tasks.cry, ("the canary",), {}),
         )
-    told = "\n".join(heard)
+    sent = "\n".join(answers)
     for words in ("found the …", "not allowed: the …", '"the …"'):
-        assert words in told
-    for text in (told, "\n".join(map(repr, groups)), everything_kept(service.redis_url)):
+        assert words in sent
+    for text in (sent, "\n".join(map(repr, groups)), everything_kept(service.redis_url)):
         assert "canary" not in text
     assert "canary" not in log_so_far(service)
 

@@ -32,10 +32,10 @@ class Firefox:
         number = next(self._numbers)
         await self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
         async with asyncio.timeout(DEADLINE):
-            while (said := json.loads(await self._socket.recv())).get("id") != number:
+            while (message := json.loads(await self._socket.recv())).get("id") != number:
                 pass
-        assert said["type"] == "success", said
-        return said["result"]
+        assert message["type"] == "success", message
+        return message["result"]
 
     @asynccontextmanager
     async def visitor(self) -> AsyncIterator[None]:

@@ -101,8 +101,8 @@ async def test_a_foreign_page_gets_nothing_with_its_visitors_cookie(
             (f"/realtime/tasks/{task_id}/cancel/", "POST"),
             ("/realtime/tokens/", "POST"),
         ):
-            said = await page.evaluate(ASK, {"url": service.url + path, "method": method})
-            assert said == "refused: TypeError", "the page may not read it"
+            outcome = await page.evaluate(ASK, {"url": service.url + path, "method": method})
+            assert outcome == "refused: TypeError", "the page may not read it"
         async with page.expect_navigation():
             await page.evaluate(SUBMIT, f"{service.url}/realtime/tasks/{task_id}/cancel/")
         assert '"code": "forbidden"' in await page.inner_text("body")

@@ -164,9 +164,9 @@ async def test_retries_are_shown_with_their_time_and_end_well_or_badly(service, 
     for card, retries in [(recovers, 2), (fails, 3)]:
         states = seen[await card.get_attribute("data-id")]
         # The wait is random, and one of no time at all has no time to show.
-        told = [re.fullmatch(r"retrying( at \d\d:\d\d:\d\d)?", state) for state in states]
-        assert sum(match is not None for match in told) == retries, states
-        times += sum(match is not None and match[1] is not None for match in told)
+        matches = [re.fullmatch(r"retrying( at \d\d:\d\d:\d\d)?", state) for state in states]
+        assert sum(match is not None for match in matches) == retries, states
+        times += sum(match is not None and match[1] is not None for match in matches)
     assert times > 0
 
 

@@ -28,6 +28,11 @@ LIMIT = 200
 INSIDE = re.compile(r"Traceback|File \"|site-packages|\.py\b|Error\(")
 
 
+def position_in(frame: Frame) -> Frame:
+    """Return the position of an answer or an event, as a `since`."""
+    return {"epoch": frame["epoch"], "offset": frame["offset"]}
+
+
 class Conversation(ABC):
     """A client of one connection. Frames that arrive wait in order until a test asks for them."""
 

@@ -95,14 +95,14 @@ class Wire(asyncio.Protocol):
         #: The close code.
         self.closed: asyncio.Future[int] = loop.create_future()
         #: When data last came.
-        self.heard = time.monotonic()
+        self.received_at = time.monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        self.heard = time.monotonic()
+        self.received_at = time.monotonic()
         buffer = self._buffer
         buffer += data
         if not self.answered.done():
@@ -294,7 +294,7 @@ class Watcher(Reader):
         """Send a ping when the server is silent, and give up when it stays so."""
         pinged = False
         while not wire.closed.done():
-            silent = time.monotonic() - wire.heard
+            silent = time.monotonic() - wire.received_at
             limit = self._ping if self.is_open else HANDSHAKE
             if silent < limit:
                 pinged = False

@@ -30,9 +30,14 @@ FRAMES_PER_SECOND = 8
 class Addressed(Protocol):
     """What the clients need to know of a service."""
 
-    url: str
-    ws_url: str
-    data_dir: Any
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def ws_url(self) -> str: ...
+
+    @property
+    def data_dir(self) -> Any: ...
 
 
 class Client(Conversation):

@@ -11,12 +11,12 @@ from tests.faults.oracle import LOG_VARIABLE, Oracle, Truth, judge, write
 TRUTHS = {"a": Truth(10.0, "SUCCESS", 1)}
 
 
-def callbacks(*words, epoch="e"):
+def callbacks(*texts, epoch="e"):
     """Callbacks from "version:run.attempt:state[=result]"."""
     story = []
-    for word in words:
-        version, place, said = word.split(":")
-        state, _, result = said.partition("=")
+    for text in texts:
+        version, place, ending = text.split(":")
+        state, _, result = ending.partition("=")
         run, attempt = place.split(".")
         story.append(
             Callback(
@@ -46,14 +46,14 @@ def counts(found):
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("texts", "expected"),
     [
         (["1:1.0:PENDING", "2:1.0:STARTED", "3:1.0:SUCCESS=1"], {}),
         (["2:1.0:STARTED", "5:1.0:STALLED", "6:1.0:STARTED", "7:1.0:SUCCESS=1"], {"wrong": 1}),
         (["1:1.0:STARTED", "2:1.0:RETRY", "3:1.1:RECEIVED", "4:1.1:SUCCESS=1"], {}),
         (
             ["1:1.0:STARTED", "2:1.0:STALLED", "3:1.0:RECEIVED", "4:2.0:SUCCESS=1"],
-            {"wrong": 1},  # as above: nobody said that it may stall
+            {"wrong": 1},  # as above: the task was not allowed to stall
         ),
         (["1:1.0:STARTED", "2:2.0:STARTED", "3:2.0:SUCCESS=1"], {}),
         ([], {"lost": 1}),
@@ -69,8 +69,8 @@ def counts(found):
         (["1:1.0:SUCCESS=1", "2:2.0:STARTED"], {"lost": 1, "reordered": 1}),
     ],
 )
-def test_callbacks_are_compared_with_the_true_outcome(words, expected):
-    assert counts(verdict(callbacks(*words))) == expected
+def test_callbacks_are_compared_with_the_true_outcome(texts, expected):
+    assert counts(verdict(callbacks(*texts))) == expected
 
 
 def test_a_task_that_never_ended_is_wrong_and_not_lost():

@@ -7,8 +7,8 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +29,7 @@ from realtime.web.access.tokens import _salt, read_token
 from realtime.web.breaker import PAUSE, layer_breaker
 from realtime.web.paths import from_path, to_path
 from tests.client.over_http import request
+from tests.client.websocket import Client as SocketClient
 from tests.client.websocket import connect
 from tests.conftest import web_starter
 from tests.publishing import fresh_id, publish_change, secret_of, token_for
@@ -88,6 +89,22 @@ class Browser:
         return key
 
 
+@asynccontextmanager
+async def two_sessions(web: Any) -> AsyncIterator[tuple[Browser, SocketClient, SocketClient]]:
+    """Two sessions of one user: the first one's browser, and the subscribed client of each."""
+    name = f"user-{fresh_id()}"
+    browser, other = Browser(web), Browser(web)
+    for each in (browser, other):
+        each.sign_in(name)
+    async with (
+        connect(web, session=browser.session) as client,
+        connect(web, session=other.session) as others_client,
+    ):
+        for each in (client, others_client):
+            assert (await each.subscribe("user:me"))["type"] == "subscribed"
+        yield browser, client, others_client
+
+
 # Signing out (P11)
 
 
@@ -112,16 +129,7 @@ async def test_a_changed_password_closes_other_sessions_and_reconnects_this_one(
     webs: Callable[[str], Any], engine: str
 ) -> None:
     """Django gives this session another key, which its open pages do not have."""
-    name = f"user-{fresh_id()}"
-    browser, elsewhere = Browser(webs(engine)), Browser(webs(engine))
-    for each in (browser, elsewhere):
-        each.sign_in(name)
-    async with (
-        connect(browser.web, session=browser.session) as client,
-        connect(elsewhere.web, session=elsewhere.session) as other,
-    ):
-        for each in (client, other):
-            assert (await each.subscribe("user:me"))["type"] == "subscribed"
+    async with two_sessions(webs(engine)) as (browser, client, other):
         assert browser.ask("POST", "/change-password/").code == 200
         assert await client.close_code() == 1012
         assert await other.close_code() == 4501
@@ -133,19 +141,10 @@ async def test_a_changed_password_closes_other_sessions_and_reconnects_this_one(
 async def test_a_sign_out_keeps_the_users_other_sessions_open(
     webs: Callable[[str], Any],
 ) -> None:
-    name = f"user-{fresh_id()}"
-    here, elsewhere = Browser(webs("signed_cookies")), Browser(webs("signed_cookies"))
-    for browser in (here, elsewhere):
-        browser.sign_in(name)
-    async with (
-        connect(here.web, session=here.session) as first,
-        connect(elsewhere.web, session=elsewhere.session) as second,
-    ):
-        for client in (first, second):
-            await client.subscribe("user:me")
-        here.ask("POST", "/sign-out/")
-        assert await first.close_code() == 4501
-        assert await second.has_nothing()
+    async with two_sessions(webs("signed_cookies")) as (browser, client, other):
+        browser.ask("POST", "/sign-out/")
+        assert await client.close_code() == 4501
+        assert await other.has_nothing()
 
 
 @pytest.mark.integration
@@ -208,9 +207,9 @@ def test_a_leaked_token_cannot_renew_itself(webs: Callable[[str], Any]) -> None:
     web, topic = webs("db"), f"task:{fresh_id()}"
     publish_change(topic.removeprefix("task:"), "STARTED", owner="somebody")
     token = token_for(web, topic, "user:somebody")
-    for asked in ([topic], ["user:somebody"], [topic, "user:somebody"]):
-        answer = request(web, "POST", "/realtime/tokens/", token=token, body={"topics": asked})
-        assert answer.code in (401, 404), asked
+    for topics in ([topic], ["user:somebody"], [topic, "user:somebody"]):
+        answer = request(web, "POST", "/realtime/tokens/", token=token, body={"topics": topics})
+        assert answer.code in (401, 404), topics
 
 
 @pytest.mark.integration

@@ -36,7 +36,7 @@ def _answers(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/")
-        return connection.getresponse().status == 204
+        return connection.getresponse().status == 200
     except OSError:
         return False
     finally:

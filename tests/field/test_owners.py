@@ -149,8 +149,8 @@ async def test_an_owner_function_that_queries_the_database_means_nobody_on_the_e
 def test_a_user_without_an_owner_is_no_visitor() -> None:
     session = {VISITOR_KEY: "visitor-x"}
     with override_settings(REALTIME=BY_NAME):
-        asked: Any = SimpleNamespace(user=user("nobody"), session=session)
-        assert owner_of_request(asked, create=True) == ""
+        request: Any = SimpleNamespace(user=user("nobody"), session=session)
+        assert owner_of_request(request, create=True) == ""
 
 
 # A visitor signs in
@@ -296,10 +296,10 @@ async def test_the_middleware_continues_an_adoption_after_an_async_view(
     async def view(_request: Any) -> str:
         return "answer"
 
-    asked: Any = SimpleNamespace(user=user(), session=session)
+    request_: Any = SimpleNamespace(user=user(), session=session)
     middleware: Any = OwnerMiddleware(view)  # type: ignore[arg-type]
     with override_settings(REALTIME={"PREFIX": "adopting"}):
-        assert await middleware(asked) == "answer"
+        assert await middleware(request_) == "answer"
     assert session == {"_auth_user_id": "7"}
 
 
@@ -326,9 +326,9 @@ async def test_tokens_of_the_earlier_owner_end_when_an_id_is_published_again(
     made = time.time()
     until(lambda: time.time() > made + 0.002)  # the clocks count milliseconds
     publish(task_id, "tuesday", str(people.bob.key))
-    for method, asked in (("GET", path), ("GET", f"{path}result/"), ("POST", f"{path}cancel/")):
-        answer = request(service, method, asked, token=earlier)
-        assert answer.code in (401, 404), asked
+    for method, target in (("GET", path), ("GET", f"{path}result/"), ("POST", f"{path}cancel/")):
+        answer = request(service, method, target, token=earlier)
+        assert answer.code in (401, 404), target
     async with connect(service) as client:
         assert (await client.subscribe(topic, token=earlier))["code"] == "unauthorized"
         assert (await client.subscribe(topic, token=token_for(service, topic)))["snapshot"]

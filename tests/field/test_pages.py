@@ -234,8 +234,8 @@ async def test_25_expired_tasks_on_a_page_do_not_end_the_running_one(
     await tab.evaluate(
         "ids => { for (const id of ids) follow(id); }", [fresh_id() for _ in range(25)]
     )
-    told = await ended(tab, 20)
-    assert set(told.values()) == {"not_found"}
+    states = await ended(tab, 20)
+    assert set(states.values()) == {"not_found"}
     (tmp_path / "file").touch()
     await tab.wait_for_function("id => ended[id] === 'SUCCESS'", arg=task["id"])
     assert await tab.evaluate(OPEN) == 1
@@ -401,8 +401,8 @@ async def test_elements_survive_the_scripts_of_a_page(
     )
     await expect(elements).to_have_count(4)
     await expect(tab.locator('[state="STARTED"][connection="connected"]')).to_have_count(4)
-    asked = [json.loads(text) for text in sent[before:]]
-    assert {frame["topic"] for frame in asked} <= {f"task:{tasks[1]['id']}"}, asked
+    requests = [json.loads(text) for text in sent[before:]]
+    assert {frame["topic"] for frame in requests} <= {f"task:{tasks[1]['id']}"}, requests
     # Changed in a hurry: the last one counts.
     await elements.nth(3).evaluate(
         """(it, [one, two]) => {
@@ -443,8 +443,8 @@ async def test_an_element_uses_the_pages_language_and_is_read_aloud_seldom(
     element_text = element.locator('[data-part="text"]')
 
     def progress(current: int | None, message: str | None) -> None:
-        said = {"current": current, "total": 55, "message": message}
-        publish_change(task["id"], "PROGRESS", owner="", progress=said)
+        progress = {"current": current, "total": 55, "message": message}
+        publish_change(task["id"], "PROGRESS", owner="", progress=progress)
 
     for current in range(1, 31):
         await asyncio.to_thread(progress, current, None)
@@ -454,9 +454,9 @@ async def test_an_element_uses_the_pages_language_and_is_read_aloud_seldom(
     assert await element.get_by_role("progressbar").get_attribute("value") is None
     (tmp_path / "file").touch()
     await expect(element_text).to_have_text("erledigt")
-    said = await tab.evaluate("aloud")
-    assert said[-1] == "Einlesen: erledigt"
-    assert len(said) <= 5, said
+    texts = await tab.evaluate("aloud")
+    assert texts[-1] == "Einlesen: erledigt"
+    assert len(texts) <= 5, texts
 
 
 # P7

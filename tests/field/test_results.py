@@ -112,18 +112,20 @@ def test_an_ending_among_a_hundred_thousand_waiting_tasks_is_found_by_the_next_s
 def test_a_database_is_not_queried_for_every_waiting_task_by_its_id(
     backend: Any, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    searched: list[str] = []
     read = ending_search.stored_endings
-    monkeypatch.setattr(ending_search, "stored_endings", lambda ids: asked.extend(ids) or read(ids))
+    monkeypatch.setattr(
+        ending_search, "stored_endings", lambda ids: searched.extend(ids) or read(ids)
+    )
     monkeypatch.setattr(ending_search, "_ROTATION", 5)
     ids = [wait_for_publication(uuid()) for _ in range(40)]
     reconciler.reconcile()
-    assert set(asked) == set(ids)
+    assert set(searched) == set(ids)
     for _ in range(2):
-        asked.clear()
+        searched.clear()
         backend.store_result(ids[-1], 7, "SUCCESS")
         reconciler.reconcile()
-        assert len(asked) <= 6
+        assert len(searched) <= 6
     assert state_of(ids[-1]) == "SUCCESS"
 
 
@@ -298,13 +300,13 @@ class Stuck:
 
     def __init__(self) -> None:
         self.released = threading.Event()
-        self.asked_for = 0
+        self.call_count = 0
 
     def get_key_for_task(self, task_id: str) -> str:
         return task_id
 
     def mget(self, keys: list[str]) -> list[None]:
-        self.asked_for += 1
+        self.call_count += 1
         self.released.wait()
         return [None] * len(keys)
 
@@ -376,11 +378,12 @@ async def test_requests_for_results_are_answered_and_few_wait_for_a_backend_that
         answers = await asyncio.gather(
             *(client.get(f"/realtime/tasks/{task_id}/result/", headers=headers) for task_id in ids)
         )
+        waiting = backend.call_count  # after the release the other calls follow
     finally:
         backend.released.set()
         await get_store().close()
     assert {answer.status_code for answer in answers} == {503}
-    assert 1 <= backend.asked_for <= THREADS
+    assert 1 <= waiting <= THREADS
 
 
 # What a worker has received

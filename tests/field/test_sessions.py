@@ -38,6 +38,7 @@ from realtime.web.access import tokens as tokens_module
 from realtime.web.access.tokens import make_token
 from realtime.web.hub import Hub, get_hub
 from tests.client.over_http import request
+from tests.client.protocol import position_in
 from tests.client.session import SessionClient
 from tests.client.watcher import LoopThread
 from tests.client.websocket import connect
@@ -206,9 +207,9 @@ async def test_a_page_with_25_expired_ids_still_sees_its_running_task_end(
         codes = [(await client.subscribe(f"task:{fresh_id()}")) for _ in range(25)]
         assert [each["code"] for each in codes] == ["not_found"] * 20 + ["limit"] * 5
         assert all(1 <= each["retry_after"] <= 60 for each in codes[20:])
-        since = {"epoch": answer["epoch"], "offset": answer["offset"]}
+        since = position_in(answer)
         again = await client.subscribe(topic, since=since)
-        assert again["recovered"], "what was granted can be asked for again"
+        assert again["recovered"], "what was granted can be requested again"
         publish_change(running, "SUCCESS", owner=people.alice.key)
         assert (await client.event(topic))["status"]["state"] == "SUCCESS"
 
@@ -459,7 +460,7 @@ async def test_no_race_shows_the_first_owner_a_status_of_the_second(
         topic = f"task:{task_id}"
         await apublish(task_id, "monday", "7", "STARTED", "SUCCESS")
         answer = await first.ask("subscribe", topic=topic)
-        since = {"epoch": answer["epoch"], "offset": answer["offset"]}
+        since = position_in(answer)
         again = asyncio.create_task(apublish(task_id, "tuesday", "8", "STARTED"))
         await asyncio.sleep(random.random() / 100)
         first.post("subscribe", topic=topic, since=since)

@@ -26,6 +26,7 @@ from realtime.web.access.revocation import get_access_checker
 from realtime.web.access.tokens import make_token
 from realtime.web.hub import get_hub
 from realtime.web.paths import to_path
+from tests.client.protocol import position_in
 from tests.client.session import SessionClient
 from tests.conftest import using_redis
 from tests.field.test_store import Listener
@@ -100,8 +101,8 @@ class Party:
             page = await client.ask("page", topic="user:me", after=after, limit=200)
             self.seen.append(json.dumps(page))
             count, after = count + 1, page["next"]
-        asked = [f"user:{self.owner}", *(f"task:{task_id}" for task_id in self.ids[:3])]
-        own = {"Authorization": f"Bearer {make_token(asked)[0]}"}
+        topics = [f"user:{self.owner}", *(f"task:{task_id}" for task_id in self.ids[:3])]
+        own = {"Authorization": f"Bearer {make_token(topics)[0]}"}
         foreign = {"Authorization": f"Bearer {others_token}"}
         for task_id in (*self.ids[:3], *others_ids[:3]):
             answer = await client.ask("subscribe", topic=f"task:{task_id}")
@@ -132,7 +133,7 @@ async def test_two_tenants_with_equal_primary_keys_see_nothing_of_each_other(
     clean_redis: str, amount: Callable[[int, int], int], what: str
 ) -> None:
     enter, count = tenants_by(what, clean_redis), amount(60, 1000)
-    tenants, listeners, tokens, asked, events = [], [], {}, 0, 0
+    tenants, listeners, tokens, answers, events = [], [], {}, 0, 0
     for name in ("a", "b"):
         with enter(name):
             ids = [f"{name if what == 'owner' else 't'}{number}" for number in range(count)]
@@ -148,7 +149,7 @@ async def test_two_tenants_with_equal_primary_keys_see_nothing_of_each_other(
             received = await listener.received()
             assert len(received) == 2 * 3 * count
             tenant.seen += [event.text for event in received]
-            asked += await tenant.attack(other.ids, tokens[other.name])
+            answers += await tenant.attack(other.ids, tokens[other.name])
             events += len(received)
             await get_access_checker().close()
             await get_hub().close()
@@ -159,7 +160,7 @@ async def test_two_tenants_with_equal_primary_keys_see_nothing_of_each_other(
     for tenant, other in zip(tenants, reversed(tenants), strict=True):
         wrong += sum(f"of {other.name}" in text for text in tenant.seen)
         assert any(f"of {tenant.name}" in text for text in tenant.seen)
-    print(f"{what}: {wrong} of {events} events and {asked} answers were the other's")
+    print(f"{what}: {wrong} of {events} events and {answers} answers were the other's")
     assert wrong == 0
 
 
@@ -221,7 +222,7 @@ async def test_an_unusual_id_is_shown_cancelled_and_forgotten_like_any_other(
                 run["fields"] = {"result": json.dumps(trap)}
                 await accept(Change(state="SUCCESS", attempt=0, **common, **run))
                 assert (await http.get(f"{base}result/", headers=headers)).json() == trap
-                since = {"epoch": answer["epoch"], "offset": answer["offset"]}
+                since = position_in(answer)
                 again = await client.ask("subscribe", topic=topic, token=token, since=since)
                 assert [each["status"]["state"] for each in again["events"]][-1] == "SUCCESS"
                 path = f"/realtime/topics/{topic.partition(':')[0]}:{to_path(trap)}/"

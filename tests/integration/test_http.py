@@ -245,12 +245,12 @@ def test_a_user_gets_a_token_for_their_own_topics(service: Any, people: Any) -> 
 def test_no_token_is_made_for_a_forbidden_topic(service: Any, people: Any) -> None:
     foreign = fresh_id()
     publish_change(foreign, "PENDING", owner=people.alice.key)
-    asked = {
+    refusals = {
         "a foreign task": (f"task:{foreign}", 404, "not_found"),
         "an unknown task": (f"task:{fresh_id()}", 404, "not_found"),
         "another user": (f"user:{people.alice.key}", 404, "not_found"),
     }
-    for what, (topic, code, word) in asked.items():
+    for what, (topic, code, word) in refusals.items():
         answer = request(
             service,
             "POST",
@@ -384,7 +384,7 @@ def test_without_redis_it_is_alive_and_not_ready_and_shows_nothing_of_the_inside
 
     refused = on_the_socket()
     assert (refused["type"], refused["code"], refused["id"]) == ("error", "internal", 1)
-    for ref in (refused["ref"], error["ref"]):  # what is said can be found in the log
+    for ref in (refused["ref"], error["ref"]):  # the log has the reference of each answer
         assert until(lambda ref=ref: f"ref={ref}" in service.web.log())
 
     service.redis.start()

@@ -20,11 +20,11 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from project.processes import ROOT, free_port
-from tests.client.octets import HOST, frame, handshake
+from tests.client.octets import HOST, frame
 from tests.client.over_http import request
 from tests.client.websocket import connect
 from tests.publishing import fresh_id, publish_change, token_for
-from tests.raw import DEADLINE, MIB, Web, answer, head
+from tests.raw import DEADLINE, MIB, Web, answer, head, upgrade
 from tests.until import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -54,8 +54,7 @@ def pour(connection: socket.socket, data: bytes) -> int:
 
 def stuck(web: Web, connection: socket.socket, topic: str) -> None:
     """Connect and subscribe as a client that does not read."""
-    connection.sendall(handshake(web.port))
-    assert head(connection).startswith(b"HTTP/1.1 101 ")
+    upgrade(connection, web)
     token = token_for(web, topic)
     subscribe = {"type": "subscribe", "id": 1, "topic": topic, "token": token}
     connection.sendall(frame(json.dumps(subscribe).encode()))
@@ -92,10 +91,10 @@ def test_a_slow_reader_receives_the_reason_and_a_close_code_to_reconnect(
     stuck(web, connection, f"task:{task_id}")
     assert until(lambda: flood(task_id, 5) or web.logged("connection_slow"), DEADLINE)
     *_, closing, closed = answer(connection).rpartition(b'{"type":"closing"')
-    said, _, _ = closed.partition(b"}")
+    payload, _, _ = closed.partition(b"}")
     assert closing
-    assert json.loads(b'{"type":"closing"' + said + b"}")["code"] == 4001
-    assert b'"reconnect":true' in said
+    assert json.loads(b'{"type":"closing"' + payload + b"}")["code"] == 4001
+    assert b'"reconnect":true' in payload
     assert closed.endswith(b"\x88\x02" + struct.pack("!H", 4001))
 
 
@@ -184,7 +183,7 @@ async def application(scope, receive, send):
             if message["type"] == "lifespan.startup" and "fail" in sys.argv:
                 await send({"type": "lifespan.startup.failed", "message": "no wind"})
                 return
-            print("heard", message["type"], flush=True)
+            print("received", message["type"], flush=True)
             await send({"type": message["type"] + ".complete"})
     elif scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -198,11 +197,11 @@ def test_the_application_receives_startup_and_shutdown(
     start_web: Callable[..., Web],
 ) -> None:
     web = start_web([sys.executable, "-c", LIFESPAN])
-    assert until(lambda: web.logged("heard lifespan.startup"), DEADLINE)
-    assert not web.logged("heard lifespan.shutdown")
+    assert until(lambda: web.logged("received lifespan.startup"), DEADLINE)
+    assert not web.logged("received lifespan.shutdown")
     web.end()
     assert web.exit_code() == 0
-    assert until(lambda: web.logged("heard lifespan.shutdown"), DEADLINE)
+    assert until(lambda: web.logged("received lifespan.shutdown"), DEADLINE)
 
 
 def test_an_application_that_cannot_start_is_not_served(service: Any) -> None:

@@ -42,18 +42,7 @@ if sys.argv[2:]:
     rename(*sys.argv[2:])
 from realtime.server.options import Options
 from realtime.server.server import serve
-
-async def echo(scope, receive, send):
-    if scope["type"] == "http":
-        body = (await receive())["body"]
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": body})
-        return
-    while (message := await receive())["type"] != "websocket.disconnect":
-        if message["type"] == "websocket.connect":
-            await send({"type": "websocket.accept"})
-        else:
-            await send({**message, "type": "websocket.send"})
+from tests.echo import echo
 
 serve(echo, "127.0.0.1", int(sys.argv[1]), Options(max_body_bytes=1000))
 """

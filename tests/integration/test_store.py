@@ -29,6 +29,7 @@ from realtime.groups.layer import from_message, get_layer, group_of, group_prefi
 from realtime.groups.receiver import with_receiver
 from realtime.store import get_store
 from realtime.store import redis as redis_module
+from tests.client.protocol import DEADLINE
 from tests.until import auntil, until
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "acceptance.json").read_text())
@@ -127,8 +128,8 @@ async def test_memory_and_redis_agree_after_any_changes(clean_redis, seed):
             assert ask(in_redis) == ask(in_memory)
             assert outcome(in_redis, change) == outcome(in_memory, change), change
             owned = [await store.ownership("t") for store in (in_redis, in_memory)]
-            told = [each and (each.owner, each.since > 0) for each in owned]
-            assert told[0] == told[1], change
+            ownerships = [each and (each.owner, each.since > 0) for each in owned]
+            assert ownerships[0] == ownerships[1], change
     await in_redis.close()
 
 
@@ -420,17 +421,17 @@ def test_a_change_among_many_that_redis_refuses_is_raised_and_the_others_are_kep
 
 
 def test_only_a_task_that_was_only_published_is_withdrawn(store):
-    said = {"publication": "p", "owner": "42"}
+    origin = {"publication": "p", "owner": "42"}
     for task_id in ("waits", "runs"):
-        store.accept(Change(task_id=task_id, state="PENDING", **said))
-    store.accept(Change(task_id="runs", state="STARTED", run_id="a", begins=True, **said))
+        store.accept(Change(task_id=task_id, state="PENDING", **origin))
+    store.accept(Change(task_id="runs", state="STARTED", run_id="a", begins=True, **origin))
     assert not store.withdraw("waits", "q")
     assert not store.withdraw("runs", "p")
     assert not store.withdraw("none", "p")
     assert store.withdraw("waits", "p")
     assert store.status("waits") is None
     assert [status.task_id for status in store.statuses(Topic("user", "42"))] == ["runs"]
-    assert store.accept(Change(task_id="waits", state="PENDING", **said)) == 1
+    assert store.accept(Change(task_id="waits", state="PENDING", **origin)) == 1
 
 
 def test_dependents_of_a_run_are_stored_with_it(store):
@@ -522,8 +523,8 @@ async def test_a_store_that_went_back_continues_in_one_new_epoch(store, more):
     for change in others:
         await sync_to_async(store.accept)(change)
     # A client's position changes nothing, whatever it is.
-    said = await store.read(topic, Position(lost.position.epoch, 10**30))
-    assert (said.recovered, said.position) == (False, Position(lost.position.epoch, 1 + more))
+    reading = await store.read(topic, Position(lost.position.epoch, 10**30))
+    assert (reading.recovered, reading.position) == (False, Position(lost.position.epoch, 1 + more))
     found = await store.read_since(topic, lost)
     assert not found.recovered
     assert found.position.epoch != lost.position.epoch
@@ -593,7 +594,8 @@ async def test_every_event_reaches_a_real_layer_whole_and_in_order(store):
     versions = [await sync_to_async(store.accept)(change) for change in first]
     versions.append(store.accept(last))  # from the event loop itself, as an async view does
     assert versions == [1, 2, 3]
-    events = [from_message(await asyncio.wait_for(layer.receive(channel), 5)) for _ in range(2 * 3)]
+    async with asyncio.timeout(DEADLINE):
+        events = [from_message(await layer.receive(channel)) for _ in range(2 * 3)]
     for topic in ("task:t", "user:42"):
         mine = [event for event in events if event.topic == topic]
         assert [event.position.offset for event in mine] == [1, 2, 3]

@@ -15,7 +15,7 @@ import pytest
 from realtime.core.status import FIELDS
 from realtime.ownership import owned_by
 from tasks.imports import import_csv
-from tests.client.protocol import DEADLINE
+from tests.client.protocol import DEADLINE, position_in
 from tests.client.websocket import connect
 from tests.publishing import fresh_id, publish_change, publish_progress, token_for, user
 from tests.sample_tasks import retry_until
@@ -226,7 +226,7 @@ async def test_the_129th_subscription_is_refused_until_one_ends(
         assert (answer["type"], answer["code"]) == ("error", "limit")
         assert "128 subscriptions" in answer["message"]
         again = await client.subscribe(topics[5], token=tokens[0])
-        assert again["type"] == "subscribed", "one that stands may be asked for again"
+        assert again["type"] == "subscribed", "one that stands may be requested again"
         await client.ask("unsubscribe", topic=topics[0])
         assert (await client.subscribe(topics[128], token=tokens[1]))["type"] == "subscribed"
 
@@ -244,7 +244,7 @@ async def test_coming_back_gets_every_missed_event_in_order(service: Any, sessio
     publish_progress(task_id, 1, 2)
     publish_change(task_id, "SUCCESS", result="done")
     async with connect(service, session=session) as client:
-        since = {"epoch": before["epoch"], "offset": before["offset"]}
+        since = position_in(before)
         answer = await client.subscribe(topic, since=since)
         assert answer["recovered"] is True
         assert "snapshot" not in answer
@@ -325,7 +325,7 @@ async def test_recovery_works_on_the_topic_of_a_users_tasks(service: Any, people
     publish_change(first, "SUCCESS", owner=alice.key)
     publish_change(second, "PENDING", owner=alice.key)
     async with connect(service, session=alice.session) as client:
-        since = {"epoch": before["epoch"], "offset": before["offset"]}
+        since = position_in(before)
         answer = await client.subscribe("user:me", since=since)
         assert answer["recovered"] is True
         seen = [(e["status"]["task_id"], e["status"]["state"]) for e in answer["events"]]
@@ -343,9 +343,9 @@ async def test_every_key_of_the_status_is_there_from_the_first_change(
     async with connect(service, session=session) as client:
         (status,) = (await client.subscribe(f"task:{task_id}"))["snapshot"]
     assert tuple(status) == FIELDS
-    told = {"task_id": task_id, "state": "PENDING", "version": 1, "run": 1, "attempt": 0}
-    unsaid = {"truncated": False, "cancelling": False}
-    assert status == dict.fromkeys(FIELDS) | told | unsaid
+    set_keys = {"task_id": task_id, "state": "PENDING", "version": 1, "run": 1, "attempt": 0}
+    unset_keys = {"truncated": False, "cancelling": False}
+    assert status == dict.fromkeys(FIELDS) | set_keys | unset_keys
 
 
 async def test_text_of_a_task_arrives_as_it_was(service: Any, session: str) -> None:

@@ -23,6 +23,7 @@ from project.uploads import MAX_BYTES, MAX_FILES
 from realtime import Status
 from realtime.core import jsontext
 from realtime.core.status import compose
+from tests.statuses import running_status
 
 pytestmark = pytest.mark.django_db
 
@@ -34,21 +35,14 @@ def status(**fields):
     given = {
         "task_id": ID,
         "name": "tasks.imports.import_csv",
-        "state": "STARTED",
-        "version": 3,
-        "run": 1,
-        "attempt": 0,
-        "truncated": False,
-        "cancelling": False,
         "published_at": "2026-11-22T08:00:00.000Z",
     }
-    rest = dict.fromkeys(Status.__dataclass_fields__)
-    return Status(**(rest | given | fields))
+    return running_status(**(given | fields))
 
 
 @pytest.fixture
 def own_tasks(monkeypatch):
-    """The statuses of the visitor's tasks; put some in."""
+    """The statuses of the visitor's tasks: a list to which a test adds."""
     statuses = []
     monkeypatch.setattr(views, "tasks_of", lambda request: list(statuses))
     return statuses
@@ -104,12 +98,12 @@ def test_upload_is_stored_under_a_random_name_and_started(client, started):
     assert keywords == {"name": "<b>own.csv", "pace": 0.0}
 
 
-def test_script_gets_the_ids_of_what_was_started(client, started):
+def test_script_gets_the_ids_of_the_started_tasks(client, started):
     response = client.post("/start/rates/", {"outcome": "fails"}, **JSON)
     assert (response.status_code, response.json()) == (201, {"tasks": [ID]})
 
 
-def test_sample_needs_no_upload_and_slowness_has_a_bound(client, started):
+def test_sample_needs_no_upload_and_its_pace_is_limited(client, started):
     client.post("/start/thumbnails/", {"sample": "1", "slow": "1", "uploads": ""})
     [((paths,), keywords)] = started
     assert [Path(path).name for path in paths] == keywords["names"]
@@ -173,7 +167,7 @@ def test_files_that_are_too_large_together_are_refused(client, started):
     assert started == []
 
 
-def test_form_from_elsewhere_is_refused(started):
+def test_form_from_another_site_is_refused(started):
     response = Client(enforce_csrf_checks=True).post("/start/rates/", {"outcome": "fails"})
     assert response.status_code == 403
     assert started == []
@@ -196,10 +190,10 @@ def test_unknown_form_and_wrong_method_are_refused(client, started):
 
 
 def test_only_own_tasks_are_cancelled(client, own_tasks, monkeypatch):
-    asked = []
+    requested = []
 
     async def request_cancel(task_id):
-        asked.append(task_id)
+        requested.append(task_id)
 
     monkeypatch.setattr(views, "request_cancel", request_cancel)
     assert client.post("/cancel/", {"task": ID}).status_code == 404
@@ -207,7 +201,7 @@ def test_only_own_tasks_are_cancelled(client, own_tasks, monkeypatch):
     assert client.post("/cancel/", {"task": ID}).status_code == 303
     assert client.post("/cancel/", {"task": ID}, **JSON).status_code == 202
     assert client.post("/cancel/").status_code == 404
-    assert asked == [ID, ID]
+    assert requested == [ID, ID]
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -223,10 +217,10 @@ def test_every_state_has_a_text_and_only_unfinished_tasks_can_be_cancelled(
 
 @pytest.mark.parametrize("task_id", ["import-42", "a/b?c#d", 'a "quoted" id', "ä😀", "x" * 200])
 def test_a_task_with_any_id_is_shown_and_can_be_cancelled(client, own_tasks, monkeypatch, task_id):
-    asked = []
+    requested = []
 
     async def request_cancel(task_id):
-        asked.append(task_id)
+        requested.append(task_id)
 
     monkeypatch.setattr(views, "request_cancel", request_cancel)
     own_tasks.append(status(task_id=task_id))
@@ -234,7 +228,7 @@ def test_a_task_with_any_id_is_shown_and_can_be_cancelled(client, own_tasks, mon
         client.get("/").content.decode()
     )
     assert client.post("/cancel/", {"task": task_id}).status_code == 303
-    assert asked == [task_id]
+    assert requested == [task_id]
 
 
 @pytest.mark.parametrize("bad_rows", [5, "text", {"line": 1}, [None, 5, {"line": 1}], True])

@@ -22,6 +22,7 @@ from realtime import api as query
 from realtime.core.topics import Topic
 from realtime.web.access.tokens import read_token
 from realtime.web.translation import TEXTS, describe, translated_texts
+from tests.statuses import running_status
 
 ROOT = Path(__file__).resolve().parents[3]
 ID = "b6e5a2de-3a52-4a36-9d1f-0c4d0d6d6c11"
@@ -47,17 +48,7 @@ def a_request(**attributes: Any) -> Any:
 
 
 def status(**fields: Any) -> Status:
-    given = {
-        "task_id": ID,
-        "state": "STARTED",
-        "version": 3,
-        "run": 1,
-        "attempt": 0,
-        "truncated": False,
-        "cancelling": False,
-    }
-    rest: dict[str, Any] = dict.fromkeys(Status.__dataclass_fields__)
-    return Status(**(rest | given | fields))
+    return running_status(**{"task_id": ID, **fields})
 
 
 def attributes(page: str) -> dict[str, str]:
@@ -90,7 +81,9 @@ def test_the_client_alone_can_be_loaded() -> None:
     assert "/realtime/client.js" in render("{% realtime_script 'client' %}", a_request())
 
 
-@override_settings(STATIC_URL="static/")  # Django keeps it with the prefix, until it changes
+@override_settings(
+    STATIC_URL="static/"
+)  # Django caches it with the prefix, until the setting changes
 def test_the_addresses_are_under_the_sites_prefix() -> None:
     set_script_prefix("/app/")
     try:
@@ -102,7 +95,7 @@ def test_the_addresses_are_under_the_sites_prefix() -> None:
 
 def test_the_script_carries_the_nonce_of_the_pages_policy() -> None:
     class LazyNonce:
-        """As Django 6 has it: false until it is used."""
+        """A nonce as Django 6 makes it: false until it is used."""
 
         def __bool__(self) -> bool:
             return False
@@ -145,28 +138,28 @@ def test_the_configuration_has_the_texts_of_the_pages_language() -> None:
 
 
 class Store:
-    """Counts how often it is asked."""
+    """A store that counts its calls."""
 
     def __init__(self) -> None:
         self.of_visitor: list[Status] = []
-        self.asked = 0
+        self.call_count = 0
         self.is_away = False
 
     def status(self, task_id: str, *, owner: str) -> Status | None:
-        self.asked += 1
+        self.call_count += 1
         if self.is_away:
             raise ConnectionError
         assert owner == "visitor-1"
         return next((each for each in self.of_visitor if each.task_id == task_id), None)
 
     def statuses(self, _topic: Topic) -> list[Status]:
-        self.asked += 1
+        self.call_count += 1
         return list(self.of_visitor)
 
 
 @pytest.fixture
 def own_tasks(monkeypatch: pytest.MonkeyPatch) -> list[Status]:
-    """What the request's visitor has started; put some in."""
+    """The statuses of the visitor's tasks: a list to which a test adds."""
     store = Store()
     monkeypatch.setattr(query, "get_store", lambda: store)
     return store.of_visitor
@@ -212,9 +205,9 @@ def test_each_task_of_a_page_is_read_once_and_none_that_the_view_has_read(
     monkeypatch.setattr(query, "get_store", lambda: store)
     page = "{% for task in tasks %}{% task_progress task %}{% endfor %}"
     render(page, visitor, tasks=["t1", "t2", "t1", "another", "another"])
-    assert store.asked == 3
+    assert store.call_count == 3
     found = render(page, visitor, tasks=query.tasks_of(visitor))
-    assert (store.asked, found.count(' token="')) == (4, 50)
+    assert (store.call_count, found.count(' token="')) == (4, 50)
 
 
 def test_without_the_store_the_page_is_rendered_and_reads_once(
@@ -225,7 +218,7 @@ def test_without_the_store_the_page_is_rendered_and_reads_once(
     monkeypatch.setattr(query, "get_store", lambda: store)
     page = render("{% task_progress task %}{% task_progress 'another' %}", visitor, task=ID)
     assert attributes(page) == {"task-id": ID}
-    assert store.asked == 1
+    assert store.call_count == 1
 
 
 def test_no_task_at_all_shows_nothing(own_tasks: list[Status], visitor: Any) -> None:
@@ -270,7 +263,7 @@ def test_any_object_with_a_task_id_is_a_task(own_tasks: list[Status], visitor: A
     assert attributes(page) == {"task-id": ID}
 
 
-# Words
+# Texts
 
 
 CASES = json.loads((ROOT / "tests/cases/texts.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""A WebSocket's timeouts and failures; tests with a real server have the rest."""
+"""A WebSocket's timeouts and failures; its other cases are tested with a real server."""
 
 import asyncio
 import json
@@ -41,6 +41,18 @@ async def receive(connection):
     return json.loads(message["text"]) if "text" in message else message
 
 
+async def ask(connection, **frame):
+    """Send a frame; return the next frame."""
+    await connection.send_input({"type": "websocket.receive", "text": json.dumps(frame)})
+    return await receive(connection)
+
+
+async def subscribe(connection):
+    """Subscribe to a task by a token; return the answer."""
+    token = make_token(["task:a"])[0]
+    return await ask(connection, type="subscribe", id=1, topic="task:a", token=token)
+
+
 @pytest.fixture
 async def connection():
     """A connection and its consumer, after the welcome."""
@@ -74,21 +86,12 @@ async def test_a_connection_that_has_subscribed_may_be_silent(connection, ends):
     socket, consumer = connection
     assert consumer.session._idle is not None
     due = consumer.session._idle.when()
-    subscribe = {
-        "type": "subscribe",
-        "id": 1,
-        "topic": "task:a",
-        "token": make_token(["task:a"])[0],
-    }
-    await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
-    assert (await receive(socket))["type"] == "subscribed"
+    assert (await subscribe(socket))["type"] == "subscribed"
     if ends:
-        unsubscribe = {"type": "unsubscribe", "id": 2, "topic": "task:a"}
-        await socket.send_input({"type": "websocket.receive", "text": json.dumps(unsubscribe)})
-        assert (await receive(socket))["type"] == "unsubscribed"
+        answer = await ask(socket, type="unsubscribe", id=2, topic="task:a")
+        assert answer["type"] == "unsubscribed"
     await asyncio.sleep(due - asyncio.get_running_loop().time() + 0.01)
-    await socket.send_input({"type": "websocket.receive", "text": '{"type":"ping","id":3}'})
-    assert await receive(socket) == {"type": "pong", "id": 3}
+    assert await ask(socket, type="ping", id=3) == {"type": "pong", "id": 3}
 
 
 async def test_a_right_that_is_lost_while_subscribing_is_noticed():
@@ -107,9 +110,7 @@ async def test_a_right_that_is_lost_while_subscribing_is_noticed():
         return await join(*args)
 
     hub.subscribe = lose_and_join
-    subscribe = {"type": "subscribe", "id": 1, "topic": "task:hers"}
-    await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
-    answer = await receive(socket)
+    answer = await ask(socket, type="subscribe", id=1, topic="task:hers")
     assert (answer["type"], answer["code"]) == ("error", "not_found")
     assert (hub._watched, len(subscriptions)) == ({}, 0)
     await socket.send_input({"type": "websocket.disconnect", "code": 1000})
@@ -125,14 +126,7 @@ async def test_an_internal_error_shows_a_reference_alone(connection, caplog):
         raise RuntimeError("canary")
 
     consumer.session._hub.subscribe = fail
-    subscribe = {
-        "type": "subscribe",
-        "id": 1,
-        "topic": "task:a",
-        "token": make_token(["task:a"])[0],
-    }
-    await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
-    error = await receive(socket)
+    error = await subscribe(socket)
     assert (error["type"], error["code"], error["id"]) == ("error", "internal", 1)
     assert "canary" not in json.dumps(error)
     assert f"ref={error['ref']}" in caplog.text
@@ -145,8 +139,7 @@ async def test_an_empty_message_is_a_bad_request(connection, empty):
     await socket.send_input({"type": "websocket.receive", **empty})
     error = await receive(socket)
     assert (error["type"], error["code"]) == ("error", "bad_request")
-    await socket.send_input({"type": "websocket.receive", "text": '{"type":"ping","id":3}'})
-    assert await receive(socket) == {"type": "pong", "id": 3}
+    assert await ask(socket, type="ping", id=3) == {"type": "pong", "id": 3}
 
 
 async def test_a_server_that_refuses_the_code_1012_closes_with_one_that_lets_clients_reconnect():

@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -25,21 +26,28 @@ def test_a_call_that_comes_during_another_one_is_made_after_it():
     assert not calls
 
 
-def test_no_thread_waits_for_the_one_that_makes_the_calls():
-    calls, made = SerializedCalls(), []
+@contextmanager
+def blocked(calls):
+    """Let another thread make a call that ends with this block, and then the calls made in it."""
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow():
+    def block():
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(30)
 
-    thread = threading.Thread(target=calls.call, args=(slow,))
+    thread = threading.Thread(target=calls.call, args=(block,))
     thread.start()
-    assert begun.wait(10)
-    calls.call(made.append, 1)
-    assert made == []
+    assert begun.wait(30)
+    yield
     go_on.set()
-    thread.join(10)
+    thread.join(30)
+
+
+def test_no_thread_waits_for_the_one_that_makes_the_calls():
+    calls, made = SerializedCalls(), []
+    with blocked(calls):
+        calls.call(made.append, 1)
+        assert made == []
     assert made == [1]
 
 
@@ -139,18 +147,8 @@ def test_a_thread_makes_the_calls_of_other_threads_for_a_limited_time():
 
 def test_threads_that_add_many_calls_make_them_too():
     calls, made = SerializedCalls(), []
-    begun, go_on = threading.Event(), threading.Event()
-
-    def hold():
-        begun.set()
-        assert go_on.wait(30)
-
-    holder = threading.Thread(target=calls.call, args=(hold,))
-    holder.start()
-    assert begun.wait(10)
-    for number in range(70):
-        calls.call(made.append, number)  # none of these waits for ever
-    go_on.set()
-    holder.join()
+    with blocked(calls):
+        for number in range(70):
+            calls.call(made.append, number)  # none of these waits for ever
     assert until(lambda: not calls)
     assert made == list(range(70))
