@@ -115,7 +115,15 @@ class RedisStore(Store):
         def versions() -> Sequence[int]:
             found = self._with_owners(client, first, answers())
             for part in later:
-                found += self._with_owners(client, part, self._call_accept(client, part)())
+                refused = {
+                    change.task_id: each
+                    for change, each in zip(changes, found, strict=False)
+                    if isinstance(each, Exception)
+                }
+                # A refused change may be accepted later: the task's next one must not be before it.
+                sent = [change for change in part if change.task_id not in refused]
+                more = iter(self._with_owners(client, sent, self._call_accept(client, sent)()))
+                found += [refused.get(change.task_id) or next(more) for change in part]
             for each in found:
                 if isinstance(each, Exception):
                     raise each

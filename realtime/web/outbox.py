@@ -99,8 +99,8 @@ class Outbox:
     def __init__(self, sink: Sink, on_failure: Callable[[], Awaitable[None]]) -> None:
         settings = conf()
         self._sink = sink
-        #: Releases everything of the client, after the sink has raised.
-        self._on_failure = on_failure
+        #: Releases everything of the client, after the sink has raised. None once it is released.
+        self._on_failure: Callable[[], Awaitable[None]] | None = on_failure
         self._write = sink.write
         self._max_events = settings.MAX_OUTBOX_EVENTS
         self._max_bytes = settings.MAX_OUTBOX_BYTES
@@ -179,6 +179,7 @@ class Outbox:
     async def stop(self) -> None:
         """Send nothing more."""
         self._end()
+        self._on_failure = None  # it refers to the session, which refers to this
         if self._task not in (None, asyncio.current_task()):
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -277,7 +278,8 @@ class Outbox:
                 await self._sink.close(int(CloseCode.INTERNAL))
         except Exception as failure:  # noqa: BLE001 - transports fail in many ways
             logger.log(level, "close_failed error=%r", failure)
-        await self._on_failure()
+        if self._on_failure is not None:
+            await self._on_failure()
 
     async def _close_slow(self) -> None:
         logger.info("connection_slow")

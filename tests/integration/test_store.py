@@ -239,6 +239,27 @@ def test_an_error_in_a_batch_does_not_keep_the_changes_back_that_need_a_second_c
     assert (store.status("u").state, store.status("u").version) == ("SUCCESS", 3)
 
 
+def test_after_a_refused_change_of_a_batch_the_tasks_next_ones_are_not_sent(
+    clean_redis, monkeypatch
+):
+    store = get_store()
+    send = store._impatient.send
+    refusal = redis.exceptions.ReadOnlyError("You can't write against a read only replica.")
+
+    def refuse(script, calls):
+        monkeypatch.setattr(store._impatient, "send", send)
+        return lambda: [refusal for _ in calls]
+
+    monkeypatch.setattr(store._impatient, "send", refuse)
+    of_t, of_u = some_life("t"), some_life("u")
+    batch = [of_t[0], of_t[1], *of_u, of_t[2]]
+    with pytest.raises(redis.exceptions.ReadOnlyError):
+        store.send_all(batch)()
+    assert store.status("t") is None
+    assert store.status("u").state == "SUCCESS"
+    assert list(store.send_all(batch)()) == [1, 2, 0, 0, 0, 3]
+
+
 @pytest.mark.parametrize(
     "call",
     [

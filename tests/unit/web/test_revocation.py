@@ -200,6 +200,7 @@ async def test_after_a_close_the_next_handshake_waits_again(checker, monkeypatch
         joined.append(group)
 
     monkeypatch.setattr(layer, "group_add", late)
+    monkeypatch.setattr(revocation, "_JOIN_TIMEOUT", 30.0)
     await checker.start()
     assert joined == [access_group()]
 
@@ -214,6 +215,7 @@ async def test_the_first_handshake_waits_until_messages_are_received(checker, mo
         joined.append(group)
 
     monkeypatch.setattr(layer, "group_add", late)
+    monkeypatch.setattr(revocation, "_JOIN_TIMEOUT", 30.0)
     await checker.start()
     assert joined == [access_group()]
 
