@@ -38,9 +38,7 @@ end
 -- include record.lua
 -- include status.lua
 
--- A map of MessagePack is its size and its pairs: what all topics' messages share is packed once.
-local packed = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
-  'state', string.sub(record[AT.state], 2, -2), 'status', status)
+-- include message.lua
 local hash = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
 
 local k, topic, group, many, head_ttl = 4, 'task:' .. task_id, ARGV[14], false, ttl

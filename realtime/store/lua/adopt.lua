@@ -57,8 +57,7 @@ for i, task_id in ipairs(task_ids) do
     if call('ZSCORE', KEYS[from + LIST], task_id) then
       local life, version = record[AT._life], tonumber(record[AT.version])
       -- include status.lua
-      local packed = cmsgpack.pack('type', 'realtime.event', 'task_id', task_id,
-        'state', string.sub(record[AT.state], 2, -2), 'status', status)
+      -- include message.lua
       local hash = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
       local ttl_changed, head_ttl, had_life, had_version = false, UNFINISHED_TTL, nil, nil
       -- include apply.lua

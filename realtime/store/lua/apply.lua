@@ -9,7 +9,7 @@
 --        `had_life` and `had_version`: what the topic has of the task, nil for nothing. In the call
 --        that keeps the record, that is what the record had before.
 --        `topic`, `group`, `task_id`, `life`, `version`, `status`; `hash`, a number made of the
---        status, and `packed`, what the messages of all topics share; `name`, for a new epoch;
+--        status, and `packed`, see message.lua; `name`, for a new epoch;
 --        `ttl`, of the record, `ttl_changed` and `head_ttl`
 if had_life ~= life or had_version < version then
   local epoch, offset, digest = string.match(call('GET', KEYS[k]) or '', '^([^ ]+) (%d+) (%d+)$')
@@ -29,9 +29,11 @@ if had_life ~= life or had_version < version then
     call('LTRIM', KEYS[k + LOG], -MAX_HISTORY_EVENTS, -1)
   end
   call('EXPIRE', KEYS[k + LOG], HISTORY_TTL)
-  -- "\135" begins a map of seven pairs in MessagePack: four of them are packed already.
+  -- "\135" begins a map of seven pairs in MessagePack: see message.lua.
   call('PUBLISH', GROUP_PREFIX .. group,
-    "\135" .. cmsgpack.pack('topic', topic, 'epoch', epoch, 'offset', offset) .. packed)
+    "\135\165topic" .. struct.pack('>BI4', 219, #topic) .. topic
+      .. "\165epoch" .. struct.pack('>BI4', 219, #epoch) .. epoch
+      .. "\166offset" .. cmsgpack.pack(offset) .. packed .. status)
   if many then
     local is_new
     if had_life == life then
