@@ -28,9 +28,14 @@ from .reading import PAGE_BYTES
 #: The beginnings of the keys of a topic of many tasks, in the order that ``lists.lua`` describes.
 LIST_KEYS: Final = ("head", "log", "list", "expiry")
 
+#: The expiry of a task's keys is renewed once this part of the shortest one has passed. Renewals
+#: are three commands of a change.
+RENEWAL_PART: Final = 0.05
+
 #: The keys of a record that are read to show it, and those that are read with every change.
 _SHOWN: Final = (*FIELDS, "_extra", "_owner")
-_KEPT: Final = (*_SHOWN, "_rank", "_counter", "_run_id", "_publication", "_life")
+_OF_RULES: Final = "_rank _counter _run_id _publication _life _worker _renewed"
+_KEPT: Final = (*_SHOWN, *_OF_RULES.split())
 #: The number of each key of a record: a table by name, made with each call, would cost more than
 #: all that it is for.
 FIELD_NUMBERS: Final = {key: number for number, key in enumerate(_KEPT, 1)}
@@ -91,15 +96,17 @@ def _with_constants(script: str) -> str:
 
 
 def _constants() -> dict[str, str | int]:
-    settings, status = conf(), ",".join(f'"{key}":%s' for key in FIELDS)
+    settings = conf()
+    ttls = (settings.HISTORY_TTL, settings.RECORD_TTL, settings.UNFINISHED_TTL)
     return {
         "FIELDS": len(FIELDS),
-        "STATUS": f"{{{status}}}",
+        "STATUS": f"{{{_format(*FIELDS)}}}",
         "GROUP_PREFIX": group_prefix(),
         "RECORD_TTL": settings.RECORD_TTL,
         "UNFINISHED_TTL": settings.UNFINISHED_TTL,
         "MAX_HISTORY_EVENTS": settings.MAX_HISTORY_EVENTS,
         "HISTORY_TTL": settings.HISTORY_TTL,
+        "RENEWAL": int(RENEWAL_PART * min(ttls)),
         "MAX_LIST_TASKS": settings.MAX_LIST_TASKS,
         "PAGE_BYTES": PAGE_BYTES,
         "RUN_IDS_KEPT": RUN_IDS_KEPT,
@@ -109,6 +116,10 @@ def _constants() -> dict[str, str | int]:
         **{f"AT.{key}": number for key, number in FIELD_NUMBERS.items()},
         **{f"RANK.{name}": number for name, number in _RANKS.items()},
     }
+
+
+def _format(*keys: str) -> str:
+    return ",".join(f'"{key}":%s' for key in keys)
 
 
 def _in_lua(value: str | int) -> str:

@@ -31,7 +31,7 @@ end
 local task_id, life, version, status, topic = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local many, group, name, k = ARGV[6] == '1', 'group', ARGV[7], 4
 local packed, hash = cmsgpack.pack('task_id', task_id), #status
-local ttl, ttl_changed, head_ttl = 60, false, 60
+local ttl, ttl_changed, head_ttl, seconds, renews, lists = 60, false, 60, 0, true, true
 local had_life, had_version = string.match(
   call('HGET', KEYS[1], task_id) or '', '^([^ ]+) (%d+)$')
 had_version = tonumber(had_version)

@@ -37,7 +37,7 @@ end
 -- include decide.lua
 -- include record.lua
 -- include status.lua
-
+local state_text = record[AT.state]
 -- include message.lua
 local hash = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
 

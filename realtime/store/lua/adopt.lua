@@ -46,6 +46,7 @@ if #ARGV == 6 then
   return answer
 end
 
+local seconds = tonumber(call('TIME')[1])
 local task_ids, count = {unpack(ARGV, 7)}, 0
 for i, task_id in ipairs(task_ids) do
   local record_key = 11 + i
@@ -56,10 +57,12 @@ for i, task_id in ipairs(task_ids) do
     local ttl = math.max(call('TTL', KEYS[record_key]), 1)
     if call('ZSCORE', KEYS[from + LIST], task_id) then
       local life, version = record[AT._life], tonumber(record[AT.version])
+      local state_text = record[AT.state]
       -- include status.lua
       -- include message.lua
       local hash = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
-      local ttl_changed, head_ttl, had_life, had_version = false, UNFINISHED_TTL, nil, nil
+      local ttl_changed, head_ttl, renews, lists = false, UNFINISHED_TTL, true, true
+      local had_life, had_version = nil, nil
       -- include apply.lua
     else
       library().listed(k, task_id, ttl)

@@ -10,11 +10,13 @@
 --        that keeps the record, that is what the record had before.
 --        `topic`, `group`, `task_id`, `life`, `version`, `status`; `hash`, a number made of the
 --        status, and `packed`, see message.lua; `name`, for a new epoch;
---        `ttl`, of the record, `ttl_changed` and `head_ttl`
+--        `ttl`, of the record, `ttl_changed` and `head_ttl`; `seconds`, the time of Redis; `renews`,
+--        to renew the expiry of the log; `lists`, to add the task to a list that has lost it
 if had_life ~= life or had_version < version then
   local epoch, offset, digest = string.match(call('GET', KEYS[k]) or '', '^([^ ]+) (%d+) (%d+)$')
   -- A topic that was read before its task was known begins with it.
-  if not epoch or (not many and had_life ~= life and (had_life or offset ~= '0')) then
+  local anew = not epoch or (not many and had_life ~= life and (had_life or offset ~= '0'))
+  if anew then
     epoch, offset, digest = name, 0, 0
     call('DEL', KEYS[k + LOG]) -- nothing of an older count may stay
     if many then
@@ -25,16 +27,19 @@ if had_life ~= life or had_version < version then
   digest = (31 * tonumber(digest) + hash) % 2^32 -- as next_digest() of core/position.py
   call('SET', KEYS[k], string.format('%s %d %d', epoch, offset, digest), 'EX', head_ttl)
   -- Cut now and then: readers take no more than MAX_HISTORY_EVENTS.
-  if call('RPUSH', KEYS[k + LOG], status) >= MAX_HISTORY_EVENTS + 16 then
+  local length = call('RPUSH', KEYS[k + LOG], status)
+  if length >= MAX_HISTORY_EVENTS + 16 then
     call('LTRIM', KEYS[k + LOG], -MAX_HISTORY_EVENTS, -1)
   end
-  call('EXPIRE', KEYS[k + LOG], HISTORY_TTL)
+  if renews or length == 1 then
+    call('EXPIRE', KEYS[k + LOG], HISTORY_TTL)
+  end
   -- "\135" begins a map of seven pairs in MessagePack: see message.lua.
   call('PUBLISH', GROUP_PREFIX .. group,
     "\135\165topic" .. struct.pack('>BI4', 219, #topic) .. topic
       .. "\165epoch" .. struct.pack('>BI4', 219, #epoch) .. epoch
       .. "\166offset" .. cmsgpack.pack(offset) .. packed .. status)
-  if many then
+  if many and (lists or anew or had_life ~= life) then
     local is_new
     if had_life == life then
       is_new = call('ZADD', KEYS[k + LIST], 'NX', offset, task_id)
@@ -44,7 +49,7 @@ if had_life ~= life or had_version < version then
     if is_new == 1 then
       library().listed(k, task_id, ttl)
     elseif had_life ~= life or ttl_changed then
-      call('ZADD', KEYS[k + EXPIRY], call('TIME')[1] + ttl, task_id)
+      call('ZADD', KEYS[k + EXPIRY], seconds + ttl, task_id)
     end
   end
 end

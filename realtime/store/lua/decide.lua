@@ -17,10 +17,8 @@ local run, attempt = tonumber(record[AT.run] or '1'), tonumber(record[AT.attempt
 local kept_rank = tonumber(record[AT._rank] or '-1')
 local kept_counter = tonumber(record[AT._counter] or '0')
 local kept_run_id, kept_owner = record[AT._run_id] or '', record[AT._owner]
-local stalled, ended, kept_worker = known == '"STALLED"', kept_rank == RANK.TERMINAL, ''
-if stalled or kept_rank == RANK.RECEIVED then
-  kept_worker = call('HGET', KEYS[1], '_worker') or ''
-end
+local stalled, ended = known == '"STALLED"', kept_rank == RANK.TERMINAL
+local kept_worker = (stalled or kept_rank == RANK.RECEIVED) and record[AT._worker] or ''
 local had_rank, had_worker, was_known, had_life = kept_rank, kept_worker, known, record[AT._life]
 
 local changes = {}
@@ -104,7 +102,7 @@ elseif stalled and state == 'RECEIVED' and run_id == ''
   else -- delivered again, to another worker: its run begins a new one
     set(AT.state, '"RECEIVED"')
     worker = ARGV[12]
-    set_rare('_worker', worker)
+    set(AT._worker, worker)
   end
 elseif rank == RANK.CUSTOM and run_id == '' then
   -- Another process reports on the run: laid over it, in an order of its own.
@@ -178,6 +176,6 @@ else
   set(AT._counter, tostring(counter or 0))
   if ARGV[12] ~= '' or (state == 'RECEIVED' and known) then
     worker = ARGV[12]
-    set_rare('_worker', worker)
+    set(AT._worker, worker)
   end
 end

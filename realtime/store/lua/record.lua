@@ -3,8 +3,10 @@
 --
 -- Takes  what decide.lua gives
 -- Gives  `life`, `version`, and `had_version`, which it was; `ttl`, the seconds that the record is
---        kept, and `ttl_changed`; `owner`, and `owner_key` and `owner_group`, the first key and the
---        group of the owner's topic; nil for nobody
+--        kept, and `ttl_changed`; `seconds`, the time of Redis; `renews`, whether the expiry of the
+--        keys is renewed; `lists`, whether the task is added to a list that has lost it; `owner`, and
+--        `owner_key` and `owner_group`, the first key and the group of the owner's topic; nil for
+--        nobody
 -- Ends the script with owners whose topics' keys are missing, before anything is changed
 
 -- A publication names the owner; where none is known, the first change that knows an owner.
@@ -98,11 +100,21 @@ if new_life or not was_known then
   -- A value above 64 bytes (hash-max-listpack-value) makes it a hash table.
   set_rare('_table', string.rep(' ', 65))
 end
-call('HSET', KEYS[1], unpack(changes))
 local now_rank = tonumber(record[AT._rank])
 local over = now_rank == RANK.TERMINAL
+local time = call('TIME')
+local seconds, renewed = tonumber(time[1]), tonumber(record[AT._renewed] or '0')
+local renews = renewed > seconds or seconds - renewed >= RENEWAL
+if renews then
+  set(AT._renewed, time[1])
+end
+call('HSET', KEYS[1], unpack(changes))
 local ttl, ttl_changed = over and RECORD_TTL or UNFINISHED_TTL, over or ended
-call('EXPIRE', KEYS[1], ttl)
+if renews or ttl_changed then
+  call('EXPIRE', KEYS[1], ttl)
+end
+
+local lists = renews or ttl_changed or now_rank ~= had_rank
 
 -- The tasks that have not ended, by when they last began to wait or to run, by the clock of Redis.
 local function set_of(of_rank, of_worker)
@@ -126,7 +138,6 @@ if was_in ~= is_in or state == 'STALLED' or had_rank == RANK.RECEIVED or new_lif
     call('ZREM', KEYS[was_in], task_id)
   end
   if is_in then
-    local time = call('TIME')
-    call('ZADD', KEYS[is_in], time[1] + time[2] / 1e6, task_id)
+    call('ZADD', KEYS[is_in], seconds + time[2] / 1e6, task_id)
   end
 end
