@@ -98,9 +98,16 @@ def _with_constants(script: str) -> str:
 def _constants() -> dict[str, str | int]:
     settings = conf()
     ttls = (settings.HISTORY_TTL, settings.RECORD_TTL, settings.UNFINISHED_TTL)
+    # A report changes the keys between these parts: the state and the version, then the progress,
+    # then the time of the update.
+    before, middle = _format("task_id", "name"), _format("run", "attempt")
+    after = _format(*FIELDS[FIELDS.index("result") : FIELDS.index("updated_at")])
     return {
         "FIELDS": len(FIELDS),
         "STATUS": f"{{{_format(*FIELDS)}}}",
+        "STATUS_BEFORE": f'{{{before},"state":',
+        "STATUS_MIDDLE": f',{middle},"progress":',
+        "STATUS_AFTER": f',{after},"updated_at":',
         "GROUP_PREFIX": group_prefix(),
         "RECORD_TTL": settings.RECORD_TTL,
         "UNFINISHED_TTL": settings.UNFINISHED_TTL,

@@ -34,18 +34,18 @@ local function library()
   return {has = has, added = added, numbered = numbered, remove_tasks = remove_tasks, listed = listed}
 end
 
+-- A run's report on itself: what it has in common with the next one.
+local this_report = rank == RANK.CUSTOM and run_id ~= '' and state ~= '' and state ~= 'STALLED'
+  and ARGV[4] .. ' ' .. run_id .. ' ' .. publication
+if this_report then
+  -- include report.lua
+end
+
 -- include decide.lua
 -- include record.lua
 -- include status.lua
-local state_text = record[AT.state]
--- include message.lua
-local hash = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
-
-local k, topic, group, many, head_ttl = 4, 'task:' .. task_id, ARGV[14], false, ttl
-for number = 1, owner_key and 2 or 1 do
-  if number == 2 then
-    k, topic, group, many, head_ttl = owner_key, 'user:' .. owner, owner_group, true, UNFINISHED_TTL
-  end
-  -- include apply.lua
+if this_report then
+  -- include keep_report.lua
 end
-return version
+local state_text = record[AT.state]
+-- include topics.lua

@@ -102,6 +102,11 @@ if new_life or not was_known then
 end
 local now_rank = tonumber(record[AT._rank])
 local over = now_rank == RANK.TERMINAL
+if over and had_rank == RANK.CUSTOM then -- no report follows
+  for _, field in ipairs({'_report', '_before', '_middle', '_after'}) do
+    set_rare(field, '')
+  end
+end
 local time = call('TIME')
 local seconds, renewed = tonumber(time[1]), tonumber(record[AT._renewed] or '0')
 local renews = renewed > seconds or seconds - renewed >= RENEWAL
