@@ -79,7 +79,11 @@ for i = 18 + 2 * others, #ARGV, 2 do
   local field = ARGV[i - 1]
   local number = tonumber(field)
   if number then
-    set(number, ARGV[i])
+    -- Without a text a key has its first value, see status.lua: most keys of a task that starts.
+    local first = (number == AT.truncated or number == AT.cancelling) and 'false' or 'null'
+    if record[number] or ARGV[i] ~= first then
+      set(number, ARGV[i])
+    end
   else
     set_rare(field, ARGV[i])
     local extra = record[AT._extra] or ''
