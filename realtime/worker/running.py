@@ -15,6 +15,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Retry
 
 from realtime.core import jsontext
+from realtime.core.change import Dependent
 from realtime.core.jsontext import NULL
 from realtime.core.states import FAILURE, RETRY, REVOKED, STARTED, SUCCESS
 from realtime.core.status import ending
@@ -50,13 +51,16 @@ def _start(task: Any) -> None:
             return  # called by `apply()` inside a task, and so part of that task's run
         _stamp_eager(request, outer)
     header = header_of(request)
-    chord = chord_of(task.name, request.args, request.chord)
+    chain, chord = request.chain, chord_of(task.name, request.args, request.chord)
+    waiting: tuple[Dependent, ...] = ()
+    if chain or chord:
+        waiting = dependents_of(chain, chord, header_text(header, "publication"))
     run = Run(
         request,
         header,
         identity_fields(task.name, vars(request), header),
         redelivery_timeout=redelivery_timeout(task) if lease.name else 0,
-        dependents=dependents_of(request.chain, chord, header_text(header, "publication")),
+        dependents=waiting,
         is_pushed=is_pushed(task.name, task),
     )
     begin(run)

@@ -309,6 +309,8 @@ def begin(run: Run) -> None:
 def end(run: Run) -> None:
     """Leave a run that has ended."""
     _active.discard(run)
+    # The two refer to each other: only the garbage collector would free them.
+    vars(run.request).pop(_ATTRIBUTE, None)
     _entered.set(tuple(each for each in _entered.get() if each is not run))
 
 

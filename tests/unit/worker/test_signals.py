@@ -1,5 +1,7 @@
 """What the receivers read from messages and settings."""
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,7 @@ from realtime.conf import conf
 from realtime.worker.consuming import on_unknown
 from realtime.worker.delivery import redelivery_timeout
 from realtime.worker.messages import dependents_of
+from realtime.worker.runs import Run, begin, end
 
 app = Celery("messages", set_as_current=False)
 
@@ -85,3 +88,17 @@ def test_dependents_of_an_unknown_task_fail_with_it(monkeypatch, embed, ended):
     assert {change.state for change in changes} == {"FAILURE"}
     assert all("NotRegistered" in change.fields["error"] for change in changes)
     assert {change.owner for change in changes} == {"7"}
+
+
+def test_a_run_that_has_ended_is_freed_without_the_garbage_collector():
+    request = SimpleNamespace(id="t", retries=0)
+    gc.disable()
+    try:
+        run = Run(request, {}, {})
+        begin(run)
+        end(run)
+        freed = weakref.ref(run)
+        del run
+        assert freed() is None
+    finally:
+        gc.enable()
