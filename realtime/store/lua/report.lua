@@ -22,10 +22,11 @@ if kept[4] == had_version .. ' ' .. this_report and kept[3] == ARGV[11] and ARGV
   end
   had_version = tonumber(had_version)
   local version, owner = had_version + 1, ARGV[11]
-  local state_text = '"' .. state .. '"'
-  call('HSET', KEYS[1], 'state', state_text, 'version', version, 'progress', ARGV[18],
-    'updated_at', ARGV[20], '_counter', counter, '_report', version .. ' ' .. this_report)
-  local status = kept[5] .. state_text .. ',"version":' .. version .. kept[6] .. ARGV[18]
+  -- Once: to make a text of a number takes as long as a short command.
+  local version_text, state_text = string.format('%d', version), '"' .. state .. '"'
+  call('HSET', KEYS[1], 'state', state_text, 'version', version_text, 'progress', ARGV[18],
+    'updated_at', ARGV[20], '_counter', counter, '_report', version_text .. ' ' .. this_report)
+  local status = kept[5] .. state_text .. ',"version":' .. version_text .. kept[6] .. ARGV[18]
     .. kept[7] .. ARGV[20] .. '}'
   local had_life, life, ttl, ttl_changed, renews, lists = true, true, UNFINISHED_TTL, false, false, false
   local owner_key, owner_group = owner ~= '' and 6, ARGV[15]
