@@ -11,6 +11,7 @@
 --        `topic`, `group`, `task_id`, `life`, `version`, `status`; `hash`, a number made of the
 --        status, and `packed`, what the messages of all topics share; `name`, for a new epoch;
 --        `ttl`, of the record, `ttl_changed` and `head_ttl`
+-- Adds to `recent`, for recent.lua
 if had_life ~= life or had_version < version then
   local epoch, offset, digest = string.match(call('GET', KEYS[k]) or '', '^([^ ]+) (%d+) (%d+)$')
   -- A topic that was read before its task was known begins with it.
@@ -23,7 +24,9 @@ if had_life ~= life or had_version < version then
   end
   offset = tonumber(offset) + 1
   digest = (31 * tonumber(digest) + hash) % 2^32 -- as next_digest() of core/position.py
-  call('SET', KEYS[k], string.format('%s %d %d', epoch, offset, digest), 'EX', head_ttl)
+  local head = string.format('%s %d %d', epoch, offset, digest)
+  call('SET', KEYS[k], head, 'EX', head_ttl)
+  recent[#recent + 1] = head .. ' ' .. KEYS[k]
   -- Cut now and then: readers take no more than MAX_HISTORY_EVENTS.
   if call('RPUSH', KEYS[k + LOG], status) >= MAX_HISTORY_EVENTS + 16 then
     call('LTRIM', KEYS[k + LOG], -MAX_HISTORY_EVENTS, -1)
