@@ -16,10 +16,11 @@ from realtime.core.position import Head, Position
 
 from .record import new_name
 
-#: When the list has this length, it is cut to the next. Its elements have about 90 bytes each.
-MAX_RECENT: Final = 10_000
+#: When the list has this length, it is cut to the next. An element has about 140 bytes: the heads
+#: that one call has set, mostly of a task and of its owner.
+MAX_RECENT: Final = 6_000
 KEPT_RECENT: Final = 1_000
-#: Heads that one call returns, at most.
+#: Elements that one call returns, at most.
 _BATCH: Final = 1_000
 
 
@@ -27,7 +28,7 @@ class Mark(NamedTuple):
     """A place in the recent heads of a store."""
 
     epoch: str
-    #: Counts the heads since the list was begun.
+    #: Counts the elements since the list was begun.
     number: int
     #: What is there. It differs where the store went back and gave the number again.
     text: str
@@ -38,7 +39,7 @@ class Found(NamedTuple):
 
     #: None where there is no list: it was lost, or only earlier releases have written heads.
     newest: Mark | None
-    #: The head at the place and the next ones; none where the list does not have the place.
+    #: The element at the place and the next ones; none where the list does not have the place.
     texts: Sequence[str]
 
 
@@ -52,7 +53,7 @@ class Recent(NamedTuple):
 
 
 def texts_after(place: Mark, found: Found, most: int) -> Sequence[str] | None:
-    """Return the heads after a place; None if they are not known, or more than ``most``."""
+    """Return the elements after a place; None if they are not known, or more than ``most``."""
     if found.newest is None or found.newest.number - place.number > most:
         return None
     if not found.texts or found.texts[0] != place.text:
@@ -63,7 +64,7 @@ def texts_after(place: Mark, found: Found, most: int) -> Sequence[str] | None:
 async def read_recent(
     find: Callable[[Mark, int], Awaitable[Found]], mark: Mark | None, most: int, *, prefix: str = ""
 ) -> Recent:
-    """Return what changed since a mark, call by call; ``find`` returns a number of heads.
+    """Return what changed since a mark, call by call; ``find`` returns a number of elements.
 
     ``prefix`` stands before the name of each topic.
     """
@@ -75,12 +76,13 @@ async def read_recent(
         if texts is None or found.newest is None:
             return Recent(found.newest, None)
         for text in texts:
-            epoch, offset, digest, name = text.split(" ", 3)
-            heads[name.removeprefix(prefix)] = Head(Position(epoch, int(offset)), int(digest))
+            for line in text.split("\n"):
+                epoch, offset, digest, name = line.split(" ", 3)
+                heads[name.removeprefix(prefix)] = Head(Position(epoch, int(offset)), int(digest))
         most -= len(texts)
         if texts:
             place = Mark(place.epoch, place.number + len(texts), texts[-1])
-        if place.number >= found.newest.number:
+        if not texts or place.number >= found.newest.number:
             return Recent(place, heads)
 
 

@@ -241,9 +241,7 @@ class EarlierStore(RedisStore):
 
     def __init__(self):
         super().__init__()
-        self._accepting = Script(
-            self._accepting.source.replace("if recent[1] then", "if false then")
-        )
+        self._accepting = Script(self._accepting.source.replace("if recent then", "if false then"))
 
 
 async def test_beside_an_earlier_release_all_heads_are_compared(clean_redis, monkeypatch):

@@ -26,7 +26,7 @@ local call = redis.call
 local task_id, state, run_id, publication = ARGV[1], ARGV[2], ARGV[5], ARGV[9]
 local rank, name, others = tonumber(ARGV[3]), ARGV[13], tonumber(ARGV[16])
 
-local record_key, recent = 1, {}
+local record_key, recent = 1, nil
 
 -- Functions cost as much as a short command each time that the script makes them: only when needed.
 local function library()

@@ -11,7 +11,7 @@
 -- ARGV[7…] the tasks to move; none, to find them
 -- Returns  {how many tasks were moved, the next task, …}
 
-local call, recent = redis.call, {}
+local call, recent = redis.call, nil
 local function library()
   -- include lists.lua
   return {remove_tasks = remove_tasks, listed = listed}

@@ -26,7 +26,7 @@ if had_life ~= life or had_version < version then
   digest = (31 * tonumber(digest) + hash) % 2^32 -- as next_digest() of core/position.py
   local head = string.format('%s %d %d', epoch, offset, digest)
   call('SET', KEYS[k], head, 'EX', head_ttl)
-  recent[#recent + 1] = head .. ' ' .. KEYS[k]
+  recent = recent and recent .. '\n' .. head .. ' ' .. KEYS[k] or head .. ' ' .. KEYS[k]
   -- Cut now and then: readers take no more than MAX_HISTORY_EVENTS.
   if call('RPUSH', KEYS[k + LOG], status) >= MAX_HISTORY_EVENTS + 16 then
     call('LTRIM', KEYS[k + LOG], -MAX_HISTORY_EVENTS, -1)

@@ -9,7 +9,7 @@
 -- Returns  {task, …}: nothing was changed, and the call is to be repeated with these tasks' records in
 --          place of others; {} once it is done
 
-local call, recent, name = redis.call, {}, ARGV[2]
+local call, recent, name = redis.call, nil, ARGV[2]
 -- include lists.lua
 -- include expired.lua
 

@@ -13,7 +13,7 @@
 -- ARGV[5…] tasks
 -- Returns  {how many tasks were removed, the owner of one that is another owner's: left as it is}
 
-local call, recent, name = redis.call, {}, ARGV[2]
+local call, recent, name = redis.call, nil, ARGV[2]
 -- include lists.lua
 
 local withdrawn, removed, others = ARGV[3] == '1', {}, false
@@ -30,7 +30,7 @@ for i = 5, #ARGV do
   else
     removed[#removed + 1] = task_id
     call('DEL', KEYS[record], KEYS[record + 1], KEYS[record + 2])
-    recent[#recent + 1] = name .. ' 0 0 ' .. KEYS[record + 1] -- no hub has this head: all read the topic
+    recent = (recent and recent .. '\n' or '') .. name .. ' 0 0 ' .. KEYS[record + 1] -- no hub has this head: all read the topic
     call('ZREM', KEYS[5], task_id)
     call('ZREM', KEYS[6], task_id)
     if not withdrawn then

@@ -42,6 +42,6 @@ local function remove_tasks(k, task_ids, epoch)
   if offset then
     local head = epoch .. ' ' .. offset .. ' ' .. digest
     call('SET', KEYS[k], head, 'KEEPTTL')
-    recent[#recent + 1] = head .. ' ' .. KEYS[k]
+    recent = (recent and recent .. '\n' or '') .. head .. ' ' .. KEYS[k]
   end
 end

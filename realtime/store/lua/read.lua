@@ -18,7 +18,7 @@
 -- Returns  {epoch, offset, digest, "1" if recovered, owner, total, next, moved to, text, …};
 --          or {nil, task, …}: the call is to be repeated with these tasks' records in place of others
 
-local call, recent = redis.call, {}
+local call, recent = redis.call, nil
 -- include lists.lua
 -- include expired.lua
 
@@ -98,7 +98,7 @@ if ARGV[3] ~= '' and ARGV[3] == epoch then
     local head = string.format('%s %d %d', name, offset, digest)
     answer[1] = name
     call('SET', KEYS[1], head, 'KEEPTTL')
-    recent[1] = head .. ' ' .. KEYS[1]
+    recent = head .. ' ' .. KEYS[1]
     -- include recent.lua
     if not many and call('HGET', KEYS[3], '_life') then
       call('HSET', KEYS[3], '_life', ARGV[5])

@@ -1,16 +1,17 @@
 -- Append the heads that this call has set to the recent heads, which is the last key of every script
 -- that sets heads: hubs find the topics that have changed there.
 --
--- The list begins with its epoch and the number of heads that it had before and has no longer. It is
+-- The list begins with its epoch and the number of elements that it had before and has no longer. It is
 -- cut now and then, and expires at some time if it is not cut: a hub without its place in it compares
 -- all heads.
 --
--- Takes  `recent`, of each head its text, a space, and its key; `name`, for a new epoch
-if recent[1] then
-  local length = call('RPUSH', KEYS[#KEYS], unpack(recent))
-  if length == #recent or length > MAX_RECENT then
-    local epoch, before, kept = name, 0, recent
-    if length > #recent then
+-- Takes  `recent`, of each head its text, a space, and its key, and a line break between two; nil if
+--        there is none. `name`, for a new epoch
+if recent then
+  local length = call('RPUSH', KEYS[#KEYS], recent)
+  if length == 1 or length > MAX_RECENT then
+    local epoch, before, kept = name, 0, {recent}
+    if length > 1 then
       local header = call('LRANGE', KEYS[#KEYS], 0, 0)[1]
       epoch, before = string.match(header, '^([^ ]+) (%d+)$')
       before, kept = before + length - 1 - KEPT_RECENT, call('LRANGE', KEYS[#KEYS], -KEPT_RECENT, -1)

@@ -2,9 +2,9 @@
 --
 -- KEYS[1]  the recent heads
 -- ARGV[1]  the epoch of the place, or ""    ARGV[2]  its number, from 1
--- ARGV[3]  how many heads are returned, at most
--- Returns  {epoch, the newest number, the newest head, the head at the place, the next, …}; without the
---          heads from the place on if the list does not have it; {} where there is no list
+-- ARGV[3]  how many elements are returned, at most
+-- Returns  {epoch, the newest number, the newest element, the one at the place, the next, …}; without
+--          those from the place on if the list does not have it; {} where there is no list
 
 local call = redis.call
 local header = call('LRANGE', KEYS[1], 0, 0)[1]

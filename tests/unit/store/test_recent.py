@@ -59,6 +59,23 @@ async def test_changes_are_read_in_parts_and_the_newest_head_of_each_topic_is_re
     assert await read_recent(recent.find, mark, 2499) == Recent(answer.mark, None)
 
 
+async def test_an_element_has_the_heads_of_one_call_whatever_their_topics_are_named():
+    element = "e 1 2 realtime:head:task:a b\u2028c\nf 3 4 realtime:head:user:1"
+    newest = Mark("list", 1, element)
+
+    async def find(place, count):
+        return Found(newest, ["", element])
+
+    answer = await read_recent(find, Mark("list", 0, ""), 10, prefix="realtime:head:")
+    assert answer == Recent(
+        newest,
+        {
+            "task:a b\u2028c": Head(Position("e", 1), 2),
+            "user:1": Head(Position("f", 3), 4),
+        },
+    )
+
+
 async def test_a_place_that_was_cut_off_is_not_known():
     recent = RecentInMemory()
     recent.add("task:0", head(0))
