@@ -1,8 +1,8 @@
 """The cost of an idle socket: signed in, and subscribed to its own task.
 
 The memory is that of the process (RSS) minus its memory before the first socket, without the
-kernel's buffers. The CPU time of many sockets is measured for so long that each regular work happens:
-the servers' pings, and checks of positions and of rights.
+kernel's buffers. The CPU time of many sockets is measured for so long that the servers ping them,
+and check their positions and rights.
 """
 
 from __future__ import annotations

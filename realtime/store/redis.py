@@ -23,7 +23,7 @@ from .base import Store
 from .connection import SCHEMA, AsyncClient, Call, Client, check_schema
 from .keys import Keys, random_name
 from .reading import Ownership, Page, Reading, Running, Waiting
-from .recent import Found, Mark, Recent, read_recent
+from .recent import Found, Mark, Recent, found_in, read_recent
 from .scripts import load
 from .unfinished import Unfinished, chunks
 
@@ -372,11 +372,7 @@ class RedisStore(Store):
 
     async def _find_recent(self, place: Mark, count: int) -> Found:
         args = (place.epoch, place.number, count)
-        reply = await self._async().call(self._recent, [self._keys.recent], args)
-        if not reply:
-            return Found(None, ())
-        epoch, number, newest, *texts = reply
-        return Found(Mark(epoch, int(number), newest), texts)
+        return found_in(await self._async().call(self._recent, [self._keys.recent], args))
 
     async def expire(self, topics: Sequence[str]) -> None:
         for some in chunks([*map(Topic.parse, topics)]):

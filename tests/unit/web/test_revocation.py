@@ -288,7 +288,7 @@ async def test_only_changed_rows_withdrawable_rights_and_users_asked_about_are_l
             checker.joined(member)
         note_asked(asked.user)
         users["changing"] = b"changed"
-        checker.start()
+        await checker.start()
         for _ in range(3):
             for member in members[-2:]:
                 member.called.clear()
@@ -315,7 +315,7 @@ async def test_a_lookup_that_failed_is_repeated_though_the_rows_stay_the_same(us
         checker, member = AccessChecker(), Member("1")
         users["1"] = b"rows"
         get_registry().join(member)
-        checker.start()
+        await checker.start()
         async with asyncio.timeout(5):
             await member.called.wait()
         await checker.close()
