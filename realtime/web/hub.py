@@ -234,6 +234,9 @@ class Hub:
             self._start_recovery(watched)
         else:
             self._deliver(watched, event)
+            if not watched.can_change:
+                # Clients end their subscriptions at SUCCESS: verify soon that it is true.
+                self._rechecks.add(watched.name, RECHECKS[0])
 
     def _deliver(self, watched: WatchedTopic, item: Event | Reading) -> None:
         watched.advance(item)

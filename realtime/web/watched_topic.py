@@ -6,6 +6,7 @@ import asyncio
 
 from realtime.core.event import Event
 from realtime.core.position import Head, Position, Step, next_digest, step
+from realtime.core.states import SUCCESS
 from realtime.core.status import Status
 from realtime.core.topics import Topic
 from realtime.store.reading import Reading
@@ -86,3 +87,8 @@ class WatchedTopic:
     def is_unknown(self) -> bool:
         """Whether this is a task that was never published, or whose record had expired."""
         return not self.topic.has_list and not self.state
+
+    @property
+    def can_change(self) -> bool:
+        """Whether more events are likely; those of a task that has succeeded are rare."""
+        return self.topic.has_list or self.state != SUCCESS
