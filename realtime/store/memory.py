@@ -22,7 +22,7 @@ from realtime.groups.layer import get_layer, group_of, to_message
 
 from .base import Store
 from .reading import PAGE_BYTES, Ownership, Page, Reading, Running, Waiting
-from .recent import Mark, Recent, RecentInMemory, read_recent
+from .recent import Place, Recent, RecentInMemory, read_recent
 from .record import Log, Record, new_name
 
 
@@ -339,8 +339,8 @@ class MemoryStore(Store):
         logs = [self._logs.get(topic) for topic in topics]
         return [log.head if log else None for log in logs]
 
-    async def heads_since(self, mark: Mark | None, most: int) -> Recent:
-        return await read_recent(self._recent.find, mark, most)
+    async def heads_since(self, since: Place | None, most: int) -> Recent:
+        return await read_recent(self._recent.find, since, most)
 
     async def expire(self, topics: Sequence[str]) -> None:
         pass  # memory keeps everything

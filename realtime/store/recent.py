@@ -24,7 +24,7 @@ KEPT_RECENT: Final = 1_000
 _BATCH: Final = 1_000
 
 
-class Mark(NamedTuple):
+class Place(NamedTuple):
     """A place in the recent heads of a store."""
 
     epoch: str
@@ -38,7 +38,7 @@ class Found(NamedTuple):
     """What a store answers about a place in its recent heads."""
 
     #: None where there is no list: it was lost, or only earlier releases have written heads.
-    newest: Mark | None
+    newest: Place | None
     #: The element at the place and the next ones; none where the list does not have the place.
     texts: Sequence[str]
 
@@ -48,19 +48,19 @@ def found_in(reply: Sequence[Any]) -> Found:
     if not reply:
         return Found(None, ())
     epoch, number, newest, *texts = reply
-    return Found(Mark(epoch, int(number), newest), texts)
+    return Found(Place(epoch, int(number), newest), texts)
 
 
 class Recent(NamedTuple):
-    """What changed since a mark."""
+    """What changed since a place."""
 
     #: The newest place.
-    mark: Mark | None
+    place: Place | None
     #: The heads that were set, by topic, the newest of each; None where that is not known.
     heads: Mapping[str, Head] | None
 
 
-def texts_after(place: Mark, found: Found, most: int) -> Sequence[str] | None:
+def texts_after(place: Place, found: Found, most: int) -> Sequence[str] | None:
     """Return the elements after a place; None if they are not known, or more than ``most``."""
     if found.newest is None or found.newest.number - place.number > most:
         return None
@@ -70,13 +70,17 @@ def texts_after(place: Mark, found: Found, most: int) -> Sequence[str] | None:
 
 
 async def read_recent(
-    find: Callable[[Mark, int], Awaitable[Found]], mark: Mark | None, most: int, *, prefix: str = ""
+    find: Callable[[Place, int], Awaitable[Found]],
+    since: Place | None,
+    most: int,
+    *,
+    prefix: str = "",
 ) -> Recent:
-    """Return what changed since a mark, call by call; ``find`` returns a number of elements.
+    """Return what changed since a place, call by call; ``find`` returns a number of elements.
 
     ``prefix`` stands before the name of each topic.
     """
-    place = mark or Mark("", 0, "")
+    place = since or Place("", 0, "")
     heads: dict[str, Head] = {}
     while True:
         found = await find(place, _BATCH)
@@ -89,7 +93,7 @@ async def read_recent(
                 heads[name.removeprefix(prefix)] = Head(Position(epoch, int(offset)), int(digest))
         most -= len(texts)
         if texts:
-            place = Mark(place.epoch, place.number + len(texts), texts[-1])
+            place = Place(place.epoch, place.number + len(texts), texts[-1])
         if not texts or place.number >= found.newest.number:
             return Recent(place, heads)
 
@@ -108,13 +112,13 @@ class RecentInMemory:
         self._texts.append(f"{epoch} {offset} {digest} {topic}")
         self._number += 1
 
-    async def find(self, place: Mark, count: int) -> Found:
+    async def find(self, place: Place, count: int) -> Found:
         """Return what is at a place, and after it."""
         if not self._texts:
             return Found(None, ())
         index = place.number - (self._number - len(self._texts)) - 1
         known = place.epoch == self._epoch and index >= 0
         return Found(
-            Mark(self._epoch, self._number, self._texts[-1]),
+            Place(self._epoch, self._number, self._texts[-1]),
             list(islice(self._texts, index, index + count)) if known else (),
         )

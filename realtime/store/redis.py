@@ -23,7 +23,7 @@ from .base import Store
 from .connection import SCHEMA, AsyncClient, Call, Client, check_schema
 from .keys import Keys, random_name
 from .reading import Ownership, Page, Reading, Running, Waiting
-from .recent import Found, Mark, Recent, found_in, read_recent
+from .recent import Found, Place, Recent, found_in, read_recent
 from .scripts import load
 from .unfinished import Unfinished, chunks
 
@@ -367,10 +367,10 @@ class RedisStore(Store):
             client.wrote = time.monotonic()
         return [_head(text) if text else None for texts in found for text in texts]
 
-    async def heads_since(self, mark: Mark | None, most: int) -> Recent:
-        return await read_recent(self._find_recent, mark, most, prefix=self._keys.head(""))
+    async def heads_since(self, since: Place | None, most: int) -> Recent:
+        return await read_recent(self._find_recent, since, most, prefix=self._keys.head(""))
 
-    async def _find_recent(self, place: Mark, count: int) -> Found:
+    async def _find_recent(self, place: Place, count: int) -> Found:
         args = (place.epoch, place.number, count)
         return found_in(await self._async().call(self._recent, [self._keys.recent], args))
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Set
 from typing import Final, NamedTuple
 
 from realtime.core.position import Head
-from realtime.store.recent import Mark, Recent
+from realtime.store.recent import Place, Recent
 
 #: Each topic is compared once in so many checks, whatever the store lists. Redis may have dropped
 #: a head for want of memory, or somebody restored one: neither is listed.
@@ -32,7 +32,7 @@ class CheckPlan:
 
     def __init__(self) -> None:
         #: The place in the store's recent heads up to which all is known.
-        self.mark: Mark | None = None
+        self.place: Place | None = None
         self._number = 0
         #: Topics of which events came as messages since the last check.
         self._received: set[str] = set()
@@ -75,5 +75,5 @@ class CheckPlan:
         # Without the last check's list, an event may have been listed there.
         if self._listed_before is not None and plan.unlisted - different:
             self._all_until = self._number + UNLISTED_CHECKS
-        self.mark = recent.mark
+        self.place = recent.place
         self._listed_before = None if recent.heads is None else plan.listed.keys()

@@ -67,10 +67,10 @@ class HeadChecks:
         known = {name: each.head for name, each in self._watched.items()}
         received = plan.begin()
         try:
-            recent = await self._store.heads_since(plan.mark, len(known))
+            recent = await self._store.heads_since(plan.place, len(known))
         except Exception as error:  # noqa: BLE001 - stores fail in many ways
             self._on_failure(error)
-            recent = Recent(plan.mark, None)
+            recent = Recent(plan.place, None)
         else:
             self._on_answer()
         made = plan.make(known.keys(), received, recent)

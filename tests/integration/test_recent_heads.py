@@ -135,14 +135,14 @@ async def test_the_list_is_bounded_and_a_hub_whose_place_was_cut_off_compares_al
             watched = await join(hub, *(f"task:{number}" for number in range(40)))
             await begin("first")
             await hub._checks.check_changed()
-            mark = hub._checks._plan.mark
+            place = hub._checks._plan.place
             client.rpush(KEY, *(f"e {number} 0 realtime:head:x" for number in range(MAX_RECENT)))
             await begin("7")
             assert client.llen(KEY) == KEPT_RECENT + 1
             assert await reads_of(hub, monkeypatch) == 40
             await watched[7].until(lambda _: ("7", "STARTED") in watched[7].news)
-            after = hub._checks._plan.mark
-            assert (after.epoch, after.number) == (mark.epoch, mark.number + MAX_RECENT + 1)
+            after = hub._checks._plan.place
+            assert (after.epoch, after.number) == (place.epoch, place.number + MAX_RECENT + 1)
             assert client.ttl(KEY) > 0
             await begin("8")
             assert await reads_of(hub, monkeypatch) < 20, "its new place is known"

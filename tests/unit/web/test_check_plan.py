@@ -3,18 +3,18 @@
 import pytest
 
 from realtime.core.position import Head, Position
-from realtime.store.recent import Mark, Recent
+from realtime.store.recent import Place, Recent
 from realtime.web.check_plan import EVERY, UNLISTED_CHECKS, CheckPlan
 
 HEAD = Head(Position("e", 1), 7)
 TOPICS = [f"task:{number}" for number in range(200)]
-MARK = Mark("list", 1, "e 1 7 task:x")
+PLACE = Place("list", 1, "e 1 7 task:x")
 
 
 def check(plan, *listed, watched=TOPICS, different=(), known=True):
     """Make and end one check; return its plan."""
     received = plan.begin()
-    recent = Recent(MARK, dict.fromkeys(listed, HEAD) if known else None)
+    recent = Recent(PLACE, dict.fromkeys(listed, HEAD) if known else None)
     made = plan.make(watched, received, recent)
     plan.end(made, recent, set(different))
     return made
@@ -37,7 +37,7 @@ def test_listed_heads_are_compared_and_a_tenth_is_read(plan):
     made = check(plan, "task:1", "task:not watched")
     assert made.listed == {"task:1": HEAD}
     assert 0 < len(made.names) < len(TOPICS) / 4
-    assert plan.mark == MARK
+    assert plan.place == PLACE
 
 
 def test_every_topic_is_read_once_in_ten_checks_also_while_others_come_and_go(plan):

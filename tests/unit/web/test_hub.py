@@ -448,10 +448,10 @@ async def test_topics_that_do_not_change_are_compared_once_in_ten_checks(world, 
             compared[name].append(checks)
         return await real(names)
 
-    async def count(mark, most):
+    async def count(place, most):
         nonlocal checks
         checks += 1
-        return await since(mark, most)
+        return await since(place, most)
 
     monkeypatch.setattr(store, "heads", note)
     monkeypatch.setattr(store, "heads_since", count)
@@ -486,10 +486,10 @@ async def hub_checks(hub, store, monkeypatch, number):
     """Wait for the store's answers to some of the hub's checks."""
     since, count = store.heads_since, 0
 
-    async def counted(mark, most):
+    async def counted(place, most):
         nonlocal count
         count += 1
-        return await since(mark, most)
+        return await since(place, most)
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "heads_since", counted)
