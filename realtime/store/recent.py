@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from realtime.core.position import Head, Position
 
@@ -41,14 +41,6 @@ class Found(NamedTuple):
     newest: Place | None
     #: The element at the place and the next ones; none where the list does not have the place.
     texts: Sequence[str]
-
-
-def found_in(reply: Sequence[Any]) -> Found:
-    """Return what recent_since.lua answered."""
-    if not reply:
-        return Found(None, ())
-    epoch, number, newest, *texts = reply
-    return Found(Place(epoch, int(number), newest), texts)
 
 
 class Recent(NamedTuple):

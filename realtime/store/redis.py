@@ -23,7 +23,8 @@ from .base import Store
 from .connection import SCHEMA, AsyncClient, Call, Client, check_schema
 from .keys import Keys, random_name
 from .reading import Ownership, Page, Reading, Running, Waiting
-from .recent import Found, Place, Recent, found_in, read_recent
+from .recent import Place, Recent
+from .recent_in_redis import RecentInRedis, head_in
 from .scripts import load
 from .unfinished import Unfinished, chunks
 
@@ -43,11 +44,6 @@ _OWNER: Final = 4
 _TOTAL: Final = 5
 _NEXT: Final = 6
 _TEXTS: Final = 8
-
-
-def _head(text: str) -> Head:
-    epoch, offset, digest = text.split(" ")
-    return Head(Position(epoch, int(offset)), int(digest))
 
 
 def _impatience() -> float:
@@ -89,7 +85,7 @@ class RedisStore(Store):
         self._adopting = load("adopt.lua")
         self._finding_due = load("due.lua")
         self._expiring = load("expire.lua")
-        self._recent = load("recent_since.lua")
+        self._recent = RecentInRedis(self._keys)
         #: Only a task's own updates must not wait for a slow Redis.
         self._impatient = Client(_impatience)
         self._patient = Client(_patience)
@@ -365,14 +361,10 @@ class RedisStore(Store):
             check_schema(found.pop())
             found.pop()
             client.wrote = time.monotonic()
-        return [_head(text) if text else None for texts in found for text in texts]
+        return [head_in(text) if text else None for texts in found for text in texts]
 
     async def heads_since(self, since: Place | None, most: int) -> Recent:
-        return await read_recent(self._find_recent, since, most, prefix=self._keys.head(""))
-
-    async def _find_recent(self, place: Place, count: int) -> Found:
-        args = (place.epoch, place.number, count)
-        return found_in(await self._async().call(self._recent, [self._keys.recent], args))
+        return await self._recent.since(self._async(), since, most)
 
     async def expire(self, topics: Sequence[str]) -> None:
         for some in chunks([*map(Topic.parse, topics)]):

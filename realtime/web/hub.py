@@ -293,7 +293,10 @@ class Hub:
     # Recovering
 
     def _start_recovery(self, watched: WatchedTopic) -> None:
-        if watched.recovery is None and watched.head is not None:
+        if watched.recovery is not None:
+            # It may have read the topic already, before the change that was found now.
+            self._rechecks.add(watched.name, RECHECKS[0])
+        elif watched.head is not None:
             recovery = self._recover(watched, watched.head)
             watched.recovery = asyncio.get_running_loop().create_task(recovery)
 

@@ -482,6 +482,36 @@ async def test_an_event_that_the_store_did_not_list_lets_the_hub_compare_all_top
     assert hub._checks._plan._all_until > 100
 
 
+async def test_a_change_that_a_check_finds_during_a_recovery_is_delivered_after_it(
+    world, monkeypatch
+):
+    hub, store, layer = world
+    real, has_read, goes_on = store.read_since, asyncio.Event(), asyncio.Event()
+
+    async def slow(topic, head):
+        reading = await real(topic, head)
+        has_read.set()
+        await goes_on.wait()
+        return reading
+
+    with override_settings(REALTIME={**settings.REALTIME, "CHECK_INTERVAL": 1000.0}):
+        begin(store)
+        subscriber = await Subscriber().join(hub)
+        await at_rest(hub)
+        await hub._checks.check_changed()
+        layer.fault = lambda _message: []
+        monkeypatch.setattr(store, "read_since", slow)
+        progress(store, 1)
+        await hub._checks.check_changed()
+        async with asyncio.timeout(5):
+            await has_read.wait()
+        progress(store, 2)
+        await hub._checks.check_changed()
+        goes_on.set()
+        await subscriber.until(lambda received: len(received) == 2)
+    assert offsets(subscriber.received) == [2, 3]
+
+
 async def hub_checks(hub, store, monkeypatch, number):
     """Wait for the store's answers to some of the hub's checks."""
     since, count = store.heads_since, 0
