@@ -35,7 +35,8 @@ field: dev
 load: dev
 	@$(VENV) -m tests.load $(ARGS)
 
-# Measures everything in about half an hour; ARGS="--only delivery" selects some, ARGS=--write updates the docs.
+# Measures everything in some 40 minutes; ARGS="--only delivery" selects some, ARGS=--write updates the docs,
+# ARGS="--only idle --sockets 10000" measures so many idle sockets for a minute, beside two other ways.
 bench: benchenv
 	@CHROMIUM="$$($(PYTHON) scripts/browser.py chromium)" $(VENV) -m benchmarks $(ARGS)
 

@@ -31,6 +31,7 @@ class Size:
     seconds: float = 0.4  #: length of a round that ends by time
     calls: int = 300  #: publishes in a round
     quick: bool = False
+    sockets: int = 0  #: idle ones, in place of several numbers
 
 
 FULL = Size()

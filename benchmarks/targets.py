@@ -116,6 +116,12 @@ TARGETS = (
         *(40.0, 20.0, "{:.1f}".format),
     ),
     Target(
+        "10,000 idle sockets, % of a core",
+        "idle",
+        lambda table: table.median(peers.REALTIME, "CPU % of a core", "10000"),
+        *(5.0, 3.0, "{:.1f}".format),
+    ),
+    Target(
         "handshakes a second, against Daphne without sessions",
         "handshakes",
         _ratio("handshakes/s", peers.REALTIME, peers.PLAIN),

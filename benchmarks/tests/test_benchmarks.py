@@ -54,6 +54,22 @@ def test_the_quick_ratios_are_near_their_targets_and_the_exit_code_agrees() -> N
         assert value <= MARGIN * by_claim[match["claim"]].least, done.stdout
 
 
+@pytest.mark.integration
+def test_idle_sockets_are_measured_beside_the_tutorial_and_the_floor() -> None:
+    idle = [sys.executable, "-m", "benchmarks", "--quick", "--only", "idle", "--sockets", "60"]
+    done = subprocess.run(idle, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.stderr == ""
+    assert done.returncode == 0
+    cells = [
+        [cell.strip() for cell in line.strip("| ").split("|")] for line in done.stdout.splitlines()
+    ]
+    rows = {row[0]: row[1:] for row in cells if row[1:2] == ["60"]}
+    assert set(rows) == {peers.REALTIME, peers.TUTORIAL, peers.BARE}, done.stdout
+    for figures in rows.values():
+        assert len(figures) == 4
+        assert 0 <= float(figures[-1]) < 100
+
+
 @pytest.mark.parametrize("kept", RESULTS, ids=lambda path: path.stem)
 def test_the_page_has_the_measured_tables(kept: Path) -> None:
     table = Table.from_json(json.loads(kept.read_text(encoding="utf-8")))
@@ -139,7 +155,7 @@ def test_a_work_that_was_not_measured_has_no_verdict() -> None:
 def test_a_work_without_a_figure_of_this_service_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "measure", lambda chosen, quick: {"work": table()})
+    monkeypatch.setattr(command, "measure", lambda chosen, size: {"work": table()})
     monkeypatch.setattr(command, "TARGETS", [target(1)])
     assert command.main([]) == 1
     assert "NOT MEASURED" in capsys.readouterr().out
@@ -165,7 +181,7 @@ def test_no_target_is_met_if_a_figure_that_it_needs_is_missing(claimed: Target) 
 def test_one_missed_target_is_an_error(
     least: tuple[float, float], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "measure", lambda chosen, quick: {"work": table(20.0)})
+    monkeypatch.setattr(command, "measure", lambda chosen, size: {"work": table(20.0)})
     monkeypatch.setattr(command, "TARGETS", [target(each) for each in least])
     assert command.main([]) == code
 

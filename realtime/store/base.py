@@ -17,6 +17,7 @@ from realtime.core.status import Status
 from realtime.core.topics import Topic
 
 from .reading import Ownership, Page, Reading, Running, Waiting
+from .recent import Place, Recent
 
 
 class Store(abc.ABC):
@@ -149,6 +150,10 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def heads(self, topics: Sequence[str]) -> list[Head | None]:
         """Return each topic's head; None for a topic of which nothing is kept."""
+
+    @abc.abstractmethod
+    async def heads_since(self, since: Place | None, most: int) -> Recent:
+        """Return the heads that were set since an earlier answer's place, at most ``most``."""
 
     @abc.abstractmethod
     async def expire(self, topics: Sequence[str]) -> None:

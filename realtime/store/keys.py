@@ -26,6 +26,8 @@ class Keys:
         self._prefix = prefix
         self.running, self.waiting = f"{prefix}running", f"{prefix}waiting"
         self.leader, self.schema = f"{prefix}leader", f"{prefix}schema"
+        #: The last key of each script that sets heads.
+        self.recent = f"{prefix}recent"
         # Most changes have the task and the owner of an earlier change.
         self._task = lru_cache(maxsize=1024)(self._make_task)
         self._owner = lru_cache(maxsize=1024)(self._make_owner)
@@ -86,6 +88,7 @@ class Keys:
             args += (other, other_group)
         if owner.startswith(VISITOR):
             keys.append(self.moved(owner))
+        keys.append(self.recent)
         for field, text in change.fields.items():
             args += (FIELD_NUMBERS.get(field, field), text)
         if change.worker:
@@ -110,6 +113,7 @@ class Keys:
         if visitor:
             keys.append(self.moved(visitor))
         keys += map(self.record, task_ids)
+        keys.append(self.recent)
         digest: int | str = ""
         if isinstance(since, Head):
             since, digest = since

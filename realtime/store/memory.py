@@ -22,6 +22,7 @@ from realtime.groups.layer import get_layer, group_of, to_message
 
 from .base import Store
 from .reading import PAGE_BYTES, Ownership, Page, Reading, Running, Waiting
+from .recent import Place, Recent, RecentInMemory, read_recent
 from .record import Log, Record, new_name
 
 
@@ -32,6 +33,7 @@ class MemoryStore(Store):
         self._records: dict[str, Record] = {}
         self._logs: dict[str, Log] = {}
         self._moved: dict[str, str] = {}
+        self._recent = RecentInMemory()
         self._lock = threading.Lock()
         self._leases: dict[str, float] = {}
         self._leader = ("", 0.0)
@@ -91,7 +93,7 @@ class MemoryStore(Store):
         if new_life or had:
             record.owner_since = time.time()
         if had:
-            self._log(Topic(USER, had)).remove_tasks([change.task_id])
+            self._remove_tasks(had, [change.task_id])
         return True
 
     def _apply_all(self, task_id: str, record: Record) -> Iterator[Event]:
@@ -106,7 +108,9 @@ class MemoryStore(Store):
             return
         if not topic.has_list and log.is_of_another_life(task_id, record):
             log = self._logs[str(topic)] = Log()
-        yield log.append(str(topic), task_id, record)
+        event = log.append(str(topic), task_id, record)
+        self._recent.add(event.topic, log.head)
+        yield event
 
     def status(self, task_id: str, *, owner: str | None = None) -> Status | None:
         record = self._known().get(task_id)
@@ -211,9 +215,17 @@ class MemoryStore(Store):
         return True
 
     def _remove(self, task_id: str) -> None:
-        self._logs.pop(f"{TASK}:{task_id}", None)
+        topic = f"{TASK}:{task_id}"
+        self._logs.pop(topic, None)
+        self._recent.add(topic, None)
         if owner := self._records[task_id].owner:
-            self._log(Topic(USER, owner)).remove_tasks([task_id])
+            self._remove_tasks(owner, [task_id])
+
+    def _remove_tasks(self, owner: str, task_ids: Sequence[str]) -> None:
+        topic = Topic(USER, owner)
+        log = self._log(topic)
+        log.remove_tasks(task_ids)
+        self._recent.add(str(topic), log.head)
 
     def forget_owner(self, owner: str) -> int:
         with self._lock:
@@ -231,7 +243,7 @@ class MemoryStore(Store):
             log = self._log(Topic(USER, visitor))
             mine.sort(key=lambda task_id: log.tasks.get(task_id, 0))
             if self._moved.get(visitor) != owner or mine:
-                log.remove_tasks(mine)
+                self._remove_tasks(visitor, mine)
             self._moved[visitor] = owner
             for task_id in mine:
                 record = self._records[task_id]
@@ -273,6 +285,7 @@ class MemoryStore(Store):
             if epoch != log.epoch or not (offset > log.offset or other):
                 return self._read(topic, head.position, PAGE)
             log.restart()
+            self._recent.add(str(topic), log.head)
             record = None if topic.has_list else self._known().get(topic.ident)
             if record is not None:
                 record.life = new_name()
@@ -325,6 +338,9 @@ class MemoryStore(Store):
     async def heads(self, topics: Sequence[str]) -> list[Head | None]:
         logs = [self._logs.get(topic) for topic in topics]
         return [log.head if log else None for log in logs]
+
+    async def heads_since(self, since: Place | None, most: int) -> Recent:
+        return await read_recent(self._recent.find, since, most)
 
     async def expire(self, topics: Sequence[str]) -> None:
         pass  # memory keeps everything

@@ -23,6 +23,8 @@ from .base import Store
 from .connection import SCHEMA, AsyncClient, Call, Client, check_schema
 from .keys import Keys, random_name
 from .reading import Ownership, Page, Reading, Running, Waiting
+from .recent import Place, Recent
+from .recent_in_redis import RecentInRedis, head_in
 from .scripts import load
 from .unfinished import Unfinished, chunks
 
@@ -42,11 +44,6 @@ _OWNER: Final = 4
 _TOTAL: Final = 5
 _NEXT: Final = 6
 _TEXTS: Final = 8
-
-
-def _head(text: str) -> Head:
-    epoch, offset, digest = text.split(" ")
-    return Head(Position(epoch, int(offset)), int(digest))
 
 
 def _impatience() -> float:
@@ -88,6 +85,7 @@ class RedisStore(Store):
         self._adopting = load("adopt.lua")
         self._finding_due = load("due.lua")
         self._expiring = load("expire.lua")
+        self._recent = RecentInRedis(self._keys)
         #: Only a task's own updates must not wait for a slow Redis.
         self._impatient = Client(_impatience)
         self._patient = Client(_patience)
@@ -271,6 +269,7 @@ class RedisStore(Store):
         for task_id in task_ids:
             head, log, record = self._keys.of_topic(Topic(TASK, task_id))
             keys += (record, head, log)
+        keys.append(self._keys.recent)
         args = [owner, random_name(), *(withdraw or ("", "")), *task_ids]
         with self._patient.use() as client:
             count, other = self._forgetting.call(client, keys, args)
@@ -289,10 +288,10 @@ class RedisStore(Store):
         args = [visitor, owner, str(topic), group_of(str(topic)), random_name(), _MOVED]
         while True:
             with self._patient.use() as client:
-                _, *task_ids = self._adopting.call(client, keys, args)
+                _, *task_ids = self._adopting.call(client, [*keys, self._keys.recent], args)
                 if not task_ids:
                     return 0
-                records = map(self._keys.record, task_ids)
+                records = [*map(self._keys.record, task_ids), self._keys.recent]
                 moved, *_ = self._adopting.call(client, [*keys, *records], [*args, *task_ids])
             if moved:
                 return int(moved)
@@ -362,7 +361,10 @@ class RedisStore(Store):
             check_schema(found.pop())
             found.pop()
             client.wrote = time.monotonic()
-        return [_head(text) if text else None for texts in found for text in texts]
+        return [head_in(text) if text else None for texts in found for text in texts]
+
+    async def heads_since(self, since: Place | None, most: int) -> Recent:
+        return await self._recent.since(self._async(), since, most)
 
     async def expire(self, topics: Sequence[str]) -> None:
         for some in chunks([*map(Topic.parse, topics)]):
@@ -373,7 +375,8 @@ class RedisStore(Store):
     async def _expire(self, topic: Topic) -> None:
         task_ids: list[str] = []
         while True:
-            keys = [*self._keys.of_topic(topic), *map(self._keys.record, task_ids)]
+            records = map(self._keys.record, task_ids)
+            keys = [*self._keys.of_topic(topic), *records, self._keys.recent]
             args = [topic.ident, random_name(), *task_ids]
             task_ids = await self._async().call(self._expiring, keys, args)
             if not task_ids:

@@ -24,6 +24,7 @@ from realtime.core.status import FIELDS
 from realtime.groups.layer import group_prefix
 
 from .reading import PAGE_BYTES
+from .recent import KEPT_RECENT, MAX_RECENT
 
 #: The beginnings of the keys of a topic of many tasks, in the order that ``lists.lua`` describes.
 LIST_KEYS: Final = ("head", "log", "list", "expiry")
@@ -116,6 +117,8 @@ def _constants() -> dict[str, str | int]:
         "RENEWAL": int(RENEWAL_PART * min(ttls)),
         "MAX_LIST_TASKS": settings.MAX_LIST_TASKS,
         "PAGE_BYTES": PAGE_BYTES,
+        "MAX_RECENT": MAX_RECENT,
+        "KEPT_RECENT": KEPT_RECENT,
         "RUN_IDS_KEPT": RUN_IDS_KEPT,
         "PUBLICATIONS_KEPT": PUBLICATIONS_KEPT,
         "SENDERS_KEPT": SENDERS_KEPT,

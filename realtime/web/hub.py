@@ -8,7 +8,6 @@ the hub also compares its heads with the store's, and recovers what did not arri
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -16,7 +15,6 @@ from weakref import WeakKeyDictionary
 
 from redis.exceptions import ReadOnlyError
 
-from realtime.conf import conf
 from realtime.core.event import Event
 from realtime.core.logs import get_logger
 from realtime.core.position import Head, Position, Step, step
@@ -25,6 +23,7 @@ from realtime.groups.layer import from_message
 from realtime.store import get_store
 from realtime.store.reading import Reading
 
+from .head_checks import HeadChecks
 from .layer_link import Link
 from .recall import recall_quietly
 from .rechecks import Rechecks
@@ -39,9 +38,6 @@ logger = get_logger("realtime.hub")
 #: The layer does not wait for Redis to confirm that it joined a group: a topic just joined is
 #: checked again after these seconds.
 RECHECKS: Final = (0.25, 1.0)
-#: One of so many regular checks includes the topics whose task has succeeded: their next event, if
-#: any, is a new publication of the same id. Expired tasks are removed from lists as often.
-SUCCEEDED_EVERY: Final = 12
 #: Seconds between two calls of a store that does not answer.
 _PAUSE: Final = 0.5
 #: Seconds between two deliveries to a subscriber that raises, at most.
@@ -57,7 +53,14 @@ class Hub:
         self._store = get_store()
         self.link = Link(self._store, self)
         self._watched: dict[str, WatchedTopic] = {}
-        self._rechecks = Rechecks(lambda names: self._spawn(self._check(names)))
+        self._checks = HeadChecks(
+            self._store,
+            self._watched,
+            on_different=self._start_recovery,
+            on_answer=self._store_answered,
+            on_failure=self._store_failed,
+        )
+        self._rechecks = Rechecks(lambda names: self._spawn(self._checks.check(names)))
         self._is_started = False
         #: Whether the store answered the last call.
         self._store_answers = True
@@ -73,7 +76,7 @@ class Hub:
         if not self._is_started:
             self._is_started = True
             self.link.start_checks()
-            self._spawn(self._check_regularly())
+            self._spawn(self._checks.run())
             self._spawn(self._close_with_loop())
 
     async def subscribe(
@@ -219,22 +222,21 @@ class Hub:
         if watched.head is None or watched.recovery is not None:
             watched.defer(event)
             return
-        match step(watched.position, event.position):
-            case Step.DELIVER if watched.is_unknown:
-                watched.defer(event)  # only the store knows the task's owner
-                self._start_recovery(watched)
-            case Step.DELIVER:
-                self._deliver(watched, event)
-                if not watched.can_change:
-                    # Regular checks leave succeeded tasks out: verify this ending once.
-                    self._rechecks.add(watched.name, RECHECKS[0])
-            case Step.DROP:
-                # It is late or a duplicate; or this event or the one before it is forged; or the
-                # store went back and counts this offset again. Only a reading can show which.
+        following = step(watched.position, event.position)
+        if following is Step.DROP:
+            # It is late or a duplicate; or this event or the one before it is forged; or the
+            # store went back and counts this offset again. Only a reading can show which.
+            self._rechecks.add(watched.name, RECHECKS[0])
+            return
+        self._checks.note_event(watched.name)
+        if following is Step.GAP or watched.is_unknown:  # only the store knows the task's owner
+            watched.defer(event)
+            self._start_recovery(watched)
+        else:
+            self._deliver(watched, event)
+            if not watched.can_change:
+                # Clients end their subscriptions at SUCCESS: verify soon that it is true.
                 self._rechecks.add(watched.name, RECHECKS[0])
-            case Step.GAP:
-                watched.defer(event)
-                self._start_recovery(watched)
 
     def _deliver(self, watched: WatchedTopic, item: Event | Reading) -> None:
         watched.advance(item)
@@ -291,7 +293,10 @@ class Hub:
     # Recovering
 
     def _start_recovery(self, watched: WatchedTopic) -> None:
-        if watched.recovery is None and watched.head is not None:
+        if watched.recovery is not None:
+            # It may have read the topic already, before the change that was found now.
+            self._rechecks.add(watched.name, RECHECKS[0])
+        elif watched.head is not None:
             recovery = self._recover(watched, watched.head)
             watched.recovery = asyncio.get_running_loop().create_task(recovery)
 
@@ -330,45 +335,13 @@ class Hub:
 
     # Checking
 
-    async def _check_regularly(self) -> None:
-        """Check every topic that can still change, about every ``CHECK_INTERVAL`` seconds."""
-        number = 0
-        while True:
-            pause = conf().CHECK_INTERVAL * random.uniform(0.8, 1.2)  # noqa: S311
-            await asyncio.sleep(pause)
-            number += 1
-            if is_full := number % SUCCEEDED_EVERY == 0:
-                lists = [name for name, each in self._watched.items() if each.topic.has_list]
-                with suppress(Exception):  # the check below logs what is wrong with the store
-                    await self._store.expire(lists)
-            await self._check_all(succeeded=is_full)
-
     async def check_all(self) -> None:
         """Check every topic, after messages may have been lost."""
-        await self._check_all(succeeded=True)
+        await self._checks.check(tuple(self._watched))
 
-    async def _check_all(self, *, succeeded: bool) -> None:
-        watched = self._watched.items()
-        await self._check([name for name, each in watched if succeeded or each.can_change])
-
-    async def _check(self, names: Sequence[str]) -> None:
-        """Compare the heads of topics with the store's, and recover those that differ."""
-        while names := [name for name in names if name in self._watched]:
-            known = {name: self._watched[name].head for name in names}
-            try:
-                heads = await self._store.heads(names)
-            except Exception as error:  # noqa: BLE001 - stores fail in many ways
-                self._store_failed(error)
-                # Messages may have been lost meanwhile: check again as soon as it answers.
-                await asyncio.sleep(_PAUSE)
-                continue
-            self._store_answers = True
-            self.link.answer_count += 1
-            for name, head in zip(names, heads, strict=True):
-                watched = self._watched.get(name)
-                if watched is not None and watched.differs(known[name], head):
-                    self._start_recovery(watched)
-            return
+    def _store_answered(self) -> None:
+        self._store_answers = True
+        self.link.answer_count += 1
 
     def _store_failed(self, error: BaseException) -> None:
         if not self._is_started:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
@@ -113,8 +113,9 @@ class Registry:
         self._process = process
         self._connections: set[Connection] = set()
         self._by_user: dict[str, set[Connection]] = {}
-        #: Those with a user, in the order of the access checks.
-        self._signed_in: dict[Connection, None] = {}
+        #: Those with a user, in the order of the access checks; with the hash of the rows at the
+        #: last one, None where the next one decodes them.
+        self._signed_in: dict[Connection, bytes | None] = {}
         #: Whether the store answers, as the connections were last notified.
         self.store_available = True
 
@@ -166,11 +167,20 @@ class Registry:
         """Return the connections that have a user, the one checked longest ago first."""
         return self._signed_in.keys()
 
-    def mark_checked(self, connection: Connection) -> None:
-        """Put a connection last in the order of the checks."""
+    def put_last(self, connections: Iterable[Connection]) -> None:
+        """Put connections last in the order of the checks."""
+        for connection in connections:
+            if connection in self._signed_in:
+                self._signed_in[connection] = self._signed_in.pop(connection)
+
+    def row_hash(self, connection: Connection) -> bytes | None:
+        """Return the hash of the rows at the connection's last check."""
+        return self._signed_in.get(connection)
+
+    def set_row_hash(self, connection: Connection, row_hash: bytes | None) -> None:
+        """Set the hash of the rows at the connection's last check."""
         if connection in self._signed_in:
-            del self._signed_in[connection]
-            self._signed_in[connection] = None
+            self._signed_in[connection] = row_hash
 
     # Notifications
 

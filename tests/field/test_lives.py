@@ -403,7 +403,7 @@ async def test_a_result_read_while_the_id_changes_its_owner_reaches_no_other_use
 async def test_an_open_list_loses_a_task_whose_record_expires(
     clean_redis: str, open_client: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("realtime.web.hub.SUCCEEDED_EVERY", 2)
+    monkeypatch.setattr("realtime.web.head_checks.EXPIRE_EVERY", 2)
     await apublish("old", "monday", "7", "STARTED", "SUCCESS")
     await apublish("new", "monday", "7", "STARTED")
     client = await open_client(person(7))

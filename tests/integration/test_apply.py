@@ -23,7 +23,7 @@ TOPICS = (Topic("task", "t0"), Topic("user", "42"))
 #: apply.lua in a call of its own, as on a server that does not have the record: what the topic has
 #: of each task is in a hash beside it, KEYS[1].
 ALONE = """
-local call = redis.call
+local call, recent = redis.call, nil
 local function library()
   -- include lists.lua
   return {listed = listed}

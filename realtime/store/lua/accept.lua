@@ -7,7 +7,8 @@
 -- KEYS[2]  the running tasks                KEYS[3]  the waiting tasks
 -- KEYS[4]  the head of the task's topic     KEYS[5]  its log
 -- KEYS[6…] of each owner in ARGV, four keys of the owner's topic: see lists.lua
--- KEYS[#KEYS]  if ARGV[11] is a visitor: to whom the visitor's tasks were moved
+-- KEYS[#KEYS - 1]  if ARGV[11] is a visitor: to whom the visitor's tasks were moved
+-- KEYS[#KEYS]  the recent heads
 -- ARGV[1]  task id                          ARGV[2]  state, "" for a change that has none
 -- ARGV[3]  rank of the state                ARGV[4]  attempt, "" for the current one
 -- ARGV[5]  run id, or ""                    ARGV[6]  "1" if nothing of this run was accepted yet
@@ -25,7 +26,7 @@ local call = redis.call
 local task_id, state, run_id, publication = ARGV[1], ARGV[2], ARGV[5], ARGV[9]
 local rank, name, others = tonumber(ARGV[3]), ARGV[13], tonumber(ARGV[16])
 
-local record_key = 1
+local record_key, recent = 1, nil
 
 -- Functions cost as much as a short command each time that the script makes them: only when needed.
 local function library()

@@ -4,13 +4,14 @@
 -- KEYS[2]  the running tasks                KEYS[3]  the waiting tasks
 -- KEYS[4…] the four keys of the visitor's topic, KEYS[8…] those of the owner's: see lists.lua
 -- KEYS[12…] the records of the tasks in ARGV
+-- KEYS[#KEYS]  the recent heads
 -- ARGV[1]  the visitor                      ARGV[2]  the owner
 -- ARGV[3]  the owner's topic                ARGV[4]  its group
 -- ARGV[5]  a random name, for an epoch      ARGV[6]  tasks at a time
 -- ARGV[7…] the tasks to move; none, to find them
 -- Returns  {how many tasks were moved, the next task, …}
 
-local call = redis.call
+local call, recent = redis.call, nil
 local function library()
   -- include lists.lua
   return {remove_tasks = remove_tasks, listed = listed}
@@ -42,6 +43,7 @@ if #ARGV == 6 then
   end
   if #answer == 1 and not known then
     library().remove_tasks(from, {''}, name) -- a page that watches it learns that it moved
+    -- include recent.lua
   end
   return answer
 end
@@ -70,4 +72,5 @@ for i, task_id in ipairs(task_ids) do
   end
 end
 library().remove_tasks(from, task_ids, name)
+-- include recent.lua
 return {count}

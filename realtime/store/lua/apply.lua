@@ -12,6 +12,7 @@
 --        status, and `packed`, see message.lua; `name`, for a new epoch;
 --        `ttl`, of the record, `ttl_changed` and `head_ttl`; `seconds`, the time of Redis; `renews`,
 --        to renew the expiry of the log; `lists`, to add the task to a list that has lost it
+-- Adds to `recent`, for recent.lua
 if had_life ~= life or had_version < version then
   local epoch, offset, digest = string.match(call('GET', KEYS[k]) or '', '^([^ ]+) (%d+) (%d+)$')
   -- A topic that was read before its task was known begins with it.
@@ -25,7 +26,9 @@ if had_life ~= life or had_version < version then
   end
   offset = tonumber(offset) + 1
   digest = (31 * tonumber(digest) + hash) % 2^32 -- as next_digest() of core/position.py
-  call('SET', KEYS[k], string.format('%s %d %d', epoch, offset, digest), 'EX', head_ttl)
+  local head = string.format('%s %d %d', epoch, offset, digest)
+  call('SET', KEYS[k], head, 'EX', head_ttl)
+  recent = recent and recent .. '\n' .. head .. ' ' .. KEYS[k] or head .. ' ' .. KEYS[k]
   -- Cut now and then: readers take no more than MAX_HISTORY_EVENTS.
   local length = call('RPUSH', KEYS[k + LOG], status)
   if length >= MAX_HISTORY_EVENTS + 16 then

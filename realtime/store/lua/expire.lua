@@ -3,12 +3,13 @@
 --
 -- KEYS[1…] the four keys of the topic: see lists.lua
 -- KEYS[5…] the records of the tasks in ARGV
+-- KEYS[#KEYS]  the recent heads
 -- ARGV[1]  the owner that the topic is about  ARGV[2]  a random name, for an epoch
 -- ARGV[3…] tasks
 -- Returns  {task, …}: nothing was changed, and the call is to be repeated with these tasks' records in
 --          place of others; {} once it is done
 
-local call = redis.call
+local call, recent, name = redis.call, nil, ARGV[2]
 -- include lists.lua
 -- include expired.lua
 
@@ -18,6 +19,7 @@ for i = 3, #ARGV do
 end
 local _, removed, needed = remove_expired(1, ARGV[1], keys, 100)
 if removed > 0 then
-  remove_tasks(1, {''}, ARGV[2])
+  remove_tasks(1, {''}, name)
 end
+-- include recent.lua
 return needed or {}

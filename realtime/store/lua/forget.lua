@@ -6,13 +6,14 @@
 -- KEYS[1…] the four keys of an owner's topic: see lists.lua
 -- KEYS[5]  the running tasks                KEYS[6]  the waiting tasks
 -- KEYS[7…] of each task its record, and the head and the log of its topic
+-- KEYS[#KEYS]  the recent heads
 -- ARGV[1]  the owner, or ""                 ARGV[2]  a random name, for an epoch
 -- ARGV[3]  "1" to withdraw: only a task of which nothing is known but its publication
 -- ARGV[4]  … which must be this one; and nothing remains of the task
 -- ARGV[5…] tasks
 -- Returns  {how many tasks were removed, the owner of one that is another owner's: left as it is}
 
-local call = redis.call
+local call, recent, name = redis.call, nil, ARGV[2]
 -- include lists.lua
 
 local withdrawn, removed, others = ARGV[3] == '1', {}, false
@@ -29,6 +30,7 @@ for i = 5, #ARGV do
   else
     removed[#removed + 1] = task_id
     call('DEL', KEYS[record], KEYS[record + 1], KEYS[record + 2])
+    recent = (recent and recent .. '\n' or '') .. name .. ' 0 0 ' .. KEYS[record + 1] -- no hub has this head: all read the topic
     call('ZREM', KEYS[5], task_id)
     call('ZREM', KEYS[6], task_id)
     if not withdrawn then
@@ -40,6 +42,7 @@ for i = 5, #ARGV do
   end
 end
 if #removed > 0 and ARGV[1] ~= '' then
-  remove_tasks(1, removed, ARGV[2])
+  remove_tasks(1, removed, name)
 end
+-- include recent.lua
 return {#removed, others}

@@ -33,13 +33,15 @@ local function listed(k, task_id, ttl)
 end
 
 -- Remove tasks from a topic. Its log may have events of them, so the topic begins a new epoch and its
--- subscribers read it again. Offsets go on, since the list is sorted by them.
+-- subscribers read it again. Offsets go on, since the list is sorted by them. Adds to `recent`.
 local function remove_tasks(k, task_ids, epoch)
   call('ZREM', KEYS[k + LIST], unpack(task_ids))
   call('ZREM', KEYS[k + EXPIRY], unpack(task_ids))
   call('DEL', KEYS[k + LOG])
   local offset, digest = string.match(call('GET', KEYS[k]) or '', '^[^ ]+ (%d+) (%d+)$')
   if offset then
-    call('SET', KEYS[k], epoch .. ' ' .. offset .. ' ' .. digest, 'KEEPTTL')
+    local head = epoch .. ' ' .. offset .. ' ' .. digest
+    call('SET', KEYS[k], head, 'KEEPTTL')
+    recent = (recent and recent .. '\n' or '') .. head .. ' ' .. KEYS[k]
   end
 end

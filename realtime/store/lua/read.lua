@@ -8,6 +8,7 @@
 -- KEYS[1]  the topic's head                 KEYS[2]  its log
 -- KEYS[3]  the task's record; or, for a topic of many tasks, KEYS[1…4]: see lists.lua
 -- KEYS[5…] for many: if ARGV[9], to whom the visitor's tasks were moved; the records of ARGV[10…]
+-- KEYS[#KEYS]  the recent heads
 -- ARGV[1]  "1" for a topic of many tasks    ARGV[2]  the owner that such a topic is about
 -- ARGV[3]  epoch of the requested position, or ""
 -- ARGV[4]  offset of that position          ARGV[5]  a random name, for an epoch; "" for none
@@ -17,7 +18,7 @@
 -- Returns  {epoch, offset, digest, "1" if recovered, owner, total, next, moved to, text, …};
 --          or {nil, task, …}: the call is to be repeated with these tasks' records in place of others
 
-local call = redis.call
+local call, recent = redis.call, nil
 -- include lists.lua
 -- include expired.lua
 
@@ -93,8 +94,12 @@ if ARGV[3] ~= '' and ARGV[3] == epoch then
     went_back = missed < 0 or (whole and led_to ~= digest)
   end
   if went_back then
-    answer[1] = ARGV[5]
-    call('SET', KEYS[1], string.format('%s %d %d', ARGV[5], offset, digest), 'KEEPTTL')
+    local name = ARGV[5]
+    local head = string.format('%s %d %d', name, offset, digest)
+    answer[1] = name
+    call('SET', KEYS[1], head, 'KEEPTTL')
+    recent = head .. ' ' .. KEYS[1]
+    -- include recent.lua
     if not many and call('HGET', KEYS[3], '_life') then
       call('HSET', KEYS[3], '_life', ARGV[5])
     end

@@ -14,7 +14,7 @@ local owner, moved, changed_hands, claimed = kept_owner or '', false, false, fal
 if named or not kept_owner or (kept_owner == '' and ARGV[11] ~= '' and not kept_publication) then
   owner = ARGV[11]
   if string.sub(owner, 1, 8) == 'visitor-' then
-    moved = call('HGET', KEYS[#KEYS], 'owner')
+    moved = call('HGET', KEYS[#KEYS - 1], 'owner')
     owner = moved or owner
   end
   local had = kept_owner and (new_life or kept_owner ~= '')
@@ -52,7 +52,7 @@ if (owner ~= '' and not owner_key) or (leaves and not left_key) then
 end
 
 if moved then
-  call('EXPIRE', KEYS[#KEYS], UNFINISHED_TTL)
+  call('EXPIRE', KEYS[#KEYS - 1], UNFINISHED_TTL)
 end
 if changed_hands then
   set_rare('_owner_since', string.format('%d.%06d', unpack(call('TIME'))))

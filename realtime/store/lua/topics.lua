@@ -10,4 +10,5 @@ for number = 1, owner_key and 2 or 1 do
   end
   -- include apply.lua
 end
+-- include recent.lua
 return version

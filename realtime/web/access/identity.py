@@ -18,12 +18,19 @@ from channels.db import database_sync_to_async
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
-from django.utils import timezone
 
 from realtime.core.codes import CloseCode
 from realtime.ownership import is_signed_in
 from realtime.store.batching import Batcher
 
+from .rows import (
+    hash_of_rows,
+    put_row_hash,
+    read_row_hashes,
+    read_sessions,
+    row_of,
+    rows_decide,
+)
 from .sessions import put_fingerprint, session_of_handshake, session_store_class
 
 _App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -120,18 +127,45 @@ def find_users(scopes: Sequence[MutableMapping[str, Any]]) -> list[Any]:
     """Return the user of each scope's session, or the exception that the lookup raised.
 
     The rules are Django's for a request. Channels' own lookup ends a session that was begun under
-    one of ``SECRET_KEY_FALLBACKS``. Each scope also gets the fingerprint of its session.
+    one of ``SECRET_KEY_FALLBACKS``. Each scope also gets the fingerprint of its session, and the
+    hash of the rows by which its user was found.
     """
     keys = [scope["session"].session_key for scope in scopes]
     sessions = _load_sessions({key for key in keys if key})
     empty = _Session({}, None)
     found = [sessions.get(key, empty) for key in keys]
     for scope, key, each in zip(scopes, keys, found, strict=True):
-        put_fingerprint(scope, {} if isinstance(each, Exception) else each.content, key)
+        if isinstance(each, Exception):
+            put_fingerprint(scope, {}, key)
+        else:
+            put_fingerprint(scope, each.content, key)
+            put_row_hash(scope, each.row_hash)
     return [each if isinstance(each, Exception) else each.user or anonymous() for each in found]
 
 
 # At each later check
+
+
+def find_row_hashes(pairs: Sequence[tuple[Mapping[str, Any], Any]]) -> list[bytes | None]:
+    """Return for each pair of scope and user the hash of the rows that decide who the user is.
+
+    None where :func:`check_users` has to find out: nothing else has changed while the hash is the
+    same.
+    """
+    hashes: list[bytes | None] = [None] * len(pairs)
+    if not rows_decide():
+        return hashes
+    numbers, wanted = [], []
+    for number, (scope, user) in enumerate(pairs):
+        key = _or_error(_session_key, scope)
+        if key and isinstance(key, str):
+            numbers.append(number)
+            wanted.append((key, user.pk))
+    found = _or_error(read_row_hashes, wanted)
+    if not isinstance(found, Exception):  # what is wrong with the database is logged by the check
+        for number, each in zip(numbers, found, strict=True):
+            hashes[number] = each
+    return hashes
 
 
 def check_users(pairs: Sequence[tuple[Mapping[str, Any], Any]]) -> list[Any]:
@@ -187,13 +221,15 @@ class _Session(NamedTuple):
 
     content: Mapping[str, Any]
     user: Any
+    #: Of the rows that decided; None where more than they did, and for nobody.
+    row_hash: bytes | None = None
 
 
 def _load_sessions(keys: Set[str]) -> dict[str, _Session | Exception]:
     """Return these sessions with their users; the exception where a lookup raised one."""
     from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, get_user_model
 
-    contents = _load_contents(keys)
+    contents, texts = _load_contents(keys)
     to_python = get_user_model()._meta.pk.to_python  # noqa: SLF001
     users: dict[str, Any] = {}
     wanted: dict[Any, dict[str, Any]] = {}
@@ -211,20 +247,21 @@ def _load_sessions(keys: Set[str]) -> dict[str, _Session | Exception]:
     for backend, idents in wanted.items():
         known = _load_users(backend, set(idents.values()))
         users |= {key: known.get(ident) for key, ident in idents.items()}
-    return {key: _with_user(content, users.get(key)) for key, content in contents.items()}
+    return {
+        key: _with_user(content, users.get(key), texts.get(key))
+        for key, content in contents.items()
+    }
 
 
-def _load_contents(keys: Set[str]) -> dict[str, Any]:
+def _load_contents(keys: Set[str]) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """Return the data of sessions, decoded and, where a table has them, as stored."""
     from django.contrib.sessions.backends.db import SessionStore
 
     store = session_store_class()
     if store.load is not SessionStore.load:
-        return {key: _or_error(store(key).load) for key in keys}
-    alive = store.get_model_class().objects.filter(
-        session_key__in=keys, expire_date__gt=timezone.now()
-    )
-    found = {each.session_key: store().decode(each.session_data) for each in alive}
-    return {key: found.get(key, {}) for key in keys}
+        return {key: _or_error(store(key).load) for key in keys}, {}
+    texts = dict(read_sessions(keys))
+    return {key: store().decode(texts[key]) if key in texts else {} for key in keys}, texts
 
 
 def _load_users(path: str, idents: Set[Any]) -> dict[Any, Any]:
@@ -238,8 +275,14 @@ def _load_users(path: str, idents: Set[Any]) -> dict[Any, Any]:
     return {ident: user for ident, user in users.items() if backend.user_can_authenticate(user)}
 
 
-def _with_user(content: Any, user: Any) -> _Session | Exception:
-    return user if isinstance(user, Exception) else _Session(content, _verified(user, content))
+def _with_user(content: Any, user: Any, text: str | None) -> _Session | Exception:
+    if isinstance(user, Exception):
+        return user
+    verified = _verified(user, content)
+    if verified is None or text is None or not rows_decide():
+        return _Session(content, verified)
+    row = row_of(verified)
+    return _Session(content, verified, None if row is None else hash_of_rows(text, row))
 
 
 def _verified(user: Any, content: Any) -> Any:

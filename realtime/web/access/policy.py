@@ -26,6 +26,7 @@ from realtime.store import get_store
 from realtime.store.reading import Ownership
 from realtime.web.recall import arecall
 
+from .rows import note_asked
 from .tokens import Token, open_token
 
 logger = get_logger("realtime.access")
@@ -232,6 +233,7 @@ async def _has_right(user: Any, topic: Topic, owner: str | None) -> bool:
 async def _has_permission(user: Any, permission: str) -> bool:
     if not getattr(user, "is_staff", False):
         return False
+    note_asked(user)
     return bool(await database_sync_to_async(user.has_perm)(permission))
 
 
@@ -240,6 +242,7 @@ async def _can_subscribe(user: Any, requested: RequestedTopic) -> bool:
     path = conf().CAN_SUBSCRIBE
     if not path:
         return False
+    note_asked(user)
     try:
         decide = import_string(path)
         if inspect.iscoroutinefunction(decide):

@@ -3,15 +3,17 @@
 A message about a change may be lost, and a change may come without a signal
 (``QuerySet.update()``), so each connection of a signed-in user is checked once in
 ``ACCESS_INTERVAL`` seconds. One task checks all connections, in batches: a task for each would
-cost memory per socket, and a query to the database per connection.
+cost memory per socket, and a query to the database per connection. Most checks compare the rows of
+the session and the user with those of the last check, see ``rows.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -23,13 +25,17 @@ from realtime.core.logs import get_logger
 from realtime.groups.layer import access_group, get_layer
 from realtime.web.registry import Connection, get_registry
 
-from .identity import READ_AT, check_users
+from .identity import READ_AT, check_users, find_row_hashes
+from .rows import take_row_hash, was_asked
 from .signals import MESSAGE_TYPE
 
 logger = get_logger("realtime.access")
 
-#: Connections in one batch: all lookups wait for the one thread of the database.
+#: Connections whose sessions are decoded in one batch: all lookups wait for the one thread of the
+#: database.
 _BATCH: Final = 20
+#: Connections whose rows are compared in one batch.
+_ROWS: Final = 1000
 #: Seconds between two attempts to receive messages.
 _PAUSE: Final = 1.0
 #: Rounds of regular checks in ``ACCESS_INTERVAL``; each checks its share of the connections.
@@ -80,8 +86,10 @@ class AccessChecker:
     def joined(self, connection: Connection) -> None:
         """Use the messages about a connection that came during its handshake.
 
-        Its user was read before, and it was not in the registry yet.
+        Its user was read before, and it was not in the registry yet. Its first check compares the
+        rows with those of that lookup.
         """
+        self._registry.set_row_hash(connection, take_row_hash(connection.scope))
         read_at = connection.scope.get(READ_AT)
         if read_at is None:  # found by the project's own middleware
             read_at = asyncio.get_running_loop().time() - _HANDSHAKE
@@ -170,32 +178,73 @@ class AccessChecker:
             if count:
                 share -= count / len(signed_in)
             due = [each for each in islice(signed_in, count) if each not in self._urgent]
-            connections = [*(each for each in self._urgent if each in self._registry), *due]
+            urgent = [each for each in self._urgent if each in self._registry]
             self._urgent = {}
-            for start in range(0, len(connections), _BATCH):
+            await self._check_all(urgent)
+            for batch in _batches(due, _ROWS):
+                self._registry.put_last(batch)
                 try:
-                    await self._check(connections[start : start + _BATCH])
+                    changed = await self._find_changed(batch)
                 except Exception as error:  # noqa: BLE001 - the next check may succeed
                     logger.warning("access_check_failed error=%r", error)
+                else:
+                    await self._check_all(list(changed), changed)
 
-    async def _check(self, connections: Sequence[Connection]) -> None:
+    async def _find_changed(
+        self, connections: Sequence[Connection]
+    ) -> Mapping[Connection, bytes | None]:
+        """Return those whose access has to be checked, with the hash of their rows.
+
+        These are the ones whose rows have changed since their last check, and the ones whose rights
+        may have changed without that.
+        """
+        pairs = [(connection.scope, connection.user) for connection in connections]
+        hashes = await database_sync_to_async(find_row_hashes)(pairs)
+        return {
+            connection: row_hash
+            for connection, (_, user), row_hash in zip(connections, pairs, hashes, strict=True)
+            if row_hash is None
+            or row_hash != self._registry.row_hash(connection)
+            or connection.has_rights
+            or was_asked(user)
+        }
+
+    async def _check_all(
+        self,
+        connections: Sequence[Connection],
+        row_hashes: Mapping[Connection, bytes | None] = MappingProxyType({}),
+    ) -> None:
+        for batch in _batches(connections, _BATCH):
+            try:
+                await self._check(batch, row_hashes)
+            except Exception as error:  # noqa: BLE001 - the next check may succeed
+                logger.warning("access_check_failed error=%r", error)
+
+    async def _check(
+        self, connections: Sequence[Connection], row_hashes: Mapping[Connection, bytes | None]
+    ) -> None:
+        self._registry.put_last(connections)
         for connection in connections:
-            self._registry.mark_checked(connection)
+            # What is found now may be of other rows. Without a hash the next check finds out.
+            self._registry.set_row_hash(connection, None)
         pairs = [(connection.scope, connection.user) for connection in connections]
         results = await database_sync_to_async(check_users)(pairs)
         tasks = [
-            self._deliver(connection, each)
+            self._deliver(connection, each, row_hashes.get(connection))
             for connection, each in zip(connections, results, strict=True)
         ]
         # A connection may call CAN_SUBSCRIBE, which may be slow: the next batch does not wait.
         if deliveries := [task for task in tasks if task is not None]:
             await asyncio.wait(deliveries, timeout=_CONNECTION_TIMEOUT)
 
-    def _deliver(self, connection: Connection, result: Any) -> asyncio.Task[None] | None:
+    def _deliver(
+        self, connection: Connection, result: Any, row_hash: bytes | None
+    ) -> asyncio.Task[None] | None:
         """Call a connection with a result; no second time while it uses the last one."""
         if connection in self._deliveries and not isinstance(result, CloseCode):
             return None
-        task = asyncio.get_running_loop().create_task(_deliver(connection, result))
+        delivery = self._use_result(connection, result, row_hash)
+        task = asyncio.get_running_loop().create_task(delivery)
         self._deliveries[connection] = task
         task.add_done_callback(lambda done: self._delivered(connection, done))
         return task
@@ -204,14 +253,22 @@ class AccessChecker:
         if self._deliveries.get(connection) is task:
             del self._deliveries[connection]
 
+    async def _use_result(
+        self, connection: Connection, result: Any, row_hash: bytes | None
+    ) -> None:
+        try:
+            if isinstance(result, Exception):
+                raise result
+            await connection.user_checked(result)
+        except Exception as error:  # noqa: BLE001 - databases fail in many ways
+            logger.warning("access_check_failed user=%s error=%r", connection.user_key, error)
+        else:
+            self._registry.set_row_hash(connection, row_hash)
 
-async def _deliver(connection: Connection, result: Any) -> None:
-    try:
-        if isinstance(result, Exception):
-            raise result
-        await connection.user_checked(result)
-    except Exception as error:  # noqa: BLE001 - databases fail in many ways
-        logger.warning("access_check_failed user=%s error=%r", connection.user_key, error)
+
+def _batches(connections: Sequence[Connection], size: int) -> Iterator[Sequence[Connection]]:
+    for start in range(0, len(connections), size):
+        yield connections[start : start + size]
 
 
 _checkers: WeakKeyDictionary[asyncio.AbstractEventLoop, AccessChecker] = WeakKeyDictionary()

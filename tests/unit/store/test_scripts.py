@@ -9,7 +9,7 @@ import pytest
 from realtime.store.scripts import load
 
 LUA = sorted(files("realtime.store").joinpath("lua").iterdir(), key=lambda file: file.name)
-SCRIPTS = ("accept", "adopt", "due", "expire", "forget", "read")
+SCRIPTS = ("accept", "adopt", "due", "expire", "forget", "read", "recent_since")
 
 #: The key that a script passes to a command.
 _KEY = re.compile(r"call\('(?!TIME|PUBLISH)\w+', ([\w.]+)")

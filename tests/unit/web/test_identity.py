@@ -18,7 +18,8 @@ from django.utils import timezone
 
 from realtime.core.codes import CloseCode
 from realtime.web.access import identity
-from realtime.web.access.identity import BY_SESSION, check_users, find_users
+from realtime.web.access.identity import BY_SESSION, check_users, find_row_hashes, find_users
+from realtime.web.access.rows import take_row_hash
 from realtime.web.access.sessions import session_fingerprint, session_fingerprints
 
 pytestmark = pytest.mark.django_db
@@ -165,6 +166,104 @@ def test_a_session_that_channels_middleware_loaded_is_checked():
     assert check_users([(scope, alice)]) == [alice]
     Session.objects.all().delete()
     assert check_users([(scope, alice)]) == [CloseCode.SIGNED_OUT]
+
+
+# The rows, as stored
+
+
+class Careful(ModelBackend):
+    """A project's own backend, which looks at more than the user's row."""
+
+    def user_can_authenticate(self, user):
+        return super().user_can_authenticate(user) and user.groups.exists()
+
+
+def signed_in(name="alice"):
+    """Return the scope of a handshake, and its user."""
+    scope = with_session(session_of(name))
+    return scope, find_users([scope])[0]
+
+
+def change_password(user):
+    User.objects.filter(pk=user.pk).update(password="another")
+
+
+def change_session(user):
+    row = Session.objects.get()
+    row.session_data = SessionStore().encode(row.get_decoded() | {"basket": 1})
+    row.save()
+
+
+CHANGES = {
+    "nothing": lambda user: None,
+    "the password": change_password,
+    "inactive": lambda user: User.objects.update(is_active=False),
+    "staff": lambda user: User.objects.update(is_staff=True),
+    "the session's data": change_session,
+    "no session": lambda user: Session.objects.all().delete(),
+    "an expired session": lambda user: Session.objects.update(expire_date=timezone.now()),
+    "no user": lambda user: User.objects.all().delete(),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_the_rows_of_a_handshake_are_those_of_the_next_check_unless_something_changed(what):
+    scope, user = signed_in()
+    row_hash = take_row_hash(scope)
+    assert row_hash is not None
+    CHANGES[what](user)
+    assert (find_row_hashes([(scope, user)]) == [row_hash]) is (what == "nothing")
+
+
+def test_the_rows_of_a_thousand_connections_cost_few_queries_and_no_decoding(monkeypatch):
+    pairs = [signed_in(f"user{number}") for number in range(40)] * 25
+    hashes = [take_row_hash(scope) for scope, _ in pairs[:40]] * 25
+    monkeypatch.setattr(SessionStore, "decode", None)
+    with CaptureQueriesContext(connection) as asked:
+        assert find_row_hashes(pairs) == hashes
+    assert len(asked) == 2
+
+
+def test_more_rows_than_a_query_may_have_parameters_are_read_in_several(monkeypatch):
+    pairs = [signed_in(f"user{number}") for number in range(12)]
+    hashes = [take_row_hash(scope) for scope, _ in pairs]
+    monkeypatch.setattr(type(connection.features), "max_query_params", 24)
+    assert find_row_hashes(pairs) == hashes
+
+
+def test_connections_of_one_user_have_hashes_of_their_own_sessions():
+    pairs = [signed_in(), signed_in(), ({}, User.objects.get())]
+    first, second, none = find_row_hashes(pairs)
+    assert None not in (first, second)
+    assert first != second
+    assert none is None, "it was signed in by something else"
+
+
+@pytest.mark.parametrize("engine", ENGINES[1:])
+def test_without_a_table_of_sessions_each_check_decodes_them(engine):
+    with override_settings(SESSION_ENGINE=engine):
+        scope, user = signed_in()
+        assert take_row_hash(scope) is None
+        assert find_row_hashes([(scope, user)]) == [None]
+
+
+@pytest.mark.parametrize("backend", [Failing, Careful])
+def test_where_a_backend_looks_at_more_each_check_asks_it(backend):
+    with override_settings(AUTHENTICATION_BACKENDS=[f"{__name__}.{backend.__name__}"]):
+        scope, user = with_session(session_of("alice")), User.objects.get()
+        find_users([scope])
+        assert take_row_hash(scope) is None
+        assert find_row_hashes([(scope, user)]) == [None]
+
+
+def test_rows_that_cannot_be_read_are_left_to_the_check(monkeypatch):
+    pairs = [signed_in()]
+
+    def away(*_args):
+        raise OSError("no database")
+
+    monkeypatch.setattr(identity, "read_row_hashes", away)
+    assert find_row_hashes(pairs) == [None]
 
 
 def test_the_fingerprint_of_a_session_survives_a_new_key():

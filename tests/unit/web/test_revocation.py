@@ -14,6 +14,7 @@ from realtime.groups.layer import access_group, get_layer
 from realtime.web.access import revocation
 from realtime.web.access.identity import READ_AT, user_key
 from realtime.web.access.revocation import AccessChecker
+from realtime.web.access.rows import note_asked
 from realtime.web.access.sessions import fingerprint
 from realtime.web.access.signals import MESSAGE_TYPE
 from realtime.web.registry import get_registry
@@ -46,6 +47,7 @@ class Member:
     address = ""
 
     def __init__(self, owner, session="", has_rights=False):
+        self.scope = {}
         self.owner, self.session, self.has_rights = owner, session, has_rights
         self.user, self.user_key, self.scope = User(owner), key(owner), {}
         self.calls = []
@@ -74,8 +76,13 @@ def check_users(connections):
 
 @pytest.fixture(autouse=True)
 def users(monkeypatch):
-    """Replace the lookup in the database."""
+    """Replace the lookups in the database; return the rows, by user."""
+    rows = {}
     monkeypatch.setattr(revocation, "check_users", check_users)
+    monkeypatch.setattr(
+        revocation, "find_row_hashes", lambda asked: [rows.get(user.pk) for _, user in asked]
+    )
+    return rows
 
 
 @pytest.fixture
@@ -264,6 +271,56 @@ async def test_all_members_are_checked_equally_often_though_one_check_fails(capl
         await asyncio.gather(*(member.called.wait() for member in members))
         assert len(left.calls) == before
         await checker.close()
+
+
+async def test_only_changed_rows_withdrawable_rights_and_users_asked_about_are_looked_up(
+    users, monkeypatch
+):
+    often = {**settings.REALTIME, "ACCESS_INTERVAL": 0.2}
+    with override_settings(CHANNEL_LAYERS=LAYER, REALTIME=often):
+        checker, registry = AccessChecker(), get_registry()
+        still, changing, asked = (Member(name) for name in ("still", "changing", "asked"))
+        members = [still, changing, asked, Member("staff", has_rights=True), Member("no rows")]
+        users |= {member.owner: b"as at the handshake" for member in members[:-1]}
+        for member in members:
+            member.scope = {"realtime.row_hash": users.get(member.owner)}
+            registry.join(member)
+            checker.joined(member)
+        note_asked(asked.user)
+        users["changing"] = b"changed"
+        await checker.start()
+        for _ in range(3):
+            for member in members[-2:]:
+                member.called.clear()
+                async with asyncio.timeout(5):
+                    await member.called.wait()
+        await checker.close()
+        for member in members:
+            registry.leave(member)
+    assert (still.calls, still.scope) == ([], {})
+    assert changing.calls == ["check"], "once"
+    # The fake lookup does not replace the user, so that this one stays noted.
+    assert len(asked.calls) >= 2
+
+
+async def test_a_lookup_that_failed_is_repeated_though_the_rows_stay_the_same(users, monkeypatch):
+    often = {**settings.REALTIME, "ACCESS_INTERVAL": 0.2}
+    failures = [OSError("no database"), OSError("no database")]
+
+    def check(asked):
+        return [failures.pop() if failures else "now 1" for _ in asked]
+
+    monkeypatch.setattr(revocation, "check_users", check)
+    with override_settings(CHANNEL_LAYERS=LAYER, REALTIME=often):
+        checker, member = AccessChecker(), Member("1")
+        users["1"] = b"rows"
+        get_registry().join(member)
+        await checker.start()
+        async with asyncio.timeout(5):
+            await member.called.wait()
+        await checker.close()
+        get_registry().leave(member)
+    assert (failures, member.calls) == ([], ["check"])
 
 
 def test_a_sign_out_succeeds_though_the_message_cannot_be_sent(caplog):
