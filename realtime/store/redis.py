@@ -311,7 +311,7 @@ class RedisStore(Store):
     async def page(self, topic: Topic, after: str, limit: int) -> Page:
         if not _CURSOR.fullmatch(after):
             raise ValueError("after must be what the last page gave as next")
-        reply = await self._call_read(topic, limit=limit, after=after)
+        reply = await self._call_read(topic, None, limit, after)
         return Page(reply[_TEXTS:], int(reply[_TOTAL] or 0), reply[_NEXT])
 
     async def read(
@@ -323,7 +323,7 @@ class RedisStore(Store):
         return await self._read(topic, head, PAGE)
 
     async def _read(self, topic: Topic, since: Position | Head | None, limit: int) -> Reading:
-        reply = await self._call_read(topic, since, epoch=random_name(), limit=limit)
+        reply = await self._call_read(topic, since, limit)
         epoch, offset, digest, recovered, owner, total, after, moved, *texts = reply
         return Reading(
             Position(epoch, int(offset)),
@@ -337,17 +337,29 @@ class RedisStore(Store):
         )
 
     async def _call_read(
-        self, topic: Topic, since: Position | Head | None = None, **page: Any
+        self, topic: Topic, since: Position | Head | None, limit: int, after: str = ""
     ) -> list[Any]:
-        """Call read.lua: for a list first without its tasks, then with those that it answers."""
-        task_ids: list[str] = []
-        while True:
-            keys, args = self._keys.read(topic, since, task_ids=task_ids, **page)
-            cost = max(1, len(task_ids))
-            reply = cast(list[Any], await self._async().call(self._reading, keys, args, cost=cost))
-            if reply[0] is not None:
-                return reply
-            task_ids = reply[1:]
+        """Call read.lua: for a list first without its tasks, then with those that it answers.
+
+        Equal readings of a list are shared, since all pages of a user may come back at once.
+        """
+        client, epoch = self._async(), "" if after else random_name()
+
+        async def read(on_send: Callable[[], None] | None = None) -> list[Any]:
+            task_ids: list[str] = []
+            while True:
+                keys, args = self._keys.read(
+                    topic, since, epoch=epoch, limit=limit, after=after, task_ids=task_ids
+                )
+                cost = max(1, len(task_ids))
+                reply = await client.call(self._reading, keys, args, cost=cost, on_send=on_send)
+                if reply[0] is not None:
+                    return cast(list[Any], reply)
+                task_ids = reply[1:]
+
+        if not topic.has_list:
+            return await read()
+        return cast(list[Any], await client.readings.call((topic, since, limit, after), read))
 
     async def heads(self, topics: Sequence[str]) -> list[Head | None]:
         client, schema = self._async(), self._keys.schema

@@ -393,6 +393,25 @@ async def test_a_list_of_many_expired_tasks_is_read_by_calls_of_a_bounded_size(
     await store.close()
 
 
+async def test_equal_readings_of_a_list_at_once_are_one_and_later_ones_are_newer(clean_redis):
+    store, topic = get_store(), Topic("user", "42")
+    await accept(store, task_id="t0", state="PENDING", owner="42")
+    first = await store.read(topic)
+    with redis.Redis.from_url(clean_redis) as client:
+        client.config_resetstat()
+        same = [store.read(topic, first.position) for _ in range(20)]
+        others = [store.read(topic, limit=1), store.read(topic), store.read(Topic("user", "43"))]
+        readings = await asyncio.gather(*same, *others)
+        calls = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    # A list whose tasks are to be read takes two.
+    assert calls == 1 + 2 + 2 + 1
+    assert {(each.recovered, each.head) for each in readings[:20]} == {(True, first.head)}
+    assert [len(each.texts) for each in readings[20:]] == [1, 1, 0]
+    await accept(store, task_id="t1", state="PENDING", owner="42")
+    assert len((await store.read(topic)).texts) == 2
+    await store.close()
+
+
 async def test_a_forgotten_task_that_is_published_again_begins_its_topic_anew(store):
     topic = Topic("task", "t")
     await accept(store, task_id="t", state="PENDING", publication="p", owner="1")
