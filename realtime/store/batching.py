@@ -31,19 +31,29 @@ class Batcher:
 
     ``send`` takes requests and returns the reply to each, in their order; an exception is a reply
     too. While a full batch waits, up to ``in_flight`` batches are sent before a reply comes, so
-    that the server is not idle meanwhile.
+    that the server is not idle meanwhile. A request without a reply after ``timeout`` seconds
+    raises TimeoutError.
     """
 
     def __init__(
-        self, send: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]], *, in_flight: int = 1
+        self,
+        send: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]],
+        *,
+        in_flight: int = 1,
+        timeout: float | None = None,
     ) -> None:
         self._send = send
         self._in_flight = in_flight
+        self._timeout = timeout
         #: The oldest first, apart: small ones must not wait behind all large ones.
         self._small: deque[_Waiting] = deque()
         self._large: deque[_Waiting] = deque()
         #: Each sends batch after batch, until nothing waits.
         self._tasks: set[asyncio.Task[None]] = set()
+        #: When each reply is due, the first one first. They share a timer: one for each would cost
+        #: as much as all else that a request costs here.
+        self._due: dict[asyncio.Future[Any], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     async def request(
         self, request: Any, *, cost: int = 1, on_send: Callable[[], None] | None = None
@@ -52,11 +62,20 @@ class Batcher:
 
         ``on_send`` is called just before the request is sent.
         """
-        reply = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        reply = loop.create_future()
         waiting = self._small if cost <= SMALL else self._large
         waiting.append(_Waiting(request, cost, reply, on_send))
         self._start()
-        return await reply
+        if self._timeout is None:
+            return await reply
+        self._due[reply] = loop.time() + self._timeout
+        if self._timer is None:
+            self._timer = loop.call_later(self._timeout, self._fail_late)
+        try:
+            return await reply
+        finally:
+            del self._due[reply]
 
     async def close(self) -> None:
         """Stop. Callers that wait for a reply get a ConnectionError."""
@@ -68,6 +87,20 @@ class Batcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         _fail(waiting)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fail_late(self) -> None:
+        """Fail the requests whose replies are late, and come again when the next one is due."""
+        loop = asyncio.get_running_loop()
+        self._timer, now = None, loop.time()
+        for reply, due in self._due.items():
+            if due > now:
+                self._timer = loop.call_at(due, self._fail_late)
+                break
+            if not reply.done():
+                reply.set_exception(TimeoutError())
 
     def _start(self) -> None:
         """Begin to send, unless enough batches are in flight for what waits."""

@@ -6,7 +6,6 @@ next one resolves the host again.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -125,18 +124,17 @@ class AsyncClient:
 
     def __init__(self) -> None:
         timeout = conf().CHECK_INTERVAL
-        self._timeout = 2 * timeout
         #: When Redis last replied to a write, by the monotonic clock.
         self.wrote = float("-inf")
         options = {
             **redis_address(redis.asyncio.connection.parse_url),
             "decode_responses": True,
-            "socket_timeout": self._timeout,
+            "socket_timeout": 2 * timeout,
             "socket_connect_timeout": timeout,
         }
         pool = redis.asyncio.ConnectionPool(**options)
         self.client = redis.asyncio.Redis.from_pool(pool)
-        self._batcher = Batcher(self._send, in_flight=_IN_FLIGHT)
+        self._batcher = Batcher(self._send, in_flight=_IN_FLIGHT, timeout=2 * timeout)
         #: The readings of lists.
         self.readings = Sharing()
 
@@ -144,8 +142,7 @@ class AsyncClient:
         self, *command: Any, cost: int = 1, on_send: Callable[[], None] | None = None
     ) -> Any:
         """Return a command's reply. Raises TimeoutError too, where earlier ones took too long."""
-        async with asyncio.timeout(self._timeout):
-            return await self._batcher.request(command, cost=cost, on_send=on_send)
+        return await self._batcher.request(command, cost=cost, on_send=on_send)
 
     async def close(self) -> None:
         """Close the connections. Callers that wait for a reply get a ConnectionError."""

@@ -183,3 +183,26 @@ async def test_a_cancelled_request_is_not_sent_and_delays_no_other():
     for cancelled in (first, second):
         with pytest.raises(asyncio.CancelledError):
             await cancelled
+
+
+async def test_requests_without_a_reply_time_out_and_later_ones_have_their_own_time():
+    server = Server()
+    batcher = Batcher(server.send, timeout=0.01)
+    first, second = [*await begun(batcher, 1), *await begun(batcher, 2)]
+    for late in (first, second):  # one is in flight, the other one waits
+        with pytest.raises(TimeoutError):
+            await late
+    batcher._timeout = 1000
+    server.may_reply.set()
+    assert await batcher.request(3) == 6
+    assert server.batches == [[1], [3]]
+
+
+async def test_a_reply_that_was_received_is_not_kept_until_its_time_is_over():
+    server = Server()
+    server.may_reply.set()
+    batcher = Batcher(server.send, timeout=1000)
+    assert await batcher.request(1) == 2
+    assert not batcher._due
+    await batcher.close()
+    assert batcher._timer is None
