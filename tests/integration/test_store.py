@@ -323,7 +323,7 @@ async def test_tasks_that_come_while_a_page_is_read_are_in_it(clean_redis, monke
     store = get_store()
     for number in range(3):
         await accept(store, task_id=f"t{number}", state="PENDING", owner="42")
-    real, late = store._reading, iter(["late", "later"])
+    real, late = store._reader._script, iter(["late", "later"])
 
     class Reading:
         """Calls the script after another task came, as long as there are any."""
@@ -333,7 +333,7 @@ async def test_tasks_that_come_while_a_page_is_read_are_in_it(clean_redis, monke
                 store.accept(Change(task_id=task_id, state="PENDING", owner="42"))
             return getattr(real, name)
 
-    monkeypatch.setattr(store, "_reading", Reading())
+    monkeypatch.setattr(store._reader, "_script", Reading())
     reading = await store.read(Topic("user", "42"), limit=4)
     found = [json.loads(text)["task_id"] for text in reading.texts]
     assert (found, reading.total) == (["later", "late", "t2", "t1"], 5)
@@ -347,7 +347,7 @@ async def test_a_list_to_which_a_task_comes_before_each_call_is_read_in_two(
     for number in range(3):
         await accept(store, task_id=f"t{number}", state="PENDING", owner="42")
     await store.read(Topic("user", "42"))  # Redis has the script
-    real = store._reading
+    real = store._reader._script
 
     class Reading:
         """Calls the script after another task came and changed."""
@@ -359,7 +359,7 @@ async def test_a_list_to_which_a_task_comes_before_each_call_is_read_in_two(
             store.accept(Change(task_id=task_id, state="RECEIVED", owner="42"))
             return getattr(real, name)
 
-    monkeypatch.setattr(store, "_reading", Reading())
+    monkeypatch.setattr(store._reader, "_script", Reading())
     reading = await store.read(Topic("user", "42"), limit=4)
     assert calls == ["sha", "sha"]
     monkeypatch.undo()

@@ -138,6 +138,7 @@ def lists(stage: LoadStage) -> Iterator[Row]:
             require(back, "not all pages are back")
             took = time.monotonic() - began
             away = max(one.away[0] for one in clients)
+            failures = sum(one.failures for one in clients)
     size = f"{count:,} pages, user:me of {tasks:,}"
     yield Row(
         "h1",
@@ -151,7 +152,7 @@ def lists(stage: LoadStage) -> Iterator[Row]:
         "h2",
         "lists, all pages reconnect: until all are current",
         size,
-        f"{took:.1f} s; one page {away:.1f} s at most",
+        f"{took:.1f} s; one page {away:.1f} s at most; {failures:,} requests answered `internal`",
         "all",
         True,
     )

@@ -38,7 +38,7 @@ _TOGETHER = 500
 
 @dataclass
 class Storm:
-    """All pages come back once."""
+    """One return of all pages."""
 
     stage: LoadStage
     web: Web
@@ -48,11 +48,13 @@ class Storm:
     other: tuple[str, str]
     #: Seconds until each page was current.
     current: list[float] = field(default_factory=list)
-    #: Subscriptions that the service failed to answer, and handshakes that it refused.
+    #: Requests that the service answered with `internal`, and handshakes without a WebSocket.
     repeated: int = 0
     refused: int = 0
     #: Seconds in which the other client was answered.
     answers: list[float] = field(default_factory=list)
+    #: Seconds that the web process worked.
+    cpu: float = 0.0
 
     @contextmanager
     def measured(self) -> Iterator[None]:
@@ -63,8 +65,10 @@ class Storm:
         asking = asyncio.run_coroutine_threadsafe(
             answer_times(self.web.port, *self.other, ended), fleet.loop
         )
+        cpu = self.web.cpu()
         with Measured(self.server.url) as self.redis:
             yield
+        self.cpu = self.web.cpu() - cpu
         fleet.loop.call_soon_threadsafe(ended.set)
         self.answers = asking.result(30)
         now = self._counts()
@@ -88,34 +92,34 @@ class Storm:
 
     def rows(self, first: int, what: str) -> Iterator[Row]:
         """Return what was measured."""
-        size = f"{len(self.clients):,} pages, a task and user:me of {_TASKS}"
-        title, is_long = f"{what} restarted, all pages return:", self.stage.long
+        count, is_long = len(self.clients), self.stage.long
+        size = f"{count:,} pages, a task and user:me of {_TASKS}"
         p50, last = percentile(self.current, 0.5), max(self.current)
-        longest = self.redis.longest
-        slow, slowest = percentile(self.answers, 0.5), max(self.answers)
         yield Row(
             f"j{first}",
-            f"{title} until all are current",
+            f"{what} restarted: until all pages are current",
             size,
-            f"p50 {p50:.1f} s, last {last:.1f} s; "
-            f"{self.repeated:,} requests repeated, {self.refused:,} handshakes refused",
+            f"p50 {p50:.1f} s, last {last:.1f} s; {self.repeated:,} requests answered `internal`, "
+            f"{self.refused:,} handshakes refused; {milliseconds(self.cpu / count)} of CPU a page",
             "30 s",
             last <= 30.0 if is_long else None,
         )
+        longest = self.redis.longest
         yield Row(
             f"j{first + 1}",
-            f"{title} Redis' longest turn",
+            f"{what} restarted: longest turn of Redis meanwhile",
             size,
-            f"{milliseconds(longest.turn)}, {longest.commands} commands at most; "
-            f"{milliseconds(longest.command)} a command",
+            f"{milliseconds(longest.turn)}, {milliseconds(longest.command)} a command; "
+            f"a ping {milliseconds(longest.reply)}",
             "20 ms",
             longest.turn <= 0.02 if is_long else None,
         )
         yield Row(
             f"j{first + 2}",
-            f"{title} another client's subscription",
-            f"{len(self.answers)} requests",
-            f"p50 {milliseconds(slow)}, longest {milliseconds(slowest)}",
+            f"{what} restarted: another client's requests meanwhile",
+            f"{len(self.answers)} subscriptions",
+            f"p50 {milliseconds(percentile(self.answers, 0.5))}, "
+            f"longest {milliseconds(max(self.answers))}",
         )
 
 
