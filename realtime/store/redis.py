@@ -311,7 +311,7 @@ class RedisStore(Store):
     async def heads(self, topics: Sequence[str]) -> list[Head | None]:
         client, schema = self._async(), self._keys.schema
         calls = [
-            client.execute("MGET", *chunk, cost=1 + len(chunk) // _HEADS)
+            client.execute("MGET", *chunk, cost=max(1, len(chunk) // _HEADS))
             for chunk in chunks([*map(self._keys.head, topics)])
         ]
         # A replica answers reads for ever: only a write shows that it is no longer a primary.
