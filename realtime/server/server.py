@@ -3,9 +3,9 @@
 Relied on, of Daphne 4.2: ``Server.run`` makes its two factories and assigns them to
 ``http_factory`` and ``ws_factory``, which are properties here; it keeps its connections in
 ``connections``, each with the ``application_instance`` that ``create_application`` put there;
-``listen_error``, ``log_action`` and ``kill_all_applications`` are called as methods; ``daphne.
-server`` chooses the reactor and names its loop ``twisted_loop``. Where that is not so, Daphne's own
-``Server`` serves: without lifespan, limits and drain.
+``listen_success``, ``listen_error``, ``log_action`` and ``kill_all_applications`` are called as
+methods; ``daphne.server`` chooses the reactor and names its loop ``twisted_loop``. Where that is
+not so, Daphne's own ``Server`` serves: without lifespan, limits and drain.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from realtime.core.codes import CloseCode
 from realtime.core.logs import LineFormatter, escaped, get_logger
 from realtime.core.relied_on import Part, are_known
 
+from .accepting import accept_few
 from .fast_websocket import configure
 from .flow import Inbox
 from .http import http_factory
@@ -55,6 +56,7 @@ _RELIED_ON: Final = (
     Part(DaphneServer, "application_checker", "connections application_instance"),
     Part(DaphneServer, "kill_all_applications"),
     Part(DaphneServer, "listen_error"),
+    Part(DaphneServer, "listen_success", "port"),
     Part(DaphneServer, "log_action", "action_logger"),
     Part(DaphneServer, "stop"),
     Part(
@@ -118,6 +120,11 @@ class Server(DaphneServer):  # type: ignore[misc]
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal)
         super().run()
+
+    def listen_success(self, port: Any) -> None:
+        """Listen from now on."""
+        super().listen_success(port)
+        accept_few(port)
 
     def listen_error(self, failure: Any) -> None:
         """Nothing can be served: Daphne would still end with exit code 0."""

@@ -6,7 +6,6 @@ next one resolves the host again.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +24,7 @@ from realtime.core.process import process
 
 from .batching import Batcher
 from .direct import Connections, connections_of
+from .sharing import Sharing
 
 if TYPE_CHECKING:
     from .scripts import Script
@@ -115,43 +115,52 @@ class Client:
         return self._client
 
 
+#: Pipelines of an event loop that are sent before a reply comes, each on a connection of its own.
+_IN_FLIGHT: Final = 2
+
+
 class AsyncClient:
-    """An event loop's client, on one connection: commands sent at once share a pipeline."""
+    """An event loop's client: commands sent at once share a pipeline."""
 
     def __init__(self) -> None:
         timeout = conf().CHECK_INTERVAL
-        self._timeout = 2 * timeout
         #: When Redis last replied to a write, by the monotonic clock.
         self.wrote = float("-inf")
         options = {
             **redis_address(redis.asyncio.connection.parse_url),
             "decode_responses": True,
-            "socket_timeout": self._timeout,
+            "socket_timeout": 2 * timeout,
             "socket_connect_timeout": timeout,
         }
         pool = redis.asyncio.ConnectionPool(**options)
         self.client = redis.asyncio.Redis.from_pool(pool)
-        self._batcher = Batcher(self._send)
+        self._batcher = Batcher(self._send, in_flight=_IN_FLIGHT, timeout=2 * timeout)
+        #: The readings of lists.
+        self.readings = Sharing()
 
-    async def execute(self, *command: Any, cost: int = 1) -> Any:
+    async def execute(
+        self, *command: Any, cost: int = 1, on_send: Callable[[], None] | None = None
+    ) -> Any:
         """Return a command's reply. Raises TimeoutError too, where earlier ones took too long."""
-        async with asyncio.timeout(self._timeout):
-            return await self._batcher.request(command, cost=cost)
+        return await self._batcher.request(command, cost=cost, on_send=on_send)
 
     async def close(self) -> None:
-        """Close the connection. Callers that wait for a reply get a ConnectionError."""
+        """Close the connections. Callers that wait for a reply get a ConnectionError."""
         # First: a command that lost its connection would connect again.
         await self._batcher.close()
         await self.client.aclose()
 
     async def call(
-        self, script: Script, keys: Sequence[str], args: Sequence[Any], *, cost: int = 1
+        self, script: Script, keys: Sequence[str], args: Sequence[Any], **options: Any
     ) -> Any:
-        """Return a script's result; ``cost`` is the number of statuses that it reads."""
+        """Return a script's result; ``options`` are those of :meth:`execute`.
+
+        The cost is the number of statuses that the script reads.
+        """
         try:
-            return await self.execute("EVALSHA", script.sha, len(keys), *keys, *args, cost=cost)
+            return await self.execute("EVALSHA", script.sha, len(keys), *keys, *args, **options)
         except NoScriptError:
-            return await self.execute("EVAL", script.source, len(keys), *keys, *args, cost=cost)
+            return await self.execute("EVAL", script.source, len(keys), *keys, *args, **options)
 
     async def _send(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
         pipeline = self.client.pipeline(transaction=False)

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError, WatchError
 
 from realtime.conf import conf
 from realtime.core.change import Change
-from realtime.core.frames import LONGEST_PAGE, PAGE
+from realtime.core.frames import PAGE
 from realtime.core.position import Head, Position
 from realtime.core.status import Status
 from realtime.core.topics import TASK, USER, VISITOR, Topic
@@ -22,6 +22,7 @@ from realtime.groups.layer import group_of
 from .base import Store
 from .connection import SCHEMA, AsyncClient, Call, Client, check_schema
 from .keys import Keys, random_name
+from .reader import Reader
 from .reading import Ownership, Page, Reading, Running, Waiting
 from .recent import Place, Recent
 from .recent_in_redis import RecentInRedis, head_in
@@ -32,18 +33,14 @@ from .unfinished import Unfinished, chunks
 _MOVED: Final = 100
 #: Seconds between two writes by which an event loop's connection notices a failover.
 _WRITE_EVERY: Final = 1.0
+#: Heads that take Redis as long as one status.
+_HEADS: Final = 25
 #: Tasks whose owner a process remembers, where their changes do not name it.
 _OWNERS: Final = 1000
 #: Repeats of a call for a task whose owner was unknown. The first one suffices, unless the task
 #: has another owner each time.
 _MAX_REPEATS: Final = 5
 _CURSOR: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
-
-#: Indexes in what read.lua returns.
-_OWNER: Final = 4
-_TOTAL: Final = 5
-_NEXT: Final = 6
-_TEXTS: Final = 8
 
 
 def _impatience() -> float:
@@ -80,7 +77,6 @@ class RedisStore(Store):
     def __init__(self) -> None:
         self._keys = Keys(f"{conf().PREFIX}:")
         self._accepting = load("accept.lua")
-        self._reading = load("read.lua")
         self._forgetting = load("forget.lua")
         self._adopting = load("adopt.lua")
         self._finding_due = load("due.lua")
@@ -90,6 +86,7 @@ class RedisStore(Store):
         self._impatient = Client(_impatience)
         self._patient = Client(_patience)
         self._unfinished = Unfinished(self._patient, self._keys)
+        self._reader = Reader(self._patient, self._keys)
         #: Owners that the script answered with, by task.
         self._owners: dict[str, Sequence[str]] = {}
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = (
@@ -161,30 +158,19 @@ class RedisStore(Store):
         self._owners[task_id] = owners
 
     def status(self, task_id: str, *, owner: str | None = None) -> Status | None:
-        reply = self._read_now(Topic(TASK, task_id))
-        texts = reply[_TEXTS:]
-        if not texts or owner not in (None, reply[_OWNER]):
+        found = self._reader.read_now(Topic(TASK, task_id))
+        if not found.texts or owner not in (None, found.owner):
             return None
-        return Status.from_json(texts[0])
+        return Status.from_json(found.texts[0])
 
     def statuses(self, topic: Topic) -> list[Status]:
         found: list[Status] = []
         after: str | None = ""
         while after is not None:
-            reply = self._read_now(topic, after)
-            found += map(Status.from_json, reply[_TEXTS:])
-            after = reply[_NEXT]
+            page = self._reader.read_now(topic, after)
+            found += map(Status.from_json, page.texts)
+            after = page.next
         return found
-
-    def _read_now(self, topic: Topic, after: str = "") -> list[Any]:
-        task_ids: list[str] = []
-        while True:
-            call = self._keys.read(topic, limit=LONGEST_PAGE, after=after, task_ids=task_ids)
-            with self._patient.use() as client:
-                reply = cast(list[Any], self._reading.call(client, *call))
-            if reply[0] is not None:
-                return reply
-            task_ids = reply[1:]
 
     # Tasks that have not ended.
 
@@ -310,48 +296,22 @@ class RedisStore(Store):
     async def page(self, topic: Topic, after: str, limit: int) -> Page:
         if not _CURSOR.fullmatch(after):
             raise ValueError("after must be what the last page gave as next")
-        reply = await self._call_read(topic, limit=limit, after=after)
-        return Page(reply[_TEXTS:], int(reply[_TOTAL] or 0), reply[_NEXT])
+        found = await self._reader.read(self._async(), topic, None, limit, after)
+        return Page(found.texts, found.total or 0, found.next)
 
     async def read(
         self, topic: Topic, since: Position | None = None, *, limit: int = PAGE
     ) -> Reading:
-        return await self._read(topic, since, limit)
+        return await self._reader.read(self._async(), topic, since, limit)
 
     async def read_since(self, topic: Topic, head: Head) -> Reading:
-        return await self._read(topic, head, PAGE)
-
-    async def _read(self, topic: Topic, since: Position | Head | None, limit: int) -> Reading:
-        reply = await self._call_read(topic, since, epoch=random_name(), limit=limit)
-        epoch, offset, digest, recovered, owner, total, after, moved, *texts = reply
-        return Reading(
-            Position(epoch, int(offset)),
-            recovered == "1",
-            texts,
-            int(digest),
-            owner=owner,
-            total=None if total is None else int(total),
-            next=after,
-            moved_to=moved,
-        )
-
-    async def _call_read(
-        self, topic: Topic, since: Position | Head | None = None, **page: Any
-    ) -> list[Any]:
-        """Call read.lua: for a list first without its tasks, then with those that it answers."""
-        task_ids: list[str] = []
-        while True:
-            keys, args = self._keys.read(topic, since, task_ids=task_ids, **page)
-            cost = max(1, len(task_ids))
-            reply = cast(list[Any], await self._async().call(self._reading, keys, args, cost=cost))
-            if reply[0] is not None:
-                return reply
-            task_ids = reply[1:]
+        return await self._reader.read(self._async(), topic, head, PAGE)
 
     async def heads(self, topics: Sequence[str]) -> list[Head | None]:
         client, schema = self._async(), self._keys.schema
         calls = [
-            client.execute("MGET", *chunk) for chunk in chunks([*map(self._keys.head, topics)])
+            client.execute("MGET", *chunk, cost=max(1, len(chunk) // _HEADS))
+            for chunk in chunks([*map(self._keys.head, topics)])
         ]
         # A replica answers reads for ever: only a write shows that it is no longer a primary.
         if write := time.monotonic() - client.wrote >= _WRITE_EVERY:

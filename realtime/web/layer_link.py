@@ -8,13 +8,15 @@ every half second, and replaces both connections after three checks without an a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Iterable
+from collections.abc import Awaitable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from realtime.core.logs import get_logger
+from realtime.groups.joining import join_all
 from realtime.groups.layer import ChannelLayer, get_layer, group_of, make_layer
 from realtime.store.base import Store
+from realtime.store.batching import MAX_REQUESTS, Batcher
 
 logger = get_logger("realtime.hub")
 
@@ -69,6 +71,8 @@ class Link:
         self.receiver: asyncio.Task[None] | None = None
         self._joining: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
+        #: The topics to join: those that come at once are one command.
+        self._joins = Batcher(self._join_some)
         #: Topics whose groups could not be left.
         self._to_leave: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -97,8 +101,12 @@ class Link:
 
     async def join(self, topic: str) -> None:
         """Receive a topic's events. Raises what :meth:`open` raises."""
+        await self._joins.request(topic)
+
+    async def _join_some(self, topics: Sequence[str]) -> Sequence[None]:
         await self.open()
-        await self.layer.group_add(group_of(topic), self.channel)
+        await join_all(self.layer, [*map(group_of, topics)], self.channel)
+        return [None] * len(topics)
 
     async def leave(self, topic: str) -> None:
         """Leave the group of a topic that has no subscription left."""
@@ -118,7 +126,7 @@ class Link:
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(self._joins.close(), *tasks, return_exceptions=True)
         self.receiver = self._joining = None
         self._to_leave.clear()
 
@@ -254,11 +262,12 @@ class Link:
             self.spawn(self._succeeds(old.flush()))
         self._joining = self.spawn(self._join_all(layer, channel, tuple(self._user.topics())))
 
-    async def _join_all(self, layer: ChannelLayer, channel: str, topics: Iterable[str]) -> None:
+    async def _join_all(self, layer: ChannelLayer, channel: str, topics: Sequence[str]) -> None:
         """Join every group, each until it succeeds; then find out what was lost meanwhile."""
-        for topic in topics:
-            while topic in self._user.topics():
-                if await self._succeeds(layer.group_add(group_of(topic), channel)):
+        for start in range(0, len(topics), MAX_REQUESTS):
+            some = topics[start : start + MAX_REQUESTS]
+            while some := [topic for topic in some if topic in self._user.topics()]:
+                if await self._succeeds(join_all(layer, [*map(group_of, some)], channel)):
                     break
                 await asyncio.sleep(_PAUSE)
         await self._user.check_all()

@@ -7,7 +7,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-#: Seconds until a request is answered with an error, if nothing else has answered it.
+from .gate import get_gate
+
+#: Seconds until a request is answered with an error, if nothing else has answered it. Those in
+#: which it waits for the requests of other clients do not count.
 TIME_LIMIT: Final = 8.0
 #: Requests of one client that run at once.
 RUNNING: Final = 4
@@ -70,24 +73,41 @@ class Requests:
         on_timeout: Callable[[], None],
     ) -> None:
         try:
-            async with asyncio.timeout(TIME_LIMIT):
+            async with asyncio.timeout(TIME_LIMIT) as limit:
                 if before is not None:
                     await asyncio.wait((before,))
-                await self._run_in_turn(work)
+                await self._run_in_turn(work, limit)
         except TimeoutError:
             on_timeout()
 
-    async def _run_in_turn(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run_in_turn(
+        self, work: Callable[[], Awaitable[None]], limit: asyncio.Timeout
+    ) -> None:
         while self._running and not (self._running < RUNNING and self._may_run(self._running)):
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             await turn
         self._running += 1
         try:
-            await work()
+            await _run_with_others(work, limit)
         finally:
             self._running -= 1
             waiting, self._waiting = self._waiting, []
             for turn in waiting:
                 if not turn.done():
                     turn.set_result(None)
+
+
+async def _run_with_others(work: Callable[[], Awaitable[None]], limit: asyncio.Timeout) -> None:
+    """Do the work when few enough requests of the process run, whatever the limit is."""
+    gate = get_gate()
+    if gate.is_free:
+        place = await gate.enter()
+    else:
+        limit.reschedule(None)
+        place = await gate.enter()
+        limit.reschedule(asyncio.get_running_loop().time() + TIME_LIMIT)
+    try:
+        await work()
+    finally:
+        gate.leave(place)

@@ -122,9 +122,7 @@ class ClientSession:
             await self._sink.close(int(CloseCode.FULL))
             return False
         settings = conf()
-        self._idle = asyncio.get_running_loop().call_later(
-            settings.IDLE_TIMEOUT, self.close, CloseCode.IDLE, "nothing was subscribed"
-        )
+        self._start_idle_timer()
         self._outbox.put(
             frames.welcome(now=timestamp(), ping=settings.PING_INTERVAL, limits=limits(settings))
         )
@@ -381,6 +379,17 @@ class ClientSession:
         """Notify the client that the store is away, or that it is back."""
         if not self._closing:
             self._outbox.put(frames.store(available=available))
+
+    def _start_idle_timer(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._idle = loop.call_later(conf().IDLE_TIMEOUT, self._check_idle)
+
+    def _check_idle(self) -> None:
+        """Close, unless the client waits for the answer to a request."""
+        if self._requests:
+            self._start_idle_timer()
+        else:
+            self.close(CloseCode.IDLE, "nothing was subscribed")
 
     def _stop_idle_timer(self) -> None:
         if self._idle is not None:

@@ -12,7 +12,7 @@ from channels_redis.utils import create_pool
 from django.test import override_settings
 
 from project.processes import ROOT
-from realtime.groups import receiver
+from realtime.groups import joining, receiver
 from realtime.groups.layer import make_layer
 from tests.until import auntil
 
@@ -75,6 +75,51 @@ async def test_messages_arrive_past_the_layer_whole_and_in_order(new_layer, serv
     await auntil(lambda: len(received) == 301)
     assert [*sent, {"type": "last"}] == received
     assert layer.channels[channel].empty()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_many_groups_are_joined_and_left_whether_by_one_command_or_by_many(
+    new_layer, server, monkeypatch, is_known
+):
+    monkeypatch.setattr(joining, "_is_known", lambda: is_known)
+    layer, received = new_layer()
+    channel = await joined(layer, server, "g0")
+    server.config_resetstat()
+    groups = [f"g{n}" for n in range(50)]
+    await joining.join_all(layer, groups, channel)
+    await joining.join_all(layer, groups, channel)  # changes nothing
+    names = [f"asgi__group__{group}" for group in groups]
+    await auntil(lambda: all(count for _, count in server.pubsub_numsub(*names)))
+    calls = server.info("commandstats")["cmdstat_subscribe"]["calls"]
+    assert calls == (1 if is_known else 49)  # g0 was joined before
+    await layer.group_discard("g7", channel)
+    for name in (names[0], names[7], names[49]):
+        server.publish(name, layer.serialize({"type": name}))
+    await auntil(lambda: len(received) == 2)
+    assert received == [{"type": names[0]}, {"type": names[49]}]
+
+
+async def test_a_layer_that_was_cut_off_after_it_joined_many_groups_receives_again(
+    new_layer, server
+):
+    layer, received = new_layer()
+    channel = await joined(layer, server)
+    await joining.join_all(layer, ["g0", "g1", "g2"], channel)
+    names = [f"asgi__group__g{n}" for n in range(3)]
+    await auntil(lambda: all(count for _, count in server.pubsub_numsub(*names)))
+    server.client_kill_filter(_type="pubsub")
+    await auntil(lambda: all(count for _, count in server.pubsub_numsub(*names)))
+    server.publish(names[1], layer.serialize({"type": "again"}))
+    await auntil(lambda: received)
+    assert received == [{"type": "again"}]
+
+
+async def test_joining_a_flushed_layer_fails(new_layer):
+    layer, _ = new_layer()
+    channel = await layer.new_channel()
+    await layer.flush()
+    with pytest.raises(RuntimeError):
+        await joining.join_all(layer, ["g0", "g1"], channel)
 
 
 async def test_a_message_in_pieces_and_many_in_one_piece_are_each_received_once(new_layer, server):

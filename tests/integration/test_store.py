@@ -323,7 +323,7 @@ async def test_tasks_that_come_while_a_page_is_read_are_in_it(clean_redis, monke
     store = get_store()
     for number in range(3):
         await accept(store, task_id=f"t{number}", state="PENDING", owner="42")
-    real, late = store._reading, iter(["late", "later"])
+    real, late = store._reader._script, iter(["late", "later"])
 
     class Reading:
         """Calls the script after another task came, as long as there are any."""
@@ -333,7 +333,7 @@ async def test_tasks_that_come_while_a_page_is_read_are_in_it(clean_redis, monke
                 store.accept(Change(task_id=task_id, state="PENDING", owner="42"))
             return getattr(real, name)
 
-    monkeypatch.setattr(store, "_reading", Reading())
+    monkeypatch.setattr(store._reader, "_script", Reading())
     reading = await store.read(Topic("user", "42"), limit=4)
     found = [json.loads(text)["task_id"] for text in reading.texts]
     assert (found, reading.total) == (["later", "late", "t2", "t1"], 5)
@@ -347,7 +347,7 @@ async def test_a_list_to_which_a_task_comes_before_each_call_is_read_in_two(
     for number in range(3):
         await accept(store, task_id=f"t{number}", state="PENDING", owner="42")
     await store.read(Topic("user", "42"))  # Redis has the script
-    real = store._reading
+    real = store._reader._script
 
     class Reading:
         """Calls the script after another task came and changed."""
@@ -359,7 +359,7 @@ async def test_a_list_to_which_a_task_comes_before_each_call_is_read_in_two(
             store.accept(Change(task_id=task_id, state="RECEIVED", owner="42"))
             return getattr(real, name)
 
-    monkeypatch.setattr(store, "_reading", Reading())
+    monkeypatch.setattr(store._reader, "_script", Reading())
     reading = await store.read(Topic("user", "42"), limit=4)
     assert calls == ["sha", "sha"]
     monkeypatch.undo()
@@ -390,6 +390,25 @@ async def test_a_list_of_many_expired_tasks_is_read_by_calls_of_a_bounded_size(
         assert (found, reading.total) == (["t2", "t1", "t0"], 3)
         assert max(sizes) < 2000
         assert client.zcard("realtime:expiry:user:42") == 3
+    await store.close()
+
+
+async def test_equal_readings_of_a_list_at_once_are_one_and_later_ones_are_newer(clean_redis):
+    store, topic = get_store(), Topic("user", "42")
+    await accept(store, task_id="t0", state="PENDING", owner="42")
+    first = await store.read(topic)
+    with redis.Redis.from_url(clean_redis) as client:
+        client.config_resetstat()
+        same = [store.read(topic, first.position) for _ in range(20)]
+        others = [store.read(topic, limit=1), store.read(topic), store.read(Topic("user", "43"))]
+        readings = await asyncio.gather(*same, *others)
+        calls = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    # A list whose tasks are to be read takes two.
+    assert calls == 1 + 2 + 2 + 1
+    assert {(each.recovered, each.head) for each in readings[:20]} == {(True, first.head)}
+    assert [len(each.texts) for each in readings[20:]] == [1, 1, 0]
+    await accept(store, task_id="t1", state="PENDING", owner="42")
+    assert len((await store.read(topic)).texts) == 2
     await store.close()
 
 

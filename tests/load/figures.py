@@ -8,6 +8,7 @@ from .idle import idle_sockets
 from .leaks import leaks
 from .lists import lists
 from .report import Row
+from .returns import returns
 from .slow_readers import slow_readers
 from .stage import LoadStage
 from .waiting import waiting
@@ -23,4 +24,5 @@ FIGURES: dict[str, Callable[[LoadStage], Iterator[Row]]] = {
     "f": storms,
     "h": lists,
     "i": waiting,
+    "j": returns,
 }

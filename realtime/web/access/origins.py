@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings as django_settings
 from django.core.exceptions import DisallowedHost
+from django.core.signals import setting_changed
 from django.http import HttpRequest
 from django.utils.http import is_same_domain
 
@@ -17,6 +18,10 @@ from realtime.core.logs import get_logger
 logger = get_logger("realtime.access")
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+#: Headers that differ from client to client, and decide nothing here.
+_OWN: Final = (b"cookie", b"sec-websocket-key")
+#: Handshakes whose outcome is kept: most differ in these headers only.
+_KEPT: Final = 100
 #: Characters of a client's header that a log line shows.
 _SHOWN: Final = 200
 
@@ -48,6 +53,31 @@ def is_allowed_origin(scope: Mapping[str, Any]) -> bool:
     the origins in CSRF_TRUSTED_ORIGINS and ``REALTIME["ALLOWED_ORIGINS"]``. A refusal is logged
     with the setting to change.
     """
+    headers = tuple((name, value) for name, value in scope["headers"] if name not in _OWN)
+    server = scope.get("server")
+    handshake = scope.get("scheme"), server and tuple(server), headers
+    if handshake in _allowed_before:
+        return True
+    if not _is_allowed(scope):
+        return False
+    if len(_allowed_before) >= _KEPT:
+        _allowed_before.clear()
+    _allowed_before.add(handshake)
+    return True
+
+
+#: Handshakes that were allowed, without the headers that decide nothing.
+_allowed_before: set[tuple[Any, ...]] = set()
+
+
+def _forget(**_kwargs: object) -> None:
+    _allowed_before.clear()
+
+
+setting_changed.connect(_forget)
+
+
+def _is_allowed(scope: Mapping[str, Any]) -> bool:
     origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if len(origins) != 1:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from realtime.store.batching import MAX_COST, MAX_REQUESTS, Batcher
+from realtime.store.batching import MAX_COST, MAX_REQUESTS, SMALL, Batcher
 
 
 class Server:
@@ -20,8 +20,8 @@ class Server:
         return [ValueError(f"{number}") if number < 0 else 2 * number for number in numbers]
 
 
-async def begun(batcher, *numbers):
-    tasks = [asyncio.create_task(batcher.request(number)) for number in numbers]
+async def begun(batcher, *numbers, cost=1):
+    tasks = [asyncio.create_task(batcher.request(number, cost=cost)) for number in numbers]
     for _ in range(3):
         await asyncio.sleep(0)
     return tasks
@@ -51,10 +51,97 @@ async def test_a_batch_costs_at_most_max_cost_unless_one_request_costs_more():
     server = Server()
     server.may_reply.set()
     batcher = Batcher(server.send)
-    costs = [MAX_COST // 2, MAX_COST // 2, 1, MAX_COST, 2 * MAX_COST, 1, 1]
+    large = SMALL + 1
+    costs = [MAX_COST // 2, MAX_COST // 2, large, MAX_COST, 2 * MAX_COST, large, large]
     requests = [batcher.request(number, cost=cost) for number, cost in enumerate(costs)]
     assert await asyncio.gather(*requests) == [0, 2, 4, 6, 8, 10, 12]
     assert server.batches == [[0, 1], [2], [3], [4], [5, 6]]
+
+
+async def test_a_small_request_waits_for_one_large_one_at_most():
+    server = Server()
+    batcher = Batcher(server.send)
+    large = await begun(batcher, *range(1, 6), cost=MAX_COST)
+    small = await begun(batcher, 6, cost=SMALL)
+    server.may_reply.set()
+    await asyncio.gather(*large, *small)
+    assert server.batches == [[1], [6, 2], [3], [4], [5]]
+
+
+async def test_a_large_request_waits_for_a_bounded_number_of_small_ones():
+    server = Server()
+    batcher = Batcher(server.send)
+    tasks = await begun(batcher, 0)
+    small = range(1, 3 * MAX_REQUESTS)
+    tasks += await begun(batcher, *small)
+    tasks += await begun(batcher, -1, cost=MAX_COST)
+    server.may_reply.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert server.batches[1] == [*range(1, MAX_COST // 2 + 1), -1]
+    assert [number for batch in server.batches for number in batch if number > 0] == [*small]
+
+
+async def test_another_batch_is_sent_before_the_reply_only_if_it_is_full():
+    server = Server()
+    batcher = Batcher(server.send, in_flight=2)
+    tasks = [*await begun(batcher, 0), *await begun(batcher, *range(1, MAX_REQUESTS))]
+    assert server.batches == [[0]]
+    tasks += await begun(batcher, MAX_REQUESTS)
+    assert server.batches == [[0], [*range(1, MAX_REQUESTS + 1)]]
+    tasks += await begun(batcher, *range(1000, 1000 + MAX_REQUESTS))
+    assert len(server.batches) == 2
+    server.may_reply.set()
+    await asyncio.gather(*tasks)
+    assert len(server.batches) == 3
+
+
+async def test_a_large_request_is_sent_before_the_reply_to_another_one():
+    server = Server()
+    batcher = Batcher(server.send, in_flight=2)
+    tasks = await begun(batcher, 1, 2, 3, cost=MAX_COST)
+    assert server.batches == [[1], [2]]
+    server.may_reply.set()
+    assert await asyncio.gather(*tasks) == [2, 4, 6]
+
+
+async def test_a_request_made_as_the_last_reply_arrives_is_sent():
+    server = Server()
+    server.may_reply.set()
+    batcher = Batcher(server.send, in_flight=2)
+    replies = []
+
+    async def one_after_the_other():
+        replies.extend([await batcher.request(number) for number in range(20)])
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(one_after_the_other() for _ in range(5)))
+    assert sorted(replies) == sorted(2 * number for number in [*range(20)] * 5)
+
+
+async def test_the_caller_is_called_just_before_its_request_is_sent():
+    server = Server()
+    batcher = Batcher(server.send)
+    tasks, sent = await begun(batcher, 1), []
+    for number in (2, 3):
+        request = batcher.request(number, on_send=lambda number=number: sent.append(number))
+        tasks.append(asyncio.create_task(request))
+    await asyncio.sleep(0)
+    assert sent == []
+    tasks[1].cancel()
+    server.may_reply.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert sent == [3]
+
+
+async def test_closing_fails_what_waits_and_later_requests_are_sent():
+    server = Server()
+    batcher = Batcher(server.send, in_flight=2)
+    tasks = [*await begun(batcher, 1), *await begun(batcher, 2), *await begun(batcher, 3, cost=100)]
+    await batcher.close()
+    replies = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in replies] == [ConnectionError] * 3
+    server.may_reply.set()
+    assert await batcher.request(4) == 8
 
 
 async def test_an_exception_is_the_reply_to_its_own_request_only():
@@ -96,3 +183,26 @@ async def test_a_cancelled_request_is_not_sent_and_delays_no_other():
     for cancelled in (first, second):
         with pytest.raises(asyncio.CancelledError):
             await cancelled
+
+
+async def test_requests_without_a_reply_time_out_and_later_ones_have_their_own_time():
+    server = Server()
+    batcher = Batcher(server.send, timeout=0.01)
+    first, second = [*await begun(batcher, 1), *await begun(batcher, 2)]
+    for late in (first, second):  # one is in flight, the other one waits
+        with pytest.raises(TimeoutError):
+            await late
+    batcher._timeout = 1000
+    server.may_reply.set()
+    assert await batcher.request(3) == 6
+    assert server.batches == [[1], [3]]
+
+
+async def test_a_reply_that_was_received_is_not_kept_until_its_time_is_over():
+    server = Server()
+    server.may_reply.set()
+    batcher = Batcher(server.send, timeout=1000)
+    assert await batcher.request(1) == 2
+    assert not batcher._due
+    await batcher.close()
+    assert batcher._timer is None

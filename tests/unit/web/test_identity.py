@@ -17,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from realtime.core.codes import CloseCode
+from realtime.store.batching import MAX_REQUESTS
 from realtime.web.access import identity
 from realtime.web.access.identity import BY_SESSION, check_users, find_row_hashes, find_users
 from realtime.web.access.rows import take_row_hash
@@ -311,7 +312,8 @@ async def test_waiting_handshakes_share_a_lookup(monkeypatch):
         users[scope["session"].session_key] = scope["user"]
 
     application = identity.SessionUserMiddleware(inner)
-    keys = [*(f"session{number}" for number in range(45)), "the broken one", "who has left"]
+    numbers = range(2 * MAX_REQUESTS)
+    keys = [*(f"session{number}" for number in numbers), "the broken one", "who has left"]
     tasks = [asyncio.create_task(application(scope_of(key), None, None)) for key in keys]
     await asyncio.sleep(0)
     tasks[-1].cancel()
@@ -320,7 +322,7 @@ async def test_waiting_handshakes_share_a_lookup(monkeypatch):
     assert users == {key: f"user of {key}" for key in keys[:-2]}
     assert isinstance(answers[-2], OSError)
     assert isinstance(answers[-1], asyncio.CancelledError)
-    assert max(lookups) == 20
+    assert max(lookups) == MAX_REQUESTS
     assert len(lookups) <= 4
 
 

@@ -121,6 +121,17 @@ def test_the_scheme_of_a_proxy_counts_only_in_the_configured_header():
         assert not is_allowed_origin(scope("https://example.com", x_forwarded_proto="http"))
 
 
+def test_a_handshake_like_one_that_was_allowed_is_decided_anew_where_it_differs():
+    page, cookie = scope("https://example.com", x_forwarded_proto="https"), (b"cookie", b"a=b")
+    with override_settings(SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https")):
+        assert is_allowed_origin(page)
+        assert is_allowed_origin({**page, "headers": [*page["headers"], cookie]})
+        assert not is_allowed_origin(scope("https://example.com"))
+        assert not is_allowed_origin(scope("https://example.com", "b.example.com"))
+        assert not is_allowed_origin({**page, "headers": [*page["headers"], page["headers"][0]]})
+    assert not is_allowed_origin(page)
+
+
 # Topics
 
 #: Before it checks rights the service closes old connections to the database.

@@ -13,6 +13,7 @@ from realtime.store import get_store
 from realtime.web.access.revocation import get_access_checker
 from realtime.web.access.tokens import make_token
 from realtime.web.registry import get_registry
+from realtime.web.session import ClientSession
 from realtime.web.websocket import TaskConsumer
 from tests.until import auntil
 
@@ -92,6 +93,30 @@ async def test_a_connection_that_has_subscribed_may_be_silent(connection, ends):
         assert answer["type"] == "unsubscribed"
     await asyncio.sleep(due - asyncio.get_running_loop().time() + 0.01)
     assert await ask(socket, type="ping", id=3) == {"type": "pong", "id": 3}
+
+
+@pytest.mark.parametrize("idle_timeout", [0.05], indirect=True)
+async def test_a_connection_whose_request_waits_for_its_answer_is_not_idle(connection, monkeypatch):
+    socket, consumer = connection
+    store, may_read, checks = get_store(), asyncio.Event(), []
+    read, check = store.read, consumer.session._check_idle
+
+    async def read_later(*args, **options):
+        await may_read.wait()
+        return await read(*args, **options)
+
+    def counted(session):
+        checks.append(session)
+        check()
+
+    monkeypatch.setattr(store, "read", read_later)
+    monkeypatch.setattr(ClientSession, "_check_idle", counted)
+    token = make_token(["task:a"])[0]
+    subscribe = {"type": "subscribe", "id": 1, "topic": "task:a", "token": token}
+    await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
+    await auntil(lambda: len(checks) > 1)
+    may_read.set()
+    assert (await receive(socket))["type"] == "subscribed"
 
 
 async def test_a_right_that_is_lost_while_subscribing_is_noticed():
