@@ -128,10 +128,9 @@ class Server(DaphneServer):  # type: ignore[misc]
         """Start the application for a connection; for a WebSocket, with a bounded queue."""
         if not isinstance(protocol, Socket):
             return super().create_application(protocol, scope)
-        inbox = Inbox(protocol.transport)
+        inbox = Inbox(protocol.transport, protocol.direct)
         scope["asgi"] = {"version": "3.0"}
-        # An extension of ASGI: sends a text past the application's queue, if nothing waits there.
-        scope["realtime.write"] = getattr(protocol, "write_text", None)
+        scope["realtime.direct"] = protocol.direct
         running = self.application(scope, inbox.get, partial(self.handle_reply, protocol))
         self.connections[protocol]["application_instance"] = asyncio.ensure_future(running)
         return inbox

@@ -21,7 +21,7 @@ from daphne.ws_protocol import WebSocketProtocol
 
 from realtime.core.relied_on import Part
 
-from .flow import Flow
+from .flow import Direct, Flow
 
 #: Seconds that the client has for its part of a close, before the connection is cut.
 CLOSE_TIMEOUT: Final = 3.0
@@ -54,11 +54,16 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """The handshake begins."""
+        self.direct = self.make_direct()
         super().connectionMade()
         self.flow = Flow()
         # Twisted leaves the HTTP connection's there.
         self.transport.unregisterProducer()
         self.transport.registerProducer(self.flow, True)
+
+    def make_direct(self) -> Direct:
+        """Return what answers past the application's queue."""
+        return Direct()
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
         """The client is gone."""

@@ -167,12 +167,17 @@ class Outbox:
         self._append(frames.closing(code, message, retry_after=retry_after))
         self._append(code)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether fewer than MAX_OUTBOX_BYTES wait, for a client that may still get something."""
+        return self._size < self._max_bytes and not self.closed
+
     async def wait_for_room(self) -> None:
-        """Return when fewer than MAX_OUTBOX_BYTES wait.
+        """Return when there is room, or when nothing more is sent.
 
         A client that does not accept its answers gets no more of its requests read.
         """
-        while self._size >= self._max_bytes and not self.closed:
+        while not self.has_room and not self.closed:
             self._room = asyncio.Event()
             await self._room.wait()
 
