@@ -2,9 +2,9 @@
 
 Relied on, of autobahn: ``_connectionMade`` copies the names in ``CONFIG_ATTRS`` from the factory to
 the connection, gives it the values with which every connection begins, and makes its
-``send_queue``; ``succeedHandshake`` opens the connection, after which nothing reads the names in
-``_Handshake``; ``state`` is an attribute; ``dataReceived`` writes a log line and calls
-``_dataReceived``, which keeps a part of a frame in ``data``, ``current_frame`` and
+``send_queue`` and ``utf8validator``; ``succeedHandshake`` opens the connection, after which nothing
+reads the names in ``_Handshake``; ``state`` is an attribute; ``dataReceived`` writes a log line and
+calls ``_dataReceived``, which keeps a part of a frame in ``data``, ``current_frame`` and
 ``inside_message``; a message restarts the ping's timer by ``_cancelAutoPingTimeoutCall``;
 ``sendData(data, sync, chopsize)`` appends to ``send_queue`` or writes at once; ``_fail_connection(
 code, reason)`` closes. Of Daphne: the names in ``_Handshake`` that are its own. Of Twisted: a TCP
@@ -22,6 +22,7 @@ from typing import Any, Final
 from autobahn.twisted.websocket import WebSocketAdapterProtocol
 from autobahn.websocket.protocol import WebSocketProtocol as AutobahnProtocol
 from autobahn.websocket.protocol import WebSocketServerProtocol as AutobahnServerProtocol
+from autobahn.websocket.utf8validator import Utf8Validator
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.tcp import Connection
@@ -29,11 +30,12 @@ from twisted.internet.tcp import Connection
 from realtime.core.relied_on import Part, are_known
 
 from .flow import Direct
-from .rfc6455 import short_text, text_frame
+from .rfc6455 import text_frame, text_of
 from .websocket import CLOSE_TIMEOUT, RELIED_ON, Socket
 
 _RELIED_ON: Final = (
     Part(AutobahnProtocol, "_connectionMade", "CONFIG_ATTRS factory send_queue state data"),
+    Part(AutobahnProtocol, "_connectionMade", "utf8validator Utf8Validator trafficStats"),
     Part(AutobahnProtocol, "_dataReceived", "data state"),
     Part(AutobahnProtocol, "processData", "data current_frame inside_message"),
     Part(AutobahnProtocol, "onFrameEnd", "current_frame autoPingRestartOnAnyTraffic"),
@@ -74,7 +76,8 @@ class _Handshake:
     websocket_protocols = websocket_extensions = websocket_extensions_in_use = None
     websocket_origin = _wskey = _transport_details = _raw_query_string = None
     protocol_to_accept = application_deferred = clean_headers = server_addr = None
-    _valid_events = _results = peer = None
+    openHandshakeTimeoutCall = websocket_protocol_in_use = is_open = None  # noqa: N815
+    path = root_path = _valid_events = _results = peer = None
 
 
 class _Request:
@@ -90,6 +93,12 @@ class FastSocket(_Handshake, Socket):
     """One WebSocket, without the work that a frame does not need."""
 
     _state: Any = None
+    # Between two messages
+    inside_message = False
+    current_frame: Any = None
+    utf8validator: Any = None
+    trafficStats: Any = None  # noqa: N815
+
     direct: FastDirect
     request: Any
 
@@ -123,6 +132,8 @@ class FastSocket(_Handshake, Socket):
         # An empty queue takes 760 bytes, and nothing here is ever put into it.
         self.send_queue: Any = ()
         if before:
+            # Counts octets, for nobody.
+            kind.trafficStats, kind.factory = self.trafficStats, self.factory
             for name in set(vars(self)).difference(before):
                 value = vars(self)[name]
                 if value is None or isinstance(value, int | bytes | tuple):
@@ -131,8 +142,12 @@ class FastSocket(_Handshake, Socket):
     def succeedHandshake(self, res: Any) -> None:  # noqa: N802 - autobahn's name
         """Open the connection; then drop what it needs no more."""
         super().succeedHandshake(res)
-        self.request = _Request(self.request.path)
         kind = type(self)
+        self.request = _Request(self.request.path)
+        self.trafficStats = kind.trafficStats
+        if not self.inside_message:
+            self.utf8validator = None
+        # A new dictionary: one does not shrink.
         self.__dict__ = {
             name: value
             for name, value in vars(self).items()
@@ -143,7 +158,7 @@ class FastSocket(_Handshake, Socket):
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Read what has arrived."""
-        text = short_text(data)
+        text = text_of(data)
         if (
             text is None
             or self._state != self.STATE_OPEN
@@ -152,6 +167,8 @@ class FastSocket(_Handshake, Socket):
             or self.inside_message
             or not _is_utf8(text)
         ):
+            if self.utf8validator is None:
+                self.utf8validator = Utf8Validator()  # type: ignore[no-untyped-call]
             self._dataReceived(data)
             return
         if self.autoPingTimeoutCall and self.autoPingRestartOnAnyTraffic:

@@ -268,7 +268,7 @@ class ClientSession:
             self._check_room()
         else:
             # The subscription that replaces it reads what arrives meanwhile; or else this one does.
-            earlier.subscription.pause()
+            earlier.pause()
         try:
             fresh, reading, begin = await kept.join(frame)
         except BaseException:
@@ -277,7 +277,7 @@ class ClientSession:
                 and earlier is kept.get(frame.topic)
                 and not earlier.is_checking_owner
             ):
-                self._hub.resume(earlier.grant.topic, earlier.subscription)
+                self._hub.resume(earlier.grant.topic, earlier)
             raise
         # No await from here on, so that no event is put before the answer.
         if self._closing:
@@ -300,7 +300,7 @@ class ClientSession:
             listed=listed(reading),
             expires_in=expires_in(fresh.grant),
         )
-        self._outbox.put_reading(fresh.subscription.cursor, reading.position, answer)
+        self._outbox.put_reading(fresh, reading.position, answer)
         begin()
         topic = fresh.grant.topic
         if topic.kind == TASK and not reading.texts and not reading.recovered:
