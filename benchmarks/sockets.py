@@ -259,10 +259,10 @@ class Sockets:
                 break
             payload = data[body : body + size]
             at = body + size
-            if self._marker in payload:
-                self._arrived(one, now)
-            elif opcode == PING:
+            if opcode == PING:  # its octets are random
                 self._send(one, frame(payload, FIN | PONG))
+            elif self._marker in payload:
+                self._arrived(one, now)
             elif opcode == CLOSE:
                 one.group.lost = f"the server sent a close frame: {payload!r}"
             elif payload == b"2":  # Engine.IO's ping

@@ -5,18 +5,19 @@ the connection, gives it the values with which every connection begins, and make
 ``send_queue`` and ``utf8validator``; ``succeedHandshake`` opens the connection, after which nothing
 reads the names in ``_Handshake``; ``state`` is an attribute; ``dataReceived`` writes a log line and
 calls ``_dataReceived``, which keeps a part of a frame in ``data``, ``current_frame`` and
-``inside_message``; a message restarts the ping's timer by ``_cancelAutoPingTimeoutCall``;
-``sendData(data, sync, chopsize)`` appends to ``send_queue`` or writes at once; ``_fail_connection(
-code, reason)`` closes. Of Daphne: the names in ``_Handshake`` that are its own. Of Twisted: a TCP
-transport keeps what it has not sent in ``dataBuffer`` and ``_tempDataBuffer``, and has a
-``socket``. Where that is not so, ``websocket.Socket`` serves: each event then costs about twice as
-much.
+``inside_message``; ``sendData(data, sync, chopsize)`` appends to ``send_queue`` or writes at once;
+``_fail_connection(code, reason)`` and ``onAutoPingTimeout()`` end a connection. Of Daphne: the
+names in ``_Handshake`` that are its own; ``check_timeouts`` is called every two seconds, and
+compares ``last_ping`` with the server's ``ping_interval``. Of Twisted: a TCP transport keeps what
+it has not sent in ``dataBuffer`` and ``_tempDataBuffer``, and has a ``socket``. Where that is not
+so, ``websocket.Socket`` serves: each event then costs about twice as much.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from functools import lru_cache
+from time import time
 from typing import Any, Final
 
 from autobahn.twisted.websocket import WebSocketAdapterProtocol
@@ -30,7 +31,7 @@ from twisted.internet.tcp import Connection
 from realtime.core.relied_on import Part, are_known
 
 from .flow import Direct
-from .rfc6455 import text_frame, text_of
+from .rfc6455 import EMPTY_PING, PING, TEXT, text_frame, whole_frame
 from .websocket import CLOSE_TIMEOUT, RELIED_ON, Socket
 
 _RELIED_ON: Final = (
@@ -38,14 +39,14 @@ _RELIED_ON: Final = (
     Part(AutobahnProtocol, "_connectionMade", "utf8validator Utf8Validator trafficStats"),
     Part(AutobahnProtocol, "_dataReceived", "data state"),
     Part(AutobahnProtocol, "processData", "data current_frame inside_message"),
-    Part(AutobahnProtocol, "onFrameEnd", "current_frame autoPingRestartOnAnyTraffic"),
-    Part(AutobahnProtocol, "_cancelAutoPingTimeoutCall", "autoPingTimeoutCall"),
+    Part(AutobahnProtocol, "onAutoPingTimeout", "wasClean dropConnection"),
     Part(AutobahnProtocol, "sendData", "data sync chopsize send_queue transport"),
     Part(AutobahnProtocol, "_fail_connection", "code reason"),
     Part(AutobahnServerProtocol, "processHandshake", "http_request_data http_headers"),
     Part(AutobahnServerProtocol, "succeedHandshake", "state inside_message current_frame _wskey"),
     Part(WebSocketAdapterProtocol, "dataReceived", "_dataReceived"),
     Part(WebSocketProtocol, "onClose", "request path client_addr"),
+    Part(WebSocketProtocol, "check_timeouts", "last_ping ping_interval"),
     Part(FileDescriptor, "__init__", "_tempDataBuffer"),
     Part(FileDescriptor, "doWrite", "dataBuffer _tempDataBuffer"),
     Part(FileDescriptor, "write", "_tempDataBuffer"),
@@ -97,6 +98,7 @@ class FastSocket(_Handshake, Socket):
     inside_message = False
     current_frame: Any = None
     utf8validator: Any = None
+    _pinged_at = 0.0
     trafficStats: Any = None  # noqa: N815
 
     direct: FastDirect
@@ -158,22 +160,43 @@ class FastSocket(_Handshake, Socket):
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Read what has arrived."""
-        text = text_of(data)
-        if (
-            text is None
-            or self._state != self.STATE_OPEN
-            or self.data
-            or self.current_frame is not None
-            or self.inside_message
-            or not _is_utf8(text)
-        ):
+        self.last_ping = time()
+        found = whole_frame(data) if self._is_between_messages() else None
+        if found is None:
             if self.utf8validator is None:
                 self.utf8validator = Utf8Validator()  # type: ignore[no-untyped-call]
             self._dataReceived(data)
             return
-        if self.autoPingTimeoutCall and self.autoPingRestartOnAnyTraffic:
-            self._cancelAutoPingTimeoutCall()
-        self.onMessage(text, False)
+        opcode, payload = found
+        if opcode == PING:
+            self.onPing(payload)
+        elif opcode == TEXT:
+            self.onMessage(payload, False)
+
+    def _is_between_messages(self) -> bool:
+        return not (
+            self._state != self.STATE_OPEN
+            or self.data
+            or self.inside_message
+            or self.current_frame is not None
+        )
+
+    def check_timeouts(self) -> None:
+        """Ping a silent client; end the connection of one that does not answer.
+
+        As shipped each ping has random octets and a timer, though whatever a client sends answers
+        it.
+        """
+        now = time()
+        if self._state != self.STATE_OPEN:
+            super().check_timeouts()
+        elif now - self.last_ping <= self.server.ping_interval:
+            return
+        elif self._pinged_at <= self.last_ping:
+            self._pinged_at = now
+            self.sendData(EMPTY_PING)
+        elif now - self._pinged_at > self.server.ping_timeout:
+            self.onAutoPingTimeout()
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802 - autobahn's name
         """Send the handshake's answer, or a frame."""
@@ -260,11 +283,3 @@ class FastDirect(Direct):
 def _frame_of(text: str) -> bytes:
     """Return a text's frame: one event's text goes to many sockets in a row."""
     return text_frame(text.encode())
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

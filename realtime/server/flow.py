@@ -18,6 +18,11 @@ class Flow:
     #: Only while the buffer is full: an event is a kilobyte.
     _emptied: asyncio.Event | None = None
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the transport's buffer is full."""
+        return self._emptied is not None
+
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
         """Note that the buffer is full."""
         if self._emptied is None:

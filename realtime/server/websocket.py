@@ -39,6 +39,7 @@ RELIED_ON: Final = (
     Part(WebSocketProtocol, "onOpen"),
     Part(AutobahnProtocol, "dropConnection", "abort"),
     Part(AutobahnServerProtocol, "failHandshake", "reason code responseHeaders"),
+    Part(AutobahnProtocol, "onPing", "sendPong"),
     Part(AutobahnProtocol, "onMessageBegin"),
     Part(AutobahnProtocol, "onMessageFrameBegin"),
     Part(AutobahnProtocol, "sendCloseFrame", "code"),
@@ -94,6 +95,12 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
         """Tell the application, if the handshake came so far that there is one."""
         if hasattr(self, "server"):
             super().onClose(wasClean, code, reason)
+
+    def onPing(self, payload: bytes) -> None:  # noqa: N802 - autobahn's name
+        """Answer a ping, unless the client does not read: it may send more of them than fit."""
+        # RFC 6455, section 5.5.3: the answer to a later ping answers this one.
+        if not self.flow.is_full:
+            super().onPing(payload)
 
     def onMessageBegin(self, isBinary: bool) -> None:  # noqa: N802, N803 - autobahn's names
         """A message begins."""
