@@ -16,6 +16,7 @@ so, ``websocket.Socket`` serves: each event then costs about twice as much.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from functools import lru_cache
 from time import time
 from typing import Any, Final
@@ -156,6 +157,11 @@ class FastSocket(_Handshake, Socket):
             if name not in _HANDSHAKE and getattr(kind, name, self) is not value
         }
 
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+        """The client is gone."""
+        super().connectionLost(reason)
+        self.is_closed = None  # its result is the connection itself, which would not be freed
+
     # As shipped both methods format the coloured text of a log line that no handler gets.
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
@@ -204,8 +210,8 @@ class FastSocket(_Handshake, Socket):
             self.direct.is_clear = False
             self.send_queue = self.send_queue or deque()
             super().sendData(data, sync, chopsize)
-        elif not self.direct.send(data):
-            self.transport.write(data)
+        else:
+            self.direct.send(data)
 
     def sendMessage(self, payload: bytes, isBinary: bool = False, **options: Any) -> None:  # noqa: N802, N803 - autobahn's names
         """Send one message, unless the client is gone: the application will learn of that."""
@@ -235,18 +241,26 @@ class FastDirect(Direct):
 
     def __init__(self, protocol: FastSocket) -> None:
         super().__init__()
-        self._protocol = protocol
+        #: None when the client is gone.
+        self._protocol: FastSocket | None = protocol
         self._send = protocol.transport.socket.send
         #: Whether the connection is open, and nothing waits in a buffer.
         self.is_clear = False
+
+    def end(self) -> None:
+        """Forget the application and the connection: the client is gone."""
+        super().end()
+        self.is_clear = False
+        self._protocol = None
 
     def write(self, text: str) -> bool:
         """Send a text at once unless data waits before it; return whether it was sent."""
         if not self.is_clear:
             protocol = self._protocol
-            if protocol.state != protocol.STATE_OPEN or self._has_waiting_data():
+            if protocol is None or protocol.state != protocol.STATE_OPEN or _has_data(protocol):
                 return False
             self.is_clear = True
+        # As send() does it: a call costs as much as all else here.
         frame = _frame_of(text)
         try:
             sent = self._send(frame)
@@ -256,27 +270,25 @@ class FastDirect(Direct):
             self._buffer(frame[sent:])
         return True
 
-    def send(self, data: bytes) -> bool:
-        """Send octets at once, in any state, unless data waits before them; return whether."""
-        if not self.is_clear and self._has_waiting_data():
-            return False
-        try:
-            sent = self._send(data)
-        except OSError:
-            sent = 0
+    def send(self, data: bytes) -> None:
+        """Send octets in any state: at once, or after what waits before them."""
+        sent = 0
+        if self.is_clear or (self._protocol is not None and not _has_data(self._protocol)):
+            with suppress(OSError):
+                sent = self._send(data)
         if sent != len(data):
             self._buffer(data[sent:])
-        return True
-
-    def _has_waiting_data(self) -> bool:
-        transport = self._protocol.transport
-        return bool(
-            self._protocol.send_queue or transport.dataBuffer or transport._tempDataBuffer  # noqa: SLF001
-        )
 
     def _buffer(self, rest: bytes) -> None:
         self.is_clear = False
-        self._protocol.transport.write(rest)
+        if self._protocol is not None:
+            self._protocol.transport.write(rest)
+
+
+def _has_data(protocol: FastSocket) -> bool:
+    """Return whether data waits in a buffer of a connection."""
+    transport = protocol.transport
+    return bool(protocol.send_queue or transport.dataBuffer or transport._tempDataBuffer)  # noqa: SLF001
 
 
 @lru_cache(maxsize=1)

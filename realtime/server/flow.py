@@ -57,6 +57,10 @@ class Direct:
         #: text is answered: then the application does not receive it.
         self.answer: Callable[[str], bool] | None = None
 
+    def end(self) -> None:
+        """Forget the application, which refers to this: the client is gone."""
+        self.answer = None
+
 
 class Inbox:
     """Messages for the application. While it is full, the socket is not read.

@@ -72,6 +72,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
             self._cut.cancel()
         self.flow.stopProducing()
         super().connectionLost(reason)
+        self.direct.end()
 
     def dropConnection(self, abort: bool = False) -> None:  # noqa: N802 - autobahn's name
         """End the connection; cut it where the client does not read what is left."""
