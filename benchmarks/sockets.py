@@ -151,10 +151,7 @@ class Sockets:
         return self._arrivals
 
     def ping(self, octets: bytes, answer: str, seconds: float) -> None:
-        """Let each socket send a ping, evenly over so many seconds; wait until all are answered.
-
-        The sockets must be of one group.
-        """
+        """Let each socket send a ping, evenly over `seconds`; wait until all are answered."""
         self.expect(answer)
         began, sockets = time.monotonic(), list(self._by_fd.values())
         for number, one in enumerate(sockets):

@@ -1,8 +1,8 @@
 """The cost of the pings of idle sockets, each signed in and subscribed to its own task.
 
 Browsers send a ping as a message after 25 s of silence, since a page cannot send those of the
-WebSocket protocol. The server's CPU time is measured twice for equally long: while nothing is sent,
-and while each socket sends one ping. The difference is that of the pings.
+WebSocket protocol. The server's CPU time is measured in two periods: in one, nothing is sent; in
+the other, each socket sends one ping. The difference is the cost of the pings.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from benchmarks.works import idle
 from tests.client.octets import FIN, PING, frame
 
 NAME = "pings"
-#: Seconds between two pings of a socket: so long a browser waits.
+#: Seconds between two pings of a socket, as a browser sends them.
 EVERY = 25.0
+#: Seconds of a period: the service checks the access of each client once in it.
+PERIOD = 30.0
 #: The octets of a ping, and what its answer contains.
 MESSAGE = frame('{"type":"ping","id":1}'), '"pong"'
 PROTOCOLS = frame(b"benchmark", FIN | PING), "benchmark"
@@ -60,16 +62,16 @@ def _measure(
             idle.open_sockets(stage, sockets, peer, server, size - len(sockets))
             machine.rest(server.pids, timeout=5)
             cpu = machine.cpu_time(server.pids)
-            sockets.idle(EVERY)
+            sockets.idle(PERIOD)
             silent = machine.cpu_time(server.pids) - cpu
             for row, (octets, answer), sizes in rows:
-                if size not in sizes:
-                    continue
-                cpu = machine.cpu_time(server.pids)
-                sockets.ping(octets, answer, EVERY)
-                pinged = machine.cpu_time(server.pids) - cpu
-                shares = [spent / EVERY / 10_000 for spent in (pinged, silent)]
-                table.add(row, [*shares, (pinged - silent) / size], size)
+                if size in sizes:
+                    cpu = machine.cpu_time(server.pids)
+                    sockets.ping(octets, answer, EVERY)
+                    sockets.idle(PERIOD - EVERY)
+                    pings = machine.cpu_time(server.pids) - cpu - silent
+                    shares = [silent / PERIOD + pings / EVERY, silent / PERIOD]
+                    table.add(row, [*(each / 10_000 for each in shares), pings / size], size)
     except LoadError as error:
         table.missing[f"{peer.name}, over {len(sockets)} sockets"] = str(error)
     finally:

@@ -233,7 +233,7 @@ class Outbox:
         return False
 
     def _write_now(self, frame: str) -> bool:
-        """Write a frame past the queue, if nothing is in it; return whether it is not to be queued."""
+        """Write a frame if nothing waits before it; return whether it is not to be queued."""
         write = self._write
         if write is None:
             return False
