@@ -12,7 +12,6 @@ serves: without lifespan, limits and drain.
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 import logging
 import os
@@ -32,6 +31,7 @@ from realtime.core.codes import CloseCode
 from realtime.core.logs import LineFormatter, escaped, get_logger
 from realtime.core.relied_on import Part, are_known
 
+from . import collector
 from .fast_websocket import configure
 from .flow import Inbox
 from .http import http_factory
@@ -121,10 +121,7 @@ class Server(DaphneServer):  # type: ignore[misc]
             logger.error("startup_failed %s", error)
             self.failed = True
             return
-        # What was loaded stays. A full collection of it would stop the loop for a tenth of a
-        # second each time.
-        gc.collect()
-        gc.freeze()
+        collector.relieve()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal)
         super().run()
