@@ -24,7 +24,7 @@ from .targets import TARGETS, verdicts
 
 #: The works, in the order in which they run.
 WORKS = (
-    *("publish", "tasks", "delivery", "own", "handshakes", "idle"),
+    *("publish", "tasks", "delivery", "own", "handshakes", "idle", "pings"),
     *("latency", "browser", "polling", "scaling", "store"),
 )
 #: The works that `--quick` measures.

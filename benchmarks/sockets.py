@@ -150,6 +150,16 @@ class Sockets:
                 raise LoadError(f"{len(self._arrivals)} of {count} events arrived")
         return self._arrivals
 
+    def ping(self, octets: bytes, answer: str, seconds: float) -> None:
+        """Let each socket send a ping, evenly over `seconds`; wait until all are answered."""
+        self.expect(answer)
+        began, sockets = time.monotonic(), list(self._by_fd.values())
+        for number, one in enumerate(sockets):
+            self.idle(began + seconds * number / len(sockets) - time.monotonic())
+            self._send(one, octets)
+        self.idle(began + seconds - time.monotonic())
+        self.take(len(sockets), sockets[0].group)
+
     def idle(self, seconds: float) -> None:
         """Only answer pings, for a while."""
         until = time.monotonic() + seconds

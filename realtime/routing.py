@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any, Final, cast
 
 from channels.routing import ProtocolTypeRouter
@@ -13,18 +14,28 @@ from .web.paths import SOCKET_PATH
 from .web.reconciler import reconciler
 from .web.websocket import TaskConsumer
 
-_consumer: Final[Any] = TaskConsumer.as_asgi()
+# These functions return another one's coroutine: a coroutine of their own would take a quarter of a
+# kilobyte as long as the connection lasts.
+
+
+def _consumer(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+    """Serve one WebSocket, with the user in its scope."""
+    return TaskConsumer()(scope, receive, send)
+
+
+cast(Any, _consumer).consumer_class = TaskConsumer  # as Channels' `as_asgi` does, for system checks
 _with_user: Final[Any] = SessionUserMiddleware(_consumer)
 
 
-async def _serve(scope: Any, receive: Any, send: Any) -> None:
+def _serve(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
     """Serve one WebSocket, and start this process's reconciler if it does not run.
 
     A scope without a user gets the user of its session.
     """
     reconciler.start_if_served(scope)
     application = _consumer if "user" in scope else _with_user
-    await application(scope, receive, send)
+    served: Awaitable[None] = application(scope, receive, send)
+    return served
 
 
 #: For a project with a router of its own: add this to its routes.
@@ -62,21 +73,24 @@ def _reconciling(http: Any) -> Any:
 
 def _websocket(other: Any) -> Any:
     # No URLRouter for the one path: it would keep a copy of the scope for each connection.
-    async def serve(scope: Any, receive: Any, send: Any) -> None:
+    def serve(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         prefix = _script_prefix(scope)
         if scope["path"].removeprefix(prefix).lstrip("/") == SOCKET_PATH:
-            await _serve(scope, receive, send)
-            return
+            return _serve(scope, receive, send)
         if not scope["path"].startswith(prefix.rstrip("/") + "/"):
             prefix = ""  # the proxy has removed it; with it a URLRouter would find no route
-        try:
-            await other({**scope, "root_path": prefix}, receive, send)
-        except ValueError as error:
-            if not str(error).startswith("No route found for path"):  # channels/routing.py
-                raise
-            await _refuse(scope, receive, send)
+        return _serve_other(other, {**scope, "root_path": prefix}, receive, send)
 
     return serve
+
+
+async def _serve_other(other: Any, scope: Any, receive: Any, send: Any) -> None:
+    try:
+        await other(scope, receive, send)
+    except ValueError as error:
+        if not str(error).startswith("No route found for path"):  # channels/routing.py
+            raise
+        await _refuse(scope, receive, send)
 
 
 def _script_prefix(scope: Any) -> str:

@@ -5,7 +5,7 @@ To import this module chooses Twisted's reactor.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from realtime.conf import conf
 from realtime.server import server
@@ -13,6 +13,11 @@ from realtime.server.options import Options
 from realtime.web.drain import drain
 from realtime.web.reconciler import reconciler
 from realtime.web.registry import is_full
+
+#: Seconds by which the server's pings come later than a client's own.
+PING_GRACE: Final = 5.0
+#: Seconds that a client has to answer the server's ping.
+PING_TIMEOUT: Final = 20.0
 
 
 def serve(
@@ -26,6 +31,9 @@ def serve(
     settings = conf()
     options = Options(
         request_timeout=settings.REQUEST_TIMEOUT,
+        # The clients of the service send pings of their own, so that the server sends none.
+        ping_interval=settings.PING_INTERVAL + PING_GRACE,
+        ping_timeout=PING_TIMEOUT,
         max_body_bytes=settings.MAX_BODY_BYTES,
         too_large=too_large,
         is_full=is_full,

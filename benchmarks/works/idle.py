@@ -74,12 +74,12 @@ def _measure(
 ) -> None:
     sockets = Sockets()
     try:
-        _open(stage, sockets, peer, server, 5)  # to allocate first what all sockets share
+        open_sockets(stage, sockets, peer, server, 5)  # to allocate first what all sockets share
         sockets.close()
         machine.rest(server.pids)
         before, seconds = machine.memory(server.pids), 0.0
         for size in sizes:
-            seconds += _open(stage, sockets, peer, server, size - len(sockets))
+            seconds += open_sockets(stage, sockets, peer, server, size - len(sockets))
             machine.rest(server.pids, timeout=5)
             idle = SECONDS if stage.size.quick or size < MANY else LONG_SECONDS
             cpu = machine.cpu_time(server.pids)
@@ -95,7 +95,8 @@ def _measure(
         sockets.close()
 
 
-def _open(stage: Stage, sockets: Sockets, peer: Peer, server: Server, count: int) -> float:
+def open_sockets(stage: Stage, sockets: Sockets, peer: Peer, server: Server, count: int) -> float:
+    """Open more sockets, each subscribed to its own task; return the seconds that it took."""
     hellos = [peer.hello(server, peer.ident(), stage.session) for _ in range(count)]
     began = time.perf_counter()
     sockets.open(server.port, hellos)

@@ -6,6 +6,7 @@ A status is sent as the JSON text of its event, which was encoded once: frames o
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeGuard
@@ -29,6 +30,8 @@ PAGE: Final = 50
 LONGEST_PAGE: Final = 200
 #: The largest whole number that JavaScript has exactly.
 _MAX_NUMBER: Final = 2**53 - 1
+#: A ping as clients write it: its keys in this order, with the blanks of Python or JavaScript.
+_PING: Final = re.compile(r'\{"type": ?"ping", ?"id": ?(0|-?[1-9][0-9]{0,14})\}')
 
 
 # Frames of a client.
@@ -299,6 +302,15 @@ def cancelled(frame_id: int, task_id: str) -> str:
 def pong(frame_id: int) -> str:
     """Return the answer to a ping."""
     return f'{{"type":"pong","id":{frame_id}}}'
+
+
+def pong_for(text: str) -> str | None:
+    """Return the answer to a ping that is written as usual; None for any other frame.
+
+    Every other frame, also a ping that is written in another way, is read by :func:`parse`.
+    """
+    ping = _PING.fullmatch(text)
+    return None if ping is None else pong(int(ping[1]))
 
 
 def error(code: ErrorCode, message: str, *, frame_id: int | None = None, **more: Any) -> str:

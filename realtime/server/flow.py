@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 #: Bytes that may wait for the application of one connection before its socket is not read.
@@ -16,6 +17,11 @@ class Flow:
 
     #: Only while the buffer is full: an event is a kilobyte.
     _emptied: asyncio.Event | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the transport's buffer is full."""
+        return self._emptied is not None
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
         """Note that the buffer is full."""
@@ -37,17 +43,41 @@ class Flow:
             await self._emptied.wait()
 
 
+class Direct:
+    """A connection past the application's queues: an extension of ASGI, ``realtime.direct``."""
+
+    __slots__ = ("answer",)
+
+    #: Writes a text at once if nothing waits before it, and returns whether it did. None where
+    #: the server cannot do that.
+    write: Callable[[str], bool] | None = None
+
+    def __init__(self) -> None:
+        #: Gets a text that arrives while the application waits for one, and returns whether the
+        #: text is answered: then the application does not receive it.
+        self.answer: Callable[[str], bool] | None = None
+
+    def end(self) -> None:
+        """Forget the application, which refers to this: the client is gone."""
+        self.answer = None
+
+
 class Inbox:
     """Messages for the application. While it is full, the socket is not read.
+
+    A text that the application's ``answer`` accepts is no message: to wake the application up
+    would cost more than the answer. This happens only while the application waits for its next
+    message, so nothing is overtaken.
 
     Daphne's queue has no bound: a client that sends faster than the application receives fills the
     memory. A queue of asyncio's takes three kilobytes while it is empty.
     """
 
-    __slots__ = ("_bytes", "_filled", "_full", "_messages", "_transport")
+    __slots__ = ("_bytes", "_direct", "_filled", "_full", "_messages", "_transport")
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(self, transport: Any, direct: Direct) -> None:
         self._transport = transport
+        self._direct = direct
         self._messages: list[dict[str, Any]] = []
         self._bytes = 0
         self._full = False
@@ -55,14 +85,23 @@ class Inbox:
         self._filled: asyncio.Future[None] | None = None
 
     def put_nowait(self, message: dict[str, Any]) -> None:
-        """Append a message."""
+        """Append a message, unless it is answered."""
+        filled = self._filled
+        if filled is not None and filled.done():
+            filled = None
+        if filled is not None and self._is_answered(message):
+            return
         self._messages.append(message)
         self._bytes += _cost(message)
         if self._bytes > INBOX_BYTES and not self._full and message["type"] == "websocket.receive":
             self._full = True
             self._transport.pauseProducing()
-        if self._filled is not None and not self._filled.done():
-            self._filled.set_result(None)
+        if filled is not None:
+            filled.set_result(None)
+
+    def _is_answered(self, message: dict[str, Any]) -> bool:
+        answer, text = self._direct.answer, message.get("text")
+        return answer is not None and text is not None and answer(text)
 
     async def get(self) -> dict[str, Any]:
         """Return the next message. Only one task may wait."""

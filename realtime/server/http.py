@@ -5,8 +5,8 @@ Relied on, of Daphne 4.2: ``WebRequest`` makes the application in ``process``, h
 error of its own goes through ``basic_error``. Of Twisted 25.5 to 26: ``http.Request`` announces the
 body's length in ``gotLength`` and each part of it in ``handleContentChunk``, and takes
 ``parsePOSTFormSubmission``; ``http.HTTPChannel`` reads by ``dataReceived``, keeps its idle timeout
-in ``timeOut``, and calls ``requestDone`` after each response. Where that is not so, Daphne's
-``HTTPFactory`` serves: without these bounds.
+in ``timeOut`` and its requests in ``requests``, and calls ``requestDone`` after each response.
+Where that is not so, Daphne's ``HTTPFactory`` serves: without these bounds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LINGER: Final = 30.0
 RETRY_AFTER: Final = 10
 
 _RELIED_ON: Final = (
-    Part(WebRequest, "process", "create_application ws_factory content uri"),
+    Part(WebRequest, "process", "create_application ws_factory content uri transport"),
     Part(WebRequest, "handle_reply", "more_body finish"),
     Part(WebRequest, "basic_error", "handle_reply"),
     Part(WebRequest, "finish"),
@@ -46,7 +46,7 @@ _RELIED_ON: Final = (
     Part(http.HTTPChannel, "connectionMade", "timeOut setTimeout"),
     Part(http.HTTPChannel, "dataReceived"),
     Part(http.HTTPChannel, "allHeadersReceived"),
-    Part(http.HTTPChannel, "requestDone"),
+    Part(http.HTTPChannel, "requestDone", "requests"),
     Part(http.HTTPChannel, "connectionLost"),
     Part(http.HTTPChannel, "timeoutConnection"),
     Part(http.HTTPChannel, "loseConnection"),
@@ -165,7 +165,11 @@ class Request(WebRequest):  # type: ignore[misc]
             # Daphne answers 500, with the exception's text.
             if not all(value.isascii() for value in self._values(b"Sec-WebSocket-Protocol")):
                 return self.basic_error(400, b"Bad Request", "Invalid subprotocol")
-        return super().process()
+        channel, processed = self.channel, super().process()
+        if self.transport is None:  # a WebSocket has it now
+            # Request and channel refer to each other: they would wait for a full collection.
+            channel.requests.clear()
+        return processed
 
     def handle_reply(self, message: dict[str, Any]) -> None:
         """Write a part of the response; for a stream, register to learn of a slow client."""

@@ -24,6 +24,10 @@ class Options:
 
     #: Seconds for a request's head, and between parts of its body.
     request_timeout: float = 9.0
+    #: Seconds without a frame of a client, after which the server sends a WebSocket ping.
+    ping_interval: float = 20.0
+    #: Seconds that the client has for its answer.
+    ping_timeout: float = 30.0
     #: Bytes of a request's body, at most.
     max_body_bytes: int = 20_000_000
     #: The text that answers a larger body.

@@ -3,15 +3,15 @@
 Relied on, of Daphne 4.2: ``Server.run`` makes its two factories and assigns them to
 ``http_factory`` and ``ws_factory``, which are properties here; it keeps its connections in
 ``connections``, each with the ``application_instance`` that ``create_application`` put there;
-``listen_success``, ``listen_error``, ``log_action`` and ``kill_all_applications`` are called as
-methods; ``daphne.server`` chooses the reactor and names its loop ``twisted_loop``. Where that is
-not so, Daphne's own ``Server`` serves: without lifespan, limits and drain.
+``listen_success``, ``listen_error``, ``log_action``, ``kill_all_applications``,
+``protocol_disconnected`` and ``application_checker`` are called as methods, the last one each second; ``daphne.server`` chooses
+the reactor and names its loop ``twisted_loop``. Where that is not so, Daphne's own ``Server``
+serves: without lifespan, limits and drain.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 import logging
 import os
@@ -31,6 +31,7 @@ from realtime.core.codes import CloseCode
 from realtime.core.logs import LineFormatter, escaped, get_logger
 from realtime.core.relied_on import Part, are_known
 
+from . import collector
 from .accepting import accept_few
 from .fast_websocket import configure
 from .flow import Inbox
@@ -46,14 +47,19 @@ logger = get_logger("realtime.server")
 BACKLOG: Final = 4096
 #: Seconds that each step of an orderly end may take.
 GRACE: Final = 2.0
+#: Seconds between two of Daphne's checks for clients that are gone and ended applications.
+CHECK_INTERVAL: Final = 1.0
 #: Characters of an address that the access log shows.
 LOGGED: Final = 1000
+#: In the scope of every WebSocket.
+_ASGI: Final = {"version": "3.0"}
 
 _RELIED_ON: Final = (
     Part(DaphneServer, "run", "connections http_factory ws_factory kill_all_applications"),
     Part(DaphneServer, "create_application", "connections handle_reply application"),
     Part(DaphneServer, "handle_reply", "connections"),
-    Part(DaphneServer, "application_checker", "connections application_instance"),
+    Part(DaphneServer, "application_checker", "connections application_instance callLater"),
+    Part(DaphneServer, "protocol_disconnected", "connections"),
     Part(DaphneServer, "kill_all_applications"),
     Part(DaphneServer, "listen_error"),
     Part(DaphneServer, "listen_success", "port"),
@@ -63,7 +69,8 @@ _RELIED_ON: Final = (
         DaphneServer,
         "__init__",
         "endpoints signal_handlers action_logger websocket_connect_timeout"
-        " websocket_handshake_timeout websocket_timeout server_name",
+        " websocket_handshake_timeout websocket_timeout ping_interval ping_timeout server_name"
+        " application_close_timeout",
     ),
 )
 
@@ -77,6 +84,9 @@ class Server(DaphneServer):  # type: ignore[misc]
         #: Whether it could not start.
         self.failed = False
         self._ending: asyncio.Task[None] | None = None
+        #: Until when connections are checked for clients that are gone and ended applications.
+        self._checks_until = 0.0
+        self._on_change = self._note_change
         self._loop: asyncio.AbstractEventLoop = daphne.server.twisted_loop
 
     # `run` makes Daphne's own factories and accepts no others.
@@ -113,10 +123,7 @@ class Server(DaphneServer):  # type: ignore[misc]
             logger.error("startup_failed %s", error)
             self.failed = True
             return
-        # What was loaded stays. A full collection of it would stop the loop for a tenth of a
-        # second each time.
-        gc.collect()
-        gc.freeze()
+        collector.relieve()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal)
         super().run()
@@ -134,13 +141,19 @@ class Server(DaphneServer):  # type: ignore[misc]
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         """Start the application for a connection; for a WebSocket, with a bounded queue."""
         if not isinstance(protocol, Socket):
-            return super().create_application(protocol, scope)
-        inbox = Inbox(protocol.transport)
-        scope["asgi"] = {"version": "3.0"}
-        # An extension of ASGI: sends a text past the application's queue, if nothing waits there.
-        scope["realtime.write"] = getattr(protocol, "write_text", None)
+            queue = super().create_application(protocol, scope)
+            if queue is not None:
+                self.connections[protocol]["application_instance"].add_done_callback(
+                    self._on_change
+                )
+            return queue
+        inbox = Inbox(protocol.transport, protocol.direct)
+        scope["asgi"] = _ASGI
+        scope["realtime.direct"] = protocol.direct
         running = self.application(scope, inbox.get, partial(self.handle_reply, protocol))
-        self.connections[protocol]["application_instance"] = asyncio.ensure_future(running)
+        instance = asyncio.ensure_future(running)
+        self.connections[protocol]["application_instance"] = instance
+        instance.add_done_callback(self._on_change)
         return inbox
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
@@ -149,6 +162,21 @@ class Server(DaphneServer):  # type: ignore[misc]
         may_be_more = message["type"] == "websocket.send" or message.get("more_body")
         if may_be_more and (flow := getattr(protocol, "flow", None)) is not None:
             await flow.wait()
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        """Note that a client is gone."""
+        self._note_change()
+        super().protocol_disconnected(protocol)
+
+    def _note_change(self, _ended: Any = None) -> None:
+        self._checks_until = self._loop.time() + self.application_close_timeout + 2 * CHECK_INTERVAL
+
+    def application_checker(self) -> None:
+        """Check all connections after a change. As shipped they are checked each second."""
+        if self._loop.time() < self._checks_until:
+            super().application_checker()
+        else:
+            daphne.server.reactor.callLater(CHECK_INTERVAL, self.application_checker)
 
     def log_action(self, protocol: Any, action: str, details: dict[str, Any]) -> None:
         """Write the access log's line: one, of a bounded length, whatever a client put in it."""
@@ -220,6 +248,8 @@ def serve(application: Any, host: str, port: int, options: Options | None = None
         "websocket_handshake_timeout": options.request_timeout,
         # Daphne closes after a day by default, with a code after which no client reconnects.
         "websocket_timeout": -1,
+        "ping_interval": options.ping_interval,
+        "ping_timeout": options.ping_timeout,
         "server_name": "",
     }
     options.on_start()

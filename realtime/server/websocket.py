@@ -21,7 +21,7 @@ from daphne.ws_protocol import WebSocketProtocol
 
 from realtime.core.relied_on import Part
 
-from .flow import Flow
+from .flow import Direct, Flow
 
 #: Seconds that the client has for its part of a close, before the connection is cut.
 CLOSE_TIMEOUT: Final = 3.0
@@ -39,6 +39,7 @@ RELIED_ON: Final = (
     Part(WebSocketProtocol, "onOpen"),
     Part(AutobahnProtocol, "dropConnection", "abort"),
     Part(AutobahnServerProtocol, "failHandshake", "reason code responseHeaders"),
+    Part(AutobahnProtocol, "onPing", "sendPong"),
     Part(AutobahnProtocol, "onMessageBegin"),
     Part(AutobahnProtocol, "onMessageFrameBegin"),
     Part(AutobahnProtocol, "sendCloseFrame", "code"),
@@ -54,11 +55,16 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """The handshake begins."""
+        self.direct = self.make_direct()
         super().connectionMade()
         self.flow = Flow()
         # Twisted leaves the HTTP connection's there.
         self.transport.unregisterProducer()
         self.transport.registerProducer(self.flow, True)
+
+    def make_direct(self) -> Direct:
+        """Return what answers past the application's queue."""
+        return Direct()
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
         """The client is gone."""
@@ -66,6 +72,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
             self._cut.cancel()
         self.flow.stopProducing()
         super().connectionLost(reason)
+        self.direct.end()
 
     def dropConnection(self, abort: bool = False) -> None:  # noqa: N802 - autobahn's name
         """End the connection; cut it where the client does not read what is left."""
@@ -89,6 +96,12 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
         """Tell the application, if the handshake came so far that there is one."""
         if hasattr(self, "server"):
             super().onClose(wasClean, code, reason)
+
+    def onPing(self, payload: bytes) -> None:  # noqa: N802 - autobahn's name
+        """Answer a ping, unless the client does not read: it may send more of them than fit."""
+        # RFC 6455, section 5.5.3: the answer to a later ping answers this one.
+        if not self.flow.is_full:
+            super().onPing(payload)
 
     def onMessageBegin(self, isBinary: bool) -> None:  # noqa: N802, N803 - autobahn's names
         """A message begins."""

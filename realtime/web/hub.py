@@ -28,7 +28,7 @@ from .layer_link import Link
 from .recall import recall_quietly
 from .rechecks import Rechecks
 from .registry import get_registry
-from .subscription import Subscription
+from .subscription import BaseSubscription, Subscription
 from .watched_topic import WatchedTopic
 
 __all__ = ["Hub", "Subscription", "get_hub"]
@@ -80,7 +80,7 @@ class Hub:
             self._spawn(self._close_with_loop())
 
     async def subscribe(
-        self, topic: Topic, subscription: Subscription, since: Position | None = None
+        self, topic: Topic, subscription: BaseSubscription, since: Position | None = None
     ) -> tuple[Reading, Callable[[], None]]:
         """Join a topic and read it; return the reading, and a call that starts the deliveries.
 
@@ -108,7 +108,7 @@ class Hub:
             self._rechecks.add(watched.name, delay)
         return reading, lambda: self._begin(watched, subscription, reading.position)
 
-    def drop(self, topic: Topic, subscription: Subscription) -> asyncio.Task[None] | None:
+    def drop(self, topic: Topic, subscription: BaseSubscription) -> asyncio.Task[None] | None:
         """End a subscription at once; return the task that leaves the group, if it was the last."""
         watched = self._watched.get(str(topic))
         if watched is None:
@@ -121,7 +121,7 @@ class Hub:
             watched.recovery.cancel()
         return self._spawn(self.link.leave(watched.name))
 
-    async def unsubscribe(self, topic: Topic, subscription: Subscription) -> None:
+    async def unsubscribe(self, topic: Topic, subscription: BaseSubscription) -> None:
         """End a subscription; return when the process has left the group, if it was the last."""
         leaving = self.drop(topic, subscription)
         if leaving is not None:
@@ -136,7 +136,7 @@ class Hub:
         self.link.answer_count += 1
         return page.texts, page.next
 
-    def refresh(self, topic: Topic, subscription: Subscription) -> None:
+    def refresh(self, topic: Topic, subscription: BaseSubscription) -> None:
         """Deliver a new reading to one subscription, and nothing before that."""
         subscription.pause()
         watched = self._watched.get(str(topic))
@@ -144,7 +144,7 @@ class Hub:
             subscription.is_refreshing = True
             self._spawn(self._refresh(watched, subscription))
 
-    def resume(self, topic: Topic, subscription: Subscription) -> None:
+    def resume(self, topic: Topic, subscription: BaseSubscription) -> None:
         """Deliver what arrived while a subscription was paused."""
         watched = self._watched.get(str(topic))
         if watched is None or subscription not in watched.subscriptions:
@@ -240,8 +240,10 @@ class Hub:
 
     def _deliver(self, watched: WatchedTopic, item: Event | Reading) -> None:
         watched.advance(item)
-        deliver: Callable[[Subscription, Any], bool] = (
-            Subscription.deliver if isinstance(item, Event) else Subscription.deliver_reading
+        deliver: Callable[[BaseSubscription, Any], bool] = (
+            BaseSubscription.deliver
+            if isinstance(item, Event)
+            else BaseSubscription.deliver_reading
         )
         for subscription in tuple(watched.subscriptions):
             try:
@@ -263,11 +265,13 @@ class Hub:
             # brings the other subscriptions there was lost.
             self._rechecks.add(watched.name, RECHECKS[0])
 
-    def _begin(self, watched: WatchedTopic, subscription: Subscription, position: Position) -> None:
+    def _begin(
+        self, watched: WatchedTopic, subscription: BaseSubscription, position: Position
+    ) -> None:
         subscription.begin_at(position)
         self.resume(watched.topic, subscription)
 
-    async def _refresh(self, watched: WatchedTopic, subscription: Subscription) -> None:
+    async def _refresh(self, watched: WatchedTopic, subscription: BaseSubscription) -> None:
         pause = _PAUSE
         while subscription in watched.subscriptions:
             subscription.pause()

@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
 from realtime.conf import conf
@@ -101,6 +100,7 @@ class Outbox:
         self._sink = sink
         #: Releases everything of the client, after the sink has raised. None once it is released.
         self._on_failure: Callable[[], Awaitable[None]] | None = on_failure
+        #: The sink's ``write`` while nothing waits or is being sent, else None.
         self._write = sink.write
         self._max_events = settings.MAX_OUTBOX_EVENTS
         self._max_bytes = settings.MAX_OUTBOX_BYTES
@@ -126,19 +126,19 @@ class Outbox:
 
     def put(self, frame: str) -> None:
         """Append a frame."""
-        if not (self._is_empty() and self._write_now(frame)):
+        if not self._write_now(frame):
             self._append(frame)
 
     def put_reading(self, cursor: Cursor, position: Position, frame: str) -> None:
         """Append a frame that brings a subscriber to ``position``."""
-        if self._is_empty() and self._write_now(frame):
+        if self._write_now(frame):
             cursor.sent = position
         else:
             self._append(_Reading(cursor, position, frame))
 
     def put_event(self, cursor: Cursor, event: Event) -> None:
         """Append an event; where much waits, remove the progress of its task that waits."""
-        if self._is_empty() and self._write_now(_frame_of(cursor.topic, event)):
+        if self._write is not None and self._write_now(_frame_of(cursor.topic, event)):
             cursor.sent = event.position
             return
         key = cursor, event.task_id
@@ -167,12 +167,17 @@ class Outbox:
         self._append(frames.closing(code, message, retry_after=retry_after))
         self._append(code)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether fewer than MAX_OUTBOX_BYTES wait, for a client that may still get something."""
+        return self._size < self._max_bytes and not self.closed
+
     async def wait_for_room(self) -> None:
-        """Return when fewer than MAX_OUTBOX_BYTES wait.
+        """Return when there is room, or when nothing more is sent.
 
         A client that does not accept its answers gets no more of its requests read.
         """
-        while self._size >= self._max_bytes and not self.closed:
+        while not self.has_room and not self.closed:
             self._room = asyncio.Event()
             await self._room.wait()
 
@@ -223,20 +228,20 @@ class Outbox:
             await self._sink.send(self._frame(number, item))
             self._notify_of_room()
         self._last_sent_at = None
+        if not self.closed:
+            self._write = self._sink.write
         return False
 
     def _write_now(self, frame: str) -> bool:
-        """Write a frame past the empty queue; return whether it is not to be queued."""
-        if self._write is None:
+        """Write a frame if nothing waits before it; return whether it is not to be queued."""
+        write = self._write
+        if write is None:
             return False
         try:
-            return self._write(frame)
+            return write(frame)
         except Exception as error:  # noqa: BLE001 - transports fail in many ways
             self._append(error)
             return True
-
-    def _is_empty(self) -> bool:
-        return not self._waiting and self._last_sent_at is None and not self.closed
 
     def _check_slow(self, loop: asyncio.AbstractEventLoop) -> None:
         """Close a slow client. A timer for each frame would cost more than this one."""
@@ -260,6 +265,7 @@ class Outbox:
 
     def _end(self) -> None:
         self.closed = True
+        self._write = None
         if self._timer is not None:
             self._timer.cancel()
         self._waiting.clear()
@@ -314,6 +320,7 @@ class Outbox:
             # No frame that waits may be merged or dropped alone, so all are dropped.
             self._drop_client()
             return number
+        self._write = None
         self._waiting[number] = item
         self._size += _size(item)
         if self._task is None:
@@ -321,10 +328,19 @@ class Outbox:
         return number
 
 
-@lru_cache(maxsize=1)
+class _LastFrame:
+    """The frame of the last event, with its topic: it serves all clients of one delivery."""
+
+    kept: tuple[str, Event | None, str] = ("", None, "")
+
+
 def _frame_of(topic: str, event: Event) -> str:
-    """Return an event's frame. The cache serves all clients of one delivery."""
-    return frames.event(topic, event.position, event.text)
+    # A cache of functools makes a key for each call.
+    last_topic, last_event, text = _LastFrame.kept
+    if event is not last_event or topic != last_topic:
+        text = frames.event(topic, event.position, event.text)
+        _LastFrame.kept = topic, event, text
+    return text
 
 
 def _size(item: _Item) -> int:

@@ -7,7 +7,7 @@ import functools
 import secrets
 from typing import Any, Final
 
-from realtime.conf import Settings, conf
+from realtime.conf import conf
 from realtime.core import frames
 from realtime.core.codes import CloseCode, ErrorCode
 from realtime.core.jsontext import timestamp
@@ -16,7 +16,7 @@ from realtime.core.topics import TASK
 
 from .access.addresses import client_address, warn_of_proxy
 from .access.identity import user_key
-from .access.limits import Bucket, Refusals, Window
+from .access.limits import Bucket, Refusals, Window, limits
 from .access.policy import Refused, authorise_cancel, grant, not_found
 from .access.revocation import get_access_checker
 from .access.sessions import session_fingerprint
@@ -48,17 +48,6 @@ class TooMany(Refused):
         self.retry_after = retry_after
         #: Whether it counts as a refused request.
         self.is_refusal = is_refusal
-
-
-def limits(settings: Settings) -> dict[str, float]:
-    """Return the limits that the client must obey, for ``welcome``."""
-    return {
-        "subscriptions": settings.MAX_SUBSCRIPTIONS,
-        "frame_bytes": settings.MAX_FRAME_BYTES,
-        "frames_per_second": settings.MAX_FRAMES_PER_SECOND,
-        "frame_burst": settings.MAX_FRAME_BURST,
-        "refusals_per_minute": settings.MAX_REFUSALS_PER_MINUTE,
-    }
 
 
 class ClientSession:
@@ -160,14 +149,29 @@ class ClientSession:
         await self._outbox.wait_for_room()
         if self._closing or self._outbox.closed:
             return False
-        settings = conf()
-        if self._bucket is None:
-            self._bucket = Bucket(settings.MAX_FRAMES_PER_SECOND, settings.MAX_FRAME_BURST)
-        if self._bucket.allow():
+        if self._is_within_rate():
             return True
-        limit = f"at most {settings.MAX_FRAMES_PER_SECOND:g} frames a second"
+        limit = f"at most {conf().MAX_FRAMES_PER_SECOND:g} frames a second"
         self.refuse(CloseCode.RATE, ErrorCode.LIMIT, limit)
         return False
+
+    def answer_at_once(self, text: str) -> bool:
+        """Answer a ping, without the loop that reads frames; return whether it is answered.
+
+        That loop answers every other frame, and a ping that a limit may refuse.
+        """
+        pong = frames.pong_for(text)
+        if pong is None or self._closing or not self._outbox.has_room or not self._is_within_rate():
+            return False
+        self._outbox.put(pong)
+        return True
+
+    def _is_within_rate(self) -> bool:
+        """Count a frame; return whether the client may send it now."""
+        if self._bucket is None:
+            settings = conf()
+            self._bucket = Bucket(settings.MAX_FRAMES_PER_SECOND, settings.MAX_FRAME_BURST)
+        return self._bucket.allow()
 
     def refuse(self, code: CloseCode, error: ErrorCode, message: str) -> None:
         """Answer an error and close: the client broke a limit."""
@@ -262,7 +266,7 @@ class ClientSession:
             self._check_room()
         else:
             # The subscription that replaces it reads what arrives meanwhile; or else this one does.
-            earlier.subscription.pause()
+            earlier.pause()
         try:
             fresh, reading, begin = await kept.join(frame)
         except BaseException:
@@ -271,7 +275,7 @@ class ClientSession:
                 and earlier is kept.get(frame.topic)
                 and not earlier.is_checking_owner
             ):
-                self._hub.resume(earlier.grant.topic, earlier.subscription)
+                self._hub.resume(earlier.grant.topic, earlier)
             raise
         # No await from here on, so that no event is put before the answer.
         if self._closing:
@@ -294,7 +298,7 @@ class ClientSession:
             listed=listed(reading),
             expires_in=expires_in(fresh.grant),
         )
-        self._outbox.put_reading(fresh.subscription.cursor, reading.position, answer)
+        self._outbox.put_reading(fresh, reading.position, answer)
         begin()
         topic = fresh.grant.topic
         if topic.kind == TASK and not reading.texts and not reading.recovered:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
+import sys
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from realtime.conf import conf
 from realtime.core import frames
 from realtime.core.codes import ErrorCode
+from realtime.core.event import Event
 from realtime.core.logs import get_logger
 from realtime.core.topics import Topic
 from realtime.ownership import is_visitor
@@ -28,9 +29,9 @@ from .access.policy import (
     is_still_granted,
     not_found,
 )
-from .cursor import Cursor
-from .hub import Hub, Subscription
+from .hub import Hub
 from .outbox import Outbox
+from .subscription import BaseSubscription
 
 logger = get_logger("realtime.connection")
 
@@ -44,19 +45,47 @@ _TOKEN_ENDED: Final = "the token is not valid any more"  # noqa: S105
 _MOVED: Final = "the visitor has signed in: the tasks are the user's now"
 
 
-@dataclass(slots=True, eq=False)
-class GrantedSubscription:
-    """A subscription under the client's name for its topic, and the grant for it."""
+class GrantedSubscription(BaseSubscription):
+    """A client's subscription under its name for the topic, and the grant for it."""
 
-    grant: Grant
-    subscription: Subscription
-    #: The token of the request, if any.
-    token: str | None = None
-    #: Calls a method when the token ends.
-    timer: asyncio.TimerHandle | None = None
-    #: Whether a new grant is requested, since the task's owner changed. Nothing is delivered
-    #: meanwhile.
-    is_checking_owner: bool = False
+    __slots__ = (
+        "_outbox",
+        "_subscriptions",
+        "grant",
+        "is_checking_owner",
+        "name",
+        "timer",
+        "token",
+    )
+
+    def __init__(
+        self, subscriptions: Subscriptions, outbox: Outbox, frame: frames.Subscribe, granted: Grant
+    ) -> None:
+        super().__init__(sys.intern(str(frame.topic)), limit=frame.limit)
+        self._subscriptions = subscriptions
+        self._outbox = outbox
+        self.name = frame.topic
+        self.grant = granted
+        #: The token of the request, if any.
+        self.token = subscriptions.share_token(frame.token)
+        #: Calls a method when the token ends.
+        self.timer: asyncio.TimerHandle | None = None
+        #: Whether a new grant is requested, since the task's owner changed. Nothing is delivered
+        #: meanwhile.
+        self.is_checking_owner = False
+
+    def on_event(self, event: Event) -> None:
+        """Send an event."""
+        self._outbox.put_event(self, event)
+
+    def on_reading(self, reading: Reading) -> None:
+        """Send a snapshot unasked, if the grant is for its owner."""
+        self._subscriptions.send_reading(self, reading)
+
+    def admits(self, reading: Reading) -> bool:
+        """Return whether the grant is valid for the owner of a reading."""
+        _note_owner(self, reading)
+        return not has_other_owner(self.grant, reading)
 
 
 class Subscriptions:
@@ -110,7 +139,7 @@ class Subscriptions:
         """End a subscription that is not, or no longer, among these."""
         if subscribed.timer is not None:
             subscribed.timer.cancel()
-        self._hub.drop(subscribed.grant.topic, subscribed.subscription)
+        self._hub.drop(subscribed.grant.topic, subscribed)
 
     async def close(self) -> None:
         """End all subscriptions, and the tasks."""
@@ -129,21 +158,11 @@ class Subscriptions:
         Raises Refused. Returns the subscription, its first reading, and a call that starts the
         deliveries; the caller puts the subscription before it waits for anything.
         """
-        name = str(frame.topic)
         for _ in range(ATTEMPTS):
             checks = self.access_checks
             granted = await grant(frame.topic, self.user, frame.token)
-            cursor = Cursor(name)
-            subscription = Subscription(
-                functools.partial(self._outbox.put_event, cursor),
-                _ignore,
-                cursor=cursor,
-                limit=frame.limit,
-            )
-            fresh = GrantedSubscription(granted, subscription, self._share_token(frame.token))
-            subscription.on_reading = functools.partial(self._send_reading, frame.topic, fresh)
-            subscription.admits = functools.partial(_is_admitted, fresh)
-            reading, begin = await self._hub.subscribe(granted.topic, subscription, frame.since)
+            fresh = GrantedSubscription(self, self._outbox, frame, granted)
+            reading, begin = await self._hub.subscribe(granted.topic, fresh, frame.since)
             _note_owner(fresh, reading)
             if reading.moved_to is not None and granted.reason is Reason.TOKEN:
                 self.drop(fresh)
@@ -153,7 +172,8 @@ class Subscriptions:
             self.drop(fresh)
         raise not_found()
 
-    def _share_token(self, token: str | None) -> str | None:
+    def share_token(self, token: str | None) -> str | None:
+        """Return an equal token that an earlier subscription has."""
         if token != self._last_token:
             self._last_token = token
         return self._last_token
@@ -201,16 +221,17 @@ class Subscriptions:
         else:
             subscribed.grant = granted
 
-    def _send_reading(self, name: Topic, subscribed: GrantedSubscription, reading: Reading) -> None:
+    def send_reading(self, subscribed: GrantedSubscription, reading: Reading) -> None:
         """Send a snapshot unasked; but first ask for a new grant if the owner is another one."""
+        name = subscribed.name
         if has_other_owner(subscribed.grant, reading):
-            subscribed.subscription.pause()
+            subscribed.pause()
             if not subscribed.is_checking_owner:
                 subscribed.is_checking_owner = True
                 self._spawn(self._check_new_owner(name, subscribed, reading))
             return
         text = frames.snapshot(str(name), reading.position, reading.texts, listed(reading))
-        self._outbox.put_reading(subscribed.subscription.cursor, reading.position, text)
+        self._outbox.put_reading(subscribed, reading.position, text)
 
     async def _check_new_owner(
         self, name: Topic, subscribed: GrantedSubscription, reading: Reading
@@ -240,7 +261,7 @@ class Subscriptions:
         subscribed.grant = granted
         _note_owner(subscribed, reading)
         subscribed.is_checking_owner = False
-        self._hub.refresh(granted.topic, subscribed.subscription)
+        self._hub.refresh(granted.topic, subscribed)
 
     async def _grant_again(self, name: Topic, subscribed: GrantedSubscription) -> Grant | None:
         """Return a new grant, by the session or else by the token; None if both refuse."""
@@ -305,10 +326,6 @@ class Subscriptions:
         task.add_done_callback(self._tasks.discard)
 
 
-def _ignore(_reading: Reading) -> None:
-    """Stand in for ``on_reading`` until the subscription is complete."""
-
-
 def listed(reading: Reading) -> frames.Listed | None:
     """Return what a list topic's snapshot carries besides; None for a topic of one task."""
     return None if reading.total is None else frames.Listed(reading.total, reading.next)
@@ -319,12 +336,6 @@ def has_other_owner(granted: Grant, reading: Reading) -> bool:
     if reading.moved_to is not None:
         return granted.reason is Reason.TOKEN
     return reading.owner is not None and reading.owner != granted.owner
-
-
-def _is_admitted(subscribed: GrantedSubscription, reading: Reading) -> bool:
-    """Return whether a subscription's grant is valid for the owner of a reading."""
-    _note_owner(subscribed, reading)
-    return not has_other_owner(subscribed.grant, reading)
 
 
 def _note_owner(subscribed: GrantedSubscription, reading: Reading) -> None:

@@ -11,7 +11,7 @@ from realtime.core.status import Status
 from realtime.core.topics import Topic
 from realtime.store.reading import Reading
 
-from .subscription import BACKLOG, Subscription
+from .subscription import BACKLOG, BaseSubscription
 
 
 class WatchedTopic:
@@ -34,7 +34,7 @@ class WatchedTopic:
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
         self.name = str(topic)
-        self.subscriptions: set[Subscription] = set()
+        self.subscriptions: set[BaseSubscription] = set()
         #: None until the first reading.
         self.head: Head | None = None
         #: Events that wait for the first reading, or for a recovery.

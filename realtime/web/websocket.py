@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from channels.consumer import AsyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
@@ -20,8 +20,9 @@ from .session import ClientSession
 logger = get_logger("realtime.connection")
 
 _Send = Callable[[Any], Awaitable[None]]
-#: In the scope, if the server can write a text past its own queue.
-WRITE: Final = "realtime.write"
+#: In the scope, if the server can write and answer texts past its own queues
+#: (``realtime.server.flow.Direct``).
+DIRECT: Final = "realtime.direct"
 #: Codes that Daphne as shipped refuses with an exception, which would leave the connection open.
 _REFUSED: Final = (CloseCode.INTERNAL, CloseCode.RESTART, CloseCode.FULL)
 #: The code in place of these: clients reconnect after it too, and ``closing`` has the right one.
@@ -91,10 +92,13 @@ class TaskConsumer(AsyncConsumer):
             await self.send({"type": "websocket.close"})
             raise StopConsumer
         await self.send({"type": "websocket.accept"})
-        write = cast(Callable[[str], bool] | None, self.scope.get(WRITE))
+        direct: Any = self.scope.get(DIRECT)
+        write = None if direct is None else direct.write
         self.session = ClientSession(self.scope, _WebSocketSink(self.base_send, write))
         if not await self.session.open():
             raise StopConsumer
+        if direct is not None:
+            direct.answer = self.session.answer_at_once
 
     async def websocket_receive(self, message: dict[str, Any]) -> None:
         """Parse a frame, and let the session answer the request."""

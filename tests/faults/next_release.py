@@ -45,7 +45,7 @@ def next_application(application: Any) -> Any:
                 await send(message)
 
         # Every frame goes through here: without the way past ASGI.
-        await application({**scope, "realtime.write": None}, receive, send_next)
+        await application({**scope, "realtime.direct": None}, receive, send_next)
 
     return call
 

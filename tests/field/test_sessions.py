@@ -152,7 +152,7 @@ async def test_a_token_that_ends_during_its_renewal_is_reported_as_ended(
     monkeypatch.setattr(subscriptions_module, "grant", late)
     subscribed = client.session.subscriptions.get(Topic.parse(topic))
     assert subscribed is not None
-    get_hub().refresh(subscribed.grant.topic, subscribed.subscription)
+    get_hub().refresh(subscribed.grant.topic, subscribed)
     assert (await client.next("unsubscribed"))["code"] == "unauthorized"
     over.set()
 

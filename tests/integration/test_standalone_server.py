@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,8 +16,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from project.processes import Process, free_port, lock_environment
-from tests.client.octets import HOST
-from tests.raw import DEADLINE
+from tests.client.octets import HOST, handshake
+from tests.raw import DEADLINE, answer
 from tests.until import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -78,12 +80,30 @@ def post(port: int, body: bytes) -> tuple[int, bytes]:
 
 async def echoed(port: int, *messages: str | bytes) -> list[str | bytes]:
     """Send messages one by one; return what comes back for each."""
-    async with connect(f"ws://{HOST}:{port}/", compression=None, proxy=None) as socket:
+    async with connect(f"ws://{HOST}:{port}/", compression=None, proxy=None) as client:
         replies: list[Any] = []
         for message in messages:
-            await socket.send(message)
-            replies.append(await socket.recv())
+            await client.send(message)
+            replies.append(await client.recv())
         return replies
+
+
+#: The same, with pings after a second of silence.
+IMPATIENT = ECHO.replace("max_body_bytes=1000", "ping_interval=1.0, ping_timeout=2.0")
+
+
+@pytest.mark.parametrize("renamed", [(), ("autobahn", "send_queue", "outgoing")], ids=["fast", ""])
+async def test_a_silent_client_is_pinged_and_ends_if_it_does_not_answer(
+    start: Callable[..., tuple[Process, int]], renamed: tuple[str, ...]
+) -> None:
+    _, port = start(IMPATIENT, *renamed)
+    with socket.create_connection((HOST, port), DEADLINE) as mute:
+        async with connect(f"ws://{HOST}:{port}/", compression=None, proxy=None) as answering:
+            mute.sendall(handshake(port))
+            received = await asyncio.to_thread(answer, mute)
+            assert received.partition(b"\r\n\r\n")[2][:1] == b"\x89", "a ping, then the end"
+            await answering.send("still here")
+            assert await answering.recv() == "still here"
 
 
 #: Show what Daphne's own server was given.
@@ -127,6 +147,8 @@ async def test_it_serves_any_application_without_django_and_the_rest_of_the_serv
         (("autobahn", "_dataReceived", "_data_received"), "fast_websocket"),
         (("autobahn", "send_queue", "outgoing"), "fast_websocket"),
         (("twisted", "_tempDataBuffer", "_pending"), "fast_websocket"),
+        (("autobahn", "current_frame", "frame_now"), "fast_websocket"),
+        (("daphne", "last_ping", "last_heard"), "fast_websocket"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[1],
 )

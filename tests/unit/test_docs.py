@@ -22,7 +22,7 @@ from realtime.core import codes, frames, states, topics
 from realtime.core.position import Position
 from realtime.core.status import FIELDS
 from realtime.web import checks as web_checks
-from realtime.web import session
+from realtime.web.access.limits import limits
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -150,7 +150,7 @@ def test_every_frame_of_the_server_is_described_as_it_is_written() -> None:
         frames.welcome(
             now='"2026-11-28T08:00:00.000Z"',
             ping=settings.PING_INTERVAL,
-            limits=session.limits(settings),
+            limits=limits(settings),
         ),
         frames.store(available=False),
         frames.subscribed(1, "task:…", place, [], recovered=False, expires_in=840),

@@ -6,6 +6,8 @@ import math
 import time
 from typing import Final
 
+from realtime.conf import Settings
+
 
 class Window:
     """Detects that something happened ``count`` times within ``seconds``."""
@@ -78,3 +80,14 @@ class Bucket:
             return False
         self._tokens -= 1
         return True
+
+
+def limits(settings: Settings) -> dict[str, float]:
+    """Return the limits that the client must obey, for ``welcome``."""
+    return {
+        "subscriptions": settings.MAX_SUBSCRIPTIONS,
+        "frame_bytes": settings.MAX_FRAME_BYTES,
+        "frames_per_second": settings.MAX_FRAMES_PER_SECOND,
+        "frame_burst": settings.MAX_FRAME_BURST,
+        "refusals_per_minute": settings.MAX_REFUSALS_PER_MINUTE,
+    }

@@ -25,6 +25,41 @@ json_values = st.recursive(
 keys = st.sampled_from(["type", "id", "topic", "since", "token", "task_id", "x"])
 
 
+def test_the_usual_ping_is_answered_from_its_text():
+    assert frames.pong_for('{"type":"ping","id":4}') == '{"type":"pong","id":4}'
+    assert frames.pong_for('{"type": "ping", "id": -4}') == '{"type":"pong","id":-4}'
+
+
+OTHER_FRAMES = [
+    '{"type":"ping","id":01}',
+    '{"type":"ping","id":-0}',
+    '{"type":"ping","id":9007199254740992}',
+    '{"type":"ping","id":\u0664}',
+    '{"type":"ping","id":4.0}',
+    '{"type":"ping","id":4,"id":5}',
+    '{"type":"ping","id":4}\n',
+    '{"type":"ping","id":4}{',
+    '{"type":"subscribe","id":4}',
+    "",
+]
+
+
+@pytest.mark.parametrize("text", OTHER_FRAMES)
+def test_any_other_text_is_left_to_the_parser(text):
+    assert frames.pong_for(text) is None
+
+
+@given(st.integers(), st.sampled_from([",", ", "]), st.sampled_from([":", ": "]), st.booleans())
+def test_a_ping_that_is_answered_from_its_text_is_one_for_the_parser_too(
+    number, comma, colon, reverse
+):
+    keys = {"id": number, "type": "ping"} if reverse else {"type": "ping", "id": number}
+    text = json.dumps(keys, separators=(comma, colon))
+    answer = frames.pong_for(text)
+    if answer is not None:
+        assert answer == frames.pong(frames.parse(text).id)
+
+
 def test_each_frame_is_parsed_as_its_type():
     assert frames.parse('{"type":"ping","id":4}') == Ping(4)
     assert frames.parse('{"type":"cancel","id":3,"task_id":"a-1"}') == Cancel(3, "a-1")

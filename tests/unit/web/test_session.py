@@ -7,6 +7,7 @@ import json
 from importlib import import_module
 
 import pytest
+from django.conf import settings
 from django.test import override_settings
 
 from realtime.core import frames
@@ -235,3 +236,31 @@ def test_a_session_imports_no_transport(name):
         each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names
     }
     assert not imported & {"autobahn", "channels", "daphne", "server", "twisted", "websocket"}
+
+
+PING = '{"type":"ping","id":7}'
+
+
+async def test_a_ping_is_answered_at_once_and_counted(session, sink):
+    assert session.answer_at_once(PING)
+    await auntil(lambda: sink.frames[-1] == {"type": "pong", "id": 7})
+    assert not session.answer_at_once('{"type":"unsubscribe","id":8,"topic":"task:a"}')
+    limits = {**settings.REALTIME, "MAX_FRAMES_PER_SECOND": 0.001, "MAX_FRAME_BURST": 3}
+    with override_settings(REALTIME=limits):
+        session._bucket = None
+        assert [session.answer_at_once(PING) for _ in range(5)] == [True] * 3 + [False] * 2
+        assert not await session.accepts_frame()  # the loop refuses it, and closes
+    await auntil(lambda: sink.closed == CloseCode.RATE)
+
+
+async def test_a_ping_is_not_answered_at_once_while_the_client_reads_no_answers(session, sink):
+    session._outbox._size = session._outbox._max_bytes
+    assert not session.answer_at_once(PING)
+
+
+async def test_no_ping_is_answered_after_the_reason_of_a_close(session, sink):
+    session.restart()
+    assert not session.answer_at_once(PING)
+    await auntil(lambda: sink.closed == CloseCode.RESTART)
+    assert sink.frames[-1]["type"] == "closing"
+    assert not session.answer_at_once(PING)
