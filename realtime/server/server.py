@@ -4,9 +4,9 @@ Relied on, of Daphne 4.2: ``Server.run`` makes its two factories and assigns the
 ``http_factory`` and ``ws_factory``, which are properties here; it keeps its connections in
 ``connections``, each with the ``application_instance`` that ``create_application`` put there;
 ``listen_success``, ``listen_error``, ``log_action``, ``kill_all_applications``,
-``protocol_disconnected`` and ``application_checker`` are called as methods, the last one each second; ``daphne.server`` chooses
-the reactor and names its loop ``twisted_loop``. Where that is not so, Daphne's own ``Server``
-serves: without lifespan, limits and drain.
+``protocol_disconnected`` and ``application_checker`` are called as methods, the last one each
+second; ``daphne.server`` chooses the reactor and names its loop ``twisted_loop``. Where that is not
+so, Daphne's own ``Server`` serves: without lifespan, limits and drain.
 """
 
 from __future__ import annotations

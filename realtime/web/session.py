@@ -17,7 +17,7 @@ from realtime.core.topics import TASK
 from .access.addresses import client_address, warn_of_proxy
 from .access.identity import user_key
 from .access.limits import Bucket, Refusals, Window, limits
-from .access.policy import Refused, authorise_cancel, grant, not_found
+from .access.policy import Refused, TooMany, authorise_cancel, grant, not_found
 from .access.revocation import get_access_checker
 from .access.sessions import session_fingerprint
 from .cancel import request_cancel
@@ -38,16 +38,6 @@ _END_MESSAGES: Final = {
     CloseCode.SIGNED_OUT: "signed out",
     CloseCode.SESSION_EXPIRED: "the session has expired, sign in again",
 }
-
-
-class TooMany(Refused):
-    """A limit was reached; the client may repeat the request after ``retry_after`` seconds."""
-
-    def __init__(self, message: str, retry_after: int, *, is_refusal: bool = False) -> None:
-        super().__init__(ErrorCode.LIMIT, message)
-        self.retry_after = retry_after
-        #: Whether it counts as a refused request.
-        self.is_refusal = is_refusal
 
 
 class ClientSession:

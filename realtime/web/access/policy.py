@@ -51,6 +51,16 @@ class Refused(RealtimeError):
         self.code = code
 
 
+class TooMany(Refused):
+    """A limit was reached; the client may repeat the request after ``retry_after`` seconds."""
+
+    def __init__(self, message: str, retry_after: int, *, is_refusal: bool = False) -> None:
+        super().__init__(ErrorCode.LIMIT, message)
+        self.retry_after = retry_after
+        #: Whether it counts as a refused request.
+        self.is_refusal = is_refusal
+
+
 def not_found() -> Refused:
     """Return the one refusal for a missing task and for somebody else's task."""
     return Refused(ErrorCode.NOT_FOUND, NOT_FOUND_MESSAGE)
