@@ -194,35 +194,32 @@ async def test_a_connection_whose_handshake_began_before_messages_were_received_
         get_registry().leave(member)
 
 
-async def test_after_a_close_the_next_handshake_waits_again(checker, monkeypatch):
-    await checker.start()
-    await checker.close()
-    assert not checker._tasks
+@pytest.fixture
+def joined(checker, monkeypatch):
+    """The groups that a slow layer has joined; a handshake waits for it as long as necessary."""
     layer, joined = get_layer(), []
     group_add = layer.group_add
 
-    async def late(group, channel):
+    async def slow_group_add(group, channel):
         await asyncio.sleep(0.05)
         await group_add(group, channel)
         joined.append(group)
 
-    monkeypatch.setattr(layer, "group_add", late)
-    monkeypatch.setattr(revocation, "_JOIN_TIMEOUT", 30.0)
+    monkeypatch.setattr(layer, "group_add", slow_group_add)
+    monkeypatch.setattr(revocation, "_JOIN_TIMEOUT", DEADLINE)
+    return joined
+
+
+async def test_the_first_handshake_waits_until_messages_are_received(checker, joined):
     await checker.start()
     assert joined == [access_group()]
 
 
-async def test_the_first_handshake_waits_until_messages_are_received(checker, monkeypatch):
-    layer, joined = get_layer(), []
-    group_add = layer.group_add
-
-    async def late(group, channel):
-        await asyncio.sleep(0.05)
-        await group_add(group, channel)
-        joined.append(group)
-
-    monkeypatch.setattr(layer, "group_add", late)
-    monkeypatch.setattr(revocation, "_JOIN_TIMEOUT", 30.0)
+async def test_after_a_close_the_next_handshake_waits_again(checker, joined):
+    await checker.start()
+    await checker.close()
+    assert not checker._tasks
+    joined.clear()
     await checker.start()
     assert joined == [access_group()]
 

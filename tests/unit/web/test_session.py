@@ -146,7 +146,7 @@ async def test_a_session_that_is_left_leaves_nothing_behind(session, sink):
 
 
 class BrokenSink(QueueingSink):
-    """Raises once it is broken."""
+    """A sink that raises an error to every frame after `is_broken` is set."""
 
     def __init__(self, *, closes):
         super().__init__()
@@ -166,7 +166,7 @@ class BrokenSink(QueueingSink):
 
 
 class BrokenWritingSink(BrokenSink):
-    """The same for a sink that writes at once."""
+    """A broken sink that writes at once."""
 
     def write(self, text):
         if self.is_broken:

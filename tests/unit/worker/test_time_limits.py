@@ -80,7 +80,7 @@ def test_the_soft_time_limit_reaches_the_task(call: Callable[[], Any]) -> None:
 def test_a_limit_is_raised_again_only_outside_of_the_receiver_that_missed_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """However long the receiver takes: Celery logs each exception of it, and continues."""
+    """Celery logs each exception of a receiver and continues: a limit raised there is lost."""
     monkeypatch.setattr(time_limits, "is_active", lambda run: True)
     before = signal.signal(pool.SIG_SOFT_TIMEOUT, pool.soft_timeout_sighandler)
     steps = []
