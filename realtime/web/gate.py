@@ -1,7 +1,8 @@
 """Bounds how many requests of a process run at once, so that each is answered soon after it began.
 
 After a restart thousands of clients subscribe within a second. If all of their requests ran at
-once, each would be answered when the last one is, and many only after their time limit.
+once, each would be answered when the last one is, and many only after their time limit. A client
+that has a subscription does not wait for those that come back.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ SLOW: Final = 1.0
 
 
 class Gate:
-    """So many places; callers wait in order."""
+    """So many places; callers wait in order, the new clients after the others."""
 
     def __init__(self) -> None:
         #: When each of those that count entered, the first one first.
         self._inside: dict[object, float] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._new: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_free(self) -> bool:
         """Whether :meth:`enter` would not wait."""
-        return not self._waiting and len(self._inside) < PLACES
+        return not (self._waiting or self._new) and len(self._inside) < PLACES
 
-    async def enter(self) -> object:
+    async def enter(self, *, is_new: bool = False) -> object:
         """Wait for a place; return what :meth:`leave` is called with."""
         loop = asyncio.get_running_loop()
         if self.is_free:
@@ -40,7 +42,7 @@ class Gate:
             self._inside[place] = loop.time()
             return place
         turn = loop.create_future()
-        self._waiting.append(turn)
+        (self._new if is_new else self._waiting).append(turn)
         self._admit()
         try:
             await turn
@@ -52,17 +54,18 @@ class Gate:
     def leave(self, place: object) -> None:
         """Give a place back, and let the next one enter."""
         self._inside.pop(place, None)
-        if self._waiting:
-            self._admit()
+        self._admit()
 
     def _admit(self) -> None:
+        if not (self._waiting or self._new):
+            return
         loop, inside = asyncio.get_running_loop(), self._inside
-        while self._waiting and len(inside) < PLACES:
-            turn = self._waiting.popleft()
+        while (waiting := self._waiting or self._new) and len(inside) < PLACES:
+            turn = waiting.popleft()
             if not turn.done():  # its caller was cancelled
                 inside[turn] = loop.time()
                 turn.set_result(None)
-        if self._waiting and self._timer is None:
+        if waiting and self._timer is None:
             due = next(iter(inside.values())) + SLOW
             self._timer = loop.call_at(due, self._discount_slow)
 
@@ -72,8 +75,7 @@ class Gate:
             if now < entered + SLOW:
                 break
             del self._inside[place]
-        if self._waiting:
-            self._admit()
+        self._admit()
 
 
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, Gate] = WeakKeyDictionary()

@@ -24,9 +24,13 @@ _ORDERED: Final = 1.0
 class Requests:
     """One client's requests without an answer. Requests about one topic run in order."""
 
-    __slots__ = ("_last", "_may_run", "_running", "_tasks", "_waiting")
+    __slots__ = ("_is_new", "_last", "_may_run", "_running", "_tasks", "_waiting")
 
-    def __init__(self, may_run: Callable[[int], bool]) -> None:
+    def __init__(
+        self, may_run: Callable[[int], bool], is_new: Callable[[], bool] = lambda: False
+    ) -> None:
+        #: Whether the client has no subscription: other clients' requests go first.
+        self._is_new = is_new
         #: Whether another request may begin, given the number of those that run.
         self._may_run = may_run
         self._running = 0
@@ -89,7 +93,7 @@ class Requests:
             await turn
         self._running += 1
         try:
-            await _run_with_others(work, limit)
+            await _run_with_others(work, limit, is_new=self._is_new())
         finally:
             self._running -= 1
             waiting, self._waiting = self._waiting, []
@@ -98,14 +102,16 @@ class Requests:
                     turn.set_result(None)
 
 
-async def _run_with_others(work: Callable[[], Awaitable[None]], limit: asyncio.Timeout) -> None:
+async def _run_with_others(
+    work: Callable[[], Awaitable[None]], limit: asyncio.Timeout, *, is_new: bool
+) -> None:
     """Do the work when few enough requests of the process run, whatever the limit is."""
     gate = get_gate()
     if gate.is_free:
         place = await gate.enter()
     else:
         limit.reschedule(None)
-        place = await gate.enter()
+        place = await gate.enter(is_new=is_new)
         limit.reschedule(asyncio.get_running_loop().time() + TIME_LIMIT)
     try:
         await work()

@@ -101,7 +101,7 @@ class ClientSession:
             await self._sink.close(int(CloseCode.FULL))
             return False
         settings = conf()
-        self._start_idle_timer()
+        self._watch_idle()
         self._outbox.put(
             frames.welcome(now=timestamp(), ping=settings.PING_INTERVAL, limits=limits(settings))
         )
@@ -182,7 +182,10 @@ class ClientSession:
             self._outbox.put(frames.pong(request.id))
             return
         if self._requests is None:
-            self._requests = Requests(lambda running: self._refusals_left > running)
+            self._requests = Requests(
+                lambda running: self._refusals_left > running,
+                lambda: not len(self.subscriptions),
+            )
         if len(self._requests) >= OUTSTANDING:
             message = "too many requests without an answer yet"
             self._answer_error(request.id, TooMany(message, 1))
@@ -374,16 +377,13 @@ class ClientSession:
         if not self._closing:
             self._outbox.put(frames.store(available=available))
 
-    def _start_idle_timer(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._idle = loop.call_later(conf().IDLE_TIMEOUT, self._check_idle)
-
-    def _check_idle(self) -> None:
-        """Close, unless the client waits for the answer to a request."""
-        if self._requests:
-            self._start_idle_timer()
-        else:
+    def _watch_idle(self) -> None:
+        """Close if nothing is subscribed in time, unless the client waits for an answer then."""
+        if self._idle is not None and not self._requests:  # the time is over
             self.close(CloseCode.IDLE, "nothing was subscribed")
+            return
+        loop = asyncio.get_running_loop()
+        self._idle = loop.call_later(conf().IDLE_TIMEOUT, self._watch_idle)
 
     def _stop_idle_timer(self) -> None:
         if self._idle is not None:

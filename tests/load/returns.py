@@ -33,7 +33,7 @@ _PAUSE = 0.2
 #: Seconds within which the clients notice that the web process was killed, and wait.
 _NOTICE = 1.0
 #: Changes that are sent before the first answer is read.
-_TOGETHER = 500
+_TOGETHER = 50
 
 
 @dataclass

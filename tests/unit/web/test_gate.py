@@ -20,9 +20,9 @@ async def filled(gate):
     return [await gate.enter() for _ in range(PLACES)]
 
 
-async def waiting(gate, entered, *names):
+async def waiting(gate, entered, *names, is_new=False):
     async def enter(name):
-        place = await gate.enter()
+        place = await gate.enter(is_new=is_new)
         entered.append(name)
         return place
 
@@ -55,6 +55,41 @@ async def test_a_caller_that_is_cancelled_takes_no_place(nothing_is_slow):
         gate.leave(await last)
     assert entered == ["c"]
     assert gate.is_free
+
+
+async def test_new_clients_wait_until_the_others_have_entered(nothing_is_slow):
+    gate, entered = Gate(), []
+    places = await filled(gate)
+    new = await waiting(gate, entered, "new", "newer", is_new=True)
+    others = await waiting(gate, entered, "other")
+    gate.leave(places.pop())
+    gate.leave(await others[0])
+    await new[0]
+    gate.leave(places.pop())
+    await new[1]
+    assert entered == ["other", "new", "newer"]
+
+
+async def test_a_client_is_new_until_it_has_a_subscription(nothing_is_slow):
+    gate, entered = get_gate(), []
+    places = await filled(gate)
+
+    async def work(name):
+        entered.append(name)
+
+    async def run(name, is_new):
+        requests = Requests(lambda _running: True, is_new)
+        await requests.run("a", lambda: work(name), lambda: None)
+
+    tasks = [
+        asyncio.create_task(run("new", lambda: True)),
+        asyncio.create_task(run("other", lambda: False)),
+    ]
+    await auntil(lambda: len(gate._new) == len(gate._waiting) == 1)
+    for place in places:
+        gate.leave(place)
+    await asyncio.gather(*tasks)
+    assert entered == ["other", "new"]
 
 
 async def test_who_is_slow_does_not_keep_the_others_waiting(monkeypatch):

@@ -99,7 +99,7 @@ async def test_a_connection_that_has_subscribed_may_be_silent(connection, ends):
 async def test_a_connection_whose_request_waits_for_its_answer_is_not_idle(connection, monkeypatch):
     socket, consumer = connection
     store, may_read, checks = get_store(), asyncio.Event(), []
-    read, check = store.read, consumer.session._check_idle
+    read, check = store.read, consumer.session._watch_idle
 
     async def read_later(*args, **options):
         await may_read.wait()
@@ -110,7 +110,7 @@ async def test_a_connection_whose_request_waits_for_its_answer_is_not_idle(conne
         check()
 
     monkeypatch.setattr(store, "read", read_later)
-    monkeypatch.setattr(ClientSession, "_check_idle", counted)
+    monkeypatch.setattr(ClientSession, "_watch_idle", counted)
     token = make_token(["task:a"])[0]
     subscribe = {"type": "subscribe", "id": 1, "topic": "task:a", "token": token}
     await socket.send_input({"type": "websocket.receive", "text": json.dumps(subscribe)})
