@@ -232,8 +232,8 @@ _HANDSHAKE: Final = frozenset(name for name in vars(_Handshake) if not name.star
 class FastDirect(Direct):
     """Writes to the socket, past Twisted's buffer: through it, each frame changes epoll twice.
 
-    It refers to the socket itself: with thousands of connections, a delivery costs as many
-    microseconds as it reads objects that no cache has.
+    It refers to the socket itself: with thousands of connections, the time of a delivery depends on
+    how many objects it reads, since no cache has all of them.
     """
 
     __slots__ = ("_protocol", "_send", "is_clear")
