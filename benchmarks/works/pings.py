@@ -28,11 +28,10 @@ WITH_PROTOCOLS = f"{peers.REALTIME}, the protocol's pings"
 #: For each way: its row, its pings, and the sizes to measure; time limits these.
 WAYS = {
     peers.REALTIME: (
-        (peers.REALTIME, MESSAGE, (1000, 5000, 10_000)),
+        (peers.REALTIME, MESSAGE, (1000, 10_000)),
         (WITH_PROTOCOLS, PROTOCOLS, (1000,)),
     ),
     peers.TUTORIAL: ((peers.TUTORIAL, PROTOCOLS, (1000,)),),
-    peers.UVICORN: ((peers.UVICORN, PROTOCOLS, (1000,)),),
 }
 COLUMNS = ("CPU % of a core", "without pings", "CPU µs a ping")
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from functools import lru_cache
 from time import time
 from typing import Any, Final
 
@@ -233,8 +232,8 @@ _HANDSHAKE: Final = frozenset(name for name in vars(_Handshake) if not name.star
 class FastDirect(Direct):
     """Writes to the socket, past Twisted's buffer: through it, each frame changes epoll twice.
 
-    It refers to the socket itself: with thousands of connections, a delivery costs as many
-    microseconds as it reads objects that no cache has.
+    It refers to the socket itself: with thousands of connections, the time of a delivery depends on
+    how many objects it reads, since no cache has all of them.
     """
 
     __slots__ = ("_protocol", "_send", "is_clear")
@@ -260,8 +259,11 @@ class FastDirect(Direct):
             if protocol is None or protocol.state != protocol.STATE_OPEN or _has_data(protocol):
                 return False
             self.is_clear = True
-        # As send() does it: a call costs as much as all else here.
-        frame = _frame_of(text)
+        # With thousands of clients each call costs more than what it does: send() and, for the same
+        # text, _frame_of() are not called.
+        last, frame = _LastFrame.kept
+        if text is not last:
+            frame = _frame_of(text)
         try:
             sent = self._send(frame)
         except OSError:
@@ -291,7 +293,13 @@ def _has_data(protocol: FastSocket) -> bool:
     return bool(protocol.send_queue or transport.dataBuffer or transport._tempDataBuffer)  # noqa: SLF001
 
 
-@lru_cache(maxsize=1)
+class _LastFrame:
+    """The last text and its frame: one event's text goes to many sockets in a row."""
+
+    kept = "", text_frame(b"")
+
+
 def _frame_of(text: str) -> bytes:
-    """Return a text's frame: one event's text goes to many sockets in a row."""
-    return text_frame(text.encode())
+    frame = text_frame(text.encode())
+    _LastFrame.kept = text, frame
+    return frame

@@ -138,9 +138,21 @@ class Outbox:
 
     def put_event(self, cursor: Cursor, event: Event) -> None:
         """Append an event; where much waits, remove the progress of its task that waits."""
-        if self._write is not None and self._write_now(_frame_of(cursor.topic, event)):
-            cursor.sent = event.position
-            return
+        write = self._write
+        if write is not None:
+            # With thousands of clients each call costs more than what it does, so that neither
+            # _write_now() nor, for the same event, _frame_of() is called.
+            topic, last, text = _LastFrame.kept
+            if event is not last or cursor.topic is not topic:
+                text = _frame_of(cursor.topic, event)
+            try:
+                is_written = write(text)
+            except Exception as error:  # noqa: BLE001 - transports fail in many ways
+                self._append(error)
+                return
+            if is_written:
+                cursor.sent = event.position
+                return
         key = cursor, event.task_id
         earlier = self._progress.pop(key, None)
         is_crowded = len(self._waiting) >= self._max_events or self._size >= self._max_bytes // 2

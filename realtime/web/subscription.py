@@ -22,8 +22,8 @@ class BaseSubscription(Cursor):
     ``on_event`` and ``on_reading`` are called in the event loop, and must not block. If one raises,
     the hub reads the topic again for this subscription alone.
 
-    It is the subscriber's cursor itself: with thousands of subscribers, a delivery costs as much
-    time as it reads objects that no cache has.
+    It is the subscriber's cursor itself: with thousands of subscribers, the time of a delivery
+    depends on how many objects it reads, since no cache has all of them.
     """
 
     __slots__ = ("_backlog", "_overflowed", "is_refreshing", "limit")

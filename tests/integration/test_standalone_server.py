@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 
 from project.processes import Process, free_port, lock_environment
 from tests.client.octets import HOST, handshake
-from tests.raw import DEADLINE, answer
+from tests.raw import DEADLINE, answer, head
 from tests.until import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -104,6 +104,44 @@ async def test_a_silent_client_is_pinged_and_ends_if_it_does_not_answer(
             assert received.partition(b"\r\n\r\n")[2][:1] == b"\x89", "a ping, then the end"
             await answering.send("still here")
             assert await answering.recv() == "still here"
+
+
+#: The same without a garbage collector; "how many" is answered with the connections in memory.
+UNCOLLECTED = ECHO.replace(
+    "\nserve(echo",
+    """
+import gc
+gc.disable()
+
+async def counting(scope, receive, send):
+    async def count(message):
+        if message.get("text") == "how many":
+            alive = [type(each).__qualname__ for each in gc.get_objects()]
+            text = str([alive.count(name) for name in ("Socket", "Channel")])
+            message = {**message, "text": text}
+        await send(message)
+
+    await echo(scope, receive, count)
+
+serve(counting""",
+)
+
+
+async def test_a_connection_that_ended_is_freed_without_the_garbage_collector(
+    start: Callable[..., tuple[Process, int]],
+) -> None:
+    _, port = start(UNCOLLECTED)
+    async with connect(f"ws://{HOST}:{port}/", compression=None, proxy=None) as last:
+        for _ in range(3):
+            assert await echoed(port, "hello") == ["hello"]
+            with socket.create_connection((HOST, port), DEADLINE) as dropped:
+                dropped.sendall(handshake(port))
+                assert head(dropped).startswith(b"HTTP/1.1 101 ")
+        alive: Any = ""
+        async with asyncio.timeout(DEADLINE):
+            while alive != "[1, 0]":  # only this one, and not its handshake
+                await last.send("how many")
+                alive = await last.recv()
 
 
 #: Show what Daphne's own server was given.
