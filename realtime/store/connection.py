@@ -23,7 +23,7 @@ from realtime.core.logs import get_logger
 from realtime.core.process import process
 
 from .batching import Batcher
-from .direct import Connections, connections_of
+from .direct import Command, Connections, connections_of
 from .sharing import Sharing
 
 if TYPE_CHECKING:
@@ -93,6 +93,15 @@ class Client:
             return replies
 
         return results
+
+    def read(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the replies to commands that change nothing; raise the first error among them."""
+        self._get()
+        replies = self.connections.send(commands)()
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
 
     def _get(self) -> redis.Redis:
         # Lazily and by process: a prefork child must not share its parent's connection.

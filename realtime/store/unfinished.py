@@ -82,15 +82,15 @@ class Unfinished:
                         int(redelivery_timeout or 0),
                         publication or "",
                         _republished(lives),
-                        json.loads(published or "null"),
-                        tuple(Dependent(*each) for each in json.loads(dependents or "[]")),
+                        json.loads(published) if published else None,
+                        _dependents(dependents),
                     )
                 )
         return found
 
     def running_ids(self) -> list[str]:
         """Return their ids."""
-        return [task_id for task_id, _ in self._members(self._keys.running)]
+        return self._pages(self._keys.running)
 
     def waiting(self, limit: int) -> list[Waiting]:
         """Do what :meth:`Store.waiting` promises."""
@@ -104,16 +104,20 @@ class Unfinished:
 
     def waiting_ids(self) -> list[str]:
         """Return their ids."""
-        return [task_id for task_id, _ in self._members(self._keys.waiting)]
+        return self._pages(self._keys.waiting)
 
     def _members(self, key: str) -> list[tuple[str, float]]:
         """Return a set's members with their times, oldest first."""
-        found: list[tuple[str, float]] = []
+        return self._pages(key, withscores=True)
+
+    def _pages(self, key: str, **options: Any) -> list[Any]:
+        """Return a set's members, oldest first."""
+        found: list[Any] = []
         with self._client.use() as client:
             # In pages: Redis serves no other client meanwhile. As the set changes, an id may come
             # twice, or be missing until the next call.
-            while page := client.zrange(key, len(found), len(found) + _IDS - 1, withscores=True):
-                found += cast(list[tuple[str, float]], page)
+            while page := client.zrange(key, len(found), len(found) + _IDS - 1, **options):
+                found += cast(list[Any], page)
         return found
 
     def of(self, task_ids: Sequence[str], of_set: str = "") -> list[Waiting]:
@@ -138,13 +142,13 @@ class Unfinished:
         self, task_ids: Sequence[str], fields: Sequence[str], of_set: str = ""
     ) -> dict[str, list[Any]]:
         """Return fields of each record, `state` first; remove expired ones from the given set."""
-        with self._client.use() as client:
-            pipeline = client.pipeline(transaction=False)
-            for task_id in task_ids:
-                pipeline.hmget(self._keys.record(task_id), fields)
-            records = dict(zip(task_ids, pipeline.execute(), strict=True))
-            gone = [task_id for task_id, (state, *_) in records.items() if state is None]
-            if gone and of_set:
+        replies = self._client.read(
+            [("HMGET", self._keys.record(task_id), *fields) for task_id in task_ids]
+        )
+        records = dict(zip(task_ids, replies, strict=True))
+        gone = [task_id for task_id, (state, *_) in records.items() if state is None]
+        if gone and of_set:
+            with self._client.use() as client:
                 client.zrem(of_set, *gone)
         for task_id in gone:
             del records[task_id]
@@ -156,6 +160,10 @@ class Unfinished:
             for worker in workers:
                 pipeline.exists(self._keys.lease(worker))
             return {w for w, valid in zip(workers, pipeline.execute(), strict=True) if valid}
+
+
+def _dependents(text: str | None) -> tuple[Dependent, ...]:
+    return tuple(Dependent(*each) for each in json.loads(text)) if text else ()
 
 
 def _republished(lives: str | None) -> bool:

@@ -12,6 +12,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -119,11 +120,13 @@ class Reconciler:
 
     def reconcile(self) -> None:
         """Check once every task that has not ended. Raises what the store raises."""
-        self._searching.call(self._search, min(conf().RECONCILE_INTERVAL, _SEARCH_TIMEOUT))
-        self._check_leases(get_store().running(received=False))
-
-    def _search(self) -> None:
+        # Read once for both: what has changed until the leases are checked, the store decides.
         running = get_store().running(received=False)
+        search = partial(self._search, running)
+        self._searching.call(search, min(conf().RECONCILE_INTERVAL, _SEARCH_TIMEOUT))
+        self._check_leases(running)
+
+    def _search(self, running: Sequence[Running]) -> None:
         self._endings.run(running)
         self._searched = frozenset(_key(run) for run in running if run.state == STALLED)
 
