@@ -272,3 +272,4 @@ async def test_beside_an_earlier_release_all_heads_are_compared(clean_redis, mon
         for _ in range(UNLISTED_CHECKS):
             await hub._checks.check_changed()
         assert await reads_of(hub, monkeypatch) < 40, "the update is over"
+    earlier.disconnect()  # not by the garbage collector, which may destroy the socket first
