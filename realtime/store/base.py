@@ -71,7 +71,8 @@ class Store(abc.ABC):
         """Return all running tasks, and those that a known worker has received.
 
         With ``received`` false, without the latter while the worker's lease is valid: there may be
-        100,000 of them, which wait for their ETA.
+        100,000 of them, which wait for their ETA. The state and the seconds of a run whose worker
+        is alive may then be those of an earlier call.
         """
 
     @abc.abstractmethod

@@ -71,7 +71,7 @@ class MemoryStore(Store):
         if self._set_owner(record, change, before, new_life) or new_life:
             record.life = new_name()
         record.keep(kept, change)
-        if new_life or record.runs != ran or kept.state == STALLED:
+        if new_life or record.runs != ran or kept.state == STALLED or change.begins:
             record.since = time.monotonic()
         return record
 

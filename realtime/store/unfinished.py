@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
 from realtime.core.change import Dependent
-from realtime.core.states import RECEIVED, TERMINAL_RANK
+from realtime.core.states import RECEIVED, STALLED, TERMINAL_RANK
 
 from .connection import Client
 from .keys import Keys
@@ -23,7 +23,8 @@ _WAITS: Final = ("state", "_publication", "_lives", "published_at")
 _RUNNING: Final = (*_WAITS, "run", "_run_id", "_redelivery_timeout", "_dependents", "_worker")
 #: The state of a task that a worker has received and not started.
 _RECEIVED: Final = f'"{RECEIVED}"'
-#: The record of such a task is read at least once in this number of calls.
+_STALLED: Final = f'"{STALLED}"'
+#: A record that was read before is read again at least once in this number of calls.
 _TURNS: Final = 60
 
 
@@ -39,26 +40,28 @@ class Unfinished:
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        #: The workers of tasks that were received and not started, by id and time.
-        self._received: dict[tuple[str, float], str] = {}
+        #: The worker and the run of tasks whose worker is alive or unknown, by id and time. Without
+        #: the run for tasks that were received and not started.
+        self._known: dict[tuple[str, float], tuple[str, Running | None]] = {}
         self._turn = 0
 
     def running(self, *, received: bool = True) -> list[Running]:
         """Do what :meth:`Store.running` promises."""
-        found, members = [], self._members(self._keys.running)
+        members = self._members(self._keys.running)
         with self._client.use() as client:
             seconds, microseconds = client.time()
         now = seconds + microseconds / 1e6
-        # A task gets another time when it starts, so the worker of one with the same time is still
-        # the same. (Its record is read again in turn all the same: records expire.)
-        known, self._turn = self._received, (self._turn + 1) % _TURNS
-        alive = set() if received else self._alive(set(known.values()))
-        self._received = {
+        # A task gets another time when a run starts or stalls, so the run of one with the same time
+        # is still the same. (Its record is read again in turn all the same: records expire.)
+        known, self._turn = {} if received else self._known, (self._turn + 1) % _TURNS
+        alive = {"", *self._alive({worker for worker, _ in known.values() if worker})}
+        self._known = {
             member: known[member]
             for member in members
-            if known.get(member, "") in alive and hash(member) % _TURNS != self._turn
+            if member in known and known[member][0] in alive and hash(member) % _TURNS != self._turn
         }
-        unread = [member for member in members if member not in self._received]
+        found = [run for _, run in self._known.values() if run is not None]
+        unread = [member for member in members if member not in self._known]
         for chunk in chunks(unread):
             records = self.records([task_id for task_id, _ in chunk], _RUNNING, self._keys.running)
             alive = self._alive({worker for *_, worker in records.values() if worker})
@@ -68,24 +71,25 @@ class Unfinished:
                 state, publication, lives, published, *more = records[task_id]
                 run, run_id, redelivery_timeout, dependents, worker = more
                 if state == _RECEIVED and worker in alive:
-                    self._received[task_id, since] = worker
+                    self._known[task_id, since] = worker, None
                     if not received:
                         continue
-                found.append(
-                    Running(
-                        task_id,
-                        json.loads(state),
-                        int(run),
-                        run_id or "",
-                        not worker or worker in alive,
-                        now - since,
-                        int(redelivery_timeout or 0),
-                        publication or "",
-                        _republished(lives),
-                        json.loads(published) if published else None,
-                        _dependents(dependents),
-                    )
+                read = Running(
+                    task_id,
+                    json.loads(state),
+                    int(run),
+                    run_id or "",
+                    not worker or worker in alive,
+                    now - since,
+                    int(redelivery_timeout or 0),
+                    publication or "",
+                    _republished(lives),
+                    json.loads(published) if published else None,
+                    _dependents(dependents),
                 )
+                found.append(read)
+                if read.alive and state not in (_RECEIVED, _STALLED):
+                    self._known[task_id, since] = worker or "", read
         return found
 
     def running_ids(self) -> list[str]:

@@ -492,6 +492,41 @@ def test_a_received_task_that_runs_gets_another_time(clean_redis):
         assert client.zscore("realtime:running", "t") > received
 
 
+def test_each_run_of_a_task_gets_a_time_of_its_own(clean_redis):
+    store = get_store()
+    with redis.Redis.from_url(clean_redis) as client:
+        store.accept(Change(task_id="t", state="STARTED", run_id="a", begins=True, worker="w"))
+        first = client.zscore("realtime:running", "t")
+        store.accept(Change(task_id="t", state="PROGRESS", run_id="a", counter=1))
+        assert client.zscore("realtime:running", "t") == first
+        store.accept(Change(task_id="t", state="STARTED", run_id="b", begins=True, worker="v"))
+        assert client.zscore("realtime:running", "t") > first
+
+
+def test_a_running_task_is_read_again_when_its_worker_is_gone_or_another_run_begins(store):
+    def reports():
+        (found,) = store.running(received=False)
+        return found.run, found.run_id, found.state, found.alive
+
+    store.renew_lease("w", 60)
+    store.accept(Change(task_id="t", state="STARTED", run_id="a", begins=True, worker="w"))
+    for _ in range(2):
+        assert reports() == (1, "a", "STARTED", True)
+    store.accept(Change(task_id="t", state="STARTED", run_id="b", begins=True, worker="v"))
+    assert reports() == (2, "b", "STARTED", False), "its worker has no lease"
+    store.renew_lease("v", 60)
+    for _ in range(2):
+        assert reports() == (2, "b", "STARTED", True)
+    store.end_lease("v")
+    assert reports() == (2, "b", "STARTED", False)
+    store.accept(Change(task_id="t", state="STALLED", run_id="b"))
+    store.renew_lease("v", 60)
+    for _ in range(2):
+        assert reports() == (2, "b", "STALLED", True)
+    store.accept(Change(task_id="t", state="SUCCESS", run_id="b"))
+    assert store.running(received=False) == []
+
+
 async def test_reading_since_a_position_gives_every_missed_event_or_the_snapshot(store):
     topic = Topic("task", "t")
     start = (await store.read(topic)).position

@@ -141,8 +141,8 @@ if not was_known then -- an expired record of this id may have left it in a set
     call('ZREM', KEYS[3], task_id)
   end
 end
--- A task that was received and now runs is given another time, within one second too.
-if was_in ~= is_in or state == 'STALLED' or had_rank == RANK.RECEIVED or new_life then
+-- A task that was received and now runs is given another time, within one second too; and each run.
+if was_in ~= is_in or state == 'STALLED' or had_rank == RANK.RECEIVED or new_life or begins then
   if was_in and was_in ~= is_in then
     call('ZREM', KEYS[was_in], task_id)
   end
