@@ -1,16 +1,18 @@
 """Bounds how many requests of a process run at once, so that each is answered soon after it began.
 
 After a restart thousands of clients subscribe within a second. If all of their requests ran at
-once, each would be answered when the last one is, and many only after their time limit. A client
-that has a subscription does not wait for those that come back.
+once, each would be answered when the last one is, and many only after their time limit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections import deque
 from typing import Final
 from weakref import WeakKeyDictionary
+
+from realtime.core import frames
 
 #: Requests that run at once.
 PLACES: Final = 64
@@ -19,22 +21,36 @@ PLACES: Final = 64
 SLOW: Final = 1.0
 
 
+class Rank(enum.IntEnum):
+    """The order in which requests are let in; those of one rank in the order of their arrival."""
+
+    FIRST = 0  #: of a client that has a subscription: it does not wait for those that come back
+    RETURN = 1  #: of a client that has none, and so knows nothing yet
+    PAGE = 2  #: the further pages of a list, whose first page the client has
+
+
+def rank_of(request: frames.ClientFrame, *, has_subscription: bool) -> Rank:
+    """Return the rank of a client's request."""
+    if isinstance(request, frames.Page):
+        return Rank.PAGE
+    return Rank.FIRST if has_subscription else Rank.RETURN
+
+
 class Gate:
-    """So many places; callers wait in order, the new clients after the others."""
+    """So many places; callers wait by their rank, and in order."""
 
     def __init__(self) -> None:
         #: When each of those that count entered, the first one first.
         self._inside: dict[object, float] = {}
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._new: deque[asyncio.Future[None]] = deque()
+        self._waiting: dict[Rank, deque[asyncio.Future[None]]] = {each: deque() for each in Rank}
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_free(self) -> bool:
         """Whether :meth:`enter` would not wait."""
-        return not (self._waiting or self._new) and len(self._inside) < PLACES
+        return len(self._inside) < PLACES and not any(self._waiting.values())
 
-    async def enter(self, *, is_new: bool = False) -> object:
+    async def enter(self, rank: Rank = Rank.FIRST) -> object:
         """Wait for a place; return what :meth:`leave` is called with."""
         loop = asyncio.get_running_loop()
         if self.is_free:
@@ -42,7 +58,7 @@ class Gate:
             self._inside[place] = loop.time()
             return place
         turn = loop.create_future()
-        (self._new if is_new else self._waiting).append(turn)
+        self._waiting[rank].append(turn)
         self._admit()
         try:
             await turn
@@ -57,17 +73,18 @@ class Gate:
         self._admit()
 
     def _admit(self) -> None:
-        if not (self._waiting or self._new):
-            return
         loop, inside = asyncio.get_running_loop(), self._inside
-        while (waiting := self._waiting or self._new) and len(inside) < PLACES:
-            turn = waiting.popleft()
-            if not turn.done():  # its caller was cancelled
-                inside[turn] = loop.time()
-                turn.set_result(None)
-        if waiting and self._timer is None:
-            due = next(iter(inside.values())) + SLOW
-            self._timer = loop.call_at(due, self._discount_slow)
+        for waiting in self._waiting.values():
+            while waiting and len(inside) < PLACES:
+                turn = waiting.popleft()
+                if not turn.done():  # its caller was cancelled
+                    inside[turn] = loop.time()
+                    turn.set_result(None)
+            if waiting:
+                if self._timer is None:
+                    due = next(iter(inside.values())) + SLOW
+                    self._timer = loop.call_at(due, self._discount_slow)
+                return
 
     def _discount_slow(self) -> None:
         self._timer, now = None, asyncio.get_running_loop().time()

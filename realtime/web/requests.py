@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from .gate import get_gate
+from .gate import Rank, get_gate
 
 #: Seconds until a request is answered with an error, if nothing else has answered it. Those in
 #: which it waits for the requests of other clients do not count.
@@ -24,13 +24,9 @@ _ORDERED: Final = 1.0
 class Requests:
     """One client's requests without an answer. Requests about one topic run in order."""
 
-    __slots__ = ("_is_new", "_last", "_may_run", "_running", "_tasks", "_waiting")
+    __slots__ = ("_last", "_may_run", "_running", "_tasks", "_waiting")
 
-    def __init__(
-        self, may_run: Callable[[int], bool], is_new: Callable[[], bool] = lambda: False
-    ) -> None:
-        #: Whether the client has no subscription: other clients' requests go first.
-        self._is_new = is_new
+    def __init__(self, may_run: Callable[[int], bool]) -> None:
         #: Whether another request may begin, given the number of those that run.
         self._may_run = may_run
         self._running = 0
@@ -44,13 +40,18 @@ class Requests:
         return len(self._tasks)
 
     async def run(
-        self, topic: str, work: Callable[[], Awaitable[None]], on_timeout: Callable[[], None]
+        self,
+        topic: str,
+        work: Callable[[], Awaitable[None]],
+        on_timeout: Callable[[], None],
+        rank: Rank = Rank.FIRST,
     ) -> None:
         """Begin a request; return when it is answered, or after a second at most.
 
-        After ``TIME_LIMIT`` it is cancelled, and ``on_timeout`` answers in its place.
+        After ``TIME_LIMIT`` it is cancelled, and ``on_timeout`` answers in its place. By the rank
+        it waits for requests of other clients.
         """
-        running = self._run(self._last.get(topic), work, on_timeout)
+        running = self._run(self._last.get(topic), work, on_timeout, rank)
         task = asyncio.get_running_loop().create_task(running)
         self._tasks.add(task)
         self._last[topic] = task
@@ -75,17 +76,18 @@ class Requests:
         before: asyncio.Task[None] | None,
         work: Callable[[], Awaitable[None]],
         on_timeout: Callable[[], None],
+        rank: Rank,
     ) -> None:
         try:
             async with asyncio.timeout(TIME_LIMIT) as limit:
                 if before is not None:
                     await asyncio.wait((before,))
-                await self._run_in_turn(work, limit)
+                await self._run_in_turn(work, limit, rank)
         except TimeoutError:
             on_timeout()
 
     async def _run_in_turn(
-        self, work: Callable[[], Awaitable[None]], limit: asyncio.Timeout
+        self, work: Callable[[], Awaitable[None]], limit: asyncio.Timeout, rank: Rank
     ) -> None:
         while self._running and not (self._running < RUNNING and self._may_run(self._running)):
             turn = asyncio.get_running_loop().create_future()
@@ -93,7 +95,7 @@ class Requests:
             await turn
         self._running += 1
         try:
-            await _run_with_others(work, limit, is_new=self._is_new())
+            await _run_with_others(work, limit, rank)
         finally:
             self._running -= 1
             waiting, self._waiting = self._waiting, []
@@ -103,7 +105,7 @@ class Requests:
 
 
 async def _run_with_others(
-    work: Callable[[], Awaitable[None]], limit: asyncio.Timeout, *, is_new: bool
+    work: Callable[[], Awaitable[None]], limit: asyncio.Timeout, rank: Rank
 ) -> None:
     """Do the work when few enough requests of the process run, whatever the limit is."""
     gate = get_gate()
@@ -111,7 +113,7 @@ async def _run_with_others(
         place = await gate.enter()
     else:
         limit.reschedule(None)
-        place = await gate.enter(is_new=is_new)
+        place = await gate.enter(rank)
         limit.reschedule(asyncio.get_running_loop().time() + TIME_LIMIT)
     try:
         await work()

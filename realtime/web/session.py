@@ -21,6 +21,7 @@ from .access.policy import Refused, TooMany, authorise_cancel, grant, not_found
 from .access.revocation import get_access_checker
 from .access.sessions import session_fingerprint
 from .cancel import request_cancel
+from .gate import rank_of
 from .hub import Hub, get_hub
 from .outbox import Outbox, Sink
 from .registry import get_registry
@@ -182,10 +183,7 @@ class ClientSession:
             self._outbox.put(frames.pong(request.id))
             return
         if self._requests is None:
-            self._requests = Requests(
-                lambda running: self._refusals_left > running,
-                lambda: not len(self.subscriptions),
-            )
+            self._requests = Requests(lambda running: self._refusals_left > running)
         if len(self._requests) >= OUTSTANDING:
             message = "too many requests without an answer yet"
             self._answer_error(request.id, TooMany(message, 1))
@@ -195,7 +193,9 @@ class ClientSession:
         else:
             topic = str(request.topic)
         work = functools.partial(self._answer, request)
-        await self._requests.run(topic, work, functools.partial(self._answer_timeout, request.id))
+        rank = rank_of(request, has_subscription=len(self.subscriptions) > 0)
+        on_timeout = functools.partial(self._answer_timeout, request.id)
+        await self._requests.run(topic, work, on_timeout, rank)
         if not len(self._requests or ()):
             self._requests = None  # half a kilobyte
 

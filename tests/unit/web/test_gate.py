@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from realtime.core.frames import Page, Subscribe
+from realtime.core.topics import Topic
 from realtime.web import gate as gate_module
 from realtime.web import requests as requests_module
-from realtime.web.gate import PLACES, Gate, get_gate
+from realtime.web.gate import PLACES, Gate, Rank, get_gate, rank_of
 from realtime.web.requests import Requests
 from tests.until import auntil
 
@@ -20,9 +22,9 @@ async def filled(gate):
     return [await gate.enter() for _ in range(PLACES)]
 
 
-async def waiting(gate, entered, *names, is_new=False):
+async def waiting(gate, entered, *names, rank=Rank.FIRST):
     async def enter(name):
-        place = await gate.enter(is_new=is_new)
+        place = await gate.enter(rank)
         entered.append(name)
         return place
 
@@ -57,39 +59,44 @@ async def test_a_caller_that_is_cancelled_takes_no_place(nothing_is_slow):
     assert gate.is_free
 
 
-async def test_new_clients_wait_until_the_others_have_entered(nothing_is_slow):
+async def test_requests_enter_by_their_rank(nothing_is_slow):
     gate, entered = Gate(), []
     places = await filled(gate)
-    new = await waiting(gate, entered, "new", "newer", is_new=True)
-    others = await waiting(gate, entered, "other")
-    gate.leave(places.pop())
-    gate.leave(await others[0])
-    await new[0]
-    gate.leave(places.pop())
-    await new[1]
-    assert entered == ["other", "new", "newer"]
+    tasks = await waiting(gate, entered, "page", rank=Rank.PAGE)
+    tasks += await waiting(gate, entered, "back", "back, too", rank=Rank.RETURN)
+    tasks += await waiting(gate, entered, "first")
+    for place in places[:4]:
+        gate.leave(place)
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert entered == ["first", "back", "back, too", "page"]
 
 
-async def test_a_client_is_new_until_it_has_a_subscription(nothing_is_slow):
+async def test_a_request_waits_by_the_rank_that_it_was_given(nothing_is_slow):
     gate, entered = get_gate(), []
     places = await filled(gate)
 
-    async def work(name):
-        entered.append(name)
+    async def run(rank):
+        async def work():
+            entered.append(rank)
 
-    async def run(name, is_new):
-        requests = Requests(lambda _running: True, is_new)
-        await requests.run("a", lambda: work(name), lambda: None)
+        await Requests(lambda _running: True).run("a", work, lambda: None, rank)
 
-    tasks = [
-        asyncio.create_task(run("new", lambda: True)),
-        asyncio.create_task(run("other", lambda: False)),
-    ]
-    await auntil(lambda: len(gate._new) == len(gate._waiting) == 1)
+    tasks = [asyncio.create_task(run(rank)) for rank in reversed(Rank)]
+    await auntil(lambda: all(gate._waiting.values()))
     for place in places:
         gate.leave(place)
     await asyncio.gather(*tasks)
-    assert entered == ["other", "new"]
+    assert entered == list(Rank)
+
+
+def test_a_client_that_knows_nothing_yet_goes_before_further_pages_and_after_the_others():
+    topic = Topic("user", "me")
+    subscribe, page = Subscribe(1, topic), Page(2, topic, "7")
+    assert rank_of(subscribe, has_subscription=True) == Rank.FIRST
+    assert rank_of(subscribe, has_subscription=False) == Rank.RETURN
+    assert rank_of(page, has_subscription=True) == rank_of(page, has_subscription=False)
+    assert rank_of(page, has_subscription=True) == Rank.PAGE
 
 
 async def test_who_is_slow_does_not_keep_the_others_waiting(monkeypatch):
