@@ -100,7 +100,7 @@ def test_an_ending_among_a_hundred_thousand_waiting_tasks_is_found_by_the_next_s
     ids = [uuid() for _ in range(amount(1_500, 100_000))]
     for task_id in ids:
         wait_for_publication(task_id)
-    reconciler._search()
+    reconciler._search([])
     ended = [ids[0], ids[len(ids) // 2], ids[-1]]
     for task_id in ended:
         backend.store_result(task_id, 7, "SUCCESS")

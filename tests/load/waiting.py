@@ -91,7 +91,7 @@ def search(number: str, kind: str, backend: Any, size: str) -> Row:
 def cost(reconciler: Reconciler) -> tuple[float, float]:
     """Seconds of a search that is not cut short, and those in which this process worked."""
     began, worked = time.monotonic(), time.process_time()
-    reconciler._search()
+    reconciler._search([])
     return time.monotonic() - began, time.process_time() - worked
 
 
