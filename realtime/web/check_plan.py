@@ -59,16 +59,13 @@ class CheckPlan:
             return Plan({}, watched, frozenset())
         listed = {name: head for name, head in recent.heads.items() if name in watched}
         before = self._listed_before or ()
-        # Its event is forged, or a process published it that lists none.
-        unlisted = {
-            name
-            for name in received
-            if name in watched and name not in listed and name not in before
-        }
+        # Its event is forged, or a process published it that lists none, or the store lost it.
+        missing = {name for name in received if name in watched and name not in listed}
+        unlisted = missing.difference(before)  # or the last check found it listed already
         if self._number <= self._all_until:
             return Plan(listed, watched, unlisted)
         rest = self._number % EVERY
-        return Plan(listed, unlisted | {n for n in watched if hash(n) % EVERY == rest}, unlisted)
+        return Plan(listed, missing | {n for n in watched if hash(n) % EVERY == rest}, unlisted)
 
     def end(self, plan: Plan, recent: Recent, different: Set[str]) -> None:
         """End a check that has found some heads different from the store's."""

@@ -120,10 +120,12 @@ class Reconciler:
 
     def reconcile(self) -> None:
         """Check once every task that has not ended. Raises what the store raises."""
-        # Read once for both: what has changed until the leases are checked, the store decides.
         running = get_store().running(received=False)
         search = partial(self._search, running)
         self._searching.call(search, min(conf().RECONCILE_INTERVAL, _SEARCH_TIMEOUT))
+        if any(run.state == STALLED for run in running):
+            # The search may have taken seconds: a worker may be back.
+            running = get_store().running(received=False)
         self._check_leases(running)
 
     def _search(self, running: Sequence[Running]) -> None:

@@ -140,6 +140,23 @@ def test_a_task_that_stays_stalled_is_lost_after_its_timeout(reconciler, monkeyp
     assert realtime.status("redelivered").state == "STALLED"
 
 
+def test_a_task_whose_worker_is_back_during_a_search_is_not_lost(reconciler, monkeypatch):
+    monkeypatch.setattr("realtime.web.reconciler._CONFIRM_AFTER", 0.01)
+    begin("t", worker="w", redelivery_timeout=0)
+    reconciler.reconcile()
+    assert realtime.status("t").state == "STALLED"
+    search = reconciler._endings.run
+
+    def search_slowly(running):
+        search(running)
+        get_store().renew_lease("w", 60)
+        assert get_store().accept(Change(task_id="t", state="PROGRESS", run_id="a", counter=1))
+
+    monkeypatch.setattr(reconciler._endings, "run", search_slowly)
+    reconciler.reconcile()
+    assert realtime.status("t").state == "PROGRESS"
+
+
 def test_one_process_leads_until_it_is_silent_for_too_long(clean_redis):
     store = get_store()
     assert store.elect("one", 60)

@@ -25,6 +25,16 @@ def server(clean_redis):
         yield client
 
 
+def test_a_log_that_a_task_comes_to_is_renewed(server):
+    """A task of nobody that names its owner soon after its own keys were renewed."""
+    store, log = get_store(), LOGS[1]
+    assert store.accept(Change(task_id="other", state="PENDING", owner="42", publication="q"))
+    assert server.expire(log, SOON)
+    assert store.accept(Change(task_id="t", state="STARTED", begins=True, run_id="a"))
+    assert store.accept(Change(task_id="t", state="PROGRESS", run_id="a", owner="42"))
+    assert server.ttl(log) > SOON
+
+
 @pytest.fixture
 def store(server):
     """A store with a task that runs and has reported."""

@@ -34,7 +34,7 @@ if had_life ~= life or had_version < version then
   if length >= MAX_HISTORY_EVENTS + 16 then
     call('LTRIM', KEYS[k + LOG], -MAX_HISTORY_EVENTS, -1)
   end
-  if renews or length == 1 then
+  if renews or length == 1 or had_life ~= life then
     call('EXPIRE', KEYS[k + LOG], HISTORY_TTL)
   end
   -- "\135" begins a map of seven pairs in MessagePack: see message.lua.

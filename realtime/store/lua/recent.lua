@@ -14,7 +14,11 @@ if recent then
     if length > 1 then
       local header = call('LRANGE', KEYS[#KEYS], 0, 0)[1]
       epoch, before = string.match(header, '^([^ ]+) (%d+)$')
-      before, kept = before + length - 1 - KEPT_RECENT, call('LRANGE', KEYS[#KEYS], -KEPT_RECENT, -1)
+      if not epoch then -- somebody else has written to the list
+        epoch, before = name, 0
+      else
+        before, kept = before + length - 1 - KEPT_RECENT, call('LRANGE', KEYS[#KEYS], -KEPT_RECENT, -1)
+      end
     end
     call('DEL', KEYS[#KEYS])
     call('RPUSH', KEYS[#KEYS], string.format('%s %d', epoch, before), unpack(kept))

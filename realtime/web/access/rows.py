@@ -8,6 +8,7 @@ check of the connection are decoded.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterator, MutableMapping, Sequence, Set
 from contextlib import suppress
 from functools import lru_cache
@@ -15,7 +16,10 @@ from typing import Any, Final
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
+from django.db.models.query_utils import DeferredAttribute
 from django.utils import timezone
+
+from realtime.conf import conf
 
 from .sessions import session_store_class
 
@@ -32,7 +36,8 @@ _SPARE: Final = 19
 def rows_decide() -> bool:
     """Return whether the two rows alone decide who the user of a session is.
 
-    A project's own session engine, authentication backend or user model may read anything else.
+    A project's own session engine, authentication backend, user model or ``OWNER`` may read
+    anything else.
     """
     from django.contrib.auth import get_user_model, load_backend
     from django.contrib.auth.backends import (
@@ -49,17 +54,21 @@ def rows_decide() -> bool:
     backends = [type(load_backend(path)) for path in django_settings.AUTHENTICATION_BACKENDS]
     may = "user_can_authenticate"
     model = get_user_model()
+    is_active = inspect.getattr_static(model, "is_active", True)
     return (
-        session_store_class().load is SessionStore.load
+        not conf().OWNER
+        and session_store_class().load is SessionStore.load
         and all(is_known(each, "get_user", ModelBackend, BaseBackend) for each in backends)
         and all(is_known(each, may, ModelBackend, AllowAllUsersModelBackend) for each in backends)
+        and isinstance(is_active, bool | DeferredAttribute)  # no property
+        and is_known(model, "is_authenticated", AbstractBaseUser)
         and is_known(model, "get_session_auth_hash", AbstractBaseUser)
         and is_known(model, "get_session_auth_fallback_hash", AbstractBaseUser)
     )
 
 
 def _forget_settings(*, setting: str, **_kwargs: object) -> None:
-    if setting in ("AUTHENTICATION_BACKENDS", "AUTH_USER_MODEL", "SESSION_ENGINE"):
+    if setting in ("REALTIME", "AUTHENTICATION_BACKENDS", "AUTH_USER_MODEL", "SESSION_ENGINE"):
         rows_decide.cache_clear()
 
 

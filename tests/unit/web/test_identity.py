@@ -20,7 +20,7 @@ from realtime.core.codes import CloseCode
 from realtime.store.batching import MAX_REQUESTS
 from realtime.web.access import identity
 from realtime.web.access.identity import BY_SESSION, check_users, find_row_hashes, find_users
-from realtime.web.access.rows import take_row_hash
+from realtime.web.access.rows import rows_decide, take_row_hash
 from realtime.web.access.sessions import session_fingerprint, session_fingerprints
 
 pytestmark = pytest.mark.django_db
@@ -255,6 +255,32 @@ def test_where_a_backend_looks_at_more_each_check_asks_it(backend):
         find_users([scope])
         assert take_row_hash(scope) is None
         assert find_row_hashes([(scope, user)]) == [None]
+
+
+def owner_by_organisation(user):
+    return user.organisation
+
+
+def test_where_owner_may_look_at_more_each_check_loads_the_user():
+    owner = f"{__name__}.{owner_by_organisation.__name__}"
+    with override_settings(REALTIME={**settings.REALTIME, "OWNER": owner}):
+        scope, user = signed_in()
+        assert take_row_hash(scope) is None
+        assert find_row_hashes([(scope, user)]) == [None]
+    assert find_row_hashes([(scope, user)]) != [None]
+
+
+@pytest.mark.parametrize("name", ["is_active", "is_authenticated"])
+def test_where_a_property_of_the_user_decides_each_check_asks_it(monkeypatch, name):
+    value = property(lambda _self: True, lambda _self, _value: None)
+    monkeypatch.setattr(User, name, value)
+    rows_decide.cache_clear()
+    try:
+        scope, user = signed_in()
+        assert take_row_hash(scope) is None
+        assert find_row_hashes([(scope, user)]) == [None]
+    finally:
+        rows_decide.cache_clear()
 
 
 def test_rows_that_cannot_be_read_are_left_to_the_check(monkeypatch):
