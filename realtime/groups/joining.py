@@ -5,12 +5,13 @@ After a restart thousands of clients subscribe at once.
 
 Relied on, of channels-redis 4.3: ``groups`` of the loop's layer has the channels of each group by
 its name on Redis; a shard subscribes to names under ``_lock``, and keeps them in
-``_subscribed_to``; its ``_pubsub.subscribe`` takes several. Where that is not so, the groups are
-joined one after the other.
+``_subscribed_to``; its ``_pubsub.subscribe`` takes several. Where that is not so, each group is
+joined by a command of its own.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
@@ -41,13 +42,12 @@ async def join_all(layer: ChannelLayer, groups: Sequence[str], channel: str) -> 
     if len(groups) > 1 and type(layer) is pubsub.RedisPubSubChannelLayer and _is_known():
         await _join_together(layer, groups, channel)
         return
-    for group in groups:
-        await layer.group_add(group, channel)
+    await asyncio.gather(*(layer.group_add(group, channel) for group in groups))
 
 
 @cache
 def _is_known() -> bool:
-    instead = "groups are joined one after the other"
+    instead = "each group is joined by a command of its own"
     return are_known("joining", "channels-redis", _RELIED_ON, instead=instead)
 
 

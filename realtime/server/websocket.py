@@ -27,6 +27,8 @@ from .flow import Direct, Flow
 CLOSE_TIMEOUT: Final = 3.0
 #: Fragments of one message, at most.
 MAX_FRAGMENTS: Final = 256
+#: Pings that are answered in a row while the client does not read what was sent before.
+MAX_PONGS: Final = 16
 
 RELIED_ON: Final = (
     Part(WebSocketProtocol, "onConnect", "create_application server"),
@@ -51,7 +53,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
     """One WebSocket."""
 
     _cut: Any = None
-    _fragments = 0
+    _fragments = _pongs = 0
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """The handshake begins."""
@@ -98,9 +100,10 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]
             super().onClose(wasClean, code, reason)
 
     def onPing(self, payload: bytes) -> None:  # noqa: N802 - autobahn's name
-        """Answer a ping, unless the client does not read: it may send more of them than fit."""
-        # RFC 6455, section 5.5.3: the answer to a later ping answers this one.
-        if not self.flow.is_full:
+        """Answer a ping, and only some of a client that does not read what was sent before."""
+        # RFC 6455, section 5.5.3: the answer to one ping may answer several.
+        self._pongs = self._pongs + 1 if self.flow.is_full else 0
+        if self._pongs <= MAX_PONGS:
             super().onPing(payload)
 
     def onMessageBegin(self, isBinary: bool) -> None:  # noqa: N802, N803 - autobahn's names

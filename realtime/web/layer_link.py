@@ -105,7 +105,9 @@ class Link:
 
     async def _join_some(self, topics: Sequence[str]) -> Sequence[None]:
         await self.open()
-        await join_all(self.layer, [*map(group_of, topics)], self.channel)
+        # A command that hangs would delay all later topics, also those of a layer that replaces it.
+        async with asyncio.timeout(_TIMEOUT):
+            await join_all(self.layer, [*map(group_of, topics)], self.channel)
         return [None] * len(topics)
 
     async def leave(self, topic: str) -> None:

@@ -24,7 +24,7 @@ _ORDERED: Final = 1.0
 class Requests:
     """One client's requests without an answer. Requests about one topic run in order."""
 
-    __slots__ = ("_last", "_may_run", "_running", "_tasks", "_waiting")
+    __slots__ = ("_at_gate", "_last", "_limits", "_may_run", "_running", "_tasks", "_waiting")
 
     def __init__(self, may_run: Callable[[int], bool]) -> None:
         #: Whether another request may begin, given the number of those that run.
@@ -33,6 +33,10 @@ class Requests:
         self._tasks: set[asyncio.Task[None]] = set()
         #: The last request about each topic.
         self._last: dict[str, asyncio.Task[None]] = {}
+        #: How many wait for requests of other clients.
+        self._at_gate = 0
+        #: The time limits of requests that wait behind others of this client.
+        self._limits: set[asyncio.Timeout] = set()
         #: Of requests that wait to begin.
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -79,23 +83,30 @@ class Requests:
         rank: Rank,
     ) -> None:
         try:
-            async with asyncio.timeout(TIME_LIMIT) as limit:
-                if before is not None:
-                    await asyncio.wait((before,))
-                await self._run_in_turn(work, limit, rank)
+            async with asyncio.timeout(None if self._at_gate else TIME_LIMIT) as limit:
+                self._limits.add(limit)
+                try:
+                    if before is not None:
+                        await asyncio.wait((before,))
+                    await self._run_in_turn(work, limit, rank)
+                finally:
+                    self._limits.discard(limit)
         except TimeoutError:
             on_timeout()
 
     async def _run_in_turn(
         self, work: Callable[[], Awaitable[None]], limit: asyncio.Timeout, rank: Rank
     ) -> None:
-        while self._running and not (self._running < RUNNING and self._may_run(self._running)):
+        # Further pages of lists leave room for a request that goes before them.
+        most = RUNNING - 1 if rank is Rank.PAGE else RUNNING
+        while self._running and not (self._running < most and self._may_run(self._running)):
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             await turn
         self._running += 1
+        self._limits.discard(limit)
         try:
-            await _run_with_others(work, limit, rank)
+            await self._run_with_others(work, limit, rank)
         finally:
             self._running -= 1
             waiting, self._waiting = self._waiting, []
@@ -103,19 +114,32 @@ class Requests:
                 if not turn.done():
                     turn.set_result(None)
 
+    async def _run_with_others(
+        self, work: Callable[[], Awaitable[None]], limit: asyncio.Timeout, rank: Rank
+    ) -> None:
+        """Do the work when few enough requests of the process run, whatever the limit is."""
+        gate = get_gate()
+        if gate.is_free:
+            place = await gate.enter()
+        else:
+            self._at_gate += 1
+            self._set_limits(limit, when=None)
+            try:
+                place = await gate.enter(rank)
+            finally:
+                self._at_gate -= 1
+                due = asyncio.get_running_loop().time() + TIME_LIMIT
+                if self._at_gate:
+                    limit.reschedule(due)
+                else:
+                    self._set_limits(limit, when=due)
+        try:
+            await work()
+        finally:
+            gate.leave(place)
 
-async def _run_with_others(
-    work: Callable[[], Awaitable[None]], limit: asyncio.Timeout, rank: Rank
-) -> None:
-    """Do the work when few enough requests of the process run, whatever the limit is."""
-    gate = get_gate()
-    if gate.is_free:
-        place = await gate.enter()
-    else:
-        limit.reschedule(None)
-        place = await gate.enter(rank)
-        limit.reschedule(asyncio.get_running_loop().time() + TIME_LIMIT)
-    try:
-        await work()
-    finally:
-        gate.leave(place)
+    def _set_limits(self, own: asyncio.Timeout, *, when: float | None) -> None:
+        """Set a request's limit, and those of the requests that wait behind it."""
+        for limit in (own, *self._limits):
+            if not limit.expired():
+                limit.reschedule(when)

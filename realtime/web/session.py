@@ -33,6 +33,8 @@ logger = get_logger("realtime.connection")
 #: The invalid frames within a window of seconds that end a connection.
 BAD_REQUESTS: Final = 5
 BAD_REQUESTS_WINDOW: Final = 10.0
+#: Seconds until a client that waited for an answer is looked at again.
+_IDLE_AGAIN: Final = 1.0
 #: Seconds after which a browser surely has the session's new cookie, from the response.
 _COOKIE_TIME: Final = 2
 _END_MESSAGES: Final = {
@@ -382,8 +384,9 @@ class ClientSession:
         if self._idle is not None and not self._requests:  # the time is over
             self.close(CloseCode.IDLE, "nothing was subscribed")
             return
-        loop = asyncio.get_running_loop()
-        self._idle = loop.call_later(conf().IDLE_TIMEOUT, self._watch_idle)
+        timeout = conf().IDLE_TIMEOUT
+        delay = timeout if self._idle is None else min(timeout, _IDLE_AGAIN)
+        self._idle = asyncio.get_running_loop().call_later(delay, self._watch_idle)
 
     def _stop_idle_timer(self) -> None:
         if self._idle is not None:

@@ -18,9 +18,9 @@ from realtime.core.logs import get_logger
 logger = get_logger("realtime.access")
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-#: Headers that differ from client to client, and decide nothing here.
-_OWN: Final = (b"cookie", b"sec-websocket-key")
-#: Handshakes whose outcome is kept: most differ in these headers only.
+#: Headers that decide, besides the one in SECURE_PROXY_SSL_HEADER.
+_DECIDING: Final = (b"origin", b"host", b"x-forwarded-host", b"x-forwarded-port")
+#: Handshakes whose outcome is kept: most differ in other headers only.
 _KEPT: Final = 100
 #: Characters of a client's header that a log line shows.
 _SHOWN: Final = 200
@@ -53,9 +53,7 @@ def is_allowed_origin(scope: Mapping[str, Any]) -> bool:
     the origins in CSRF_TRUSTED_ORIGINS and ``REALTIME["ALLOWED_ORIGINS"]``. A refusal is logged
     with the setting to change.
     """
-    headers = tuple((name, value) for name, value in scope["headers"] if name not in _OWN)
-    server = scope.get("server")
-    handshake = scope.get("scheme"), server and tuple(server), headers
+    handshake = _what_decides(scope)
     if handshake in _allowed_before:
         return True
     if not _is_allowed(scope):
@@ -66,8 +64,24 @@ def is_allowed_origin(scope: Mapping[str, Any]) -> bool:
     return True
 
 
-#: Handshakes that were allowed, without the headers that decide nothing.
+#: What decided about handshakes that were allowed.
 _allowed_before: set[tuple[Any, ...]] = set()
+
+
+def _what_decides(scope: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return all that the outcome depends on. A project may change lists of hosts while it runs."""
+    deciding: tuple[bytes, ...] = _DECIDING
+    if secure := django_settings.SECURE_PROXY_SSL_HEADER:
+        name = secure[0].removeprefix("HTTP_").replace("_", "-").lower()
+        deciding = (*deciding, name.encode("latin-1"))
+    return (
+        scope.get("scheme"),
+        tuple(scope.get("server") or ()),
+        tuple((name, value) for name, value in scope["headers"] if name in deciding),
+        tuple(django_settings.ALLOWED_HOSTS),
+        tuple(django_settings.CSRF_TRUSTED_ORIGINS),
+        tuple(conf().ALLOWED_ORIGINS),
+    )
 
 
 def _forget(**_kwargs: object) -> None:

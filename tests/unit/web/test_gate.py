@@ -9,7 +9,7 @@ from realtime.core.topics import Topic
 from realtime.web import gate as gate_module
 from realtime.web import requests as requests_module
 from realtime.web.gate import PLACES, Gate, Rank, get_gate, rank_of
-from realtime.web.requests import Requests
+from realtime.web.requests import RUNNING, Requests
 from tests.until import auntil
 
 
@@ -125,6 +125,57 @@ async def test_the_time_limit_of_a_request_begins_when_it_may_run(nothing_is_slo
         gate.leave(place)
     await task
     assert answers == ["answered"]
+
+
+async def test_the_limits_of_requests_behind_one_at_the_gate_begin_later_too(
+    nothing_is_slow, monkeypatch
+):
+    monkeypatch.setattr(requests_module, "TIME_LIMIT", 0.01)
+    gate, answers, late = get_gate(), [], []
+    places = await filled(gate)
+    requests = Requests(lambda _running: True)
+
+    async def work():
+        answers.append("answered")
+
+    topics = ["a", "a", *"bcdefg"]  # some wait for the topic, some for the client's number
+    begun = [
+        asyncio.create_task(requests.run(each, work, lambda: late.append(1))) for each in topics
+    ]
+    await asyncio.sleep(0.05)
+    assert (answers, late) == ([], [])
+    monkeypatch.setattr(requests_module, "TIME_LIMIT", 60.0)
+    for place in places:
+        gate.leave(place)
+    await auntil(lambda: len(answers) + len(late) == len(topics))
+    assert late == []
+    await asyncio.gather(*begun)
+
+
+async def test_further_pages_leave_room_for_a_request_that_goes_first(nothing_is_slow):
+    gate, entered = get_gate(), []
+    places = await filled(gate)
+    requests = Requests(lambda _running: True)
+
+    def work(name):
+        async def run():
+            entered.append(name)
+
+        return run
+
+    def begin(topic, name, rank):
+        return asyncio.create_task(requests.run(topic, work(name), entered.clear, rank))
+
+    begun = [begin(f"page {number}", "page", Rank.PAGE) for number in range(RUNNING + 2)]
+    begun.append(begin("cancel", "cancel", Rank.FIRST))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gate.leave(places.pop())
+    await auntil(lambda: entered)
+    assert entered[0] == "cancel"
+    for place in places:
+        gate.leave(place)
+    await asyncio.gather(*begun)
 
 
 async def test_a_request_that_takes_too_long_gives_its_place_back(nothing_is_slow, monkeypatch):
