@@ -239,6 +239,16 @@ def test_the_handshake_is_judged_by_djangos_own_rules(
         assert is_allowed_origin(handshake) is allowed
 
 
+def test_lists_of_hosts_that_change_while_the_site_runs_are_used_at_once() -> None:
+    """A handshake that was allowed before is not allowed for ever, whatever its other headers."""
+    handshake = scope("http://shop.test", "shop.test")
+    hosts = ["example.com", "shop.test"]
+    with override_settings(ALLOWED_HOSTS=hosts):
+        assert is_allowed_origin(handshake)
+        hosts.remove("shop.test")
+        assert not is_allowed_origin(handshake)
+
+
 @pytest.mark.parametrize(
     ("handshake", "remedy"),
     [

@@ -556,6 +556,24 @@ async def test_a_gap_is_recovered_at_once_and_not_at_the_next_check(world):
     assert offsets(subscriber.received) == [1, 2]
 
 
+async def test_a_group_that_hangs_delays_no_topic_that_comes_later(world, monkeypatch):
+    hub, _, layer = world
+    monkeypatch.setattr(link_module, "_TIMEOUT", 0.05)
+    await Subscriber().join(hub)
+    group_add, may_join = layer.group_add, asyncio.Event()
+
+    async def hang(group, channel):
+        await may_join.wait()
+        await group_add(group, channel)
+
+    monkeypatch.setattr(layer, "group_add", hang)
+    with pytest.raises(TimeoutError):
+        await Subscriber().join(hub, Topic("task", "hangs"))
+    may_join.set()
+    await Subscriber().join(hub, Topic("task", "later"))
+    assert layer.groups["realtime.task.later"]
+
+
 async def test_a_layer_that_stays_silent_is_replaced(world, monkeypatch):
     hub, store, layer = world
     monkeypatch.setattr(link_module, "HEARTBEAT", 0.05)
