@@ -21,7 +21,6 @@ REALTIME = "realtime"
 TUTORIAL = "tutorial, Pub/Sub layer"
 CORE = "tutorial, core layer"
 UVICORN = "tutorial, Pub/Sub layer, uvicorn"
-PLAIN = "tutorial without sessions"
 PROGRESS = "celery-progress, WebSocket"
 POLLED = "celery-progress, polling"
 SOCKET_IO = "python-socketio, uvicorn"
@@ -40,7 +39,6 @@ def peers() -> dict[str, Peer]:
         Tutorial(TUTORIAL),
         Tutorial(CORE, layer="default"),
         Tutorial(UVICORN, uvicorn=True),
-        Tutorial(PLAIN, sessions=False),
         CeleryProgress(PROGRESS),
         Polling(POLLED),
         SocketIO(SOCKET_IO),

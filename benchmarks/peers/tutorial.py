@@ -17,15 +17,13 @@ from .base import Peer, Publish, Server, daphne, uvicorn
 class Tutorial(Peer):
     """A consumer that calls `send_json`, on one of two layers and one of two servers."""
 
-    def __init__(
-        self, name: str, *, layer: str = "pubsub", uvicorn: bool = False, sessions: bool = True
-    ) -> None:
+    def __init__(self, name: str, *, layer: str = "pubsub", uvicorn: bool = False) -> None:
         super().__init__(name)
         self.layer = layer
         self.uvicorn = uvicorn
         if uvicorn:
             self.needs = ("uvicorn", "websockets")  # type: ignore[misc]
-        self._path = f"/{layer}/" if sessions else f"/plain/{layer}/"
+        self._path = f"/{layer}/"
 
     def command(self, port: int, directory: Path) -> list[str]:
         serve = uvicorn if self.uvicorn else daphne

@@ -23,22 +23,14 @@ class PubSubConsumer(TutorialConsumer):
     channel_layer_alias = "pubsub"
 
 
-def routes(prefix: str) -> list[Any]:
-    """Return the paths of the consumers, one for each layer."""
-    return [
-        path(f"{prefix}pubsub/<slug:group>/", cast(Any, PubSubConsumer.as_asgi())),
-        path(f"{prefix}default/<slug:group>/", cast(Any, TutorialConsumer.as_asgi())),
-    ]
-
-
-with_sessions = AuthMiddlewareStack(URLRouter(routes("")))
-without_sessions = URLRouter(routes("plain/"))
-
-
-async def websocket(scope: Any, receive: Any, send: Any) -> None:
-    """Load the session and its user, except below `/plain/`."""
-    chosen: Any = without_sessions if scope["path"].startswith("/plain/") else with_sessions
-    await chosen(scope, receive, send)
-
-
-application = ProtocolTypeRouter({"http": django_application, "websocket": cast(Any, websocket)})
+#: The paths of the consumers, one for each layer.
+routes = [
+    path("pubsub/<slug:group>/", cast(Any, PubSubConsumer.as_asgi())),
+    path("default/<slug:group>/", cast(Any, TutorialConsumer.as_asgi())),
+]
+application = ProtocolTypeRouter(
+    {
+        "http": django_application,
+        "websocket": cast(Any, AuthMiddlewareStack(URLRouter(routes))),
+    }
+)
