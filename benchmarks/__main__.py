@@ -46,9 +46,8 @@ def main(arguments: list[str]) -> int:
     lock_environment()
     size = replace(QUICK if options.quick else FULL, sockets=options.sockets)
     tables = measure(chosen, size)
-    # The targets of idle sockets are for the full numbers.
-    judged = {name: table for name, table in tables.items() if name != "idle" or size == FULL}
-    lines, met = verdicts(judged, TARGETS)
+    targets = [each for each in TARGETS if size == FULL or not each.is_full]
+    lines, met = verdicts(tables, targets)
     print("\n" + "\n".join(lines), flush=True)
     if options.write:
         from .docs import write
