@@ -125,8 +125,12 @@ class Releases(Family):
             for _ in range(size):
                 before = len(page.codes)
                 time.sleep(TOKEN_AGE)  # the fault itself: a token ends
-                loop.call(link.reset_all())
-                require(made.until(lambda n=before: len(page.codes) > n, 60), "it was not cut")
+
+                def cut(before: int = before) -> bool:
+                    loop.call(link.reset_all())  # again if the page has not come back yet
+                    return len(page.codes) > before
+
+                require(made.until(cut, 60), "it was not cut")
             end.touch()
             outcome = Outcome(made.judge(run=120))
         states = {page.states.get(one) for one in made.ids}
