@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple
 from celery import current_app
 
 from realtime.core import jsontext
+from realtime.core.chunks import chunks
 from realtime.core.states import FAILURE, REVOKED, SUCCESS
 from realtime.core.status import ending
 from realtime.results import redaction
@@ -142,8 +143,8 @@ def _metas(task_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     reader = reader_of(type(backend))
     metas: dict[str, Mapping[str, Any]] = {}
     if reader is not None:
-        for start in range(0, len(task_ids), PAGE):
-            metas |= dict(reader.metas(backend, task_ids[start : start + PAGE]))
+        for some in chunks(task_ids, PAGE):
+            metas |= dict(reader.metas(backend, some))
     return metas
 
 

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError, WatchError
 
 from realtime.conf import conf
 from realtime.core.change import Change
+from realtime.core.chunks import chunks
 from realtime.core.frames import PAGE
 from realtime.core.position import Head, Position
 from realtime.core.status import Status
@@ -27,7 +28,7 @@ from .reading import Ownership, Page, Reading, Running, Waiting
 from .recent import Place, Recent
 from .recent_in_redis import RecentInRedis, head_in
 from .scripts import load
-from .unfinished import Unfinished, chunks
+from .unfinished import CHUNK, Unfinished
 
 #: Tasks that one call moves or forgets: Redis serves no other client meanwhile.
 _MOVED: Final = 100
@@ -311,7 +312,7 @@ class RedisStore(Store):
         client, schema = self._async(), self._keys.schema
         calls = [
             client.execute("MGET", *chunk, cost=max(1, len(chunk) // _HEADS))
-            for chunk in chunks([*map(self._keys.head, topics)])
+            for chunk in chunks([*map(self._keys.head, topics)], CHUNK)
         ]
         # A replica answers reads for ever: only a write shows that it is no longer a primary.
         if write := time.monotonic() - client.wrote >= _WRITE_EVERY:
@@ -327,7 +328,7 @@ class RedisStore(Store):
         return await self._recent.since(self._async(), since, most)
 
     async def expire(self, topics: Sequence[str]) -> None:
-        for some in chunks([*map(Topic.parse, topics)]):
+        for some in chunks([*map(Topic.parse, topics)], CHUNK):
             expiry = [self._keys.of_topic(topic)[-1] for topic in some]
             for number in await self._async().call(self._finding_due, expiry, ()):
                 await self._expire(some[int(number) - 1])

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from realtime.core.change import Dependent
+from realtime.core.chunks import chunks
 from realtime.core.states import RECEIVED, STALLED, TERMINAL_RANK
 
 from .connection import Client
 from .keys import Keys
 from .reading import Running, Waiting
 
-#: Records in one pipeline.
-_CHUNK: Final = 500
+#: Records in one pipeline, or heads in one command.
+CHUNK: Final = 500
 #: Ids in one command.
 _IDS: Final = 10_000
 
@@ -26,12 +27,6 @@ _RECEIVED: Final = f'"{RECEIVED}"'
 _STALLED: Final = f'"{STALLED}"'
 #: A record that was read before is read again at least once in this number of calls.
 _TURNS: Final = 60
-
-
-def chunks(items: Sequence[Any], size: int = _CHUNK) -> Iterator[Sequence[Any]]:
-    """Yield items in parts of ``size``."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 class Unfinished:
@@ -62,7 +57,7 @@ class Unfinished:
         }
         found = [run for _, run in self._known.values() if run is not None]
         unread = [member for member in members if member not in self._known]
-        for chunk in chunks(unread):
+        for chunk in chunks(unread, CHUNK):
             records = self.records([task_id for task_id, _ in chunk], _RUNNING, self._keys.running)
             alive = self._alive({worker for *_, worker in records.values() if worker})
             for task_id, since in chunk:
@@ -127,7 +122,7 @@ class Unfinished:
     def of(self, task_ids: Sequence[str], of_set: str = "") -> list[Waiting]:
         """Return those that have not ended; remove expired ones from the given set."""
         found = []
-        for chunk in chunks(task_ids):
+        for chunk in chunks(task_ids, CHUNK):
             for task_id, record in self.records(chunk, (*_WAITS, "_rank"), of_set).items():
                 state, publication, lives, published, ranked = record
                 if int(ranked) != TERMINAL_RANK:

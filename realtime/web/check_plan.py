@@ -58,10 +58,10 @@ class CheckPlan:
         if recent.heads is None:
             return Plan({}, watched, frozenset())
         listed = {name: head for name, head in recent.heads.items() if name in watched}
-        before = self._listed_before or ()
-        # Its event is forged, or a process published it that lists none, or the store lost it.
+        # An event arrived that is not listed: it was forged, the store lost it, a process of an
+        # earlier release published it, or the last check found it listed.
         missing = {name for name in received if name in watched and name not in listed}
-        unlisted = missing.difference(before)  # or the last check found it listed already
+        unlisted = missing.difference(self._listed_before or ())
         if self._number <= self._all_until:
             return Plan(listed, watched, unlisted)
         rest = self._number % EVERY

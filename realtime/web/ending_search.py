@@ -15,6 +15,7 @@ from typing import Final
 
 from realtime.core import jsontext
 from realtime.core.change import Change
+from realtime.core.chunks import chunks
 from realtime.core.logs import get_logger
 from realtime.core.states import FAILURE, PENDING, RECEIVED, RETRY, REVOKED, SUCCESS
 from realtime.results import PAGE, Ending, ended_since, is_searchable, stored_endings
@@ -59,9 +60,9 @@ class EndingSearch:
         self._since = began
 
     def _search_ids(self, task_ids: Sequence[str], runs: Mapping[str, Running]) -> None:
-        for start in range(0, len(task_ids), PAGE):
+        for some in chunks(task_ids, PAGE):
             began = time.monotonic()
-            self._check(stored_endings(task_ids[start : start + PAGE]), runs)
+            self._check(stored_endings(some), runs)
             # Leave half of the time to the other threads of the web process.
             time.sleep(time.monotonic() - began)
             if self._stopped.is_set():

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from realtime.conf import conf
+from realtime.core.chunks import chunks
 from realtime.core.position import Head
 from realtime.store.base import Store
 from realtime.store.recent import Recent
@@ -80,9 +81,9 @@ class HeadChecks:
 
     async def check(self, names: Collection[str]) -> Set[str]:
         """Compare heads with the store's, and return the topics whose heads differed."""
-        waiting, different = list(names), set[str]()
-        for start in range(0, len(waiting), _BATCH):
-            different |= await self._check_batch(waiting[start : start + _BATCH])
+        different = set[str]()
+        for some in chunks(list(names), _BATCH):
+            different |= await self._check_batch(some)
         return different
 
     async def _check_batch(self, names: Sequence[str]) -> Set[str]:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from realtime.core.chunks import chunks
 from realtime.core.logs import get_logger
 from realtime.groups.joining import join_all
 from realtime.groups.layer import ChannelLayer, get_layer, group_of, make_layer
@@ -266,8 +267,7 @@ class Link:
 
     async def _join_all(self, layer: ChannelLayer, channel: str, topics: Sequence[str]) -> None:
         """Join every group, each until it succeeds; then find out what was lost meanwhile."""
-        for start in range(0, len(topics), MAX_REQUESTS):
-            some = topics[start : start + MAX_REQUESTS]
+        for some in chunks(topics, MAX_REQUESTS):
             while some := [topic for topic in some if topic in self._user.topics()]:
                 if await self._succeeds(join_all(layer, [*map(group_of, some)], channel)):
                     break

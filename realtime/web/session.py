@@ -33,7 +33,7 @@ logger = get_logger("realtime.connection")
 #: The invalid frames within a window of seconds that end a connection.
 BAD_REQUESTS: Final = 5
 BAD_REQUESTS_WINDOW: Final = 10.0
-#: Seconds until a client that waited for an answer is looked at again.
+#: Seconds until the check of a client that waited for an answer is repeated.
 _IDLE_AGAIN: Final = 1.0
 #: Seconds after which a browser surely has the session's new cookie, from the response.
 _COOKIE_TIME: Final = 2

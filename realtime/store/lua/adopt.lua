@@ -62,7 +62,6 @@ for i, task_id in ipairs(task_ids) do
       local state_text = record[AT.state]
       -- include status.lua
       -- include message.lua
-      local hash = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
       local ttl_changed, head_ttl, renews, lists = false, UNFINISHED_TTL, true, true
       local had_life, had_version = nil, nil
       -- include apply.lua

@@ -8,8 +8,8 @@
 -- Takes  `k`, the number of the topic's first key: see lists.lua; `many`, for a topic of many tasks;
 --        `had_life` and `had_version`: what the topic has of the task, nil for nothing. In the call
 --        that keeps the record, that is what the record had before.
---        `topic`, `group`, `task_id`, `life`, `version`, `status`; `hash`, a number made of the
---        status, and `packed`, see message.lua; `name`, for a new epoch;
+--        `topic`, `group`, `task_id`, `life`, `version`, `status`; `hash` and `packed`, see
+--        message.lua; `name`, for a new epoch;
 --        `ttl`, of the record, `ttl_changed` and `head_ttl`; `seconds`, the time of Redis; `renews`,
 --        to renew the expiry of the log; `lists`, to add the task to a list that has lost it
 -- Adds to `recent`, for recent.lua

@@ -2,7 +2,6 @@
 --
 -- Takes  what apply.lua takes, but for what names a topic; `owner`, `owner_key`, `owner_group`
 -- include message.lua
-local hash = tonumber(string.sub(redis.sha1hex(status), 1, 8), 16)
 local k, topic, group, many, head_ttl = 4, 'task:' .. task_id, ARGV[14], false, ttl
 for number = 1, owner_key and 2 or 1 do
   if number == 2 then

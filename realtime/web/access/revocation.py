@@ -10,7 +10,7 @@ the session and the user with those of the last check, see ``rows.py``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 from channels.db import database_sync_to_async
 
 from realtime.conf import conf
+from realtime.core.chunks import chunks
 from realtime.core.codes import CloseCode
 from realtime.core.logs import get_logger
 from realtime.groups.layer import access_group, get_layer
@@ -181,7 +182,7 @@ class AccessChecker:
             urgent = [each for each in self._urgent if each in self._registry]
             self._urgent = {}
             await self._check_all(urgent)
-            for batch in _batches(due, _ROWS):
+            for batch in chunks(due, _ROWS):
                 self._registry.put_last(batch)
                 try:
                     changed = await self._find_changed(batch)
@@ -214,7 +215,7 @@ class AccessChecker:
         connections: Sequence[Connection],
         row_hashes: Mapping[Connection, bytes | None] = MappingProxyType({}),
     ) -> None:
-        for batch in _batches(connections, _BATCH):
+        for batch in chunks(connections, _BATCH):
             try:
                 await self._check(batch, row_hashes)
             except Exception as error:  # noqa: BLE001 - the next check may succeed
@@ -264,11 +265,6 @@ class AccessChecker:
             logger.warning("access_check_failed user=%s error=%r", connection.user_key, error)
         else:
             self._registry.set_row_hash(connection, row_hash)
-
-
-def _batches(connections: Sequence[Connection], size: int) -> Iterator[Sequence[Connection]]:
-    for start in range(0, len(connections), size):
-        yield connections[start : start + size]
 
 
 _checkers: WeakKeyDictionary[asyncio.AbstractEventLoop, AccessChecker] = WeakKeyDictionary()

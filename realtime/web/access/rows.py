@@ -20,6 +20,7 @@ from django.db.models.query_utils import DeferredAttribute
 from django.utils import timezone
 
 from realtime.conf import conf
+from realtime.core.chunks import chunks
 
 from .sessions import session_store_class
 
@@ -109,9 +110,8 @@ def _read(rows: Any, field: str, keys: Set[Any]) -> Iterator[Any]:
 
     most = connections[rows.db].features.max_query_params
     size = most - _SPARE if most else len(keys)
-    waiting = list(keys)
-    for start in range(0, len(waiting), max(1, size)):
-        yield from rows.filter(**{f"{field}__in": waiting[start : start + size]})
+    for some in chunks(list(keys), max(1, size)):
+        yield from rows.filter(**{f"{field}__in": some})
 
 
 def hash_of_rows(session_data: str, user_row: str) -> bytes:
