@@ -24,6 +24,12 @@ def test_a_ping_is_answered_while_the_buffer_is_full_and_not_each_of_many() -> N
     """A client may wait for the answer to its only ping, and end the connection without one."""
     socket = Recorded()
     socket.flow.is_full = True
+    socket.onPing(b"only")
+    assert socket.pongs == [b"only"]
+    socket.flow.is_full = False
+    socket.onPing(b"read")
+    socket.flow.is_full = True
+    socket.pongs.clear()
     for _ in range(3 * MAX_PONGS):
         socket.onPing(b"full")
     assert socket.pongs == [b"full"] * MAX_PONGS

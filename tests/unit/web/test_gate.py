@@ -152,6 +152,28 @@ async def test_the_limits_of_requests_behind_one_at_the_gate_begin_later_too(
     await asyncio.gather(*begun)
 
 
+async def test_a_request_that_comes_to_a_full_gate_lifts_the_limits_of_those_behind_it(
+    nothing_is_slow,
+):
+    gate, may_end, requests = get_gate(), asyncio.Event(), Requests(lambda _running: True)
+
+    def begin(topic):
+        return asyncio.create_task(requests.run(topic, may_end.wait, may_end.clear))
+
+    begun = [begin(f"runs {number}") for number in range(RUNNING)]
+    begun += [begin(f"waits {number}") for number in range(RUNNING + 1)]
+    await auntil(lambda: len(requests._limits) == RUNNING + 1)
+    assert None not in [limit.when() for limit in requests._limits]
+    places = [await gate.enter() for _ in range(PLACES - RUNNING)]
+    others = await waiting(gate, [], *range(RUNNING))  # they get the places of those that run
+    may_end.set()
+    await auntil(lambda: len(requests._limits) == 1)
+    assert [limit.when() for limit in requests._limits] == [None]
+    for place in [*places, *[await other for other in others]]:
+        gate.leave(place)
+    await asyncio.gather(*begun)
+
+
 async def test_further_pages_leave_room_for_a_request_that_goes_first(nothing_is_slow):
     gate, entered = get_gate(), []
     places = await filled(gate)
