@@ -26,6 +26,7 @@ from realtime.core.jsontext import dumps
 from realtime.core.logs import get_logger
 from realtime.core.position import Position
 from realtime.core.relied_on import Part, are_known
+from realtime.core.single import Single
 from realtime.core.topics import TASK, group_name
 
 logger = get_logger("realtime.hub")
@@ -54,7 +55,7 @@ def get_layer() -> ChannelLayer:
     alias = conf().CHANNEL_LAYER
     if alias in getattr(django_settings, "CHANNEL_LAYERS", {}):
         return cast(ChannelLayer, channel_layers[alias])
-    return _own_layer()
+    return _own_layer.get()
 
 
 def make_layer(receive: Callable[[Any], None]) -> ChannelLayer:
@@ -116,11 +117,13 @@ def _format_is_known() -> bool:
     return False
 
 
-@lru_cache(maxsize=1)
-def _own_layer() -> ChannelLayer:
+def _make_own_layer() -> ChannelLayer:
     from channels_redis.pubsub import RedisPubSubChannelLayer
 
     return cast(ChannelLayer, RedisPubSubChannelLayer(**_own_config()))
+
+
+_own_layer = Single(_make_own_layer)
 
 
 def _own_config() -> dict[str, Any]:
@@ -191,7 +194,7 @@ def from_message(message: Any) -> Event | None:
 
 def _clear(*, setting: str, **_kwargs: object) -> None:
     if setting == "REALTIME":
-        _own_layer.cache_clear()
+        _own_layer.forget()
         _database.cache_clear()
 
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from realtime.conf import conf
+from realtime.core.single import Single
 
 from .base import Store
 
+_store: Single[Store] = Single(lambda: import_string(conf().STORE)())
 
-@lru_cache(maxsize=1)
+
 def get_store() -> Store:
     """Return this process' store, which the setting ``STORE`` names."""
-    store: Store = import_string(conf().STORE)()
-    return store
+    return _store.get()
 
 
 def _forget(*, setting: str, **_kwargs: object) -> None:
-    if setting in ("REALTIME", "CHANNEL_LAYERS"):
-        if get_store.cache_info().currsize:
-            # Not by the garbage collector, which may destroy the socket first.
-            get_store().disconnect()
-        get_store.cache_clear()
+    if setting in ("REALTIME", "CHANNEL_LAYERS") and (store := _store.forget()):
+        # Not by the garbage collector, which may destroy the socket first.
+        store.disconnect()
 
 
 setting_changed.connect(_forget)

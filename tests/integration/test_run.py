@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 START = 120.0  #: seconds; a busy machine takes long
 STOP = 60.0  #: seconds
 #: The bootstrap is left out: no test changes the environment that it runs in.
-MAKE_RUN = ["make", "--no-print-directory", "run", "PYTHON=true", f"VENV={sys.executable}"]
+MAKE_RUN = ["make", "--no-print-directory", "run", "PYTHON=:", f"VENV={sys.executable}"]
 SERVER = "-server 127.0.0.1:"  #: what Valkey and Redis call their process
 
 
